@@ -1,0 +1,74 @@
+//! To someone: the profile, its traits, consent and history, and the conditions asked about them.
+
+pub mod condition;
+pub mod consent;
+pub mod history;
+pub mod identity;
+pub mod value_test;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::ids::{ProfileId, Timestamp};
+pub use condition::Condition;
+pub use consent::{Consent, ConsentState};
+pub use history::History;
+
+/// Facts about a person, as identify calls set them.
+pub type Traits = Map<String, Value>;
+
+/// A person we may write to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    pub id: ProfileId,
+    /// The first user id it was identified by; none while anonymous.
+    pub user_id: Option<String>,
+    pub traits: Traits,
+    /// By channel name (`email`, `sms`, …); absent means unknown.
+    pub consent: BTreeMap<String, Consent>,
+    pub history: History,
+    pub created_at: Timestamp,
+    pub last_seen_at: Timestamp,
+}
+
+impl Profile {
+    pub fn new(id: ProfileId, now: Timestamp) -> Self {
+        Self {
+            id,
+            user_id: None,
+            traits: Traits::new(),
+            consent: BTreeMap::new(),
+            history: History::default(),
+            created_at: now,
+            last_seen_at: now,
+        }
+    }
+
+    /// The trait at a dotted path, or `None` where absent or null.
+    pub fn trait_at(&self, path: &str) -> Option<&Value> {
+        // A trait whose own name has dots wins over a path into an object.
+        if let Some(value) = self.traits.get(path) {
+            return (!value.is_null()).then_some(value);
+        }
+        let (first, rest) = path.split_once('.')?;
+        crate::event::json::lookup(self.traits.get(first)?, rest)
+    }
+
+    /// Merges traits of an identify: a null removes, everything else replaces.
+    pub fn set_traits(&mut self, changes: &Traits) {
+        for (name, value) in changes {
+            if value.is_null() {
+                self.traits.shift_remove(name);
+            } else {
+                self.traits.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    /// The address on a channel as the person gave it: the trait's text, trimmed, not empty.
+    pub fn address(&self, channel_trait: &str) -> Option<&str> {
+        self.traits.get(channel_trait)?.as_str().map(str::trim).filter(|text| !text.is_empty())
+    }
+}

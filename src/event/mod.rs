@@ -1,0 +1,164 @@
+//! Something happened: the envelope every event is stored in, whatever door it came through.
+//!
+//! The client's own JSON is kept byte for byte; what we add (times, source, ids) stands beside it.
+
+pub mod json;
+pub mod pattern;
+pub mod source;
+pub mod track_api;
+
+use std::sync::{Arc, OnceLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ids::{EventId, Timestamp};
+
+/// Bytes of one event's JSON.
+pub const EVENT_BYTES_MAX: usize = 32 * 1024;
+/// Characters of an event's name and of each id in it.
+pub const NAME_CHARS_MAX: usize = 256;
+/// Levels of nesting in an event's JSON.
+pub const DEPTH_MAX: usize = 64;
+
+/// What kind of call carried the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Track,
+    Identify,
+    Page,
+    Screen,
+    Group,
+    Alias,
+    /// Made by Carillon itself: consent changed by a link, an unsubscribe.
+    Own,
+}
+
+impl Kind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Identify => "identify",
+            Self::Page => "page",
+            Self::Screen => "screen",
+            Self::Group => "group",
+            Self::Alias => "alias",
+            Self::Own => "own",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Track, Self::Identify, Self::Page, Self::Screen, Self::Group, Self::Alias, Self::Own]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+
+    /// The event name under which calls without a name of their own are stored and matched.
+    pub const fn event_name(self) -> &'static str {
+        match self {
+            Self::Track | Self::Own => "",
+            Self::Identify => "Identified",
+            Self::Page => "Page Viewed",
+            Self::Screen => "Screen Viewed",
+            Self::Group => "Group Joined",
+            Self::Alias => "Aliased",
+        }
+    }
+}
+
+/// How the event reached us, when not live through a door.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    #[default]
+    Live,
+    /// A row of a file; `now` of its decision is the event's own time.
+    Import { file: String, row: u64 },
+    /// Redriven after it was parked at `position`.
+    Replay { position: i64 },
+}
+
+/// The stored envelope of one event.
+///
+/// `body` is the client's item, verbatim JSON, at most [`EVENT_BYTES_MAX`] bytes. `at` is the corrected client time and
+/// never later than `received_at`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    pub id: EventId,
+    pub kind: Kind,
+    pub name: String,
+    /// The client's `messageId`, or one we made.
+    pub message_id: String,
+    /// `context.version`, default 1.
+    pub version: u32,
+    pub source: String,
+    pub correlation_id: String,
+    pub user_id: Option<String>,
+    pub anonymous_id: Option<String>,
+    /// For alias: the id that was used before.
+    pub previous_id: Option<String>,
+    pub at: Timestamp,
+    pub received_at: Timestamp,
+    /// What the client's clock said, before correction.
+    pub original_at: Option<Timestamp>,
+    pub sent_at: Option<Timestamp>,
+    #[serde(default)]
+    pub origin: Origin,
+    pub body: Body,
+}
+
+/// An event's JSON text, parsed at most once and only when somebody looks inside.
+#[derive(Clone)]
+pub struct Body {
+    text: Arc<str>,
+    parsed: Arc<OnceLock<Value>>,
+}
+
+impl Body {
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self { text: text.into(), parsed: Arc::default() }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The whole document; `null` if the text is not JSON, which the doors refuse.
+    pub fn document(&self) -> &Value {
+        self.parsed.get_or_init(|| serde_json::from_str(&self.text).unwrap_or(Value::Null))
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Body {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.document().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(Self::new(value.to_string()))
+    }
+}
+
+impl Event {
+    /// The value at a dotted path such as `properties.cart_id`, or `None` where absent or null.
+    pub fn lookup(&self, path: &str) -> Option<&Value> {
+        json::lookup(self.body.document(), path)
+    }
+
+    /// Traits an identify or group call carries: `traits`, else `context.traits`.
+    pub fn traits(&self) -> Option<&serde_json::Map<String, Value>> {
+        let document = self.body.document();
+        let at = |path| json::lookup(document, path).and_then(Value::as_object);
+        at("traits").or_else(|| at("context.traits"))
+    }
+}

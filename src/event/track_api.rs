@@ -1,0 +1,1 @@
+//! The track API: Segment-compatible JSON becomes events.

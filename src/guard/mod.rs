@@ -1,0 +1,3 @@
+//! Whether we may: the checks at the last responsible moment.
+
+pub mod frequency_cap;

@@ -1,0 +1,148 @@
+//! What to say: one message to one profile on one channel, from the moment a decision asks for it to its last state.
+//!
+//! The status machine is in `status`, what a provider answered in `outcome`, why a message waits or never goes in
+//! `reason`.
+
+pub mod outcome;
+pub mod reason;
+pub mod status;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+pub use outcome::Outcome;
+pub use reason::Reason;
+pub use status::Status;
+
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    Email,
+    Sms,
+    Push,
+    Whatsapp,
+    Webhook,
+}
+
+impl Channel {
+    pub const ALL: [Self; 5] = [Self::Email, Self::Sms, Self::Push, Self::Whatsapp, Self::Webhook];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+            Self::Push => "push",
+            Self::Whatsapp => "whatsapp",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == text)
+    }
+
+    /// The trait that holds a profile's address on this channel.
+    pub const fn address_trait(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "phone",
+            Self::Push => "push_token",
+            Self::Whatsapp => "whatsapp",
+            Self::Webhook => "webhook_url",
+        }
+    }
+}
+
+/// Marketing obeys topics and caps; transactional does not. Both obey suppression.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    Marketing,
+    Transactional,
+}
+
+impl Purpose {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Marketing => "marketing",
+            Self::Transactional => "transactional",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Marketing, Self::Transactional].into_iter().find(|purpose| purpose.as_str() == text)
+    }
+
+    /// How long a message of this purpose stays worth sending when its campaign does not say.
+    pub const fn expires_default(self, channel: Channel) -> Span {
+        match (self, channel) {
+            (Self::Transactional, _) => Span::from_hours(72),
+            (Self::Marketing, Channel::Email) => Span::from_hours(24),
+            (Self::Marketing, _) => Span::from_hours(4),
+        }
+    }
+}
+
+/// What happens to a send whose answer never came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknownSend {
+    Skip,
+    /// Once more, with the same Message-ID.
+    Repeat,
+}
+
+/// What a message does when a frequency cap refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenCapped {
+    Drop,
+    /// Wait for a slot, at most this long after the first refusal.
+    Defer(Span),
+    /// Drop, and end the enrollment.
+    Exit,
+}
+
+/// How a campaign's messages relate to frequency caps: do they obey, do they use up slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapUse {
+    pub obey: bool,
+    pub count: bool,
+    pub when_capped: WhenCapped,
+}
+
+/// One thing to say to one profile on one channel. A row of the outbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    pub id: MessageId,
+    pub profile: ProfileId,
+    pub enrollment: EnrollmentId,
+    pub campaign: String,
+    pub campaign_version: u32,
+    pub channel: Channel,
+    pub template: String,
+    pub purpose: Purpose,
+    /// 0 to 100; higher wins a contested slot.
+    pub priority: u8,
+    pub caps: CapUse,
+    pub on_unknown_send: OnUnknownSend,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// The log entry whose decision made it, and the newest event of its enrollment (what templates call `event`).
+    pub cause: Position,
+    pub event: Position,
+    /// The first event of its enrollment (what templates call `entry`).
+    pub entry: Position,
+    pub status: Status,
+    /// Tries that reached a provider.
+    pub attempts: u32,
+    /// The first time a cap refused it; a deferral is measured from here.
+    pub capped_at: Option<Timestamp>,
+    /// The frequency-cap slot it uses, from claim on; none where it was released or never counted.
+    pub slot_at: Option<Timestamp>,
+    /// Normalised address it was cleared for.
+    pub address: Option<String>,
+    /// The template version it was rendered from.
+    pub template_version: Option<u32>,
+}

@@ -1,0 +1,22 @@
+//! What came of handing a message to a provider. Providers answer with an outcome, never with an error.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Span;
+
+/// The answer of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The provider took it; `reply` is its answer or id, free of personal data where the provider allows.
+    Accepted { reply: String },
+    /// Not now: try again by the schedule, not before `after` if given. `slow_domain` asks to slow the whole
+    /// recipient domain.
+    Retry { cause: String, after: Option<Span>, slow_domain: bool },
+    /// Never: `suppress` says the address itself is dead.
+    Rejected { cause: String, suppress: bool },
+    /// The transport itself is unusable (wrong login): keep everything queued, spend no attempt.
+    TransportDown { cause: String },
+    /// The message went out and the answer never came.
+    Unknown { cause: String },
+}

@@ -1,0 +1,161 @@
+//! Why a message waits or was never sent, and why an event led to nothing: data, shown to people.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{MessageId, Span, Timestamp};
+
+/// One reason with its operands. The `code` is stable and documented; [`Reason::sentence`] is for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// The event's name and pattern fit, the condition did not; `operand` names the first leaf that failed.
+    ConditionNotMet {
+        operand: String,
+    },
+    /// The event's name fits, its pattern does not.
+    PatternNotMet {
+        operand: String,
+    },
+    /// Older than the campaign accepts for entries.
+    Late {
+        event_at: Timestamp,
+        max_lateness: Span,
+    },
+    AlreadyEnrolled {
+        key: String,
+        since: Timestamp,
+    },
+    ReentryNotAllowed {
+        ended_at: Timestamp,
+        allowed_at: Option<Timestamp>,
+    },
+    CampaignPaused {
+        campaign: String,
+    },
+    SendingPaused,
+    CampaignNotLive {
+        campaign: String,
+    },
+    /// The enrollment ended before the message went: the event's name (or the condition as written) and its time.
+    Exited {
+        by: String,
+        at: Timestamp,
+    },
+    ConsentDenied {
+        channel: String,
+    },
+    ConsentUnknown {
+        channel: String,
+    },
+    NoAddress {
+        channel: String,
+    },
+    InvalidAddress {
+        channel: String,
+    },
+    AddressSuppressed {
+        channel: String,
+    },
+    Expired {
+        expires_at: Timestamp,
+    },
+    /// A frequency cap was full: the rule as text, the messages in its window, when the first slot frees.
+    Capped {
+        rule: String,
+        by: Vec<MessageId>,
+        frees_at: Timestamp,
+    },
+    /// The cap's answer was out of date too often in a row; tried again shortly.
+    CapsUnsettled,
+    TemplateMissing {
+        template: String,
+    },
+    RenderFailed {
+        cause: String,
+    },
+    ProviderRefused {
+        cause: String,
+    },
+    RetriesExhausted {
+        cause: String,
+    },
+    /// Sending began and no answer came.
+    AnswerLost {
+        since: Timestamp,
+    },
+    /// Two known profiles would be merged by this call.
+    MergeDeferred,
+    /// A restored backup was recognised; marketing waits for a person.
+    RestoreUnconfirmed,
+}
+
+impl Reason {
+    /// The stable code, as in the API and the docs.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ConditionNotMet { .. } => "condition_not_met",
+            Self::PatternNotMet { .. } => "pattern_not_met",
+            Self::Late { .. } => "late",
+            Self::AlreadyEnrolled { .. } => "already_enrolled",
+            Self::ReentryNotAllowed { .. } => "reentry_not_allowed",
+            Self::CampaignPaused { .. } => "campaign_paused",
+            Self::SendingPaused => "sending_paused",
+            Self::CampaignNotLive { .. } => "campaign_not_live",
+            Self::Exited { .. } => "exited",
+            Self::ConsentDenied { .. } => "consent_denied",
+            Self::ConsentUnknown { .. } => "consent_unknown",
+            Self::NoAddress { .. } => "no_address",
+            Self::InvalidAddress { .. } => "invalid_address",
+            Self::AddressSuppressed { .. } => "address_suppressed",
+            Self::Expired { .. } => "expired",
+            Self::Capped { .. } => "capped",
+            Self::CapsUnsettled => "caps_unsettled",
+            Self::TemplateMissing { .. } => "template_missing",
+            Self::RenderFailed { .. } => "render_failed",
+            Self::ProviderRefused { .. } => "provider_refused",
+            Self::RetriesExhausted { .. } => "retries_exhausted",
+            Self::AnswerLost { .. } => "answer_lost",
+            Self::MergeDeferred => "merge_deferred",
+            Self::RestoreUnconfirmed => "restore_unconfirmed",
+        }
+    }
+
+    /// One line for a person.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
+            Self::PatternNotMet { operand } => format!("the event pattern did not match: {operand}"),
+            Self::Late { event_at, max_lateness } => format!("the event of {event_at} is older than {max_lateness}"),
+            Self::AlreadyEnrolled { key, since } if key.is_empty() => format!("already enrolled since {since}"),
+            Self::AlreadyEnrolled { key, since } => format!("already enrolled with {key} since {since}"),
+            Self::ReentryNotAllowed { ended_at, allowed_at: Some(at) } => {
+                format!("the last enrollment ended at {ended_at}; the next may start at {at}")
+            }
+            Self::ReentryNotAllowed { ended_at, allowed_at: None } => {
+                format!("enrolled once before, until {ended_at}, and the campaign allows one time only")
+            }
+            Self::CampaignPaused { campaign } => format!("campaign {campaign} is paused"),
+            Self::SendingPaused => "all sending is paused".to_owned(),
+            Self::CampaignNotLive { campaign } => format!("campaign {campaign} is no longer live"),
+            Self::Exited { by, at } => format!("exited: {by} at {at}"),
+            Self::ConsentDenied { channel } => format!("consent for {channel} is denied"),
+            Self::ConsentUnknown { channel } => format!("consent for {channel} is unknown and the policy blocks that"),
+            Self::NoAddress { channel } => format!("no address for {channel}"),
+            Self::InvalidAddress { channel } => format!("the address for {channel} is not valid"),
+            Self::AddressSuppressed { channel } => format!("the address for {channel} is suppressed"),
+            Self::Expired { expires_at } => format!("expired at {expires_at}"),
+            Self::Capped { rule, by, frees_at } => {
+                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "))
+            }
+            Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
+            Self::TemplateMissing { template } => format!("template {template} does not exist"),
+            Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
+            Self::ProviderRefused { cause } => format!("the provider refused it: {cause}"),
+            Self::RetriesExhausted { cause } => format!("all tries failed, the last with: {cause}"),
+            Self::AnswerLost { since } => format!("sending began at {since} and no answer came"),
+            Self::MergeDeferred => "this call joins two known people, which is not done yet".to_owned(),
+            Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
+        }
+    }
+}

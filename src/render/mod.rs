@@ -1,0 +1,3 @@
+//! How it reads.
+
+pub mod template;
