@@ -3,6 +3,7 @@
 //! The client's own JSON is kept byte for byte; what we add (times, source, ids) stands beside it.
 
 pub mod json;
+pub mod number;
 pub mod pattern;
 pub mod source;
 pub mod track_api;
