@@ -27,6 +27,7 @@ const UP: &[&str] = &[
         state TEXT NOT NULL,
         due_at INTEGER,
         attempts INTEGER NOT NULL,
+        answer_lost_at INTEGER,
         capped_at INTEGER,
         slot_at INTEGER,
         address TEXT,

@@ -1,6 +1,7 @@
 //! What ends an enrollment: exits, at once and also during the delay; its message's last state; and goals reached.
 
 use crate::audience::condition::{self, Needs};
+use crate::audience::value_test;
 use crate::decision::campaign::Exit;
 use crate::decision::effect::Conversion;
 use crate::decision::{Campaign, Effect, Enrollment, FindingVerdict, State, Turn};
@@ -73,7 +74,7 @@ impl Turn<'_> {
     fn is_same(&self, entry: Position, ours: &str, event: &Event, theirs: &str) -> bool {
         let entry_value = self.snapshot.loaded.bodies.get(&entry).and_then(|entry| entry.lookup(ours));
         match (entry_value, event.lookup(theirs)) {
-            (Some(one), Some(other)) => crate::audience::value_test::equal(one, other),
+            (Some(one), Some(other)) => value_test::equal(one, other, false),
             _ => true,
         }
     }

@@ -45,10 +45,11 @@ impl Turn<'_> {
 
     fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
         let same = |enrollment: &&Enrollment| enrollment.campaign == campaign.key && enrollment.key == key;
-        if let Some(active) = self.person.active().find(same).cloned() {
+        let active = self.person.active().find(same).cloned();
+        let last_end = self.person.enrollments.values().filter(same).filter_map(|known| known.state.ended_at()).max();
+        if let Some(active) = active {
             return self.repeat(campaign, active);
         }
-        let last_end = self.person.enrollments.values().filter(same).filter_map(|known| known.state.ended_at()).max();
         if let Some(ended_at) = last_end {
             let allowed_at = match campaign.entry.reentry {
                 Reentry::Always => Some(ended_at),
@@ -138,6 +139,7 @@ impl Turn<'_> {
             entry: enrollment.entry,
             status: Status::Queued { due_at },
             attempts: 0,
+            answer_lost_at: None,
             capped_at: None,
             slot_at: None,
             address: None,

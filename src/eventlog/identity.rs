@@ -96,7 +96,7 @@ impl Identities {
             marks(profiles.len())
         );
         let values = profiles.iter().map(|profile| profile.0.into()).collect();
-        profiles.iter().for_each(|profile| drop(self.has_user.insert(*profile, false)));
+        self.has_user.extend(profiles.iter().map(|profile| (*profile, false)));
         for row in Rows(conn).all(&sql, values).await? {
             self.has_user.insert(ProfileId(row.try_get_by_index(0)?), true);
         }

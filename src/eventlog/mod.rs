@@ -7,9 +7,7 @@ pub mod append;
 pub mod identity;
 pub mod writer;
 
-use std::sync::Arc;
-
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::event::Event;
@@ -38,12 +36,33 @@ pub enum AppendError {
     Stopping,
 }
 
+/// What the loops wait on, so that nothing polls.
+#[derive(Clone)]
+pub struct Pulses {
+    appended: watch::Sender<Position>,
+    stored: watch::Sender<u64>,
+}
+
+impl Pulses {
+    fn new(head: Position) -> Self {
+        Self { appended: watch::Sender::new(head), stored: watch::Sender::new(0) }
+    }
+
+    /// After a commit: where the log ends now, and whether anything else changed.
+    fn committed(&self, head: Position, stored: bool) {
+        self.appended.send_if_modified(|known| std::mem::replace(known, head) != head);
+        if stored {
+            self.stored.send_modify(|count| *count += 1);
+        }
+    }
+}
+
 /// The log of all inputs. Cheap to clone.
 #[derive(Clone)]
 pub struct EventLog {
     writer: Writer,
     clock: Clock,
-    appended: Arc<Notify>,
+    pulses: Pulses,
 }
 
 impl EventLog {
@@ -52,10 +71,10 @@ impl EventLog {
     /// # Errors
     /// The end of the log cannot be read.
     pub async fn start(database: &Database, clock: Clock) -> anyhow::Result<Self> {
-        let appended = Arc::new(Notify::new());
         let appender = Appender::load(&database.writer, clock.clone()).await?;
-        let writer = Writer::start(database.clone(), appender, appended.clone());
-        Ok(Self { writer, clock, appended })
+        let pulses = Pulses::new(appender.head());
+        let writer = Writer::start(database.clone(), appender, pulses.clone());
+        Ok(Self { writer, clock, pulses })
     }
 
     /// Stores events; the answers are in their order.
@@ -90,9 +109,14 @@ impl EventLog {
         &self.clock
     }
 
-    /// Wakes when something was appended.
-    pub fn appended(&self) -> Arc<Notify> {
-        self.appended.clone()
+    /// The end of the log, as it moves.
+    pub fn appended(&self) -> watch::Receiver<Position> {
+        self.pulses.appended.subscribe()
+    }
+
+    /// Changes whenever effects or message states were stored.
+    pub fn stored(&self) -> watch::Receiver<u64> {
+        self.pulses.stored.subscribe()
     }
 
     /// Takes nothing more, finishes what was accepted, and truncates the write-ahead log.

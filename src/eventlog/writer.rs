@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::eventlog::append::{Appender, Draft};
-use crate::eventlog::{AppendError, Receipt};
+use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
 
 /// Appends that may wait before callers are told to come back.
@@ -64,12 +64,12 @@ struct Loop {
     appends: mpsc::Receiver<AppendJob>,
     effects: mpsc::Receiver<Change>,
     sends: mpsc::Receiver<Change>,
-    appended: Arc<Notify>,
+    pulses: Pulses,
     commits: u32,
 }
 
 impl Writer {
-    pub fn start(database: Database, appender: Appender, appended: Arc<Notify>) -> Self {
+    pub fn start(database: Database, appender: Appender, pulses: Pulses) -> Self {
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
@@ -81,7 +81,7 @@ impl Writer {
             appends: append_jobs,
             effects: effect_jobs,
             sends: send_jobs,
-            appended,
+            pulses,
             commits: 0,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone(), writer.stopped.clone()));
@@ -194,13 +194,12 @@ impl Loop {
     async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) {
         let (answers, drafts): (Vec<_>, Vec<_>) = appends.into_iter().map(|job| (job.answer, job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
+        let changed = !changes.is_empty();
         let result = self.transaction(&drafts, changes, &mut told).await;
         match result {
             Ok(receipts) => {
                 self.appender.committed();
-                if !receipts.is_empty() {
-                    self.appended.notify_waiters();
-                }
+                self.pulses.committed(self.appender.head(), changed);
                 for (answer, receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));
                 }

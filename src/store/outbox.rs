@@ -64,7 +64,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         at: Timestamp,
     ) -> Result<bool, Error> {
         let sql = "UPDATE messages SET status = ?, state = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
-                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?
+                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
@@ -76,6 +76,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.address.clone().into(),
             address_subject.map(ToOwned::to_owned).into(),
             message.template_version.into(),
+            message.answer_lost_at.map(Timestamp::millis).into(),
             self.id.0.into(),
             message.id.as_bytes().to_vec().into(),
             encode(expected).into(),
