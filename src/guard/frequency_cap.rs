@@ -34,7 +34,7 @@ pub enum Scope {
 }
 
 /// A used slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot {
     pub message: MessageId,
     pub at: Timestamp,
