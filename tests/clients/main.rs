@@ -4,6 +4,9 @@
 //! So after every run: each call is stored exactly once, with what the caller said, and nothing else is there.
 //! The clients come from `tests/services/install`; a missing one is a failure, never a skip.
 
+// A test says what is wrong by ending; and it runs beside other processes, so it waits by the wall clock.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
 mod plan;
 mod proxy;
 mod server;
@@ -212,7 +215,6 @@ fn the_times_are_right(call: &Value, event: &Stored, began: Timestamp, ended: Ti
 }
 
 /// The clock that the clients and the server read; a bound for what they stored, never an expectation.
-#[allow(clippy::disallowed_methods)]
 fn wall_clock() -> Timestamp {
     Timestamp::now()
 }
