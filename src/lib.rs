@@ -3,13 +3,13 @@
 //! happens too.
 
 // The pure half: no I/O, no clock, no chance.
-pub mod audience;
-pub mod decision;
-pub mod event;
-pub mod guard;
 pub mod ids;
-pub mod message;
 pub mod money;
+pub mod event;
+pub mod audience;
+pub mod message;
+pub mod decision;
+pub mod guard;
 pub mod render;
 
 // The shell: loads, calls the pure half, does what it says.
