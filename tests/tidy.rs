@@ -286,7 +286,7 @@ fn the_length_of_a_function_is_counted_from_its_head_to_its_brace() {
 }
 
 #[test]
-fn tests_over_real_data_say_so_in_their_path() {
+fn tests_that_read_the_data_folder_say_so_in_their_path() {
     let silent: Vec<String> = our_rust()
         .into_iter()
         .filter(|it| !it.path.ends_with("tidy.rs"))
