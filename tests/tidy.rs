@@ -345,6 +345,24 @@ fn tracked_files_name_no_machine_and_leave_nothing_unfinished() {
     none(&errors);
 }
 
+/// An ignored advisory names the test that holds our guard as `see tests/folder: name`.
+#[test]
+fn a_known_vulnerability_is_ignored_only_while_a_test_holds_our_guard() {
+    let text = fs::read_to_string("deny.toml").unwrap();
+    let mut errors = Vec::new();
+    for line in text.lines().filter(|it| it.trim_start().starts_with("{ id = \"RUSTSEC-")) {
+        let guard = line.split("see ").nth(1).and_then(|it| it.split_once(": "));
+        let held = guard.is_some_and(|(folder, test)| {
+            let head = format!("fn {}(", identifier(test));
+            rust_files(folder).iter().any(|it| it.text.contains(&head))
+        });
+        if !held {
+            errors.push(format!("deny.toml: no such test: {}", line.trim()));
+        }
+    }
+    none(&errors);
+}
+
 #[test]
 fn lock_files_name_no_registry_of_ours() {
     let text = fs::read_to_string("tests/services/package-lock.json").unwrap();
