@@ -14,7 +14,7 @@ pub mod render;
 
 // The shell: loads, calls the pure half, does what it says.
 pub mod clock;
-pub mod eventlog;
 pub mod fault;
-pub mod store;
 pub mod telemetry;
+pub mod store;
+pub mod eventlog;
