@@ -216,7 +216,7 @@ fn an_import_keeps_its_times_and_live_traffic_corrects_them() {
 }
 
 #[test]
-fn the_spec_s_example_calls_are_taken_or_refused_for_a_stated_reason() {
+fn real_data_the_spec_s_example_calls_are_taken_or_refused_for_a_stated_reason() {
     let root = std::env::var("CARILLON_TEST_DATA").unwrap_or_else(|_| "../shared/data".into());
     let path = format!("{root}/C_webhooks/segment/spec_example_calls.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
