@@ -5,6 +5,7 @@
 // The pure half: no I/O, no clock, no chance.
 pub mod audience;
 pub mod decision;
+pub mod definition;
 pub mod event;
 pub mod guard;
 pub mod ids;
