@@ -12,3 +12,10 @@ pub mod ids;
 pub mod message;
 pub mod money;
 pub mod render;
+
+// The shell: loads, calls the pure half, does what it says.
+pub mod clock;
+pub mod eventlog;
+pub mod fault;
+pub mod store;
+pub mod telemetry;

@@ -3,7 +3,6 @@
 pub mod condition;
 pub mod consent;
 pub mod history;
-pub mod identity;
 pub mod value_test;
 
 use std::collections::BTreeMap;

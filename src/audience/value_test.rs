@@ -101,7 +101,8 @@ impl Check {
     }
 }
 
-fn equal(value: &Value, wanted: &Value, ignore_case: bool) -> bool {
+/// Scalars of one kind and value; numbers exactly, as decimals.
+pub fn equal(value: &Value, wanted: &Value, ignore_case: bool) -> bool {
     match (value, wanted) {
         (Value::String(one), Value::String(other)) if ignore_case => one.to_lowercase() == other.to_lowercase(),
         _ => same(value, wanted),

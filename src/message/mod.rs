@@ -1,10 +1,11 @@
 //! What to say: one message to one profile on one channel, from the moment a decision asks for it to its last state.
 //!
-//! The status machine is in `status`, what a provider answered in `outcome`, why a message waits or never goes in
-//! `reason`.
+//! The status machine is in `status`, what a provider answered in `outcome`, when it is tried again in `retry`, why a
+//! message waits or never goes in `reason`.
 
 pub mod outcome;
 pub mod reason;
+pub mod retry;
 pub mod status;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 pub use outcome::Outcome;
 pub use reason::Reason;
+pub use retry::RetryPolicy;
 pub use status::Status;
 
 /// How a message travels.
@@ -137,6 +139,8 @@ pub struct Message {
     pub status: Status,
     /// Tries that reached a provider.
     pub attempts: u32,
+    /// The first time an answer never came; a send is repeated for that reason once only.
+    pub answer_lost_at: Option<Timestamp>,
     /// The first time a cap refused it; a deferral is measured from here.
     pub capped_at: Option<Timestamp>,
     /// The frequency-cap slot it uses, from claim on; none where it was released or never counted.
@@ -145,4 +149,19 @@ pub struct Message {
     pub address: Option<String>,
     /// The template version it was rendered from.
     pub template_version: Option<u32>,
+}
+
+impl Message {
+    /// Applies the outcome of the attempt it is in: the status by [`status::next`], the tries spent, and what must be
+    /// remembered of a lost answer. Outside `Sending` nothing changes.
+    pub fn advance(&mut self, now: Timestamp, outcome: &Outcome, policy: &RetryPolicy) {
+        let Status::Sending { attempt, .. } = self.status else { return };
+        self.status = status::next(now, self, outcome, policy);
+        if outcome.spends_attempt() {
+            self.attempts = attempt;
+        }
+        if matches!(outcome, Outcome::Unknown { .. }) {
+            self.answer_lost_at = self.answer_lost_at.or(Some(now));
+        }
+    }
 }

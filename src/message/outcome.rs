@@ -20,3 +20,21 @@ pub enum Outcome {
     /// The message went out and the answer never came.
     Unknown { cause: String },
 }
+
+impl Outcome {
+    /// Whether this try counts: a transport that cannot be used has tried nothing.
+    pub const fn spends_attempt(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Retry { .. } | Self::Rejected { .. } | Self::Unknown { .. } => true,
+            Self::TransportDown { .. } => false,
+        }
+    }
+
+    /// Whether the message certainly was not delivered, so that its frequency-cap slot may be given back.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Rejected { .. } => true,
+            Self::Accepted { .. } | Self::Retry { .. } | Self::TransportDown { .. } | Self::Unknown { .. } => false,
+        }
+    }
+}

@@ -7,23 +7,32 @@
 //!     Queued --> Deferred: guard said later
 //!     Queued --> Suppressed: guard said never
 //!     Queued --> Cancelled: its enrollment exited
+//!     Deferred --> Queued: what held it was lifted
 //!     Deferred --> Claimed
+//!     Deferred --> Suppressed
+//!     Deferred --> Cancelled
 //!     Claimed --> Queued: lease ran out, nothing was sent
 //!     Claimed --> Sending: committed just before the first byte
 //!     Claimed --> Failed: could not be rendered
 //!     Sending --> Sent: accepted
-//!     Sending --> Retrying: not now
+//!     Sending --> Retrying: not now, or no answer and it may be repeated once with the same Message-ID
+//!     Sending --> Queued: the transport is unusable, no try spent
 //!     Sending --> Unknown: the answer never came
 //!     Sending --> Failed: never, or tries exhausted
 //!     Retrying --> Claimed
-//!     Unknown --> Retrying: repeat once, same Message-ID
+//!     Retrying --> Deferred
+//!     Retrying --> Suppressed
+//!     Retrying --> Cancelled
 //!     Failed --> Queued: redriven by a person
 //! ```
+//!
+//! The guard moves a row out of `Queued`, `Deferred` and `Retrying`, the dispatcher out of `Claimed`, [`next`] out of
+//! `Sending`, and only a person out of `Failed`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Timestamp;
-use crate::message::Reason;
+use crate::message::{Message, OnUnknownSend, Outcome, Reason, RetryPolicy};
 
 /// The state of a message with exactly the data valid in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +87,70 @@ pub enum Status {
         at: Timestamp,
         reason: Reason,
     },
+}
+
+/// Where a message stands after the outcome of the attempt it is in.
+///
+/// An outcome belongs to an attempt, so only `Sending` moves; every other state absorbs every outcome: a late answer
+/// neither revives what ended nor disturbs what waits.
+pub fn next(now: Timestamp, message: &Message, outcome: &Outcome, policy: &RetryPolicy) -> Status {
+    let (attempt, since) = match &message.status {
+        Status::Sending { attempt, since, token: _ } => (*attempt, *since),
+        Status::Queued { .. }
+        | Status::Deferred { .. }
+        | Status::Claimed { .. }
+        | Status::Retrying { .. }
+        | Status::Sent { .. }
+        | Status::Unknown { .. }
+        | Status::Suppressed { .. }
+        | Status::Cancelled { .. }
+        | Status::Failed { .. } => return message.status.clone(),
+    };
+    match outcome {
+        Outcome::Accepted { reply } => Status::Sent { at: now, reply: reply.clone() },
+        Outcome::Retry { cause, after, slow_domain: _ } => match policy.next_try(now, message, attempt, *after) {
+            Some(at) => Status::Retrying { attempt, at, cause: cause.clone() },
+            None => Status::Failed { at: now, reason: Reason::RetriesExhausted { cause: cause.clone() } },
+        },
+        Outcome::Rejected { cause, suppress: _ } => {
+            Status::Failed { at: now, reason: Reason::ProviderRefused { cause: cause.clone() } }
+        }
+        Outcome::TransportDown { cause: _ } => Status::Queued { due_at: now.plus(policy.transport_pause) },
+        Outcome::Unknown { cause } => {
+            let repeat = match (message.on_unknown_send, message.answer_lost_at) {
+                (OnUnknownSend::Repeat, None) => policy.next_try(now, message, attempt, None),
+                (OnUnknownSend::Repeat, Some(_)) | (OnUnknownSend::Skip, _) => None,
+            };
+            match repeat {
+                Some(at) => Status::Retrying { attempt, at, cause: cause.clone() },
+                None => Status::Unknown { attempt, since },
+            }
+        }
+    }
+}
+
+/// Where a row found in `Sending` at start belongs: its process died between the first byte and the answer, so the
+/// answer is lost like any other. Rows in other states stay as they are.
+pub fn orphaned(now: Timestamp, message: &Message, policy: &RetryPolicy) -> Status {
+    let cause = "the process ended before the answer came".to_owned();
+    next(now, message, &Outcome::Unknown { cause }, policy)
+}
+
+/// A dead letter goes back to the queue by a person's hand; nothing else can. The caller sets the message's attempts
+/// back to 0, else the first refusal ends it again.
+pub fn redrive(now: Timestamp, status: &Status) -> Option<Status> {
+    match status {
+        Status::Failed { .. } => Some(Status::Queued { due_at: now }),
+        Status::Queued { .. }
+        | Status::Deferred { .. }
+        | Status::Claimed { .. }
+        | Status::Sending { .. }
+        | Status::Retrying { .. }
+        | Status::Sent { .. }
+        | Status::Unknown { .. }
+        | Status::Suppressed { .. }
+        | Status::Cancelled { .. } => None,
+    }
 }
 
 impl Status {
@@ -162,3 +235,6 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What a decision asks of the world: a closed list, applied in memory by `Person::apply` and stored in one
+//! transaction with the log position.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audience::{Consent, Traits};
+use crate::decision::enrollment::Enrollment;
+use crate::ids::{MessageId, Position, Timestamp};
+use crate::message::{Message, Reason};
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Identify {
+        user_id: String,
+    },
+    SetTraits(Traits),
+    SetConsent {
+        channel: String,
+        consent: Consent,
+    },
+    /// The event becomes part of the history.
+    Record {
+        name: String,
+        at: Timestamp,
+        position: Position,
+    },
+    /// A new enrollment, or a new state of a known one.
+    Enrollment(Enrollment),
+    CreateMessage(Message),
+    /// Stop a message that has not been claimed.
+    CancelMessage {
+        message: MessageId,
+        reason: Reason,
+    },
+    Convert(Conversion),
+    /// The next instant at which something may happen to this person by itself.
+    WakeAt(Option<Timestamp>),
+}
+
+/// A goal reached after a message was sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Conversion {
+    pub message: MessageId,
+    pub campaign: String,
+    pub position: Position,
+    pub at: Timestamp,
+    /// Exact decimal text from the event, with its currency where it names one.
+    pub value: Option<String>,
+    pub currency: Option<String>,
+}
+
+/// What one candidate campaign made of an input: a line of the answer to "why".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub campaign: String,
+    pub version: u32,
+    #[serde(flatten)]
+    pub verdict: FindingVerdict,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "snake_case")]
+pub enum FindingVerdict {
+    Entered {
+        key: String,
+        until: Timestamp,
+    },
+    /// A repeat that updated or restarted the enrollment.
+    Repeated {
+        key: String,
+        until: Option<Timestamp>,
+    },
+    Exited {
+        key: String,
+        by: String,
+    },
+    /// The delay is over and the message is in the outbox.
+    Queued {
+        key: String,
+        message: MessageId,
+    },
+    Completed {
+        key: String,
+        message: MessageId,
+        status: String,
+    },
+    Converted {
+        message: MessageId,
+    },
+    NotEntered {
+        reason: Reason,
+    },
+}
+
+/// The answer of `decide`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decision {
+    pub effects: Vec<Effect>,
+    pub findings: Vec<Finding>,
+}

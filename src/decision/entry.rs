@@ -1,0 +1,161 @@
+//! Who enters a campaign: event name, pattern, age, condition, key, repeats and re-entry; and what happens when the
+//! delay is over.
+
+use serde_json::Value;
+
+use crate::audience::condition;
+use crate::decision::campaign::{OnRepeat, Reentry};
+use crate::decision::enrollment::RESTART_MAX;
+use crate::decision::{Campaign, Effect, Enrollment, FindingVerdict, State, Turn};
+use crate::event::Event;
+use crate::ids::Timestamp;
+use crate::message::{Message, Purpose, Reason, Status};
+
+impl Turn<'_> {
+    pub(super) fn check_entries(&mut self, event: &Event) {
+        for campaign in self.snapshot.catalog.entered_by(&event.name) {
+            let verdict = match self.may_enter(campaign, event) {
+                Ok(key) => self.enter_or_repeat(campaign, event, key),
+                Err(reason) => FindingVerdict::NotEntered { reason },
+            };
+            self.find(campaign, verdict);
+        }
+    }
+
+    /// The entry key, or why this event does not enter.
+    fn may_enter(&self, campaign: &Campaign, event: &Event) -> Result<String, Reason> {
+        let entry = &campaign.entry;
+        if let Some(operand) = entry.pattern.as_ref().and_then(|pattern| pattern.mismatch(event.body.document())) {
+            return Err(Reason::PatternNotMet { operand });
+        }
+        if self.snapshot.catalog.is_paused(campaign) {
+            return Err(Reason::CampaignPaused { campaign: campaign.key.clone() });
+        }
+        if event.at.plus(campaign.max_lateness) < self.at.now {
+            return Err(Reason::Late { event_at: event.at, max_lateness: campaign.max_lateness });
+        }
+        if let Some(filter) = &entry.filter {
+            let answer = condition::evaluate(filter, &self.facts(Some(event), Some(event.at)));
+            if !answer.holds {
+                return Err(Reason::ConditionNotMet { operand: answer.because });
+            }
+        }
+        Ok(entry.key.as_deref().and_then(|path| event.lookup(path)).map_or_else(String::new, key_text))
+    }
+
+    fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
+        let same = |enrollment: &&Enrollment| enrollment.campaign == campaign.key && enrollment.key == key;
+        let active = self.person.active().find(same).cloned();
+        let last_end = self.person.enrollments.values().filter(same).filter_map(|known| known.state.ended_at()).max();
+        if let Some(active) = active {
+            return self.repeat(campaign, active);
+        }
+        if let Some(ended_at) = last_end {
+            let allowed_at = match campaign.entry.reentry {
+                Reentry::Always => Some(ended_at),
+                Reentry::Never => None,
+                Reentry::After(span) => Some(ended_at.plus(span)),
+            };
+            if allowed_at.is_none_or(|at| self.at.now < at) {
+                return FindingVerdict::NotEntered { reason: Reason::ReentryNotAllowed { ended_at, allowed_at } };
+            }
+        }
+        let profile = self.person.profile.id;
+        let enrollment = Enrollment::begin(campaign, profile, key, event, self.at.position, self.at.now);
+        let until = self.at.now.plus(campaign.delay);
+        let key = enrollment.key.clone();
+        self.push(Effect::Enrollment(enrollment));
+        FindingVerdict::Entered { key, until }
+    }
+
+    /// A repeat while enrolled. `entry` always keeps the first event.
+    fn repeat(&mut self, campaign: &Campaign, mut enrollment: Enrollment) -> FindingVerdict {
+        let already = Reason::AlreadyEnrolled { key: enrollment.key.clone(), since: enrollment.entered_at };
+        match campaign.entry.on_repeat {
+            OnRepeat::Ignore => return FindingVerdict::NotEntered { reason: already },
+            OnRepeat::Update => enrollment.event = self.at.position,
+            OnRepeat::Restart => {
+                let State::Waiting { until } = enrollment.state else {
+                    return FindingVerdict::NotEntered { reason: already };
+                };
+                let latest = enrollment.entered_at.plus(RESTART_MAX).max(until);
+                enrollment.event = self.at.position;
+                enrollment.state = State::Waiting { until: self.at.now.plus(campaign.delay).min(latest) };
+            }
+        }
+        let key = enrollment.key.clone();
+        let until = match enrollment.state {
+            State::Waiting { until } => Some(until),
+            State::Sending { .. } | State::Completed { .. } | State::Exited { .. } => None,
+        };
+        self.push(Effect::Enrollment(enrollment));
+        FindingVerdict::Repeated { key, until }
+    }
+
+    /// Waits that end at or before `now` put their message into the outbox, each at its own instant, earliest first.
+    pub(super) fn settle_due(&mut self, now: Timestamp) {
+        let mut due: Vec<(Timestamp, Enrollment)> = self
+            .person
+            .active()
+            .filter_map(|enrollment| match enrollment.state {
+                State::Waiting { until } if until <= now => Some((until, enrollment.clone())),
+                _ => None,
+            })
+            .collect();
+        due.sort_by_key(|(until, enrollment)| (*until, enrollment.id));
+        for (until, enrollment) in due {
+            let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
+                continue;
+            };
+            if self.exit_by_condition(&campaign, &enrollment) {
+                continue;
+            }
+            self.queue_message(&campaign, enrollment, until);
+        }
+    }
+
+    fn queue_message(&mut self, campaign: &Campaign, mut enrollment: Enrollment, at: Timestamp) {
+        let send = &campaign.send;
+        let contested = self.snapshot.catalog.is_contested(&campaign.key, send.channel);
+        let settles = campaign.purpose == Purpose::Marketing && contested;
+        let due_at = if settles { at.plus(self.snapshot.settle) } else { at };
+        let expires = send.expires.unwrap_or(campaign.purpose.expires_default(send.channel));
+        let message = Message {
+            id: enrollment.message_id(),
+            profile: enrollment.profile,
+            enrollment: enrollment.id,
+            campaign: campaign.key.clone(),
+            campaign_version: campaign.version,
+            channel: send.channel,
+            template: send.template.clone(),
+            purpose: campaign.purpose,
+            priority: campaign.priority,
+            caps: campaign.caps,
+            on_unknown_send: campaign.on_unknown_send,
+            created_at: at,
+            expires_at: at.plus(expires),
+            cause: self.at.position,
+            event: enrollment.event,
+            entry: enrollment.entry,
+            status: Status::Queued { due_at },
+            attempts: 0,
+            answer_lost_at: None,
+            capped_at: None,
+            slot_at: None,
+            address: None,
+            template_version: None,
+        };
+        enrollment.state = State::Sending { message: message.id };
+        let verdict = FindingVerdict::Queued { key: enrollment.key.clone(), message: message.id };
+        self.push(Effect::CreateMessage(message));
+        self.push(Effect::Enrollment(enrollment));
+        self.find(campaign, verdict);
+    }
+}
+
+/// The text by which enrollments of one campaign are told apart: strings as they are, anything else as JSON.
+fn key_text(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    // A key is an identifier; a longer one is kept apart by its hash.
+    if text.len() <= 256 { text } else { crate::ids::EventId::derive(&[text.as_bytes()]).to_string() }
+}

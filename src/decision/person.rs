@@ -1,0 +1,83 @@
+//! Everything a decision knows about one person, and how effects change it in memory.
+
+use std::collections::BTreeMap;
+
+use crate::audience::{History, Profile};
+use crate::decision::effect::Effect;
+use crate::decision::enrollment::Enrollment;
+use crate::event::Event;
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
+use crate::message::{Message, Status};
+
+/// A sent message, as goals need it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sent {
+    pub message: MessageId,
+    pub campaign: String,
+    pub at: Timestamp,
+}
+
+/// One person with what is loaded of their past.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Person {
+    pub profile: Profile,
+    /// Version of the profile's row as read; 0 before it is first stored.
+    pub version: i64,
+    pub wake_at: Option<Timestamp>,
+    /// All active ones, and for candidate campaigns those that ended.
+    pub enrollments: BTreeMap<EnrollmentId, Enrollment>,
+    /// Messages sent within the longest goal window.
+    pub sent: Vec<Sent>,
+}
+
+/// What was loaded beside the person because a condition may ask for it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// Pages of history older than the profile's recent part.
+    pub older: Vec<History>,
+    /// Past events by position: entries of active enrollments, and those whose fields a condition tests.
+    pub bodies: BTreeMap<Position, Event>,
+}
+
+impl Person {
+    pub fn new(id: ProfileId, now: Timestamp) -> Self {
+        Self {
+            profile: Profile::new(id, now),
+            version: 0,
+            wake_at: None,
+            enrollments: BTreeMap::new(),
+            sent: Vec::new(),
+        }
+    }
+
+    pub fn active(&self) -> impl Iterator<Item = &Enrollment> {
+        self.enrollments.values().filter(|enrollment| enrollment.is_active())
+    }
+
+    /// Changes the person as the effect says; effects about messages change nothing here.
+    pub fn apply(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Identify { user_id } => self.profile.user_id = Some(user_id.clone()),
+            Effect::SetTraits(traits) => self.profile.set_traits(traits),
+            Effect::SetConsent { channel, consent } => {
+                self.profile.consent.insert(channel.clone(), consent.clone());
+            }
+            Effect::Record { name, at, position } => {
+                self.profile.history.record(name, *at, *position);
+                self.profile.last_seen_at = self.profile.last_seen_at.max(*at);
+            }
+            Effect::Enrollment(enrollment) => {
+                self.enrollments.insert(enrollment.id, enrollment.clone());
+            }
+            Effect::WakeAt(at) => self.wake_at = *at,
+            Effect::CreateMessage(_) | Effect::CancelMessage { .. } | Effect::Convert(_) => {}
+        }
+    }
+
+    /// A message reached its last state; sent ones can be converted.
+    pub fn note_outcome(&mut self, message: &Message) {
+        if let Status::Sent { at, .. } = &message.status {
+            self.sent.push(Sent { message: message.id, campaign: message.campaign.clone(), at: *at });
+        }
+    }
+}

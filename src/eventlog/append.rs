@@ -1,0 +1,220 @@
+//! Appending: recognise repeats, resolve people, assign positions and `now`, and write it all in a few bulk statements.
+
+use std::collections::BTreeSet;
+
+use sea_orm::ConnectionTrait;
+
+use crate::clock::Clock;
+use crate::event::{Event, Origin};
+use crate::eventlog::Receipt;
+use crate::eventlog::identity::Identities;
+use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
+use crate::store::rows::{Error, Rows, Values};
+use crate::store::workspace;
+
+/// How long an event id is remembered.
+pub const DEDUPE_DAYS: i64 = 7;
+/// The day under which ids are remembered for ever: imports.
+const FOR_EVER: i64 = 0;
+
+/// An input that has no position yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    pub workspace: WorkspaceId,
+    /// Events resolve theirs when they are appended.
+    pub profile: Option<ProfileId>,
+    /// When it is to be decided; none: on receipt (an import's event: at its own time).
+    pub now: Option<Timestamp>,
+    pub logged: Logged,
+}
+
+impl Draft {
+    pub fn event(workspace: WorkspaceId, event: Event) -> Self {
+        Self { workspace, profile: None, now: None, logged: Logged::Event(event) }
+    }
+}
+
+/// The append's memory: where the log ends, who is known, which days hold ids. Lives in the writer.
+pub struct Appender {
+    clock: Clock,
+    head: Position,
+    last_now: Timestamp,
+    identities: Identities,
+    days: BTreeSet<i64>,
+}
+
+/// Where the appender stood, to return to when a change is rolled back.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    head: Position,
+    fresh: usize,
+}
+
+impl Appender {
+    pub async fn load<C: ConnectionTrait>(conn: &C, clock: Clock) -> Result<Self, Error> {
+        let last_now: Option<Option<i64>> = Rows(conn)
+            .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000)", vec![])
+            .await?;
+        let days = Rows(conn).all("SELECT DISTINCT day FROM event_ids", vec![]).await?;
+        let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
+        Ok(Self {
+            clock,
+            head: head(conn).await?,
+            last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
+            identities: Identities::load(conn).await?,
+            days,
+        })
+    }
+
+    /// After a failed commit: what was remembered of it is wrong.
+    pub(super) async fn reload<C: ConnectionTrait>(&mut self, conn: &C) -> Result<(), Error> {
+        *self = Self::load(conn, self.clock.clone()).await?;
+        Ok(())
+    }
+
+    pub(super) fn committed(&mut self) {
+        self.identities.committed();
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { head: self.head, fresh: self.identities.fresh_count() }
+    }
+
+    pub(super) fn back_to(&mut self, mark: Mark) {
+        self.head = mark.head;
+        self.identities.forget_since(mark.fresh);
+    }
+
+    /// Where the log ends, this transaction included.
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// Appends groups of inputs inside a transaction; the answers mirror the groups.
+    pub async fn append<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        groups: &[Vec<Draft>],
+    ) -> Result<Vec<Vec<Receipt>>, Error> {
+        let now = self.clock.now().max(self.last_now);
+        self.last_now = now;
+        let fresh = self.identities.fresh_count();
+        let repeated = self.remember(conn, groups, now).await?;
+        let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
+            Logged::Event(event) => Some((draft.workspace, event)),
+            _ => None,
+        });
+        self.identities.prepare(conn, events).await?;
+        let mut rows = Vec::new();
+        let mut taken = BTreeSet::new();
+        let mut answers = Vec::with_capacity(groups.len());
+        let mut duplicates: Vec<(WorkspaceId, i64)> = Vec::new();
+        for group in groups {
+            let mut receipts = Vec::with_capacity(group.len());
+            for draft in group {
+                let receipt = match self.place(draft, now, &repeated, &mut taken) {
+                    Some(entry) => {
+                        let receipt = Receipt::Stored { position: entry.position, profile: entry.profile };
+                        rows.push(entry.into_values());
+                        receipt
+                    }
+                    None => {
+                        duplicates.push((draft.workspace, 1));
+                        Receipt::Duplicate
+                    }
+                };
+                receipts.push(receipt);
+            }
+            answers.push(receipts);
+        }
+        let identifiers = "INSERT INTO identifiers (workspace, kind, value, profile)";
+        Rows(conn).insert(identifiers, "", 4, self.identities.fresh_since(fresh)).await?;
+        Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
+        if let Some((first, _)) = duplicates.first() {
+            let same = duplicates.iter().filter(|(id, _)| id == first).count();
+            workspace(conn, *first).count("events_duplicate", i64::try_from(same).unwrap_or(i64::MAX)).await?;
+            for (other, by) in duplicates.iter().filter(|(id, _)| id != first) {
+                workspace(conn, *other).count("events_duplicate", *by).await?;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The entry at the next position; none for an event that is known already.
+    fn place(
+        &mut self,
+        draft: &Draft,
+        now: Timestamp,
+        repeated: &BTreeSet<EventId>,
+        taken: &mut BTreeSet<EventId>,
+    ) -> Option<Entry> {
+        let mut profile = draft.profile;
+        let mut at = draft.now.unwrap_or(now);
+        if let Logged::Event(event) = &draft.logged {
+            if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
+                return None;
+            }
+            profile = self.identities.resolve(draft.workspace, event);
+            if matches!(event.origin, Origin::Import { .. }) {
+                at = event.at;
+            }
+        }
+        self.head = Position(self.head.0 + 1);
+        Some(Entry { position: self.head, workspace: draft.workspace, profile, now: at, logged: draft.logged.clone() })
+    }
+
+    /// Stores the ids of events that are new; returns those that are not.
+    async fn remember<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        groups: &[Vec<Draft>],
+        now: Timestamp,
+    ) -> Result<BTreeSet<EventId>, Error> {
+        let mut wanted: BTreeSet<(i64, EventId)> = BTreeSet::new();
+        for draft in groups.iter().flatten() {
+            let Logged::Event(event) = &draft.logged else { continue };
+            if is_deduped(event) {
+                let imported = matches!(event.origin, Origin::Import { .. });
+                wanted.insert((if imported { FOR_EVER } else { now.day() }, event.id));
+            }
+        }
+        let mut repeated = BTreeSet::new();
+        let oldest = now.day() - DEDUPE_DAYS;
+        let days: Vec<i64> = self.days.iter().copied().filter(|day| *day == FOR_EVER || *day > oldest).collect();
+        let wanted: Vec<(i64, EventId)> = wanted.into_iter().collect();
+        for chunk in wanted.chunks(512) {
+            for day in &days {
+                let marks = vec!["(?)"; chunk.len()].join(",");
+                let sql = format!(
+                    "WITH wanted(id) AS (VALUES {marks})
+                     SELECT event_ids.id FROM wanted CROSS JOIN event_ids ON event_ids.day = ? AND event_ids.id = wanted.id"
+                );
+                let mut values: Values = chunk.iter().map(|(_, id)| id.as_bytes().to_vec().into()).collect();
+                values.push((*day).into());
+                for row in Rows(conn).all(&sql, values).await? {
+                    let id: Vec<u8> = row.try_get_by_index(0)?;
+                    repeated.extend(EventId::try_from(id.as_slice()).ok());
+                }
+            }
+        }
+        let new = wanted.iter().filter(|(_, id)| !repeated.contains(id));
+        let rows: Vec<Values> = new.map(|(day, id)| vec![(*day).into(), id.as_bytes().to_vec().into()]).collect();
+        self.days.extend(wanted.iter().map(|(day, _)| *day));
+        Rows(conn).insert("INSERT INTO event_ids (day, id)", "", 2, rows).await?;
+        Ok(repeated)
+    }
+}
+
+/// A redriven event has its old id on purpose.
+fn is_deduped(event: &Event) -> bool {
+    !matches!(event.origin, Origin::Replay { .. })
+}
+
+/// Forgets ids older than the window, a slice at a time; returns how many went.
+pub async fn forget_old_ids<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
+    let sql = "DELETE FROM event_ids WHERE (day, id) IN
+               (SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?)";
+    let values = vec![FOR_EVER.into(), (now.day() - DEDUPE_DAYS).into(), limit.into()];
+    Rows(conn).run(sql, values).await
+}

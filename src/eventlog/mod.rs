@@ -1,0 +1,131 @@
+//! The event log: append with group commit, and the one writer through which every change goes.
+//!
+//! Contract: when `append` answers, the events are committed and synced to disk. Positions have no holes and follow the
+//! order of commits. The same event id again is answered as a duplicate, and the first is kept.
+
+pub mod append;
+pub mod identity;
+pub mod writer;
+
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::ids::{Position, ProfileId, WorkspaceId};
+use crate::store::Database;
+use crate::store::entries::Logged;
+use crate::telemetry;
+pub use append::{Appender, Draft};
+pub use writer::{Queue, Writer};
+
+/// What became of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    Stored { position: Position, profile: Option<ProfileId> },
+    Duplicate,
+}
+
+/// Why events were not accepted; none of them is stored.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    #[error("too many events are waiting; try again shortly")]
+    Overloaded,
+    #[error("the log cannot be written: {0}")]
+    Failing(String),
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// What the loops wait on, so that nothing polls.
+#[derive(Clone)]
+pub struct Pulses {
+    appended: watch::Sender<Position>,
+    stored: watch::Sender<u64>,
+}
+
+impl Pulses {
+    fn new(head: Position) -> Self {
+        Self { appended: watch::Sender::new(head), stored: watch::Sender::new(0) }
+    }
+
+    /// After a commit: where the log ends now, and whether anything else changed.
+    fn committed(&self, head: Position, stored: bool) {
+        self.appended.send_if_modified(|known| std::mem::replace(known, head) != head);
+        if stored {
+            self.stored.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// The log of all inputs. Cheap to clone.
+#[derive(Clone)]
+pub struct EventLog {
+    writer: Writer,
+    clock: Clock,
+    pulses: Pulses,
+}
+
+impl EventLog {
+    /// Starts the writer over the database's write connection.
+    ///
+    /// # Errors
+    /// The end of the log cannot be read.
+    pub async fn start(database: &Database, clock: Clock) -> anyhow::Result<Self> {
+        let appender = Appender::load(&database.writer, clock.clone()).await?;
+        let pulses = Pulses::new(appender.head());
+        let writer = Writer::start(database.clone(), appender, pulses.clone());
+        Ok(Self { writer, clock, pulses })
+    }
+
+    /// Stores events; the answers are in their order.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; after an error nothing of this call is stored.
+    pub async fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
+        let drafts = events.into_iter().map(|event| Draft::event(workspace, event)).collect();
+        self.append_drafts(drafts).await
+    }
+
+    /// Stores any inputs.
+    ///
+    /// # Errors
+    /// As for `append`.
+    pub async fn append_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = drafts.len() as u64;
+        let receipts = self.writer.append(drafts).await?;
+        telemetry::events_appended(count);
+        Ok(receipts)
+    }
+
+    /// The writer, for changes that are not appends (or that append beside other changes).
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The end of the log, as it moves.
+    pub fn appended(&self) -> watch::Receiver<Position> {
+        self.pulses.appended.subscribe()
+    }
+
+    /// Changes whenever effects or message states were stored.
+    pub fn stored(&self) -> watch::Receiver<u64> {
+        self.pulses.stored.subscribe()
+    }
+
+    /// Takes nothing more, finishes what was accepted, and truncates the write-ahead log.
+    pub async fn stop(&self) {
+        self.writer.stop().await;
+    }
+}
+
+/// An input that is not an event.
+pub fn logged(workspace: WorkspaceId, profile: Option<ProfileId>, now: crate::ids::Timestamp, logged: Logged) -> Draft {
+    Draft { workspace, profile, now: Some(now), logged }
+}

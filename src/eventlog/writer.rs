@@ -1,0 +1,269 @@
+//! The one writer: three queues, one connection, one commit for all that waits.
+//!
+//! A turn takes what waits in each queue (no timer, no linger), runs it in one transaction and answers everyone after
+//! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back to its own savepoint
+//! and does not disturb its neighbours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::BoxFuture;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::eventlog::append::{Appender, Draft};
+use crate::eventlog::{AppendError, Pulses, Receipt};
+use crate::store::Database;
+
+/// Appends that may wait before callers are told to come back.
+const APPENDS_WAITING_MAX: usize = 8_192;
+/// Events of one commit.
+const EVENTS_PER_COMMIT_MAX: usize = 4_096;
+const CHANGES_WAITING_MAX: usize = 1_024;
+const CHANGES_PER_COMMIT_MAX: usize = 64;
+/// The write-ahead log is truncated when it has grown past this.
+const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+const COMMITS_PER_WAL_CHECK: u32 = 64;
+
+/// Which line a change waits in: effects of decisions, or states of messages being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    Effects,
+    Sends,
+}
+
+struct AppendJob {
+    drafts: Vec<Draft>,
+    answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
+}
+
+/// Told after the transaction: committed, or why not.
+type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
+type Change = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
+
+/// What running a change gave: its answer for after the commit, and whether to keep what it wrote.
+struct Changed {
+    keep: bool,
+    answer: Answer,
+}
+
+/// A handle to the writer; cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    appends: mpsc::Sender<AppendJob>,
+    effects: mpsc::Sender<Change>,
+    sends: mpsc::Sender<Change>,
+    stopping: Arc<AtomicBool>,
+    wake: Arc<Notify>,
+    stopped: Arc<Notify>,
+}
+
+struct Loop {
+    database: Database,
+    appender: Appender,
+    appends: mpsc::Receiver<AppendJob>,
+    effects: mpsc::Receiver<Change>,
+    sends: mpsc::Receiver<Change>,
+    pulses: Pulses,
+    commits: u32,
+}
+
+impl Writer {
+    pub fn start(database: Database, appender: Appender, pulses: Pulses) -> Self {
+        let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
+        let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
+        let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
+        let writer =
+            Self { appends, effects, sends, stopping: Arc::default(), wake: Arc::default(), stopped: Arc::default() };
+        let turn = Loop {
+            database,
+            appender,
+            appends: append_jobs,
+            effects: effect_jobs,
+            sends: send_jobs,
+            pulses,
+            commits: 0,
+        };
+        tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone(), writer.stopped.clone()));
+        writer
+    }
+
+    pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(AppendError::Stopping);
+        }
+        let (answer, answered) = oneshot::channel();
+        self.appends.try_send(AppendJob { drafts, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => AppendError::Stopping,
+        })?;
+        answered.await.unwrap_or(Err(AppendError::Stopping))
+    }
+
+    /// Runs `change` in the next transaction; its answer comes after the commit. An error keeps nothing it wrote.
+    ///
+    /// # Errors
+    /// The change's own error, or the commit's.
+    pub async fn change<T, F>(&self, queue: Queue, change: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, anyhow::Result<T>>
+            + Send
+            + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let boxed: Change = Box::new(move |tx, appender| {
+            Box::pin(async move {
+                let result = change(tx, appender).await;
+                Changed {
+                    keep: result.is_ok(),
+                    answer: Box::new(move |committed| {
+                        let result = result.and_then(|value| committed.map(|()| value).map_err(anyhow::Error::msg));
+                        // A caller that has gone away needs no answer.
+                        let _ = answer.send(result);
+                    }),
+                }
+            })
+        });
+        let line = match queue {
+            Queue::Effects => &self.effects,
+            Queue::Sends => &self.sends,
+        };
+        line.send(boxed).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        answered.await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?
+    }
+
+    pub(super) async fn stop(&self) {
+        let stopped = self.stopped.notified();
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_one();
+        stopped.await;
+    }
+}
+
+impl Loop {
+    async fn run(mut self, stopping: Arc<AtomicBool>, wake: Arc<Notify>, stopped: Arc<Notify>) {
+        loop {
+            let mut appends = Vec::new();
+            let mut changes = Vec::new();
+            tokio::select! {
+                biased;
+                Some(job) = self.appends.recv() => appends.push(job),
+                Some(change) = self.effects.recv() => changes.push(change),
+                Some(change) = self.sends.recv() => changes.push(change),
+                () = wake.notified() => {}
+                else => break,
+            }
+            self.take_waiting(&mut appends, &mut changes);
+            if appends.is_empty() && changes.is_empty() {
+                if stopping.load(Ordering::Acquire) {
+                    break;
+                }
+                continue;
+            }
+            self.turn(appends, changes).await;
+            if stopping.load(Ordering::Acquire) {
+                wake.notify_one();
+            }
+        }
+        self.truncate_wal().await;
+        // Drops the queues: whoever still waits is told that the writer has stopped.
+        drop(self);
+        stopped.notify_waiters();
+    }
+
+    fn take_waiting(&mut self, appends: &mut Vec<AppendJob>, changes: &mut Vec<Change>) {
+        let mut events: usize = appends.iter().map(|job| job.drafts.len()).sum();
+        while events < EVENTS_PER_COMMIT_MAX
+            && let Ok(job) = self.appends.try_recv()
+        {
+            events += job.drafts.len();
+            appends.push(job);
+        }
+        for queue in [&mut self.sends, &mut self.effects] {
+            for _ in 0..CHANGES_PER_COMMIT_MAX {
+                match queue.try_recv() {
+                    Ok(change) => changes.push(change),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// One transaction for all that was taken.
+    async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) {
+        let (answers, drafts): (Vec<_>, Vec<_>) = appends.into_iter().map(|job| (job.answer, job.drafts)).unzip();
+        let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
+        let changed = !changes.is_empty();
+        let result = self.transaction(&drafts, changes, &mut told).await;
+        match result {
+            Ok(receipts) => {
+                self.appender.committed();
+                self.pulses.committed(self.appender.head(), changed);
+                for (answer, receipts) in answers.into_iter().zip(receipts) {
+                    let _ = answer.send(Ok(receipts));
+                }
+                told.into_iter().for_each(|answer| answer(Ok(())));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a commit failed; nothing of it is stored");
+                let cause = error.to_string();
+                for answer in answers {
+                    let _ = answer.send(Err(AppendError::Failing(cause.clone())));
+                }
+                told.into_iter().for_each(|answer| answer(Err(cause.clone())));
+                if let Err(error) = self.appender.reload(&self.database.writer).await {
+                    tracing::error!(%error, "the end of the log cannot be read");
+                }
+            }
+        }
+        self.commits += 1;
+        if self.commits % COMMITS_PER_WAL_CHECK == 0 && self.wal_bytes() > WAL_BYTES_MAX {
+            self.truncate_wal().await;
+        }
+    }
+
+    async fn transaction(
+        &mut self,
+        drafts: &[Vec<Draft>],
+        changes: Vec<Change>,
+        told: &mut Vec<Answer>,
+    ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+        let tx = self.database.writer.begin().await?;
+        let receipts = if drafts.is_empty() { Vec::new() } else { self.appender.append(&tx, drafts).await? };
+        let alone = changes.len() == 1 && drafts.is_empty();
+        for change in changes {
+            let savepoint = if alone { None } else { Some(tx.begin().await?) };
+            let before = self.appender.mark();
+            let changed = change(savepoint.as_ref().unwrap_or(&tx), &mut self.appender).await;
+            told.push(changed.answer);
+            match (savepoint, changed.keep) {
+                (Some(savepoint), true) => savepoint.commit().await?,
+                (Some(savepoint), false) => {
+                    savepoint.rollback().await?;
+                    self.appender.back_to(before);
+                }
+                (None, true) => {}
+                (None, false) => {
+                    tx.rollback().await?;
+                    self.appender.back_to(before);
+                    return Ok(receipts);
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(receipts)
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        let mut path = self.database.path.clone().into_os_string();
+        path.push("-wal");
+        std::fs::metadata(path).map_or(0, |file| file.len())
+    }
+
+    async fn truncate_wal(&self) {
+        if let Err(error) = self.database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
+            tracing::warn!(%error, "the write-ahead log could not be truncated");
+        }
+    }
+}

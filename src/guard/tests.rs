@@ -1,0 +1,265 @@
+//! The guard's order, reason by reason.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::audience::Consent;
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
+use crate::message::{CapUse, Channel, OnUnknownSend};
+
+fn now() -> Timestamp {
+    "2026-03-01T10:00:00Z".parse().unwrap()
+}
+
+fn ann() -> Profile {
+    let mut ann = Profile::new(ProfileId(7), now());
+    ann.traits.insert("email".into(), json!("Ann@Example.com"));
+    answers(&mut ann, ConsentState::Granted);
+    ann
+}
+
+fn answers(profile: &mut Profile, state: ConsentState) {
+    let consent = Consent { state, source: "checkout form".into(), at: now(), text_version: None };
+    profile.consent.insert("email".into(), consent);
+}
+
+fn reminder() -> Message {
+    Message {
+        id: MessageId::derive(&[b"m"]),
+        profile: ProfileId(7),
+        enrollment: EnrollmentId::derive(&[b"e"]),
+        campaign: "cart_reminder".into(),
+        campaign_version: 1,
+        channel: Channel::Email,
+        template: "cart".into(),
+        purpose: Purpose::Marketing,
+        priority: 50,
+        caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
+        on_unknown_send: OnUnknownSend::Skip,
+        created_at: now(),
+        expires_at: now().plus(Span::from_hours(24)),
+        cause: Position(1),
+        event: Position(1),
+        entry: Position(1),
+        status: Status::Queued { due_at: now() },
+        attempts: 0,
+        answer_lost_at: None,
+        capped_at: None,
+        slot_at: None,
+        address: None,
+        template_version: None,
+    }
+}
+
+fn receipt() -> Message {
+    Message { purpose: Purpose::Transactional, ..reminder() }
+}
+
+fn state(profile: &Profile) -> GuardState<'_> {
+    GuardState {
+        profile,
+        suppressed: false,
+        unknown_consent: UnknownConsent::Blocked,
+        exited: None,
+        campaign: CampaignSwitch::Live,
+        all_paused: false,
+        restore_unconfirmed: false,
+        rules: &[],
+    }
+}
+
+/// The verdict's kind and the code of its reason.
+fn told(state: &GuardState<'_>, message: &Message) -> (&'static str, &'static str) {
+    match check(now(), state, Draft(message.clone())) {
+        Verdict::Suppress { reason } => ("suppress", reason.code()),
+        Verdict::Defer { until, reason } => {
+            assert_eq!(until, message.expires_at);
+            ("defer", reason.code())
+        }
+        Verdict::NeedsSlots(_) => ("needs slots", ""),
+        Verdict::Clear(_) => ("clear", ""),
+    }
+}
+
+#[test]
+fn a_marketing_message_asks_for_slots_and_a_transactional_one_does_not() {
+    let ann = ann();
+    assert_eq!(told(&state(&ann), &reminder()), ("needs slots", ""));
+    assert_eq!(told(&state(&ann), &receipt()), ("clear", ""));
+    let free = CapUse { obey: false, count: false, when_capped: WhenCapped::Drop };
+    assert_eq!(told(&state(&ann), &Message { caps: free, ..reminder() }), ("clear", ""));
+    for caps in [CapUse { obey: true, ..free }, CapUse { count: true, ..free }] {
+        assert_eq!(told(&state(&ann), &Message { caps, ..reminder() }), ("needs slots", ""));
+    }
+}
+
+#[test]
+fn each_reason_yields_to_the_ones_before_it() {
+    // Everything is wrong at first; each step rights what was said, and the next reason comes to light.
+    let exited = Reason::Exited { by: "Order Completed".into(), at: now() };
+    let mut ann = ann();
+    ann.traits.insert("email".into(), json!("not an address"));
+    answers(&mut ann, ConsentState::Denied);
+    let mut message = Message { expires_at: now(), ..reminder() };
+    let mut wrong = GuardState {
+        suppressed: true,
+        exited: Some(&exited),
+        campaign: CampaignSwitch::Off,
+        all_paused: true,
+        restore_unconfirmed: true,
+        ..state(&ann)
+    };
+    assert_eq!(told(&wrong, &message), ("suppress", "address_suppressed"));
+    wrong.suppressed = false;
+    assert_eq!(told(&wrong, &message), ("suppress", "consent_denied"));
+    let mut silent = ann.clone();
+    silent.consent.clear();
+    wrong.profile = &silent;
+    assert_eq!(told(&wrong, &message), ("suppress", "consent_unknown"));
+    wrong.unknown_consent = UnknownConsent::Allowed;
+    assert_eq!(told(&wrong, &message), ("suppress", "exited"));
+    wrong.exited = None;
+    assert_eq!(told(&wrong, &message), ("suppress", "campaign_not_live"));
+    wrong.campaign = CampaignSwitch::Paused;
+    assert_eq!(told(&wrong, &message), ("suppress", "expired"));
+    message.expires_at = now().plus_millis(1);
+    assert_eq!(told(&wrong, &message), ("defer", "sending_paused"));
+    wrong.all_paused = false;
+    assert_eq!(told(&wrong, &message), ("defer", "campaign_paused"));
+    wrong.campaign = CampaignSwitch::Live;
+    assert_eq!(told(&wrong, &message), ("defer", "restore_unconfirmed"));
+    wrong.restore_unconfirmed = false;
+    assert_eq!(told(&wrong, &message), ("suppress", "invalid_address"));
+    let mut unreachable = silent.clone();
+    unreachable.traits.clear();
+    wrong.profile = &unreachable;
+    assert_eq!(told(&wrong, &message), ("suppress", "no_address"));
+}
+
+#[test]
+fn transactional_mail_ignores_consent_and_caps_but_never_suppression_or_a_pause() {
+    let mut ann = ann();
+    answers(&mut ann, ConsentState::Denied);
+    let none = [Rule { at_most: 0, per: Span::from_days(1), scope: Scope::Any }];
+    let base = GuardState { rules: &none, restore_unconfirmed: true, ..state(&ann) };
+    assert_eq!(told(&base, &receipt()), ("clear", ""));
+    let suppressed = GuardState { suppressed: true, ..base.clone() };
+    assert_eq!(told(&suppressed, &receipt()), ("suppress", "address_suppressed"));
+    let paused = GuardState { all_paused: true, ..base };
+    assert_eq!(told(&paused, &receipt()), ("defer", "sending_paused"));
+}
+
+#[test]
+fn a_request_carries_the_rules_in_force_and_the_horizon_of_all() {
+    let rule = |per, scope| Rule { at_most: 1, per: Span::from_days(per), scope };
+    let rules = [rule(1, Scope::Any), rule(30, Scope::Channel(Channel::Sms)), rule(2, Scope::Channel(Channel::Email))];
+    let ann = ann();
+    let state = GuardState { rules: &rules, ..state(&ann) };
+    let asked = |message| match check(now(), &state, Draft(message)) {
+        Verdict::NeedsSlots(request) => request,
+        other => panic!("{other:?}"),
+    };
+    let request = asked(reminder());
+    assert_eq!(request.rules(), [rules[0].clone(), rules[2].clone()]);
+    assert_eq!(request.horizon(), Span::from_days(30));
+    let [profile, address] = request.subjects();
+    assert_eq!((profile.to_string(), address.to_string()), ("profile:7".into(), "email:ann@example.com".into()));
+    let disobedient = CapUse { obey: false, count: true, when_capped: WhenCapped::Drop };
+    let request = asked(Message { caps: disobedient, ..reminder() });
+    assert!(request.rules().is_empty() && request.counts());
+}
+
+#[test]
+fn a_reservation_clears_only_the_message_it_was_made_for() {
+    let ann = ann();
+    let asked = |id: &[u8]| {
+        let message = Message { id: MessageId::derive(&[id]), ..reminder() };
+        match check(now(), &state(&ann), Draft(message)) {
+            Verdict::NeedsSlots(request) => request,
+            other => panic!("{other:?}"),
+        }
+    };
+    let reserve = |request: &Request| {
+        let from = CapVersion::default();
+        let to = from.next(&Change::Taken { message: request.message().id, at: now() });
+        let moves = request.subjects().clone().map(|subject| VersionMove { subject, from, to });
+        Reservation::granted(request, Some(now()), moves)
+    };
+    let (one, other) = (asked(b"one"), asked(b"other"));
+    let for_one = reserve(&one);
+    assert!(settle(other, for_one).is_err());
+    let for_one = reserve(&one);
+    let cleared = settle(one, for_one).unwrap();
+    assert_eq!(cleared.slot_at(), Some(now()));
+    assert_eq!(cleared.versions().len(), 2);
+    assert_eq!(cleared.address().deliverable(), "Ann@example.com");
+}
+
+fn full(frees_at: Timestamp) -> Full {
+    Full { rule: "at most 3 per 1d".into(), by: vec![MessageId::derive(&[b"c1"])], frees_at }
+}
+
+fn waits(hours: i64) -> Message {
+    let when_capped = WhenCapped::Defer(Span::from_hours(hours));
+    Message { caps: CapUse { obey: true, count: true, when_capped }, ..reminder() }
+}
+
+#[test]
+fn a_capped_message_drops_unless_its_campaign_lets_it_wait() {
+    let in_an_hour = now().plus(Span::from_hours(1));
+    for when_capped in [WhenCapped::Drop, WhenCapped::Exit] {
+        let message = Message { caps: CapUse { obey: true, count: true, when_capped }, ..reminder() };
+        let Verdict::Suppress { reason } = capped(now(), &message, full(in_an_hour)) else { panic!("kept") };
+        assert_eq!(reason.code(), "capped");
+    }
+    let verdict = capped(now(), &waits(12), full(in_an_hour));
+    assert!(matches!(verdict, Verdict::Defer { until, .. } if until == in_an_hour), "{verdict:?}");
+}
+
+#[test]
+fn a_wait_is_counted_from_the_first_refusal_and_ends_with_the_reason_capped() {
+    let far = now().plus(Span::from_days(3));
+    let first = now().minus(Span::from_hours(10));
+    let message = Message { capped_at: Some(first), ..waits(12) };
+    let verdict = capped(now(), &message, full(far));
+    let limit = first.plus(Span::from_hours(12));
+    assert!(matches!(verdict, Verdict::Defer { until, .. } if until == limit), "{verdict:?}");
+    assert!(matches!(capped(limit, &message, full(far)), Verdict::Suppress { reason: Reason::Capped { .. } }));
+}
+
+#[test]
+fn a_message_that_waited_for_a_slot_until_it_expired_is_told_of_the_cap() {
+    let message = waits(72);
+    let Verdict::Defer { until, reason } = capped(now(), &message, full(now().plus(Span::from_days(9)))) else {
+        panic!("not deferred")
+    };
+    assert!(until < message.expires_at);
+    assert!(matches!(capped(until, &message, full(message.expires_at)), Verdict::Suppress { .. }));
+    // Woken late, it is past its expiry before the caps are asked.
+    let late = Message { status: Status::Deferred { until, reason }, ..message.clone() };
+    let ann = ann();
+    let Verdict::Suppress { reason } = check(message.expires_at, &state(&ann), Draft(late)) else { panic!("kept") };
+    assert_eq!(reason.code(), "capped");
+}
+
+proptest! {
+    #[test]
+    fn a_deferral_lies_ahead_and_never_reaches_the_expiry(
+        waited in 0..200_i64, longest in 0..200_i64, expires in -5..200_i64, frees in 1..500_i64,
+    ) {
+        let hours = Span::from_hours;
+        let expires_at = now().plus(hours(expires));
+        let message = Message { capped_at: Some(now().minus(hours(waited))), expires_at, ..waits(longest) };
+        match capped(now(), &message, full(now().plus(hours(frees)))) {
+            Verdict::Defer { until, .. } => {
+                prop_assert!(until > now() && until < expires_at);
+                prop_assert!(until <= now().minus(hours(waited)).plus(hours(longest)));
+                prop_assert!(until <= now().plus(hours(frees)));
+            }
+            Verdict::Suppress { .. } => prop_assert!(waited >= longest || expires <= 0),
+            other => prop_assert!(false, "{:?}", other),
+        }
+    }
+}

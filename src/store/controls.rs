@@ -1,0 +1,125 @@
+//! What a person controls and what the service counts: pauses, suppressions, parked entries, counters, settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::ConnectionTrait;
+use serde::Serialize;
+
+use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows};
+
+/// The scope that stops everything.
+pub const PAUSE_ALL: &str = "all";
+
+/// An entry that could not be applied.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Parked {
+    pub position: Position,
+    pub profile: Option<ProfileId>,
+    pub cause: String,
+    pub parked_at: Timestamp,
+    pub redriven_at: Option<Timestamp>,
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Paused scopes: [`PAUSE_ALL`] and campaign keys.
+    pub async fn pauses(&self) -> Result<BTreeSet<String>, Error> {
+        let rows = Rows(self.conn).all("SELECT scope FROM pauses WHERE workspace = ?", vec![self.id.0.into()]).await?;
+        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    pub async fn set_paused(&self, scope: &str, paused: bool, at: Timestamp) -> Result<(), Error> {
+        let (sql, values) = if paused {
+            let sql = "INSERT INTO pauses (workspace, scope, paused_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            (sql, vec![self.id.0.into(), scope.into(), at.millis().into()])
+        } else {
+            ("DELETE FROM pauses WHERE workspace = ? AND scope = ?", vec![self.id.0.into(), scope.into()])
+        };
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+
+    /// Whether the address may never be written to on this channel; `subject` is its cap subject's name.
+    pub async fn is_suppressed(&self, subject: &str) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM suppressions WHERE workspace = ? AND subject = ?";
+        Ok(Rows(self.conn).one(sql, vec![self.id.0.into(), subject.into()]).await?.is_some())
+    }
+
+    pub async fn suppress(&self, subject: &str, channel: &str, reason: &str, at: Timestamp) -> Result<(), Error> {
+        let sql = "INSERT INTO suppressions (workspace, subject, channel, reason, at) VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT DO NOTHING";
+        let values = vec![self.id.0.into(), subject.into(), channel.into(), reason.into(), at.millis().into()];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+
+    pub async fn park(&self, parked: &Parked) -> Result<(), Error> {
+        let sql = "INSERT INTO parked (position, workspace, profile, cause, parked_at) VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT (position) DO NOTHING";
+        let values = vec![
+            parked.position.0.into(),
+            self.id.0.into(),
+            parked.profile.map(|profile| profile.0).into(),
+            parked.cause.clone().into(),
+            parked.parked_at.millis().into(),
+        ];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+
+    pub async fn parked(&self, limit: u32) -> Result<Vec<Parked>, Error> {
+        let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ?
+                   ORDER BY position DESC LIMIT ?";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), limit.into()]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Parked {
+                    position: Position(row.try_get_by_index(0)?),
+                    profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
+                    cause: row.try_get_by_index(2)?,
+                    parked_at: Timestamp::from_millis(row.try_get_by_index(3)?),
+                    redriven_at: row.try_get_by_index::<Option<i64>>(4)?.map(Timestamp::from_millis),
+                })
+            })
+            .collect()
+    }
+
+    /// Marks a parked entry as redriven; false if it is not parked or was redriven before.
+    pub async fn mark_redriven(&self, position: Position, at: Timestamp) -> Result<bool, Error> {
+        let sql = "UPDATE parked SET redriven_at = ? WHERE workspace = ? AND position = ? AND redriven_at IS NULL";
+        let values = vec![at.millis().into(), self.id.0.into(), position.0.into()];
+        Ok(Rows(self.conn).run(sql, values).await? == 1)
+    }
+
+    pub async fn count(&self, name: &str, by: i64) -> Result<(), Error> {
+        let sql = "INSERT INTO counters (workspace, name, value) VALUES (?, ?, ?)
+                   ON CONFLICT (workspace, name) DO UPDATE SET value = value + excluded.value";
+        Rows(self.conn).run(sql, vec![self.id.0.into(), name.into(), by.into()]).await?;
+        Ok(())
+    }
+
+    pub async fn counters(&self) -> Result<BTreeMap<String, i64>, Error> {
+        let sql = "SELECT name, value FROM counters WHERE workspace = ? ORDER BY name";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
+        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+    }
+}
+
+pub async fn setting<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<String>, Error> {
+    Rows(conn).scalar("SELECT value FROM settings WHERE name = ?", vec![name.into()]).await
+}
+
+pub async fn set_setting<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -> Result<(), Error> {
+    let sql =
+        "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    Rows(conn).run(sql, vec![name.into(), value.into()]).await?;
+    Ok(())
+}
+
+/// Workspaces that have any entry, key or definition.
+pub async fn workspaces<C: ConnectionTrait>(conn: &C) -> Result<Vec<WorkspaceId>, Error> {
+    let sql = "SELECT workspace FROM write_keys UNION SELECT workspace FROM definitions ORDER BY 1";
+    let rows = Rows(conn).all(sql, vec![]).await?;
+    rows.iter().map(|row| Ok(WorkspaceId(row.try_get_by_index(0)?))).collect()
+}

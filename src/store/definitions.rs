@@ -1,0 +1,76 @@
+//! Definitions as rows: every version is kept, none is changed.
+
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Position, Timestamp};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, decode, encode};
+
+/// One version of one document, with the text it was written in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredDefinition {
+    pub kind: String,
+    pub key: String,
+    pub version: u32,
+    /// The files it was read from, verbatim: what export writes back.
+    pub files: Vec<StoredFile>,
+    /// The log entry from which on it is in force.
+    pub position: Position,
+    pub applied_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Relative to the folder that was applied.
+    pub name: String,
+    pub text: String,
+}
+
+const SELECT: &str = "SELECT kind, key, version, files, position, applied_at FROM definitions";
+
+fn read(row: &QueryResult) -> Result<StoredDefinition, Error> {
+    let files: String = row.try_get_by_index(3)?;
+    Ok(StoredDefinition {
+        kind: row.try_get_by_index(0)?,
+        key: row.try_get_by_index(1)?,
+        version: row.try_get_by_index(2)?,
+        files: decode("definition", &files)?,
+        position: Position(row.try_get_by_index(4)?),
+        applied_at: Timestamp::from_millis(row.try_get_by_index(5)?),
+    })
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// The newest version of every document.
+    pub async fn definitions(&self) -> Result<Vec<StoredDefinition>, Error> {
+        let sql = format!(
+            "{SELECT} AS one WHERE workspace = ? AND version = (SELECT max(version) FROM definitions AS other
+             WHERE other.workspace = one.workspace AND other.kind = one.kind AND other.key = one.key)
+             ORDER BY kind, key"
+        );
+        Rows(self.conn).all(&sql, vec![self.id.0.into()]).await?.iter().map(read).collect()
+    }
+
+    /// Every version that was in force at or before `position`, oldest first.
+    pub async fn definitions_until(&self, position: Position) -> Result<Vec<StoredDefinition>, Error> {
+        let sql = format!("{SELECT} WHERE workspace = ? AND position <= ? ORDER BY kind, key, version");
+        Rows(self.conn).all(&sql, vec![self.id.0.into(), position.0.into()]).await?.iter().map(read).collect()
+    }
+
+    pub async fn add_definition(&self, definition: &StoredDefinition) -> Result<(), Error> {
+        let sql = "INSERT INTO definitions (workspace, kind, key, version, files, position, applied_at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let values = vec![
+            self.id.0.into(),
+            definition.kind.clone().into(),
+            definition.key.clone().into(),
+            definition.version.into(),
+            encode(&definition.files).into(),
+            definition.position.0.into(),
+            definition.applied_at.millis().into(),
+        ];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Enrollments as rows; active ones are found by person, ended ones by person and campaign.
+
+use sea_orm::{ConnectionTrait, QueryResult};
+
+use crate::decision::{Enrollment, State};
+use crate::ids::{EnrollmentId, Position, ProfileId, Timestamp};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+
+const COLUMNS: usize = 11;
+const SELECT: &str =
+    "SELECT id, profile, campaign, version, entry_key, entered_at, entry, event, state FROM enrollments";
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Stored {
+    entry_event_at: Timestamp,
+    state: State,
+}
+
+fn read(row: &QueryResult) -> Result<Enrollment, Error> {
+    let id: Vec<u8> = row.try_get_by_index(0)?;
+    let state: String = row.try_get_by_index(8)?;
+    let Stored { entry_event_at, state } = decode("enrollment", &state)?;
+    Ok(Enrollment {
+        id: EnrollmentId::try_from(id.as_slice()).map_err(|error| Error::unreadable("enrollment", error))?,
+        profile: ProfileId(row.try_get_by_index(1)?),
+        campaign: row.try_get_by_index(2)?,
+        version: row.try_get_by_index(3)?,
+        key: row.try_get_by_index(4)?,
+        entered_at: Timestamp::from_millis(row.try_get_by_index(5)?),
+        entry: Position(row.try_get_by_index(6)?),
+        event: Position(row.try_get_by_index(7)?),
+        entry_event_at,
+        state,
+    })
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Every active enrollment of these people.
+    pub async fn active_enrollments(&self, profiles: &[ProfileId]) -> Result<Vec<Enrollment>, Error> {
+        let mut found = Vec::new();
+        for chunk in profiles.chunks(500) {
+            let sql = format!("{SELECT} WHERE ended_at IS NULL AND profile IN ({})", marks(chunk.len()));
+            let values: Values = chunk.iter().map(|profile| profile.0.into()).collect();
+            let rows = Rows(self.conn).all(&sql, values).await?;
+            found.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(found)
+    }
+
+    /// The newest ended enrollment per key of a person in a campaign: what re-entry looks at.
+    pub async fn ended_enrollments(&self, profile: ProfileId, campaign: &str) -> Result<Vec<Enrollment>, Error> {
+        let sql = format!(
+            "{SELECT} AS one WHERE profile = ? AND campaign = ? AND ended_at IS NOT NULL AND NOT EXISTS (
+                SELECT 1 FROM enrollments AS later WHERE later.profile = one.profile AND later.campaign = one.campaign
+                AND later.entry_key = one.entry_key AND later.ended_at > one.ended_at)"
+        );
+        let rows = Rows(self.conn).all(&sql, vec![profile.0.into(), campaign.into()]).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// All enrollments of a person, newest first, in one campaign where given.
+    pub async fn enrollments_of(
+        &self,
+        profile: ProfileId,
+        campaign: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Enrollment>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND profile = ? AND (? IS NULL OR campaign = ?) ORDER BY entered_at DESC, entry DESC LIMIT ?"
+        );
+        let values = vec![
+            self.id.0.into(),
+            profile.0.into(),
+            campaign.map(ToOwned::to_owned).into(),
+            campaign.map(ToOwned::to_owned).into(),
+            limit.into(),
+        ];
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
+    pub async fn enrollment(&self, id: EnrollmentId) -> Result<Option<Enrollment>, Error> {
+        let sql = format!("{SELECT} WHERE workspace = ? AND id = ?");
+        let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];
+        Rows(self.conn).one(&sql, values).await?.as_ref().map(read).transpose()
+    }
+
+    pub async fn save_enrollments(&self, enrollments: Vec<&Enrollment>) -> Result<(), Error> {
+        let rows = enrollments.into_iter().map(|enrollment| -> Values {
+            let stored = Stored { entry_event_at: enrollment.entry_event_at, state: enrollment.state.clone() };
+            vec![
+                enrollment.id.as_bytes().to_vec().into(),
+                self.id.0.into(),
+                enrollment.profile.0.into(),
+                enrollment.campaign.clone().into(),
+                enrollment.version.into(),
+                enrollment.key.clone().into(),
+                enrollment.entered_at.millis().into(),
+                enrollment.entry.0.into(),
+                enrollment.event.0.into(),
+                enrollment.state.ended_at().map(Timestamp::millis).into(),
+                encode(&stored).into(),
+            ]
+        });
+        let head = "INSERT INTO enrollments (id, workspace, profile, campaign, version, entry_key, entered_at, entry, event, ended_at, state)";
+        let tail = "ON CONFLICT (id) DO UPDATE SET event = excluded.event, ended_at = excluded.ended_at, state = excluded.state";
+        Rows(self.conn).insert(head, tail, COLUMNS, rows.collect()).await?;
+        Ok(())
+    }
+}

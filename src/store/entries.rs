@@ -1,0 +1,281 @@
+//! Entries of the log as rows: one table holds every input, each stamped with the `now` at which it is decided.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Body, Event, Kind, Origin};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::message::Status;
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+
+/// What happened, as the log keeps it.
+#[derive(Debug, Clone)]
+pub enum Logged {
+    Event(Event),
+    /// The profile's `wake_at` came.
+    Timer,
+    /// A message reached a last state.
+    MessageEnded {
+        message: MessageId,
+        status: Status,
+    },
+    /// Definitions were applied; those with this position are in force from here on.
+    DefinitionsApplied {
+        documents: Vec<String>,
+    },
+    /// A person paused or resumed sending: scope `all` or a campaign's key.
+    Control {
+        scope: String,
+        paused: bool,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub position: Position,
+    pub workspace: WorkspaceId,
+    pub profile: Option<ProfileId>,
+    /// The instant at which it is decided.
+    pub now: Timestamp,
+    pub logged: Logged,
+}
+
+/// The part of an event that is neither a column nor the client's body.
+#[derive(Serialize, Deserialize)]
+struct EventMeta {
+    format: u8,
+    message_id: String,
+    version: u32,
+    source: String,
+    correlation_id: String,
+    user_id: Option<String>,
+    anonymous_id: Option<String>,
+    previous_id: Option<String>,
+    received_at: Timestamp,
+    original_at: Option<Timestamp>,
+    sent_at: Option<Timestamp>,
+    origin: Origin,
+}
+
+/// First byte of packed event meta; a new shape gets a new number.
+const EVENT_META_FORMAT: u8 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct EndedBody {
+    message: MessageId,
+    state: Status,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ControlBody {
+    scope: String,
+    paused: bool,
+}
+
+pub const COLUMNS: usize = 10;
+pub const INSERT: &str =
+    "INSERT INTO entries (position, workspace, profile, kind, name, event_id, at, now, meta, body)";
+const SELECT: &str = "SELECT position, workspace, profile, kind, name, event_id, at, now, meta, body FROM entries";
+
+impl Logged {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Event(event) => event.kind.as_str(),
+            Self::Timer => "timer",
+            Self::MessageEnded { .. } => "message_ended",
+            Self::DefinitionsApplied { .. } => "definitions",
+            Self::Control { .. } => "control",
+        }
+    }
+}
+
+impl Entry {
+    /// The row, in the order of [`INSERT`].
+    pub fn into_values(self) -> Values {
+        let kind = self.logged.kind();
+        let (name, event_id, at, meta, body) = match self.logged {
+            Logged::Event(event) => {
+                let meta = pack_meta(&event);
+                let id = event.id.as_bytes().to_vec();
+                (event.name, Some(id), event.at, meta, event.body.text().to_owned())
+            }
+            Logged::Timer => (String::new(), None, self.now, Vec::new(), String::new()),
+            Logged::MessageEnded { message, status } => {
+                let body = encode(&EndedBody { message, state: status });
+                (String::new(), None, self.now, Vec::new(), body)
+            }
+            Logged::DefinitionsApplied { documents } => (String::new(), None, self.now, Vec::new(), encode(&documents)),
+            Logged::Control { scope, paused } => {
+                (String::new(), None, self.now, Vec::new(), encode(&ControlBody { scope, paused }))
+            }
+        };
+        vec![
+            self.position.0.into(),
+            self.workspace.0.into(),
+            self.profile.map(|profile| profile.0).into(),
+            kind.into(),
+            name.into(),
+            event_id.into(),
+            at.millis().into(),
+            self.now.millis().into(),
+            meta.into(),
+            body.into(),
+        ]
+    }
+
+    pub fn read(row: &QueryResult) -> Result<Self, Error> {
+        let kind: String = row.try_get_by_index(3)?;
+        let body: String = row.try_get_by_index(9)?;
+        let now = Timestamp::from_millis(row.try_get_by_index(7)?);
+        let logged = match kind.as_str() {
+            "timer" => Logged::Timer,
+            "message_ended" => {
+                let EndedBody { message, state } = decode("log entry", &body)?;
+                Logged::MessageEnded { message, status: state }
+            }
+            "definitions" => Logged::DefinitionsApplied { documents: decode("log entry", &body)? },
+            "control" => {
+                let ControlBody { scope, paused } = decode("log entry", &body)?;
+                Logged::Control { scope, paused }
+            }
+            _ => Logged::Event(read_event(row, &kind, body)?),
+        };
+        Ok(Self {
+            position: Position(row.try_get_by_index(0)?),
+            workspace: WorkspaceId(row.try_get_by_index(1)?),
+            profile: row.try_get_by_index::<Option<i64>>(2)?.map(ProfileId),
+            now,
+            logged,
+        })
+    }
+}
+
+fn pack_meta(event: &Event) -> Vec<u8> {
+    let meta = EventMeta {
+        format: EVENT_META_FORMAT,
+        message_id: event.message_id.clone(),
+        version: event.version,
+        source: event.source.clone(),
+        correlation_id: event.correlation_id.clone(),
+        user_id: event.user_id.clone(),
+        anonymous_id: event.anonymous_id.clone(),
+        previous_id: event.previous_id.clone(),
+        received_at: event.received_at,
+        original_at: event.original_at,
+        sent_at: event.sent_at,
+        origin: event.origin.clone(),
+    };
+    // Plain strings and integers into memory: cannot fail.
+    postcard::to_stdvec(&meta).unwrap_or_default()
+}
+
+fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<Event, Error> {
+    let what = "log entry";
+    let kind = Kind::parse(kind).ok_or_else(|| Error::unreadable(what, format!("unknown kind {kind}")))?;
+    let packed: Vec<u8> = row.try_get_by_index(8)?;
+    let meta: EventMeta = postcard::from_bytes(&packed).map_err(|error| Error::unreadable(what, error))?;
+    let id: Vec<u8> = row.try_get_by_index(5)?;
+    Ok(Event {
+        id: EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable(what, error))?,
+        kind,
+        name: row.try_get_by_index(4)?,
+        message_id: meta.message_id,
+        version: meta.version,
+        source: meta.source,
+        correlation_id: meta.correlation_id,
+        user_id: meta.user_id,
+        anonymous_id: meta.anonymous_id,
+        previous_id: meta.previous_id,
+        at: Timestamp::from_millis(row.try_get_by_index(6)?),
+        received_at: meta.received_at,
+        original_at: meta.original_at,
+        sent_at: meta.sent_at,
+        origin: meta.origin,
+        body: Body::new(body),
+    })
+}
+
+/// An entry, or why the row at this position cannot be read (it is parked, the log goes on).
+pub type ReadEntry = Result<Entry, (Position, Error)>;
+
+/// Entries after `after` in log order, whatever their workspace.
+pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: usize) -> Result<Vec<ReadEntry>, Error> {
+    let sql = format!("{SELECT} WHERE position > ? ORDER BY position LIMIT ?");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = Rows(conn).all(&sql, vec![after.0.into(), limit.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let position = Position(row.try_get_by_index(0)?);
+            Ok(Entry::read(row).map_err(|error| (position, error)))
+        })
+        .collect()
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Events of this workspace after `after`, for the API; other inputs are left out.
+    pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<Entry>, Error> {
+        let sql =
+            format!("{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL ORDER BY position LIMIT ?");
+        let rows = Rows(self.conn).all(&sql, vec![after.0.into(), self.id.0.into(), limit.into()]).await?;
+        rows.iter().map(Entry::read).collect()
+    }
+
+    /// Entries at these positions; missing ones are missing in the answer.
+    pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in positions.chunks(500) {
+            let sql = format!("{SELECT} WHERE workspace = ? AND position IN ({})", marks(chunk.len()));
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|position| position.0.into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                let entry = Entry::read(&row)?;
+                found.insert(entry.position, entry);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entry that stored this event.
+    pub async fn entry_of_event(&self, id: EventId, near: Position) -> Result<Option<Entry>, Error> {
+        let sql = format!("{SELECT} WHERE workspace = ? AND position >= ? AND event_id = ? LIMIT 1");
+        let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
+        Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
+    }
+
+    /// Of these profiles, those with entries that are not processed yet.
+    pub async fn profiles_with_backlog(&self, profiles: &[ProfileId]) -> Result<Vec<ProfileId>, Error> {
+        let sql = format!(
+            "SELECT DISTINCT profile FROM entries
+             WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')
+               AND profile IN ({})",
+            marks(profiles.len())
+        );
+        let values = profiles.iter().map(|profile| profile.0.into()).collect();
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+    }
+}
+
+/// The cursor of the processor.
+pub const PROCESSED: &str = "processed";
+
+/// The last position whose effects are stored.
+pub async fn cursor<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
+    let sql = "SELECT position FROM cursors WHERE name = ?";
+    Ok(Position(Rows(conn).scalar(sql, vec![PROCESSED.into()]).await?.unwrap_or(0)))
+}
+
+/// Moves the processor's cursor, in the transaction of the effects; false if another moved it since `from`.
+pub async fn advance_cursor<C: ConnectionTrait>(conn: &C, from: Position, to: Position) -> Result<bool, Error> {
+    let sql = "INSERT INTO cursors (name, position) VALUES (?, ?)
+               ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE cursors.position = ?";
+    Ok(Rows(conn).run(sql, vec![PROCESSED.into(), to.0.into(), from.0.into()]).await? == 1)
+}
+
+/// The last position in the log, 0 when it is empty.
+pub async fn head<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
+    Ok(Position(Rows(conn).scalar("SELECT coalesce(max(position), 0) FROM entries", vec![]).await?.unwrap_or(0)))
+}

@@ -1,0 +1,162 @@
+//! Messages as rows, with the path each has taken.
+
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+
+pub const SELECT: &str =
+    "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
+    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at
+    FROM messages";
+const COLUMNS: usize = 26;
+
+#[derive(Serialize, Deserialize)]
+struct MessageRules {
+    caps: CapUse,
+    on_unknown_send: OnUnknownSend,
+}
+
+/// Reads a row of [`SELECT`].
+pub fn read(row: &QueryResult) -> Result<Message, Error> {
+    let what = "message";
+    let bytes = |index: usize| -> Result<Vec<u8>, Error> { Ok(row.try_get_by_index(index)?) };
+    let text = |index: usize| -> Result<String, Error> { Ok(row.try_get_by_index(index)?) };
+    let instant = |index: usize| -> Result<Option<Timestamp>, Error> {
+        Ok(row.try_get_by_index::<Option<i64>>(index)?.map(Timestamp::from_millis))
+    };
+    let rules: MessageRules = decode(what, &text(9)?)?;
+    Ok(Message {
+        id: MessageId::try_from(bytes(0)?.as_slice()).map_err(|error| Error::unreadable(what, error))?,
+        profile: ProfileId(row.try_get_by_index(1)?),
+        enrollment: EnrollmentId::try_from(bytes(2)?.as_slice()).map_err(|error| Error::unreadable(what, error))?,
+        campaign: text(3)?,
+        campaign_version: row.try_get_by_index(4)?,
+        channel: Channel::parse(&text(5)?).ok_or_else(|| Error::unreadable(what, "unknown channel"))?,
+        template: text(6)?,
+        purpose: Purpose::parse(&text(7)?).ok_or_else(|| Error::unreadable(what, "unknown purpose"))?,
+        priority: row.try_get_by_index(8)?,
+        caps: rules.caps,
+        on_unknown_send: rules.on_unknown_send,
+        created_at: instant(10)?.unwrap_or_default(),
+        expires_at: instant(11)?.unwrap_or_default(),
+        cause: Position(row.try_get_by_index(12)?),
+        entry: Position(row.try_get_by_index(13)?),
+        event: Position(row.try_get_by_index(14)?),
+        status: decode(what, &text(15)?)?,
+        attempts: row.try_get_by_index(16)?,
+        capped_at: instant(17)?,
+        slot_at: instant(18)?,
+        address: row.try_get_by_index(19)?,
+        template_version: row.try_get_by_index(20)?,
+        answer_lost_at: instant(21)?,
+    })
+}
+
+/// A state a message was in, with the instant it came to be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    pub at: Timestamp,
+    pub state: Status,
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// New messages; one that exists already is left as it is.
+    pub async fn add_messages(&self, messages: &[&Message]) -> Result<(), Error> {
+        let head =
+            "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
+            purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, due_at, attempts,
+            capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
+        let rows = messages.iter().map(|message| self.values(message)).collect();
+        Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
+        let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
+        self.add_steps(first.collect()).await
+    }
+
+    fn values(&self, message: &Message) -> Values {
+        let rules = MessageRules { caps: message.caps, on_unknown_send: message.on_unknown_send };
+        vec![
+            message.id.as_bytes().to_vec().into(),
+            self.id.0.into(),
+            message.profile.0.into(),
+            message.enrollment.as_bytes().to_vec().into(),
+            message.campaign.clone().into(),
+            message.campaign_version.into(),
+            message.channel.as_str().into(),
+            message.template.clone().into(),
+            message.purpose.as_str().into(),
+            i32::from(message.priority).into(),
+            encode(&rules).into(),
+            message.created_at.millis().into(),
+            message.expires_at.millis().into(),
+            message.cause.0.into(),
+            message.entry.0.into(),
+            message.event.0.into(),
+            message.status.name().into(),
+            encode(&message.status).into(),
+            message.status.due_at().map(Timestamp::millis).into(),
+            message.attempts.into(),
+            message.capped_at.map(Timestamp::millis).into(),
+            message.slot_at.map(Timestamp::millis).into(),
+            message.address.clone().into(),
+            None::<String>.into(),
+            message.template_version.into(),
+            message.answer_lost_at.map(Timestamp::millis).into(),
+        ]
+    }
+
+    pub async fn message(&self, id: MessageId) -> Result<Option<Message>, Error> {
+        Ok(self.messages(&[id]).await?.pop())
+    }
+
+    pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
+        let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(ids.len()));
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
+    /// Appends to the paths of messages.
+    pub async fn add_steps(&self, steps: Vec<(MessageId, Timestamp, Status)>) -> Result<(), Error> {
+        for (message, at, state) in steps {
+            let sql = "INSERT INTO message_states (message, step, at, state)
+                       VALUES (?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
+            let id = message.as_bytes().to_vec();
+            let values = vec![id.clone().into(), id.into(), at.millis().into(), encode(&state).into()];
+            Rows(self.conn).run(sql, values).await?;
+        }
+        Ok(())
+    }
+
+    /// The path of a message, first state first.
+    pub async fn steps_of(&self, message: MessageId) -> Result<Vec<Step>, Error> {
+        let sql = "SELECT at, state FROM message_states WHERE message = ? ORDER BY step";
+        let rows = Rows(self.conn).all(sql, vec![message.as_bytes().to_vec().into()]).await?;
+        rows.iter()
+            .map(|row| {
+                let state: String = row.try_get_by_index(1)?;
+                Ok(Step { at: Timestamp::from_millis(row.try_get_by_index(0)?), state: decode("message", &state)? })
+            })
+            .collect()
+    }
+
+    /// Messages of these people sent at or after `since`: what goals look at.
+    pub async fn sent_since(&self, profiles: &[ProfileId], since: Timestamp) -> Result<Vec<Message>, Error> {
+        let mut found = Vec::new();
+        for chunk in profiles.chunks(500) {
+            let sql = format!(
+                "{SELECT} WHERE workspace = ? AND status = 'sent' AND profile IN ({}) AND created_at >= ?",
+                marks(chunk.len())
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|profile| profile.0.into()));
+            values.push(since.millis().into());
+            let rows = Rows(self.conn).all(&sql, values).await?;
+            found.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,55 @@
+//! Every query lives here, on a handle that knows its workspace; `store` never decides.
+//!
+//! `Store` owns two pools on one SQLite file: readers, and the single write connection that only the event log's writer
+//! uses. Functions that write take the writer's transaction.
+
+pub mod attempts;
+pub mod connect;
+pub mod controls;
+pub mod definitions;
+pub mod enrollments;
+pub mod entries;
+pub mod keys;
+pub mod messages;
+pub mod outbox;
+pub mod profiles;
+pub mod rows;
+pub mod trace;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+use crate::ids::WorkspaceId;
+pub use connect::{Database, open};
+pub use rows::{Error, Rows};
+
+/// The handle queries hang on: a connection or transaction, seen from one workspace.
+#[derive(Clone, Copy)]
+pub struct Workspace<'c, C: ConnectionTrait> {
+    conn: &'c C,
+    pub id: WorkspaceId,
+}
+
+/// Sees `conn` from one workspace.
+pub fn workspace<C: ConnectionTrait>(conn: &C, id: WorkspaceId) -> Workspace<'_, C> {
+    Workspace { conn, id }
+}
+
+/// Readers of committed state; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    reader: DatabaseConnection,
+}
+
+impl Store {
+    pub fn new(reader: DatabaseConnection) -> Self {
+        Self { reader }
+    }
+
+    pub fn workspace(&self, id: WorkspaceId) -> Workspace<'_, DatabaseConnection> {
+        workspace(&self.reader, id)
+    }
+
+    pub fn reader(&self) -> &DatabaseConnection {
+        &self.reader
+    }
+}

@@ -1,0 +1,191 @@
+//! The outbox: messages that are due, and the guarded changes of state the dispatcher makes.
+//!
+//! Every change names the state it expects; a row that has moved on since it was read is left alone and the caller is
+//! told, so that nothing is sent twice by two hands.
+
+use sea_orm::ConnectionTrait;
+
+use crate::guard::frequency_cap::Slot;
+use crate::ids::{EnrollmentId, MessageId, ProfileId, Timestamp, WorkspaceId};
+use crate::message::{Channel, Message, Status};
+use crate::store::Workspace;
+use crate::store::messages::{SELECT, read};
+use crate::store::rows::{Error, Rows, Values, encode};
+
+/// The earliest due messages, transactional first, then by priority and age.
+pub async fn due_messages<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(WorkspaceId, Message)>, Error> {
+    let sql = "SELECT workspace, id FROM messages WHERE due_at <= ?
+               ORDER BY purpose = 'marketing', due_at, priority DESC, created_at, id LIMIT ?";
+    let rows = Rows(conn).all(sql, vec![now.millis().into(), limit.into()]).await?;
+    let mut due = Vec::with_capacity(rows.len());
+    for row in rows {
+        let workspace = WorkspaceId(row.try_get_by_index(0)?);
+        let id: Vec<u8> = row.try_get_by_index(1)?;
+        let sql = format!("{SELECT} WHERE id = ?");
+        if let Some(row) = Rows(conn).one(&sql, vec![id.into()]).await? {
+            due.push((workspace, read(&row)?));
+        }
+    }
+    Ok(due)
+}
+
+/// When the next message is due.
+pub async fn next_due<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT min(due_at) FROM messages WHERE due_at IS NOT NULL";
+    Ok(Rows(conn).scalar::<Option<i64>>(sql, vec![]).await?.flatten().map(Timestamp::from_millis))
+}
+
+/// Messages whose sending began and whose outcome is not recorded.
+pub async fn sending<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, Message)>, Error> {
+    let sql = "SELECT workspace, id FROM messages WHERE status = 'sending'";
+    let mut found = Vec::new();
+    for row in Rows(conn).all(sql, vec![]).await? {
+        let id: Vec<u8> = row.try_get_by_index(1)?;
+        let sql = format!("{SELECT} WHERE id = ?");
+        if let Some(message) = Rows(conn).one(&sql, vec![id.into()]).await? {
+            found.push((WorkspaceId(row.try_get_by_index(0)?), read(&message)?));
+        }
+    }
+    Ok(found)
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
+    /// row has moved on and nothing was changed.
+    pub async fn advance_message(
+        &self,
+        expected: &Status,
+        message: &Message,
+        address_subject: Option<&str>,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        let sql = "UPDATE messages SET status = ?, state = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
+                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
+                   WHERE workspace = ? AND id = ? AND state = ?";
+        let values: Values = vec![
+            message.status.name().into(),
+            encode(&message.status).into(),
+            message.status.due_at().map(Timestamp::millis).into(),
+            message.attempts.into(),
+            message.capped_at.map(Timestamp::millis).into(),
+            message.slot_at.map(Timestamp::millis).into(),
+            message.address.clone().into(),
+            address_subject.map(ToOwned::to_owned).into(),
+            message.template_version.into(),
+            message.answer_lost_at.map(Timestamp::millis).into(),
+            self.id.0.into(),
+            message.id.as_bytes().to_vec().into(),
+            encode(expected).into(),
+        ];
+        let moved = Rows(self.conn).run(sql, values).await? == 1;
+        if moved {
+            self.add_steps(vec![(message.id, at, message.status.clone())]).await?;
+        }
+        Ok(moved)
+    }
+
+    /// Stops a message that waits; false if it was claimed, sent or ended before.
+    pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
+        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL
+                   WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
+        let values: Values =
+            vec![cancelled.name().into(), encode(cancelled).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        let stopped = Rows(self.conn).run(sql, values).await? == 1;
+        if stopped {
+            self.add_steps(vec![(id, at, cancelled.clone())]).await?;
+        }
+        Ok(stopped)
+    }
+
+    /// The used slots of a profile since `since`, oldest first: the record a cap store is reseeded from.
+    pub async fn slots_of_profile(&self, profile: ProfileId, since: Timestamp) -> Result<Vec<Slot>, Error> {
+        self.slots("profile = ?", profile.0.into(), since).await
+    }
+
+    /// The used slots of a normalised address (by its subject name) since `since`.
+    pub async fn slots_of_address(&self, subject: &str, since: Timestamp) -> Result<Vec<Slot>, Error> {
+        self.slots("address_subject = ?", subject.into(), since).await
+    }
+
+    async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
+        let sql = format!(
+            "SELECT id, slot_at, channel, campaign, enrollment FROM messages
+             WHERE workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
+        );
+        let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), value, since.millis().into()]).await?;
+        rows.iter()
+            .map(|row| {
+                let unreadable = |error| Error::unreadable("message", error);
+                let id: Vec<u8> = row.try_get_by_index(0)?;
+                let channel: String = row.try_get_by_index(2)?;
+                let enrollment: Vec<u8> = row.try_get_by_index(4)?;
+                Ok(Slot {
+                    message: MessageId::try_from(id.as_slice()).map_err(unreadable)?,
+                    at: Timestamp::from_millis(row.try_get_by_index(1)?),
+                    channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable("message", "unknown channel"))?,
+                    campaign: row.try_get_by_index(3)?,
+                    enrollment: EnrollmentId::try_from(enrollment.as_slice()).map_err(unreadable)?,
+                })
+            })
+            .collect()
+    }
+
+    /// A cap subject's (step, chain, horizon, last slot); none before its first use.
+    pub async fn cap_subject(&self, subject: &str) -> Result<Option<CapSubject>, Error> {
+        let sql = "SELECT step, chain, horizon, last_slot_at FROM cap_subjects WHERE workspace = ? AND subject = ?";
+        let Some(row) = Rows(self.conn).one(sql, vec![self.id.0.into(), subject.into()]).await? else {
+            return Ok(None);
+        };
+        Ok(Some(CapSubject {
+            step: row.try_get_by_index(0)?,
+            chain: row.try_get_by_index(1)?,
+            horizon_ms: row.try_get_by_index(2)?,
+            last_slot_at: Timestamp::from_millis(row.try_get_by_index(3)?),
+        }))
+    }
+
+    /// Compare and set: moves a subject from `from` (none: it has no row yet) to `to`; false if it has moved since.
+    pub async fn move_cap_subject(
+        &self,
+        subject: &str,
+        from: Option<&CapSubject>,
+        to: &CapSubject,
+    ) -> Result<bool, Error> {
+        let moved = match from {
+            None => {
+                let sql = "INSERT INTO cap_subjects (workspace, subject, step, chain, horizon, last_slot_at)
+                           VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+                let mut values: Values = vec![self.id.0.into(), subject.into()];
+                values.extend(to.values());
+                Rows(self.conn).run(sql, values).await?
+            }
+            Some(from) => {
+                let sql = "UPDATE cap_subjects SET step = ?, chain = ?, horizon = ?, last_slot_at = ?
+                           WHERE workspace = ? AND subject = ? AND step = ? AND chain = ?";
+                let mut values: Values = to.values();
+                values.extend([self.id.0.into(), subject.into(), from.step.into(), from.chain.clone().into()]);
+                Rows(self.conn).run(sql, values).await?
+            }
+        };
+        Ok(moved == 1)
+    }
+}
+
+/// The database's side of a cap subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapSubject {
+    pub step: i64,
+    pub chain: Vec<u8>,
+    pub horizon_ms: i64,
+    pub last_slot_at: Timestamp,
+}
+
+impl CapSubject {
+    fn values(&self) -> Values {
+        vec![self.step.into(), self.chain.clone().into(), self.horizon_ms.into(), self.last_slot_at.millis().into()]
+    }
+}

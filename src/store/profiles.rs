@@ -1,0 +1,168 @@
+//! Profiles as rows: read in bulk, written in bulk with their version compared.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait, QueryResult};
+
+use crate::audience::{Consent, History, Profile};
+use crate::decision::Person;
+use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+
+const COLUMNS: usize = 10;
+const SELECT: &str =
+    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at FROM profiles";
+
+fn read(row: &QueryResult) -> Result<Person, Error> {
+    let id = ProfileId(row.try_get_by_index(0)?);
+    let traits: String = row.try_get_by_index(4)?;
+    let consent: String = row.try_get_by_index(5)?;
+    let history: Vec<u8> = row.try_get_by_index(6)?;
+    let profile = Profile {
+        id,
+        user_id: row.try_get_by_index(3)?,
+        traits: serde_json::from_str(&traits).map_err(|error| Error::unreadable("profile", error))?,
+        consent: if consent == "{}" { BTreeMap::new() } else { decode("profile", &consent)? },
+        history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
+        created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
+        last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
+    };
+    let mut person = Person::new(id, profile.created_at);
+    person.profile = profile;
+    person.version = row.try_get_by_index(1)?;
+    person.wake_at = row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis);
+    Ok(person)
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// The people with these ids, without their enrollments. Missing ones are missing in the answer; a row that cannot
+    /// be read is its own error, so that one person's damage stops nobody else.
+    pub async fn people(&self, ids: &[ProfileId]) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
+        let mut people = BTreeMap::new();
+        for chunk in ids.chunks(500) {
+            let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(chunk.len()));
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|id| id.0.into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                people.insert(ProfileId(row.try_get_by_index(0)?), read(&row));
+            }
+        }
+        Ok(people)
+    }
+
+    pub async fn person(&self, id: ProfileId) -> Result<Option<Person>, Error> {
+        self.people(&[id]).await?.remove(&id).transpose()
+    }
+
+    /// The profile known by this user id, else by this anonymous id.
+    pub async fn profile_by_id(&self, id: &str) -> Result<Option<ProfileId>, Error> {
+        let sql = "SELECT profile FROM identifiers WHERE workspace = ? AND value = ? AND kind IN (0, 1) ORDER BY kind LIMIT 1";
+        Ok(Rows(self.conn).scalar(sql, vec![self.id.0.into(), id.into()]).await?.map(ProfileId))
+    }
+
+    /// The ids a profile is known by: (is anonymous, id).
+    pub async fn identifiers_of(&self, profile: ProfileId) -> Result<Vec<(bool, String)>, Error> {
+        let sql =
+            "SELECT kind, value FROM identifiers WHERE profile = ? AND workspace = ? ORDER BY kind, value LIMIT 200";
+        let rows = Rows(self.conn).all(sql, vec![profile.0.into(), self.id.0.into()]).await?;
+        rows.iter().map(|row| Ok((row.try_get_by_index::<i64>(0)? == 1, row.try_get_by_index(1)?))).collect()
+    }
+
+    /// Pages of older history, oldest first.
+    pub async fn history_pages(&self, profile: ProfileId) -> Result<Vec<History>, Error> {
+        let sql = "SELECT packed FROM history_pages WHERE profile = ? ORDER BY page";
+        let rows = Rows(self.conn).all(sql, vec![profile.0.into()]).await?;
+        rows.iter()
+            .map(|row| {
+                let packed: Vec<u8> = row.try_get_by_index(0)?;
+                History::unpack(&packed).map_err(|error| Error::unreadable("history page", error))
+            })
+            .collect()
+    }
+
+    /// Stores people whose version is still the one they were read at; the answer says whether all were.
+    /// On false nothing may be kept of the transaction.
+    pub async fn save_people(&self, people: &[&Person]) -> Result<bool, Error> {
+        let rows: Vec<Values> = people.iter().map(|person| values(self.id, person)).collect();
+        let count = rows.len() as u64;
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at)";
+        let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
+                    user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
+                    history = excluded.history, last_seen_at = excluded.last_seen_at
+                    WHERE profiles.version = excluded.version - 1";
+        Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
+    }
+
+    pub async fn add_history_pages(&self, pages: Vec<(ProfileId, u32, Vec<u8>)>) -> Result<(), Error> {
+        let rows = pages.into_iter().map(|(profile, page, packed)| vec![profile.0.into(), page.into(), packed.into()]);
+        let head = "INSERT OR REPLACE INTO history_pages (profile, page, packed)";
+        Rows(self.conn).insert(head, "", 3, rows.collect()).await?;
+        Ok(())
+    }
+
+    /// One line of the consent ledger for each change.
+    pub async fn add_consents(&self, lines: Vec<(ProfileId, Position, String, Consent)>) -> Result<(), Error> {
+        let rows = lines.into_iter().map(|(profile, position, channel, consent)| {
+            vec![
+                position.0.into(),
+                profile.0.into(),
+                channel.into(),
+                consent.state.as_str().into(),
+                consent.source.into(),
+                consent.at.millis().into(),
+                consent.text_version.into(),
+            ]
+        });
+        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version)";
+        Rows(self.conn).insert(head, "", 7, rows.collect()).await?;
+        Ok(())
+    }
+}
+
+fn values(workspace: WorkspaceId, person: &Person) -> Values {
+    let profile = &person.profile;
+    vec![
+        profile.id.0.into(),
+        workspace.0.into(),
+        (person.version + 1).into(),
+        person.wake_at.map(Timestamp::millis).into(),
+        profile.user_id.clone().into(),
+        encode(&profile.traits).into(),
+        encode(&profile.consent).into(),
+        profile.history.pack().into(),
+        profile.created_at.millis().into(),
+        profile.last_seen_at.millis().into(),
+    ]
+}
+
+/// The earliest people whose wake instant has come, whatever their workspace.
+pub async fn due_people<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(WorkspaceId, ProfileId, Timestamp)>, Error> {
+    let sql = "SELECT workspace, id, wake_at FROM profiles WHERE wake_at <= ? ORDER BY wake_at, id LIMIT ?";
+    let rows = Rows(conn).all(sql, vec![now.millis().into(), limit.into()]).await?;
+    rows.iter()
+        .map(|row| {
+            let wake_at = Timestamp::from_millis(row.try_get_by_index(2)?);
+            Ok((WorkspaceId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?), wake_at))
+        })
+        .collect()
+}
+
+/// Their timers are in the log now; the decision sets the next one.
+pub async fn clear_wakes<C: ConnectionTrait>(conn: &C, people: &[(ProfileId, Timestamp)]) -> Result<(), Error> {
+    for (profile, wake_at) in people {
+        let sql = "UPDATE profiles SET wake_at = NULL WHERE id = ? AND wake_at = ?";
+        Rows(conn).run(sql, vec![profile.0.into(), wake_at.millis().into()]).await?;
+    }
+    Ok(())
+}
+
+/// The earliest instant any person waits for.
+pub async fn next_wake<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
+    let sql = "SELECT min(wake_at) FROM profiles WHERE wake_at IS NOT NULL";
+    Ok(Rows(conn).scalar::<Option<i64>>(sql, vec![]).await?.flatten().map(Timestamp::from_millis))
+}

@@ -1,0 +1,205 @@
+//! The path of everything: reasons by input, messages by person and campaign, and the accounts that must add up.
+
+use std::collections::BTreeMap;
+
+use sea_orm::ConnectionTrait;
+use serde::Serialize;
+
+use crate::decision::effect::Conversion;
+use crate::decision::{Effect, Finding};
+use crate::ids::{MessageId, Position, ProfileId, Timestamp};
+use crate::message::Message;
+use crate::store::Workspace;
+use crate::store::entries::PROCESSED;
+use crate::store::messages::{SELECT, read};
+use crate::store::rows::{Error, Rows, Values, decode, encode};
+
+/// What candidate campaigns made of one input.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Findings {
+    pub position: Position,
+    pub profile: Option<ProfileId>,
+    pub findings: Vec<Finding>,
+}
+
+/// Which messages to list; empty fields do not filter.
+#[derive(Debug, Clone, Default)]
+pub struct MessageFilter {
+    pub profile: Option<ProfileId>,
+    pub campaign: Option<String>,
+    pub status: Option<String>,
+    /// The `code` of the reason in its state.
+    pub reason: Option<String>,
+    /// Created before this instant.
+    pub before: Option<(Timestamp, MessageId)>,
+    pub limit: u32,
+}
+
+/// Counts of one snapshot; the sums must agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Accounts {
+    pub events: EventAccounts,
+    pub messages: MessageAccounts,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EventAccounts {
+    pub accepted: i64,
+    pub processed: i64,
+    pub unprocessed: i64,
+    pub parked: i64,
+    pub duplicates: i64,
+    pub dropped: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MessageAccounts {
+    /// `CreateMessage` effects counted as they were stored.
+    pub created: i64,
+    pub by_status: BTreeMap<String, i64>,
+}
+
+impl Accounts {
+    /// The sentences that do not hold; none when the books balance.
+    pub fn imbalances(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let events = &self.events;
+        if events.accepted != events.processed + events.unprocessed + events.parked {
+            wrong.push(format!(
+                "accepted {} is not processed {} + unprocessed {} + parked {}",
+                events.accepted, events.processed, events.unprocessed, events.parked
+            ));
+        }
+        let sum: i64 = self.messages.by_status.values().sum();
+        if self.messages.created != sum {
+            wrong.push(format!("created messages {} are not the sum over all states {sum}", self.messages.created));
+        }
+        wrong
+    }
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    pub async fn add_findings(&self, findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>) -> Result<(), Error> {
+        let rows = findings.into_iter().map(|(position, profile, findings)| -> Values {
+            vec![position.0.into(), self.id.0.into(), profile.map(|profile| profile.0).into(), encode(&findings).into()]
+        });
+        let head = "INSERT OR REPLACE INTO reasons (position, workspace, profile, packed)";
+        Rows(self.conn).insert(head, "", 4, rows.collect()).await?;
+        Ok(())
+    }
+
+    /// Findings at these positions, in log order.
+    pub async fn findings_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Findings>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in positions.chunks(500) {
+            let sql = format!(
+                "SELECT position, profile, packed FROM reasons WHERE workspace = ? AND position IN ({})",
+                crate::store::rows::marks(chunk.len())
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|position| position.0.into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                let packed: String = row.try_get_by_index(2)?;
+                let findings = Findings {
+                    position: Position(row.try_get_by_index(0)?),
+                    profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
+                    findings: decode("reason", &packed)?,
+                };
+                found.insert(findings.position, findings);
+            }
+        }
+        Ok(found)
+    }
+
+    pub async fn list_messages(&self, filter: &MessageFilter) -> Result<Vec<Message>, Error> {
+        let mut sql = format!("{SELECT} WHERE workspace = ?");
+        let mut values: Values = vec![self.id.0.into()];
+        if let Some(profile) = filter.profile {
+            sql.push_str(" AND profile = ?");
+            values.push(profile.0.into());
+        }
+        if let Some(campaign) = &filter.campaign {
+            sql.push_str(" AND campaign = ?");
+            values.push(campaign.clone().into());
+        }
+        if let Some(status) = &filter.status {
+            sql.push_str(" AND status = ?");
+            values.push(status.clone().into());
+        }
+        if let Some(reason) = &filter.reason {
+            sql.push_str(" AND json_extract(state, '$.reason.code') = ?");
+            values.push(reason.clone().into());
+        }
+        if let Some((at, id)) = filter.before {
+            sql.push_str(" AND (created_at, id) < (?, ?)");
+            values.extend([at.millis().into(), id.as_bytes().to_vec().into()]);
+        }
+        sql.push_str(" ORDER BY created_at DESC, id DESC LIMIT ?");
+        values.push(filter.limit.into());
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
+    pub async fn add_conversions(&self, profile: ProfileId, effects: &[Effect]) -> Result<(), Error> {
+        for effect in effects {
+            let Effect::Convert(conversion) = effect else { continue };
+            self.add_conversion(profile, conversion).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_conversion(&self, profile: ProfileId, conversion: &Conversion) -> Result<(), Error> {
+        let sql =
+            "INSERT OR IGNORE INTO conversions (message, position, workspace, campaign, profile, at, value, currency)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let values: Values = vec![
+            conversion.message.as_bytes().to_vec().into(),
+            conversion.position.0.into(),
+            self.id.0.into(),
+            conversion.campaign.clone().into(),
+            profile.0.into(),
+            conversion.at.millis().into(),
+            conversion.value.clone().into(),
+            conversion.currency.clone().into(),
+        ];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+
+    /// The books of this workspace. One statement, so that the counts belong to one snapshot.
+    pub async fn accounts(&self) -> Result<Accounts, Error> {
+        let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+        let sql = format!(
+            "SELECT 'accepted', count(*) FROM entries WHERE workspace = ?1 AND event_id IS NOT NULL
+             UNION ALL SELECT 'unprocessed', count(*) FROM entries
+                WHERE workspace = ?1 AND event_id IS NOT NULL AND position > {cursor}
+             UNION ALL SELECT 'parked', count(*) FROM parked JOIN entries USING (position)
+                WHERE parked.workspace = ?1 AND event_id IS NOT NULL
+             UNION ALL SELECT 'processed', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'events_processed'
+             UNION ALL SELECT 'duplicates', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
+             UNION ALL SELECT 'dropped', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
+             UNION ALL SELECT 'created', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
+             UNION ALL SELECT 'status:' || status, count(*) FROM messages WHERE workspace = ?1 GROUP BY status"
+        );
+        let rows = Rows(self.conn).all(&sql, vec![self.id.0.into()]).await?;
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        for row in &rows {
+            counts.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        }
+        let count = |name: &str| counts.get(name).copied().unwrap_or(0);
+        let by_status = counts
+            .iter()
+            .filter_map(|(name, count)| Some((name.strip_prefix("status:")?.to_owned(), *count)))
+            .collect();
+        Ok(Accounts {
+            events: EventAccounts {
+                accepted: count("accepted"),
+                processed: count("processed"),
+                unprocessed: count("unprocessed"),
+                parked: count("parked"),
+                duplicates: count("duplicates"),
+                dropped: count("dropped"),
+            },
+            messages: MessageAccounts { created: count("created"), by_status },
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! Every metric in one place, by a grammar: `carillon_NOUN_VERB_total`, `carillon_NOUN_UNIT`.
+
+use metrics::{counter, gauge};
+
+pub fn events_appended(count: u64) {
+    counter!("carillon_events_appended_total").increment(count);
+}
+
+pub fn entries_processed(count: u64) {
+    counter!("carillon_entries_processed_total").increment(count);
+}
+
+pub fn entries_parked(count: u64) {
+    counter!("carillon_entries_parked_total").increment(count);
+}
+
+/// How far the processor is behind the end of the log.
+pub fn backlog(entries: i64) {
+    gauge!("carillon_backlog_entries").set(entries as f64);
+}
+
+/// A message reached a state; `status` is one of the ten names.
+pub fn message_reached(status: &'static str) {
+    counter!("carillon_messages_total", "status" => status).increment(1);
+}
