@@ -11,11 +11,14 @@ pub mod message;
 pub mod decision;
 pub mod guard;
 pub mod render;
+pub mod definition;
 
 // The shell: loads, calls the pure half, does what it says.
 pub mod clock;
 pub mod fault;
 pub mod telemetry;
+pub mod channel;
 pub mod store;
 pub mod eventlog;
 pub mod caps;
+pub mod worker;

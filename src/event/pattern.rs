@@ -87,13 +87,31 @@ impl Pattern {
         })
     }
 
+    /// Like [`Pattern::matches`], with `name` standing for the document's own `event`.
+    pub fn matches_named(&self, name: &str, document: &Value) -> bool {
+        let name = Value::String(name.to_owned());
+        self.fields
+            .iter()
+            .filter(|field| field.is_name())
+            .all(|field| field.any_of.iter().any(|matcher| matcher.accepts(&name)))
+            && (self.names_only() || self.without_name().matches(document))
+    }
+
+    fn without_name(&self) -> Self {
+        Self { fields: self.fields.iter().filter(|field| !field.is_name()).cloned().collect() }
+    }
+
     /// Whether the pattern looks at nothing but the event's name, so that a door need not open the document.
     pub fn names_only(&self) -> bool {
-        self.fields.iter().all(|field| field.path.len() == 1 && field.path[0] == "event")
+        self.fields.iter().all(Field::is_name)
     }
 }
 
 impl Field {
+    fn is_name(&self) -> bool {
+        self.path.len() == 1 && self.path[0] == "event"
+    }
+
     fn allows_absence(&self) -> bool {
         self.any_of.contains(&Matcher::Exists(false))
     }

@@ -1,0 +1,248 @@
+//! `kind: campaign`: trigger campaigns as written, with their defaults filled in.
+
+use crate::decision::campaign::{Campaign, CampaignStatus, Entry, Exit, Goal, OnRepeat, Reentry, Send};
+use crate::definition::condition::{self, Scope, event_names};
+use crate::definition::pattern;
+use crate::definition::problem::Code;
+use crate::definition::reader::{At, Map, Target};
+use crate::ids::Span;
+use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped};
+
+const FIELDS: [&str; 16] = [
+    "kind",
+    "key",
+    "name",
+    "owner",
+    "type",
+    "status",
+    "purpose",
+    "priority",
+    "entry",
+    "delay",
+    "exit",
+    "goal",
+    "caps",
+    "max_lateness",
+    "on_unknown_send",
+    "send",
+];
+const LATER: [&str; 16] = [
+    "topic",
+    "group",
+    "quiet_hours",
+    "urgent",
+    "holdout",
+    "steps",
+    "audience",
+    "at",
+    "cron",
+    "on",
+    "pace",
+    "split",
+    "a",
+    "b",
+    "winner",
+    "release",
+];
+const ENTRY_LATER: [&str; 8] = ["segment", "on", "trait", "from", "to", "date", "each", "include_existing"];
+const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
+
+const PRIORITY_DEFAULT: u32 = 60;
+const LATENESS_DEFAULT: Span = Span::from_days(1);
+/// Repeats of an event are recognised this long, so an older one may not enter anybody.
+pub const LATENESS_MAX: Span = Span::from_days(7);
+pub const EXITS_MAX: usize = 100;
+
+/// `version` is 0: the store counts versions when the text is applied.
+pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
+    let map = at.map(&FIELDS, &LATER)?;
+    let kind = map.required("type").and_then(|at| at.choice(&[("trigger", ())], &["journey", "broadcast"]));
+    let name = map.required("name").and_then(|at| at.name());
+    let status = map.optional("status", CampaignStatus::Draft, |at| {
+        let choices = [
+            ("draft", CampaignStatus::Draft),
+            ("live", CampaignStatus::Live),
+            ("paused", CampaignStatus::Paused),
+            ("archived", CampaignStatus::Archived),
+        ];
+        at.choice(&choices, &[])
+    });
+    let owner = owner(&map, status == Some(CampaignStatus::Live));
+    let purpose = map
+        .required("purpose")
+        .and_then(|at| at.choice(&[("marketing", Purpose::Marketing), ("transactional", Purpose::Transactional)], &[]));
+    let priority = map.optional("priority", PRIORITY_DEFAULT, |at| at.integer(0, 100));
+    let entry = map.required("entry").and_then(|at| entry(&at));
+    let delay = map.optional("delay", Span::ZERO, |at| at.span());
+    let exit = map.optional("exit", Vec::new(), |at| exits(&at));
+    let goal = map.maybe("goal", |at| goal(&at));
+    let caps = caps(&map, purpose);
+    let max_lateness = map.optional("max_lateness", LATENESS_DEFAULT, |at| lateness(&at));
+    let on_unknown_send = on_unknown_send(&map, purpose);
+    let send = map.required("send").and_then(|at| send(&at));
+    kind?;
+    Some(Campaign {
+        key: key.to_owned(),
+        version: 0,
+        name: name?,
+        owner: owner?,
+        status: status?,
+        purpose: purpose?,
+        priority: u8::try_from(priority?).unwrap_or(u8::MAX),
+        entry: entry?,
+        delay: delay?,
+        exit: exit?,
+        goal: goal?,
+        caps: caps?,
+        max_lateness: max_lateness?,
+        on_unknown_send: on_unknown_send?,
+        send: send?,
+    })
+}
+
+/// An e-mail address; only what is live must have one.
+fn owner(map: &Map<'_>, required: bool) -> Option<String> {
+    let field = if required {
+        map.required("owner")?
+    } else {
+        match map.get("owner") {
+            Some(field) => field,
+            None => return Some(String::new()),
+        }
+    };
+    let text = field.name()?;
+    if !email_address::EmailAddress::is_valid(&text) {
+        return field.wrong("wanted an e-mail address; alerts go there");
+    }
+    Some(text)
+}
+
+fn entry(at: &At<'_>) -> Option<Entry> {
+    let map = at.map(&["event", "match", "where", "key", "on_repeat", "reentry"], &ENTRY_LATER)?;
+    let is_later = ENTRY_LATER.iter().any(|name| map.get(name).is_some());
+    // An entry by segment, trait or date has no event; it is refused already.
+    let event = if is_later { None } else { map.required("event").and_then(|at| at.name()) };
+    let pattern = map.maybe("match", pattern::read);
+    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: false }));
+    let key = map.maybe("key", |at| at.path());
+    let on_repeat = map.optional("on_repeat", OnRepeat::Ignore, |at| {
+        let choices = [("ignore", OnRepeat::Ignore), ("update", OnRepeat::Update), ("restart", OnRepeat::Restart)];
+        at.choice(&choices, &[])
+    });
+    let reentry = map.optional("reentry", Reentry::Always, |at| {
+        if !at.is_map() {
+            return at.choice(&[("always", Reentry::Always), ("never", Reentry::Never)], &[]);
+        }
+        at.map(&["after"], &[])?.required("after")?.span_above_zero().map(Reentry::After)
+    });
+    Some(Entry {
+        event: event?,
+        pattern: pattern?,
+        filter: filter?,
+        key: key?,
+        on_repeat: on_repeat?,
+        reentry: reentry?,
+    })
+}
+
+fn exits(at: &At<'_>) -> Option<Vec<Exit>> {
+    let items = at.list()?;
+    if items.len() > EXITS_MAX {
+        at.problem(Code::Limit, format!("has {} items; at most {EXITS_MAX} are allowed", items.len()));
+    }
+    let read: Vec<_> = items.iter().map(exit).collect();
+    read.into_iter().collect()
+}
+
+/// `{ event: NAME or list, match, where, same }`, or a condition that uses no triggering event.
+fn exit(at: &At<'_>) -> Option<Exit> {
+    let is_event = at.open_map()?.get("event").is_some_and(|event| !event.is_map());
+    if !is_event {
+        let condition = condition::read(at.clone(), Scope { event: false, entry: true })?;
+        return Some(Exit::Condition { condition, text: at.as_written() });
+    }
+    let map = at.map(&["event", "match", "where", "same"], &[])?;
+    let events = map.required("event").and_then(|at| event_names(&at));
+    let pattern = map.maybe("match", pattern::read);
+    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: true }));
+    let same = map.maybe("same", |at| same(&at));
+    Some(Exit::Event { events: events?, pattern: pattern?, filter: filter?, same: same? })
+}
+
+/// One path for both events, or `{ entry: PATH, event: PATH }`.
+fn same(at: &At<'_>) -> Option<(String, String)> {
+    if !at.is_map() {
+        return at.path().map(|path| (path.clone(), path));
+    }
+    let map = at.map(&["entry", "event"], &[])?;
+    let entry = map.required("entry").and_then(|at| at.path());
+    let event = map.required("event").and_then(|at| at.path());
+    Some((entry?, event?))
+}
+
+fn goal(at: &At<'_>) -> Option<Goal> {
+    let map = at.map(&["event", "match", "where", "within", "after", "value"], &["same"])?;
+    let event = map.required("event").and_then(|at| at.name());
+    let pattern = map.maybe("match", pattern::read);
+    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: true }));
+    let within = map.required("within").and_then(|at| at.span_above_zero());
+    let after = map.optional("after", (), |at| at.choice(&[("sent", ())], &["delivered", "opened", "clicked"]));
+    let value = map.maybe("value", |at| at.path());
+    after?;
+    Some(Goal { event: event?, pattern: pattern?, filter: filter?, within: within?, value: value? })
+}
+
+/// Marketing obeys and counts unless it says otherwise; transactional does neither.
+fn caps(map: &Map<'_>, purpose: Option<Purpose>) -> Option<CapUse> {
+    let marketing = purpose != Some(Purpose::Transactional);
+    let default = CapUse { obey: marketing, count: marketing, when_capped: WhenCapped::Drop };
+    map.optional("caps", default, |at| {
+        let map = at.map(&["obey", "count", "when_capped"], &[])?;
+        let obey = map.optional("obey", default.obey, |at| at.boolean());
+        let count = map.optional("count", default.count, |at| at.boolean());
+        let when_capped = map.optional("when_capped", default.when_capped, |at| {
+            if !at.is_map() {
+                return at.choice(&[("drop", WhenCapped::Drop), ("exit", WhenCapped::Exit)], &[]);
+            }
+            at.map(&["defer"], &[])?.required("defer")?.span_above_zero().map(WhenCapped::Defer)
+        });
+        Some(CapUse { obey: obey?, count: count?, when_capped: when_capped? })
+    })
+}
+
+fn lateness(at: &At<'_>) -> Option<Span> {
+    match at.span()? {
+        span if span > LATENESS_MAX => {
+            at.problem(Code::Limit, format!("is {span}; at most {LATENESS_MAX} is allowed"));
+            None
+        }
+        span => Some(span),
+    }
+}
+
+fn on_unknown_send(map: &Map<'_>, purpose: Option<Purpose>) -> Option<OnUnknownSend> {
+    let default = match purpose {
+        Some(Purpose::Transactional) => OnUnknownSend::Repeat,
+        Some(Purpose::Marketing) | None => OnUnknownSend::Skip,
+    };
+    map.optional("on_unknown_send", default, |at| {
+        at.choice(&[("skip", OnUnknownSend::Skip), ("repeat", OnUnknownSend::Repeat)], &[])
+    })
+}
+
+fn send(at: &At<'_>) -> Option<Send> {
+    let map = at.map(&["channel", "template", "expires"], &SEND_LATER)?;
+    let channel = map.required("channel").and_then(|at| at.channel());
+    let template = map.required("template").and_then(|at| {
+        let key = at.key()?;
+        at.refers(Target::Template(key.clone(), channel));
+        Some(key)
+    });
+    let expires = map.maybe("expires", |at| {
+        if at.is_map() {
+            return at.later("an expiry by reference (`ref`)");
+        }
+        at.span_above_zero()
+    });
+    Some(Send { channel: channel?, template: template?, expires: expires? })
+}

@@ -1,0 +1,265 @@
+//! What a marketer writes: campaigns, caps, policies, templates, sources and stories, as YAML or JSON.
+//!
+//! Reading lists every problem by file, line and field; what the language has and this version does not build is
+//! refused by name, never accepted and ignored.
+
+pub mod campaign;
+pub mod caps;
+pub mod condition;
+pub mod consent_policy;
+mod cross_check;
+mod folder;
+pub mod pattern;
+pub mod problem;
+pub mod reader;
+pub mod source;
+pub mod story;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod yaml;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::campaign::Campaign;
+use crate::event::source::Source;
+use crate::guard::frequency_cap::Rule;
+use crate::render::template::Template;
+pub use consent_policy::PolicyRule;
+pub use cross_check::{Known, cross_check};
+pub use problem::{Code, Problem};
+use reader::{At, Reader, Reference};
+pub use story::Story;
+use yaml::{Content, Node, Tree};
+
+/// Problems listed of one reading; a file of noise could hold a hundred thousand.
+pub const PROBLEMS_MAX: usize = 1_000;
+
+/// A file, or the body of a request, to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    pub name: String,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DocumentKind {
+    Campaign,
+    Caps,
+    ConsentPolicy,
+    Template,
+    Source,
+    Story,
+}
+
+impl DocumentKind {
+    pub const ALL: [Self; 6] =
+        [Self::Campaign, Self::Caps, Self::ConsentPolicy, Self::Template, Self::Source, Self::Story];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Campaign => "campaign",
+            Self::Caps => "caps",
+            Self::ConsentPolicy => "consent_policy",
+            Self::Template => "template",
+            Self::Source => "source",
+            Self::Story => "story",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// The folder `export` writes documents of this kind to.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Campaign => "campaigns",
+            Self::Caps => "caps",
+            Self::ConsentPolicy => "consent_policy",
+            Self::Template => "templates",
+            Self::Source => "sources",
+            Self::Story => "stories",
+        }
+    }
+}
+
+impl fmt::Display for DocumentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One document. `text` is exactly what was written (a template's folder: all its files, see [`Document::files`]);
+/// reading it again gives the same document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    pub kind: DocumentKind,
+    pub key: String,
+    pub file: String,
+    pub line: usize,
+    pub text: String,
+    pub definition: Definition,
+    /// Names of other documents in this one.
+    pub references: Vec<Reference>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Definition {
+    Campaign(Campaign),
+    Caps(Vec<Rule>),
+    ConsentPolicy(Vec<PolicyRule>),
+    Template(Template),
+    Source(Source),
+    Story(Story),
+}
+
+impl Document {
+    /// The files `export` writes for this document, so that reading them gives it again.
+    pub fn files(&self) -> Vec<SourceFile> {
+        folder::unpack(&self.text).unwrap_or_else(|| {
+            let ending = if self.text.trim_start().starts_with('{') { "json" } else { "yaml" };
+            let name = format!("{}/{}.{ending}", self.kind.folder(), self.key);
+            vec![SourceFile { name, text: self.text.clone() }]
+        })
+    }
+}
+
+/// Whether a file found in a folder of definitions is one, by its name.
+pub fn is_definition_file(name: &str) -> bool {
+    let own = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    folder::is_definitions(own) || template::PART_FILES.contains(&own) || own == "email.mjml"
+}
+
+/// All documents of all files, or every problem in them. A template's folder is joined into one document.
+pub fn read(files: &[SourceFile]) -> Result<Vec<Document>, Vec<Problem>> {
+    let mut documents = Vec::new();
+    let mut problems = Vec::new();
+    for unit in folder::group(files) {
+        let (mut read, mut noted) = match unit {
+            folder::Unit::File(file) => read_file(file),
+            folder::Unit::Template(folder) => folder.read(),
+            folder::Unit::Stray(problem) => (Vec::new(), vec![problem]),
+        };
+        noted.sort_by(|one, other| (&one.file, one.line, one.column).cmp(&(&other.file, other.line, other.column)));
+        documents.append(&mut read);
+        problems.append(&mut noted);
+    }
+    if problems.is_empty() {
+        return Ok(documents);
+    }
+    problems.truncate(PROBLEMS_MAX);
+    Err(problems)
+}
+
+fn read_file(file: &SourceFile) -> (Vec<Document>, Vec<Problem>) {
+    let text = yaml::as_yaml(&file.text);
+    let reader = Reader::new(&file.name, &text);
+    let trees = match yaml::parse(&text) {
+        Ok(trees) => trees,
+        Err(faults) => {
+            for fault in faults {
+                reader.note(fault.line, fault.column, &fault.field, fault.code, fault.message);
+            }
+            return (Vec::new(), reader.problems.into_inner());
+        }
+    };
+    let mut documents = Vec::new();
+    for Tree { root, text } in &trees {
+        match &root.content {
+            Content::List(items) => documents.extend(items.iter().flat_map(|item| listed(&reader, item))),
+            _ => documents.extend(document(&reader, root, text)),
+        }
+    }
+    (documents, reader.problems.into_inner())
+}
+
+/// A document in a list of documents, which must be written in braces so that its text can stand alone.
+fn listed(reader: &Reader<'_>, item: &Node) -> Vec<Document> {
+    let text = reader.text.get(item.range.clone()).unwrap_or_default().trim_end();
+    if !text.starts_with('{') {
+        let message = "several documents in a file are separated by lines of ---".to_owned();
+        reader.note(item.line, item.column, "", Code::WrongValue, message);
+        return Vec::new();
+    }
+    document(reader, item, text)
+}
+
+/// One document; several only where a stored template folder turns out to hold them.
+fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
+    if let Some(files) = folder::unpack_node(node) {
+        // What is inside is never packed again.
+        let mut units = folder::group(&files).into_iter();
+        return match (units.next(), units.next()) {
+            (Some(folder::Unit::Template(template)), None) => {
+                let (documents, problems) = template.read();
+                reader.problems.borrow_mut().extend(problems);
+                documents
+            }
+            _ => {
+                let message = "holds the files of one folder, template.yaml among them".to_owned();
+                reader.note(node.line, node.column, "files", Code::WrongValue, message);
+                Vec::new()
+            }
+        };
+    }
+    let at = At::root(reader, node);
+    let Some(kind) = kind(&at) else { return Vec::new() };
+    let Some(key) = key(&at, kind) else { return Vec::new() };
+    let references_before = reader.references.borrow().len();
+    let definition = definition(&at, kind, &key, &[]);
+    let references = reader.references.borrow_mut().split_off(references_before);
+    definition
+        .map(|definition| Document {
+            kind,
+            key,
+            file: reader.file.to_owned(),
+            line: node.line,
+            text: text.to_owned(),
+            definition,
+            references,
+        })
+        .into_iter()
+        .collect()
+}
+
+fn kind(at: &At<'_>) -> Option<DocumentKind> {
+    let kinds = DocumentKind::ALL.map(|kind| (kind.as_str(), kind));
+    let later = ["segment", "computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"];
+    at.open_map()?.required("kind")?.choice(&kinds, &later)
+}
+
+/// The document's key. Caps and consent policies are one a workspace unless named; a story is named by its name.
+fn key(at: &At<'_>, kind: DocumentKind) -> Option<String> {
+    let map = at.open_map()?;
+    match (map.get("key"), kind) {
+        (Some(key), _) => key.key(),
+        (None, DocumentKind::Caps | DocumentKind::ConsentPolicy) => Some("default".to_owned()),
+        (None, DocumentKind::Story) => map.required("name")?.name().map(|name| key_of_name(&name)),
+        (None, _) => map.required("key").and_then(|key| key.key()),
+    }
+}
+
+/// `A cart, bought` becomes `a_cart_bought`.
+fn key_of_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let key = words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("_");
+    let key: String = key.chars().take(reader::KEY_CHARS_MAX).collect();
+    if key.is_empty() { "story".to_owned() } else { key }
+}
+
+fn definition(at: &At<'_>, kind: DocumentKind, key: &str, parts: &[template::PartFile<'_>]) -> Option<Definition> {
+    let noted = at.reader.problems.borrow().len();
+    let definition = match kind {
+        DocumentKind::Campaign => campaign::read(at, key).map(Definition::Campaign),
+        DocumentKind::Caps => caps::read(at).map(Definition::Caps),
+        DocumentKind::ConsentPolicy => consent_policy::read(at).map(Definition::ConsentPolicy),
+        DocumentKind::Template => template::read(at, key, parts).map(Definition::Template),
+        DocumentKind::Source => source::read(at, key).map(Definition::Source),
+        DocumentKind::Story => story::read(at, key).map(Definition::Story),
+    };
+    definition.filter(|_| at.reader.problems.borrow().len() == noted)
+}

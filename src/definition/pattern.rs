@@ -1,0 +1,29 @@
+//! Event patterns inside definitions: read by the pattern language itself, its problems put where they were written.
+
+use crate::definition::problem::{Code, Problem};
+use crate::definition::reader::At;
+use crate::event::pattern::{Pattern, Step, parse};
+
+pub fn read(at: At<'_>) -> Option<Pattern> {
+    let (pattern, problems) = parse(&at.value()?);
+    if problems.is_empty() {
+        return Some(pattern);
+    }
+    for problem in problems {
+        let place = problem.at.iter().try_fold(at.clone(), |at, step| match step {
+            Step::Key(name) => at.open_map()?.get(name),
+            Step::Index(index) => at.list()?.into_iter().nth(*index),
+        });
+        let place = place.unwrap_or_else(|| at.clone());
+        place.reader.problems.borrow_mut().push(Problem {
+            file: place.reader.file.to_owned(),
+            line: place.node.line,
+            column: place.node.column,
+            field: place.path,
+            code: if problem.later { Code::NotYetSupported } else { Code::WrongValue },
+            message: problem.message,
+            nearest: problem.nearest.map(str::to_owned),
+        });
+    }
+    None
+}

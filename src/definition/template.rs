@@ -1,0 +1,195 @@
+//! `kind: template`: a folder with one file per part, or one document with the parts inside.
+
+use serde_json::{Map as Json, Value};
+
+use crate::definition::problem::{Code, Problem, nearest};
+use crate::definition::reader::{At, Map, Reader};
+use crate::definition::yaml;
+use crate::render::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
+
+const FIELDS: [&str; 10] = ["kind", "key", "name", "owner", "defaults", "sample", "email", "sms", "push", "whatsapp"];
+const LATER: [&str; 4] = ["topic", "locale", "locales", "mjml"];
+/// Files a template's folder may hold beside `template.yaml`.
+pub const PART_FILES: [&str; 8] =
+    ["email.html", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs", "whatsapp.yaml", "webhook.json.hbs"];
+const PARAMETERS_MAX: usize = 100;
+
+/// A file beside `template.yaml`: its full name for problems, its own name, its text.
+#[derive(Debug, Clone, Copy)]
+pub struct PartFile<'a> {
+    pub file: &'a str,
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+/// `version` is 0: the store counts versions when the text is applied.
+pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> {
+    let fields: Vec<&str> = FIELDS.into_iter().chain(["webhook"]).collect();
+    let map = at.map(&fields, &LATER)?;
+    let mut files_known = true;
+    for file in files.iter().filter(|file| !PART_FILES.contains(&file.name)) {
+        files_known = false;
+        unknown_file(at.reader, file);
+    }
+    let name = map.maybe("name", |at| at.name());
+    let defaults = map.optional("defaults", Json::new(), |at| object(&at));
+    let sample = map.optional("sample", Json::new(), |at| object(&at));
+    let folder = Folder { map: &map, files };
+    let email = folder.email();
+    let sms = folder.text("sms", "sms.hbs");
+    let push = folder.mapping("push", "push.hbs", push);
+    let whatsapp = folder.mapping("whatsapp", "whatsapp.yaml", whatsapp);
+    let webhook = folder.text("webhook", "webhook.json.hbs");
+    let parts = Parts { email: email?, sms: sms?, push: push?, whatsapp: whatsapp?, webhook: webhook? };
+    if parts == Parts::default() {
+        return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
+    }
+    let template =
+        Template { key: key.to_owned(), version: 0, name: name?, defaults: defaults?, sample: sample?, parts };
+    files_known.then_some(template)
+}
+
+fn unknown_file(reader: &Reader<'_>, file: &PartFile<'_>) {
+    let later = file.name == "email.mjml";
+    reader.problems.borrow_mut().push(Problem {
+        file: file.file.to_owned(),
+        line: 1,
+        column: 1,
+        field: file.name.to_owned(),
+        code: if later { Code::NotYetSupported } else { Code::UnknownField },
+        message: match later {
+            true => "`email.mjml` is not supported yet; write email.html".to_owned(),
+            false => format!("not a part of a template; those are {}", PART_FILES.join(", ")),
+        },
+        nearest: if later { None } else { nearest(file.name, PART_FILES) },
+    });
+}
+
+fn object(at: &At<'_>) -> Option<Json<String, Value>> {
+    at.open_map()?;
+    match at.value()? {
+        Value::Object(object) => Some(object),
+        _ => None,
+    }
+}
+
+/// The document's fields and the files beside it; each part is written in one of the two.
+struct Folder<'m, 'a> {
+    map: &'m Map<'a>,
+    files: &'m [PartFile<'m>],
+}
+
+impl Folder<'_, '_> {
+    fn file(&self, name: &str) -> Option<&PartFile<'_>> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// A part that is text: `Some(None)` where neither field nor file has it.
+    fn text(&self, field: &str, file: &str) -> Option<Option<String>> {
+        let inline = self.map.maybe(field, |at| not_empty(&at, at.text()?));
+        self.either(inline, field, file)
+    }
+
+    fn either(&self, inline: Option<Option<String>>, field: &str, file: &str) -> Option<Option<String>> {
+        match (inline?, self.file(file)) {
+            (Some(_), Some(_)) => self.map.at.wrong(format!("{field} is written here and in the file {file}")),
+            (None, Some(file)) if file.text.trim().is_empty() => {
+                self.map.at.reader.problems.borrow_mut().push(Problem {
+                    file: file.file.to_owned(),
+                    line: 1,
+                    column: 1,
+                    field: field.to_owned(),
+                    code: Code::WrongValue,
+                    message: "the file is empty".to_owned(),
+                    nearest: None,
+                });
+                None
+            }
+            (None, Some(file)) => Some(Some(file.text.trim_end().trim_start_matches('\u{feff}').to_owned())),
+            (inline, None) => Some(inline),
+        }
+    }
+
+    /// A part that is a mapping, as a field or as a YAML file of its own.
+    fn mapping<T>(&self, field: &str, file: &str, read: impl Fn(&At<'_>) -> Option<T>) -> Option<Option<T>> {
+        let inline = self.map.maybe(field, |at| read(&at));
+        match (inline?, self.file(file)) {
+            (Some(_), Some(_)) => self.map.at.wrong(format!("{field} is written here and in the file {file}")),
+            (inline, None) => Some(inline),
+            (None, Some(file)) => {
+                let reader = Reader::new(file.file, file.text);
+                let part = match yaml::parse(file.text) {
+                    Ok(trees) if trees.len() == 1 => read(&At::root(&reader, &trees[0].root)),
+                    Ok(_) => {
+                        reader.note(1, 1, field, Code::WrongValue, "wanted one mapping".to_owned());
+                        None
+                    }
+                    Err(faults) => {
+                        for fault in faults {
+                            reader.note(fault.line, fault.column, &fault.field, fault.code, fault.message);
+                        }
+                        None
+                    }
+                };
+                self.map.at.reader.problems.borrow_mut().extend(reader.problems.into_inner());
+                part.map(Some)
+            }
+        }
+    }
+
+    fn email(&self) -> Option<Option<EmailPart>> {
+        let inline = self.map.maybe("email", |at| at.map(&["subject", "preheader", "html", "text"], &["mjml"]))?;
+        let field = |name: &str, file: &str| {
+            let text = match &inline {
+                Some(map) => map.maybe(name, |at| not_empty(&at, at.text()?)),
+                None => Some(None),
+            };
+            self.either(text, &format!("email.{name}"), file)
+        };
+        let (subject, preheader) = (field("subject", "subject"), field("preheader", "preheader"));
+        let (html, text) = (field("html", "email.html"), field("text", "email.txt"));
+        match (subject?, preheader?, html?, text?) {
+            (None, None, None, None) if inline.is_none() => Some(None),
+            (Some(subject), preheader, Some(html), text) => Some(Some(EmailPart { subject, preheader, html, text })),
+            (subject, _, html, _) => {
+                let at = inline.as_ref().map_or(&self.map.at, |map| &map.at);
+                for (name, found) in [("subject", subject), ("html", html)] {
+                    if found.is_none() {
+                        let field = format!("email.{name}");
+                        let message = "an e-mail has a subject and an HTML part; this one is missing".to_owned();
+                        at.reader.note(at.node.line, at.node.column, &field, Code::MissingField, message);
+                    }
+                }
+                None
+            }
+        }
+    }
+}
+
+fn not_empty(at: &At<'_>, text: &str) -> Option<String> {
+    if text.trim().is_empty() { at.wrong("may not be empty") } else { Some(text.trim_end().to_owned()) }
+}
+
+fn push(at: &At<'_>) -> Option<PushPart> {
+    let map = at.map(&["title", "body", "link"], &[])?;
+    let text = |at: At<'_>| not_empty(&at, at.text()?);
+    let title = map.required("title").and_then(text);
+    let body = map.required("body").and_then(text);
+    let link = map.maybe("link", text);
+    Some(PushPart { title: title?, body: body?, link: link? })
+}
+
+fn whatsapp(at: &At<'_>) -> Option<WhatsappPart> {
+    let map = at.map(&["name", "language", "parameters"], &[])?;
+    let name = map.required("name").and_then(|at| at.name());
+    let language = map.required("language").and_then(|at| at.name());
+    let parameters = map.optional("parameters", Vec::new(), |at| {
+        let items = at.list()?;
+        if items.len() > PARAMETERS_MAX {
+            at.problem(Code::Limit, format!("has {} items; at most {PARAMETERS_MAX} are allowed", items.len()));
+        }
+        let read: Vec<_> = items.iter().map(|at| at.text().map(str::to_owned)).collect();
+        read.into_iter().collect()
+    });
+    Some(WhatsappPart { name: name?, language: language?, parameters: parameters? })
+}

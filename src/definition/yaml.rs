@@ -1,0 +1,361 @@
+//! Text to a tree that knows where everything stands: YAML or JSON, several documents in a file.
+//!
+//! Scalars keep their raw text, so `40.00` stays exact. Anchors, aliases, tags, merge keys and repeated keys are
+//! refused: each makes a text mean something else than it seems to. The size of everything is bounded.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+use serde_json::Value;
+
+use crate::definition::problem::Code;
+
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+pub const DEPTH_MAX: usize = 64;
+pub const NODES_MAX: usize = 100_000;
+
+/// A place in the tree, with where it was written; lines and columns start at 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub line: usize,
+    pub column: usize,
+    /// Bytes of the text it was read from.
+    pub range: Range<usize>,
+    pub content: Content,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// `plain`: written without quotes, so it may be a number, a truth value or null.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    pub text: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// What a scalar is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    /// Text in JSON's number grammar.
+    Number(&'a str),
+    Text(&'a str),
+    /// A number to some readers and text to others: `+44770`, `.5`, `0x1F`, `007`.
+    Ambiguous(&'a str),
+}
+
+/// One document of a file: its tree and the bytes that are exactly it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tree {
+    pub root: Node,
+    pub text: String,
+}
+
+/// Why a file cannot be read; `path` leads to the place where it is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    pub line: usize,
+    pub column: usize,
+    pub field: String,
+    pub code: Code,
+    pub message: String,
+}
+
+/// The documents of a text that went through [`as_yaml`]. Never panics, and takes time in proportion to the text.
+pub fn parse(text: &str) -> Result<Vec<Tree>, Vec<Fault>> {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
+        return Err(vec![Fault { line: 1, column: 1, field: String::new(), code: Code::Limit, message }]);
+    }
+    let mut builder = Builder::new(text);
+    builder.run();
+    if builder.faults.is_empty() { Ok(builder.trees) } else { Err(builder.faults) }
+}
+
+/// JSON is YAML but for surrogate pairs in escapes; those become the character they stand for.
+pub fn as_yaml(text: &str) -> Cow<'_, str> {
+    let is_json = text.contains("\\u") && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if !is_json {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let unit = |from: usize| u32::from_str_radix(rest.get(from..from + 4)?, 16).ok();
+        let pair = (rest[1..].starts_with('u') && rest.get(6..8) == Some("\\u"))
+            .then(|| Some((unit(2)?, unit(8)?)))
+            .flatten()
+            .filter(|(high, low)| (0xD800..0xDC00).contains(high) && (0xDC00..0xE000).contains(low))
+            .and_then(|(high, low)| char::from_u32(0x1_0000 + ((high - 0xD800) << 10) + (low - 0xDC00)));
+        let taken = match pair {
+            Some(character) => {
+                out.push(character);
+                12
+            }
+            // A backslash and the ASCII character after it, which may be a backslash itself.
+            None => {
+                out.push_str(&rest[..2]);
+                2
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+struct Builder<'a> {
+    text: &'a str,
+    /// Byte offset of each character; empty where the text is ASCII and they are the same.
+    offsets: Vec<u32>,
+    open: Vec<Open>,
+    nodes: usize,
+    /// Where the document at hand begins, and its root once read.
+    start: usize,
+    root: Option<Node>,
+    trees: Vec<Tree>,
+    faults: Vec<Fault>,
+}
+
+enum Open {
+    List { at: Node, items: Vec<Node> },
+    Map { at: Node, entries: Vec<(Key, Node)>, names: BTreeSet<String>, key: Option<Key> },
+}
+
+impl<'a> Builder<'a> {
+    fn new(text: &'a str) -> Self {
+        let offsets = match text.is_ascii() {
+            true => Vec::new(),
+            false => text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect(),
+        };
+        Self { text, offsets, open: Vec::new(), nodes: 0, start: 0, root: None, trees: Vec::new(), faults: Vec::new() }
+    }
+
+    fn run(&mut self) {
+        let mut parser = Parser::new_from_str(self.text);
+        while let Some(next) = parser.next_event() {
+            let going_on = match next {
+                Ok((event, span)) => self.event(event, span),
+                Err(error) => {
+                    let message = format!("this is not YAML: {}", error.info());
+                    self.fault(error.marker(), Code::Syntax, message)
+                }
+            };
+            if !going_on {
+                return;
+            }
+        }
+    }
+
+    /// Takes one event; false stops the reading.
+    fn event(&mut self, event: Event<'_>, span: Span) -> bool {
+        let refused = match &event {
+            Event::Alias(_) => Some("aliases (`*name`) are not used here; write the value again"),
+            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _)
+                if *anchor != 0 =>
+            {
+                Some("anchors (`&name`) are not used here")
+            }
+            Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+                Some("tags (`!name`) are not used here")
+            }
+            _ => None,
+        };
+        if let Some(message) = refused {
+            return self.fault(&span.start, Code::Syntax, message.to_owned());
+        }
+        match event {
+            Event::DocumentStart(explicit) => {
+                if explicit {
+                    self.start = self.byte(span.end.index());
+                }
+                true
+            }
+            Event::DocumentEnd => {
+                self.document_ends(self.byte(span.start.index()));
+                self.start = self.byte(span.end.index());
+                true
+            }
+            Event::Scalar(text, style, ..) => {
+                let content = Content::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
+                self.value(span, content)
+            }
+            Event::SequenceStart(..) => self.enter(span, false),
+            Event::MappingStart(..) => self.enter(span, true),
+            Event::SequenceEnd | Event::MappingEnd => self.leave(span),
+            _ => true,
+        }
+    }
+
+    fn document_ends(&mut self, end: usize) {
+        let Some(root) = self.root.take() else { return };
+        if matches!(&root.content, Content::Scalar { text, plain: true } if text.is_empty()) {
+            return;
+        }
+        let text = self.text.get(self.start..end).unwrap_or_default().trim_start_matches(['\n', '\r', '\u{feff}']);
+        self.trees.push(Tree { root, text: text.to_owned() });
+    }
+
+    fn enter(&mut self, span: Span, map: bool) -> bool {
+        if self.open.len() >= DEPTH_MAX {
+            let message = format!("nested deeper than {DEPTH_MAX} levels");
+            return self.fault(&span.start, Code::Limit, message);
+        }
+        if let Some(Open::Map { key: None, .. }) = self.open.last() {
+            return self.fault(
+                &span.start,
+                Code::Syntax,
+                "a key must be plain text; text that starts with {{ goes in quotes".to_owned(),
+            );
+        }
+        let at = self.node(span, Content::List(Vec::new()));
+        self.open.push(match map {
+            false => Open::List { at, items: Vec::new() },
+            true => Open::Map { at, entries: Vec::new(), names: BTreeSet::new(), key: None },
+        });
+        true
+    }
+
+    fn leave(&mut self, span: Span) -> bool {
+        let (mut node, content) = match self.open.pop() {
+            Some(Open::List { at, items }) => (at, Content::List(items)),
+            Some(Open::Map { at, entries, .. }) => (at, Content::Map(entries)),
+            None => return true,
+        };
+        node.content = content;
+        node.range.end = self.byte(span.end.index()).max(node.range.start);
+        self.place(node)
+    }
+
+    /// A scalar: a key where one is due, else a value.
+    fn value(&mut self, span: Span, content: Content) -> bool {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX {
+            return self.fault(&span.start, Code::Limit, format!("more than {NODES_MAX} values"));
+        }
+        let node = self.node(span, content);
+        let Some(Open::Map { names, key: key @ None, .. }) = self.open.last_mut() else { return self.place(node) };
+        let Content::Scalar { text, .. } = node.content else { return true };
+        let new = names.insert(text.clone());
+        *key = Some(Key { text: text.clone(), line: node.line, column: node.column });
+        if text == "<<" {
+            return self.fault(&span.start, Code::Syntax, "merge keys (`<<`) are not used here".to_owned());
+        }
+        if !new {
+            self.fault(&span.start, Code::DuplicateKey, format!("`{text}` is written twice"));
+        }
+        true
+    }
+
+    fn place(&mut self, node: Node) -> bool {
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => entries.extend(key.take().map(|key| (key, node))),
+        }
+        true
+    }
+
+    fn node(&self, span: Span, content: Content) -> Node {
+        let range = self.byte(span.start.index())..self.byte(span.end.index());
+        Node { line: span.start.line(), column: span.start.col() + 1, range, content }
+    }
+
+    fn byte(&self, character: usize) -> usize {
+        if self.offsets.is_empty() {
+            return character.min(self.text.len());
+        }
+        self.offsets.get(character).map_or(self.text.len(), |offset| *offset as usize)
+    }
+
+    fn fault(&mut self, at: &Marker, code: Code, message: String) -> bool {
+        let field = self.path();
+        self.faults.push(Fault { line: at.line(), column: at.col() + 1, field, code, message });
+        false
+    }
+
+    fn path(&self) -> String {
+        let mut path = String::new();
+        for open in &self.open {
+            match open {
+                Open::List { items, .. } => path.push_str(&format!("[{}]", items.len())),
+                Open::Map { key: Some(key), .. } if path.is_empty() => path.push_str(&key.text),
+                Open::Map { key: Some(key), .. } => path.push_str(&format!(".{}", key.text)),
+                Open::Map { key: None, .. } => {}
+            }
+        }
+        path
+    }
+}
+
+impl Node {
+    pub fn scalar(&self) -> Option<Scalar<'_>> {
+        match &self.content {
+            Content::Scalar { text, plain: false } => Some(Scalar::Text(text)),
+            Content::Scalar { text, plain: true } => Some(resolve(text)),
+            _ => None,
+        }
+    }
+
+    /// As JSON; numbers keep their digits. Ambiguous scalars become text, see [`Scalar::Ambiguous`].
+    pub fn to_json(&self) -> Value {
+        match &self.content {
+            Content::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Content::Map(entries) => {
+                Value::Object(entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect())
+            }
+            Content::Scalar { .. } => match self.scalar() {
+                None | Some(Scalar::Null) => Value::Null,
+                Some(Scalar::Bool(value)) => Value::Bool(value),
+                Some(Scalar::Number(text)) => serde_json::from_str(text).unwrap_or(Value::Null),
+                Some(Scalar::Text(text) | Scalar::Ambiguous(text)) => Value::String(text.to_owned()),
+            },
+        }
+    }
+}
+
+/// A plain scalar's type by YAML 1.2, where that agrees with JSON.
+fn resolve(text: &str) -> Scalar<'_> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => Scalar::Null,
+        "true" | "True" | "TRUE" => Scalar::Bool(true),
+        "false" | "False" | "FALSE" => Scalar::Bool(false),
+        _ if text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+            && serde_json::from_str::<serde_json::Number>(text).is_ok() =>
+        {
+            Scalar::Number(text)
+        }
+        _ if is_number_elsewhere(text) => Scalar::Ambiguous(text),
+        _ => Scalar::Text(text),
+    }
+}
+
+fn is_number_elsewhere(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let lower = unsigned.to_ascii_lowercase();
+    if matches!(lower.as_str(), ".inf" | ".nan") || lower.starts_with("0x") || lower.starts_with("0o") {
+        return lower.len() > 2 && lower[2..].bytes().all(|b| b.is_ascii_alphanumeric());
+    }
+    let (mantissa, exponent) = lower.split_once('e').unwrap_or((&lower, "0"));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    !(whole.is_empty() && fraction.is_empty())
+        && digits(whole)
+        && digits(fraction)
+        && !exponent.is_empty()
+        && digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent))
+}
