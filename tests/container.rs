@@ -238,6 +238,7 @@ fn compose_is_well_made() {
         "restart",
         "security_opt",
         "stop_grace_period",
+        "tmpfs",
         "volumes",
     ];
     let compose = compose();
