@@ -16,7 +16,6 @@ pub mod cap_version;
 pub mod clearance;
 pub mod frequency_cap;
 
-<<<<<<< HEAD
 use crate::audience::Profile;
 use crate::audience::consent::{ConsentState, UnknownConsent};
 use crate::ids::Timestamp;
@@ -158,27 +157,3 @@ fn hold(state: &GuardState<'_>, message: &Message) -> Option<Reason> {
 
 #[cfg(test)]
 mod tests;
-=======
-use crate::message::Message;
-
-/// A message the guard let through, with the normalised address it may go to. Only this module makes one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cleared {
-    message: Message,
-    address: String,
-}
-
-impl Cleared {
-    pub(crate) fn new(message: Message, address: String) -> Self {
-        Self { message, address }
-    }
-
-    pub fn message(&self) -> &Message {
-        &self.message
-    }
-
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-}
->>>>>>> render
