@@ -131,7 +131,7 @@ pub async fn take(
         Ok(held) => held,
         Err(refused) => return Ok(refused),
     };
-    let address = match ask(store, request, by_address, from_address, profile.at).await? {
+    let address = match ask(store, request, by_address, from_address, profile.at.max(now)).await? {
         Ok(held) => held,
         Err(refused) => {
             profile.give_back(store, request).await?;

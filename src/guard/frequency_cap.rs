@@ -129,8 +129,9 @@ impl Rule {
     }
 }
 
-/// The first send of each enrollment; none where the candidate's own enrollment has sent before, which lets its later
-/// messages pass.
+/// The first send of each enrollment, as far as the slots given reach back: exact while an enrollment's sends lie
+/// within the horizon, as a trigger's single message always does. None where the candidate's own enrollment has sent
+/// before, which lets its later messages pass.
 fn first_sends(counted: &[&Slot], candidate: &Slot) -> Option<Vec<(Timestamp, MessageId)>> {
     let mut first: BTreeMap<EnrollmentId, (Timestamp, MessageId)> = BTreeMap::new();
     for slot in counted {
