@@ -17,6 +17,7 @@ pub mod definition;
 pub mod clock;
 pub mod fault;
 pub mod telemetry;
+pub mod channel;
 pub mod store;
 pub mod eventlog;
 pub mod caps;
