@@ -11,3 +11,7 @@ pub mod ids;
 pub mod message;
 pub mod money;
 pub mod render;
+
+// The shell: loads, calls the pure half, does what it says.
+pub mod clock;
+pub mod http;
