@@ -16,5 +16,6 @@ pub mod render;
 pub mod clock;
 pub mod eventlog;
 pub mod fault;
+pub mod intake;
 pub mod store;
 pub mod telemetry;
