@@ -54,7 +54,14 @@ impl Stamp {
     }
 
     /// An event of this file's own making about a person first seen in `row`; `what` tells several apart.
-    pub(super) fn about(&self, first: &Event, kind: Kind, what: &str, user_id: &str, call: Map<String, Value>) -> Event {
+    pub(super) fn about(
+        &self,
+        first: &Event,
+        kind: Kind,
+        what: &str,
+        user_id: &str,
+        call: Map<String, Value>,
+    ) -> Event {
         // Not from the row: a person has one such event per file, wherever in it they are first seen.
         let message_id = format!("import:{}:{what}:{}", self.file, digest(&[user_id.as_bytes()]));
         let name = if kind == Kind::Own { what } else { kind.event_name() };

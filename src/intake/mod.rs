@@ -236,3 +236,5 @@ impl Iterator for Reader {
     }
 }
 
+#[cfg(test)]
+mod tests;

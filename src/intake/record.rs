@@ -30,7 +30,8 @@ impl Fields {
                     self.current.push(b'"');
                     at += 1;
                 }
-                (true, b'"') => self.quoted = false,
+                // It closes only at the value's end; inside the text it is text, however carelessly written.
+                (true, b'"') if matches!(line.get(at + 1), None | Some(b',')) => self.quoted = false,
                 // A quote opens a value only as its first character: `5" pipe` is text.
                 (false, b'"') if value_starts => self.quoted = true,
                 (false, b',') => self.done.push(std::mem::take(&mut self.current)),

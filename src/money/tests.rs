@@ -16,7 +16,8 @@ fn plain_decimals_are_read_and_nothing_else() {
     }
     let too_fine = format!("0.{}1", "0".repeat(28));
     let too_large = "9".repeat(40);
-    for wrong in ["", "-", ".5", "5.", "1e3", "1_000", "1,5", " 1", "NaN", "--1", "1.2.3", "٣", &too_fine, &too_large] {
+    for wrong in ["", "-", ".5", "5.", "1e3", "1_000", "1,5", " 1", "NaN", "--1", "1.2.3", "٣", &too_fine, &too_large]
+    {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
 }
