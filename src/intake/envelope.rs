@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Provenance, RowFault};
+use crate::event::track_api;
 use crate::event::{Body, EVENT_BYTES_MAX, Event, Kind, Origin};
 use crate::ids::{EventId, Timestamp, WorkspaceId};
 
-/// Characters of a file's name in the ids made from it.
-const FILE_CHARS_MAX: usize = 120;
+/// Characters of a file's name in the ids made from it, which have at most 100.
+const FILE_CHARS_MAX: usize = 60;
 
 /// What all events of one file share.
 #[derive(Debug, Clone)]
@@ -33,7 +34,11 @@ impl Stamp {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // Packing a file does not make its rows happen again.
         let name = name.strip_suffix(".gz").unwrap_or(&name);
-        let file = name.chars().filter(|c| !c.is_control()).take(FILE_CHARS_MAX).collect();
+        let mut file: String = name.chars().filter(|c| !c.is_control()).collect();
+        if file.chars().count() > FILE_CHARS_MAX {
+            let hash = digest(&[name.as_bytes()]);
+            file = file.chars().take(FILE_CHARS_MAX - hash.len()).chain(hash.chars()).collect();
+        }
         Self { workspace: provenance.workspace, source: provenance.source.clone(), file }
     }
 
@@ -101,8 +106,12 @@ impl Stamp {
         Origin::Import { file: self.file.clone(), row }
     }
 
-    pub(super) fn event_id(&self, message_id: &str) -> EventId {
-        EventId::derive(&[&self.workspace.0.to_le_bytes(), message_id.as_bytes()])
+    fn event_id(&self, message_id: &str) -> EventId {
+        track_api::event_id(self.workspace, message_id)
+    }
+
+    pub(super) fn workspace(&self) -> WorkspaceId {
+        self.workspace
     }
 
     pub(super) fn source(&self) -> &str {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::Stamp;
 use crate::audience::ConsentState;
+use crate::decision::CONSENT_CHANGED;
 use crate::event::{Event, Kind};
 use crate::ids::EventId;
 
@@ -74,8 +75,6 @@ impl People {
         said
     }
 }
-
-const CONSENT_CHANGED: &str = "Consent Changed";
 
 fn call(kind: &str, user_id: &str, first: &Event, field: &str, content: Value) -> Map<String, Value> {
     let mut call = Map::new();

@@ -172,12 +172,12 @@ fn track_calls_are_kept_byte_for_byte() {
     assert_eq!((events[1].kind, events[1].version), (Kind::Identify, 3));
     assert_eq!(events[0].anonymous_id.as_deref(), Some("12"));
     let expected = [
-        ("empty", 1),
+        ("missing_event", 1),
         ("no_customer", 1),
         ("no_time", 1),
         ("not_an_object", 1),
-        ("not_json", 1),
-        ("nul", 1),
+        ("not_json", 2),
+        ("nul_character", 1),
         ("unknown_type", 1),
     ];
     assert_eq!(left(&summary.figures), BTreeMap::from(expected));
