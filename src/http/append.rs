@@ -5,6 +5,7 @@
 use futures::future::BoxFuture;
 
 use crate::event::Event;
+use crate::eventlog::{self, EventLog};
 use crate::ids::{Position, WorkspaceId};
 
 /// What became of one event.
@@ -31,4 +32,32 @@ pub enum AppendError {
 /// Stores events durably. `Ok` means committed and on disk, one receipt per event in their order.
 pub trait Append: Send + Sync {
     fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>>;
+}
+
+impl Append for EventLog {
+    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+        Box::pin(async move {
+            let receipts = EventLog::append(self, workspace, events).await?;
+            Ok(receipts.into_iter().map(Receipt::from).collect())
+        })
+    }
+}
+
+impl From<eventlog::Receipt> for Receipt {
+    fn from(receipt: eventlog::Receipt) -> Self {
+        match receipt {
+            eventlog::Receipt::Stored { position, .. } => Self::Stored { position },
+            eventlog::Receipt::Duplicate => Self::Duplicate,
+        }
+    }
+}
+
+impl From<eventlog::AppendError> for AppendError {
+    fn from(error: eventlog::AppendError) -> Self {
+        match error {
+            eventlog::AppendError::Overloaded => Self::Overloaded,
+            eventlog::AppendError::Failing(cause) => Self::Failing(cause),
+            eventlog::AppendError::Stopping => Self::Stopping,
+        }
+    }
 }

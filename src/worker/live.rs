@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -32,6 +33,7 @@ pub struct Live {
 pub struct Definitions {
     store: Store,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
+    generation: AtomicU64,
 }
 
 impl Definitions {
@@ -40,7 +42,7 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: Store) -> anyhow::Result<Self> {
-        let definitions = Self { store: store.clone(), live: ArcSwap::default() };
+        let definitions = Self { store: store.clone(), live: ArcSwap::default(), generation: AtomicU64::new(0) };
         for id in workspaces(store.reader()).await? {
             definitions.refresh(id).await?;
         }
@@ -49,6 +51,11 @@ impl Definitions {
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {
         self.live.load().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Grows with every change of what is in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Reads a workspace's definitions and pauses again.
@@ -64,6 +71,7 @@ impl Definitions {
             all.insert(id, live.clone());
             all
         });
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }
@@ -90,7 +98,9 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                     template.version = one.version;
                     match Compiled::new(&template) {
                         Ok(compiled) => drop(live.templates.insert(template.key.clone(), Arc::new(compiled))),
-                        Err(error) => tracing::error!(template = template.key, %error, "a stored template does not compile"),
+                        Err(error) => {
+                            tracing::error!(template = template.key, %error, "a stored template does not compile")
+                        }
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
@@ -103,16 +113,18 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
 }
 
 fn read(stored: &StoredDefinition) -> Vec<Definition> {
-    let files: Vec<SourceFile> = stored
-        .files
-        .iter()
-        .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
-        .collect();
+    let files: Vec<SourceFile> =
+        stored.files.iter().map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() }).collect();
     match definition::read(&files) {
         Ok(documents) => documents.into_iter().map(|document| document.definition).collect(),
         Err(problems) => {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(kind = stored.kind, key = stored.key, problem = first, "a stored definition cannot be read");
+            tracing::error!(
+                kind = stored.kind,
+                key = stored.key,
+                problem = first,
+                "a stored definition cannot be read"
+            );
             Vec::new()
         }
     }
