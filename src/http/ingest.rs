@@ -65,7 +65,11 @@ impl Ingest {
         }
     }
 
-    fn admitted_by_header(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+    /// The caller as far as the request's head says; `None` when the key is to be found in the body.
+    fn admitted_by_head(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+        if let Some(key) = key_in_query(request) {
+            return self.admitted(request, &key).map(Some);
+        }
         match header_key(request.headers()) {
             HeaderKey::InBody => Ok(None),
             HeaderKey::Key(key) => self.admitted(request, &key).map(Some),
@@ -90,38 +94,51 @@ fn duration(span: Span) -> Duration {
 }
 
 /// `POST /v1/{call}`
-pub(super) async fn call(
-    request: HttpRequest,
-    payload: Payload,
-    ingest: web::Data<Ingest>,
-) -> Result<HttpResponse, Problem> {
-    let endpoint = request.match_info().get("call").and_then(Endpoint::parse).ok_or(Problem::NotFound)?;
-    let key = ingest.admitted_by_header(&request)?;
-    let limit = if let Endpoint::Single(_) = endpoint { EVENT_BYTES_MAX } else { BATCH_BYTES_MAX };
-    let body = body::read(&request, payload, limit, duration(ingest.config.body_deadline)).await?;
-    match endpoint {
-        Endpoint::Single(kind) => single(&ingest, &request, kind, key, &body).await,
-        Endpoint::Batch | Endpoint::Import => batch(&ingest, &request, endpoint, key, &body).await,
-    }
+pub(super) async fn call(request: HttpRequest, mut payload: Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+    let answer = match request.match_info().get("call").and_then(Endpoint::parse) {
+        Some(endpoint) => taken(&ingest, &request, &mut payload, endpoint).await,
+        None => Err(Problem::NotFound),
+    };
+    answer.unwrap_or_else(|problem| body::refused(problem, payload))
 }
 
 /// `POST /beacon/v1/batch?writeKey=…`: a browser that is leaving the page can set no header.
-pub(super) async fn beacon(
-    request: HttpRequest,
-    payload: Payload,
-    ingest: web::Data<Ingest>,
+pub(super) async fn beacon(request: HttpRequest, mut payload: Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+    let answer = taken(&ingest, &request, &mut payload, Endpoint::Batch).await;
+    answer.unwrap_or_else(|problem| body::refused(problem, payload))
+}
+
+async fn taken(
+    ingest: &Ingest,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    endpoint: Endpoint,
 ) -> Result<HttpResponse, Problem> {
+    let key = match ingest.admitted_by_head(request) {
+        Ok(key) => key,
+        Err(problem) => {
+            body::skip(request, payload).await;
+            return Err(problem);
+        }
+    };
+    let limit = if let Endpoint::Single(_) = endpoint { EVENT_BYTES_MAX } else { BATCH_BYTES_MAX };
+    let body = body::read(request, payload, limit, duration(ingest.config.body_deadline)).await?;
+    match endpoint {
+        Endpoint::Single(kind) => single(ingest, request, kind, key, &body).await,
+        Endpoint::Batch | Endpoint::Import => batch(ingest, request, endpoint, key, &body).await,
+    }
+}
+
+/// `?writeKey=…`, which only the beacon's address has.
+fn key_in_query(request: &HttpRequest) -> Option<String> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Query {
-        write_key: Option<String>,
+        write_key: String,
     }
-    let key = match web::Query::<Query>::from_query(request.query_string()) {
-        Ok(web::Query(Query { write_key: Some(key) })) => Some(ingest.admitted(&request, &key)?),
-        _ => ingest.admitted_by_header(&request)?,
-    };
-    let body = body::read(&request, payload, BATCH_BYTES_MAX, duration(ingest.config.body_deadline)).await?;
-    batch(&ingest, &request, Endpoint::Batch, key, &body).await
+    let is_beacon = request.path().starts_with("/beacon/");
+    let query = is_beacon.then(|| web::Query::<Query>::from_query(request.query_string()).ok()).flatten()?;
+    Some(query.into_inner().write_key)
 }
 
 async fn single(

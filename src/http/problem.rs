@@ -172,11 +172,6 @@ impl Problem {
             _ => None,
         }
     }
-
-    /// What is left of the body is not read, so the connection cannot be used again.
-    fn closes(&self) -> bool {
-        matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken | Self::NotGzip)
-    }
 }
 
 impl ResponseError for Problem {
@@ -215,9 +210,6 @@ impl ResponseError for Problem {
                 response.insert_header((ALLOW, *allow));
             }
             _ => {}
-        }
-        if self.closes() {
-            response.force_close();
         }
         response.json(details)
     }

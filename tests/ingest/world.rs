@@ -81,7 +81,7 @@ pub struct World {
     pub counts: DoorCounts,
 }
 
-/// `wk` writes for workspace 1 and `other` for workspace 2; `ruled` drops "Noise" and renames "Viewed Product".
+/// `wk` (and `wk_demo`, in the fixtures) writes for workspace 1 and `other` for workspace 2; `ruled` drops "Noise" and renames "Viewed Product".
 pub fn keys() -> Vec<WriteKey> {
     let key = |text: &str, workspace| WriteKey {
         hash: WriteKey::hash_of(text),
@@ -96,7 +96,7 @@ pub fn keys() -> Vec<WriteKey> {
         "Viewed Product" => AtTheDoor::Renamed { rule: "v1_names".into(), to: "Product Viewed".into() },
         _ => AtTheDoor::Keep,
     }));
-    vec![key("wk", 1), key("other", 2), ruled]
+    vec![key("wk", 1), key("wk_demo", 1), key("other", 2), ruled]
 }
 
 impl World {
