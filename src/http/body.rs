@@ -3,9 +3,13 @@
 //! The framework's own limit inflates a whole chunk before it looks, and it has no clock for bodies; here the inflating
 //! stops at the limit, and one deadline holds for the body as a whole.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Payload};
@@ -53,11 +57,29 @@ pub async fn skip(request: &HttpRequest, payload: &mut Payload) {
 ///
 /// Once the payload is dropped, the framework reads a chunked body to its end before anything else, however long that
 /// takes. While the payload lives it sees an unread body: it says `Connection: close`, answers, and cuts the connection
-/// within the disconnect deadline. So the payload goes with the answer.
+/// within the disconnect deadline. So the payload lives as long as the answer is being written.
 pub fn refused(problem: Problem, payload: Payload) -> HttpResponse {
-    let mut response = problem.error_response();
-    response.extensions_mut().insert(payload);
-    response
+    problem.error_response().map_body(|_, text| match text.try_into_bytes() {
+        Ok(text) => BoxBody::new(Refusal { text: Some(text), _payload: payload }),
+        Err(other) => other,
+    })
+}
+
+struct Refusal {
+    text: Option<Bytes>,
+    _payload: Payload,
+}
+
+impl MessageBody for Refusal {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.text.as_ref().map_or(0, Bytes::len) as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(self.get_mut().text.take().map(Ok))
+    }
 }
 
 fn is_gzip(request: &HttpRequest) -> Result<bool, Problem> {
