@@ -13,9 +13,11 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, Batch, Endpoint, ItemFault, parse_batch, parse_single};
 use crate::event::{EVENT_BYTES_MAX, Event, Kind};
+use crate::eventlog::Receipt;
 use crate::ids::Span;
+use crate::telemetry;
 
-use super::append::{Append, Receipt};
+use super::append::Append;
 use super::auth::{HeaderKey, WriteKey, WriteKeys, header_key};
 use super::body;
 use super::config::Config;
@@ -83,10 +85,18 @@ impl Ingest {
         }
         let appended = self.log.append(key.workspace, events);
         match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
-            Ok(receipts) => Ok(receipts?),
+            Ok(receipts) => {
+                let receipts = receipts?;
+                telemetry::events_repeated(repeats(&receipts) as u64);
+                Ok(receipts)
+            }
             Err(_) => Err(Problem::StorageSlow),
         }
     }
+}
+
+fn repeats(receipts: &[Receipt]) -> usize {
+    receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count()
 }
 
 fn duration(span: Span) -> Duration {
@@ -156,7 +166,7 @@ async fn single(
     let correlation_id = CorrelationId::of(request);
     let event =
         call.event(kind, &arrival(ingest, &key, &correlation_id, Endpoint::Single(kind)), || ingest.ids.next())?;
-    let event = door::pass(&key, &ingest.counts, event);
+    let event = door::pass(&key.source, &ingest.counts, event);
     ingest.stored(&key, event.into_iter().collect()).await?;
     Ok(success())
 }
@@ -178,7 +188,7 @@ async fn batch(
     let (mut events, mut rejected, mut dropped) = (Vec::with_capacity(results.len()), Vec::new(), 0_usize);
     for result in results {
         match result {
-            Ok(event) => match door::pass(&key, &ingest.counts, event) {
+            Ok(event) => match door::pass(&key.source, &ingest.counts, event) {
                 Some(event) => events.push(event),
                 None => dropped += 1,
             },
@@ -189,8 +199,8 @@ async fn batch(
     if rejected.is_empty() {
         return Ok(success());
     }
-    metrics::counter!("carillon_ingest_rejected_total").increment(rejected.len() as u64);
-    let duplicates = receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count();
+    telemetry::events_rejected(rejected.len() as u64);
+    let duplicates = repeats(&receipts);
     let accepted = receipts.len() - duplicates;
     Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))
 }
@@ -198,7 +208,7 @@ async fn batch(
 fn arrival<'a>(ingest: &Ingest, key: &'a WriteKey, correlation_id: &'a str, endpoint: Endpoint) -> Arrival<'a> {
     Arrival {
         workspace: key.workspace,
-        source: &key.source,
+        source: &key.source.key,
         correlation_id,
         received_at: ingest.clock.now(),
         times: endpoint.times(),

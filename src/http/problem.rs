@@ -11,8 +11,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::event::track_api::{Fault, ItemFault};
+use crate::eventlog::AppendError;
 
-use super::append::AppendError;
 use super::rate::Wait;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
