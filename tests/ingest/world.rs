@@ -105,10 +105,20 @@ impl World {
     }
 
     pub fn with(config: Config) -> Self {
-        let (log, keys, counts) = (MemoryLog::default(), WriteKeys::unread(), DoorCounts::default());
+        let log = MemoryLog::default();
+        Self::serve(config, Arc::new(log.clone()), log)
+    }
+
+    /// Over another log than ours, whose events are then to be sought there.
+    pub fn over(log: Arc<dyn Append>) -> Self {
+        Self::serve(Config::default(), log, MemoryLog::default())
+    }
+
+    fn serve(config: Config, behind: Arc<dyn Append>, log: MemoryLog) -> Self {
+        let (keys, counts) = (WriteKeys::unread(), DoorCounts::default());
         keys.replace(self::keys());
         let clock = Clock::system(Span::ZERO);
-        let ingest = web::Data::new(Ingest::new(config, keys.clone(), Arc::new(log.clone()), clock, counts.clone()));
+        let ingest = web::Data::new(Ingest::new(config, keys.clone(), behind, clock, counts.clone()));
         let (told, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let serving = async move {
