@@ -16,7 +16,7 @@ fn at() -> Timestamp {
     "2026-03-01T11:00Z".parse().unwrap()
 }
 
-pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
+fn message(channel: Channel, purpose: Purpose) -> Message {
     Message {
         id: MessageId::derive(&[b"one"]),
         profile: ProfileId(7),
@@ -64,21 +64,24 @@ fn event(body: &str) -> Event {
     }
 }
 
-struct Case {
+/// One render, with everything it needs.
+pub(crate) struct Case {
     template: Template,
     traits: Value,
     event: String,
     channel: Channel,
     purpose: Purpose,
+    to: String,
+    seed: String,
 }
 
 /// One part as SMS, so that the text comes out as it is.
-fn sms(source: &str) -> Case {
+pub(crate) fn sms(source: &str) -> Case {
     let parts = Parts { sms: Some(source.to_owned()), ..Parts::default() };
     case(parts, Channel::Sms)
 }
 
-fn email(subject: &str, html: &str) -> Case {
+pub(crate) fn email(subject: &str, html: &str) -> Case {
     let email = EmailPart { subject: subject.into(), preheader: None, html: html.into(), text: None };
     case(Parts { email: Some(email), ..Parts::default() }, Channel::Email)
 }
@@ -100,6 +103,8 @@ fn case(parts: Parts, channel: Channel) -> Case {
         event: event.to_owned(),
         channel,
         purpose: Purpose::Marketing,
+        to: "ann@example.com".to_owned(),
+        seed: "one".to_owned(),
     }
 }
 
@@ -109,16 +114,32 @@ impl Case {
         self
     }
 
-    fn traits(mut self, traits: Value) -> Self {
+    pub(crate) fn traits(mut self, traits: Value) -> Self {
         self.traits = traits;
         self
+    }
+
+    pub(crate) fn to(mut self, address: &str) -> Self {
+        self.to = address.to_owned();
+        self
+    }
+
+    /// Another message than the others: its id comes from `seed`.
+    pub(crate) fn seed(mut self, seed: &str) -> Self {
+        self.seed = seed.to_owned();
+        self
+    }
+
+    pub(crate) fn done(&self) -> Rendered {
+        self.render().unwrap()
     }
 
     fn render(&self) -> Result<Rendered, RenderError> {
         let compiled = Compiled::new(&self.template).unwrap();
         let mut profile = Profile::new(ProfileId(7), at());
         profile.traits = self.traits.as_object().unwrap().clone();
-        let message = message(self.channel, self.purpose);
+        let mut message = message(self.channel, self.purpose);
+        message.id = MessageId::derive(&[self.seed.as_bytes()]);
         let event = event(&self.event);
         let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
         let about = Occasion {
@@ -131,7 +152,7 @@ impl Case {
             unsubscribe: "https://news.shop.example/u/TOKEN",
         };
         let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
-        let cleared = Cleared::new(message.clone(), "ann@example.com".to_owned());
+        let cleared = Cleared::new(message.clone(), self.to.clone());
         render(&cleared, &compiled, &Scope::new(at(), &about), &sender)
     }
 
