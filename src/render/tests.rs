@@ -8,7 +8,9 @@ use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
 use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 use super::*;
 use crate::audience::Profile;
+use crate::audience::consent::UnknownConsent;
 use crate::event::{Body, Event, Kind};
+use crate::guard::{CampaignSwitch, Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, Position, Span};
 use crate::message::{CapUse, Message, OnUnknownSend, Status, WhenCapped};
 
@@ -27,7 +29,8 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
         template: "cart_reminder".to_owned(),
         purpose,
         priority: 50,
-        caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
+        // Neither obeys nor counts, so the guard clears it without a cap store.
+        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
         on_unknown_send: OnUnknownSend::Skip,
         created_at: at(),
         expires_at: at().plus(Span::from_hours(24)),
@@ -36,10 +39,28 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
         entry: Position(1),
         status: Status::Queued { due_at: at() },
         attempts: 0,
+        answer_lost_at: None,
         capped_at: None,
         slot_at: None,
         address: None,
         template_version: None,
+    }
+}
+
+fn cleared(profile: &Profile, message: Message) -> Cleared {
+    let state = GuardState {
+        profile,
+        suppressed: false,
+        unknown_consent: UnknownConsent::Allowed,
+        exited: None,
+        campaign: CampaignSwitch::Live,
+        all_paused: false,
+        restore_unconfirmed: false,
+        rules: &[],
+    };
+    match check(at(), &state, Draft(message)) {
+        Verdict::Clear(cleared) => cleared,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -78,7 +99,7 @@ pub(crate) struct Case {
 /// One part as SMS, so that the text comes out as it is.
 pub(crate) fn sms(source: &str) -> Case {
     let parts = Parts { sms: Some(source.to_owned()), ..Parts::default() };
-    case(parts, Channel::Sms)
+    case(parts, Channel::Sms).to("+491701234567")
 }
 
 pub(crate) fn email(subject: &str, html: &str) -> Case {
@@ -138,6 +159,7 @@ impl Case {
         let compiled = Compiled::new(&self.template).unwrap();
         let mut profile = Profile::new(ProfileId(7), at());
         profile.traits = self.traits.as_object().unwrap().clone();
+        profile.traits.entry(self.channel.address_trait()).or_insert(self.to.clone().into());
         let mut message = message(self.channel, self.purpose);
         message.id = MessageId::derive(&[self.seed.as_bytes()]);
         let event = event(&self.event);
@@ -152,7 +174,7 @@ impl Case {
             unsubscribe: "https://news.shop.example/u/TOKEN",
         };
         let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
-        let cleared = Cleared::new(message.clone(), self.to.clone());
+        let cleared = cleared(&profile, message.clone());
         render(&cleared, &compiled, &Scope::new(at(), &about), &sender)
     }
 
@@ -259,7 +281,8 @@ fn html_is_escaped_and_text_is_not() {
 fn webhook_json_stays_json_whatever_the_data_says() {
     let source = r#"{"name": "{{profile.traits.x}}", "price": {{event.properties.price}}}"#;
     let hostile = "a\"},\\ \n\u{1}{";
-    let case = case(Parts { webhook: Some(source.to_owned()), ..Parts::default() }, Channel::Webhook);
+    let case = case(Parts { webhook: Some(source.to_owned()), ..Parts::default() }, Channel::Webhook)
+        .to("https://hooks.example/x");
     let case = case.traits(json!({ "x": hostile }));
     let Content::Webhook { json, .. } = case.render().unwrap().content else { panic!() };
     let parsed: Value = serde_json::from_str(&json).unwrap();
@@ -366,10 +389,10 @@ fn every_channel_gets_its_own_content_and_a_missing_part_is_said() {
     let mut case = case(parts, Channel::Push);
     let Content::Push { title, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(title, "T Product Added");
-    case.channel = Channel::Whatsapp;
+    (case.channel, case.to) = (Channel::Whatsapp, "+491701234567".to_owned());
     let Content::Whatsapp { parameters, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(parameters, ["Product Added"]);
-    case.channel = Channel::Email;
+    (case.channel, case.to) = (Channel::Email, "ann@example.com".to_owned());
     assert!(matches!(case.render(), Err(RenderError::NoPart { channel: "email", .. })));
 }
 

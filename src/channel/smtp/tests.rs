@@ -1,7 +1,6 @@
 //! The channel against a scripted server on a real socket: every verdict, every break, what reuse looks like.
 #![allow(clippy::unwrap_used)]
 
-mod real_server;
 mod script;
 
 use std::time::Duration;
