@@ -12,7 +12,6 @@ pub mod decision;
 pub mod guard;
 pub mod render;
 pub mod definition;
-pub mod demo;
 
 // The shell: loads, calls the pure half, does what it says.
 pub mod clock;
@@ -24,4 +23,5 @@ pub mod eventlog;
 pub mod caps;
 pub mod worker;
 pub mod intake;
+pub mod demo;
 pub mod http;

@@ -9,7 +9,6 @@ mod person;
 mod shop;
 mod trickle;
 mod visit;
-mod yaml;
 
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Number;
 
-use super::yaml;
+use crate::definition::yaml;
 use crate::money::{self, Currency};
 
 /// The shop's figures are wrong; a test holds the compiled-in ones.
@@ -51,8 +51,11 @@ impl Shop {
 }
 
 fn read<T: DeserializeOwned>(file: &'static str, text: &str) -> Result<T, BadShop> {
-    let value = yaml::read(text).map_err(|message| BadShop { file, message })?;
-    serde_json::from_value(value).map_err(|error| BadShop { file, message: error.to_string() })
+    let bad = |message: String| BadShop { file, message };
+    let said = |faults: Vec<yaml::Fault>| faults.into_iter().map(|fault| format!("{}: {}", fault.line, fault.message));
+    let documents = yaml::parse(text).map_err(|faults| bad(said(faults).collect::<Vec<_>>().join("; ")))?;
+    let document = documents.first().ok_or_else(|| bad("is empty".to_owned()))?;
+    serde_json::from_value(document.root.to_json()).map_err(|error| bad(error.to_string()))
 }
 
 #[derive(Debug, Deserialize)]

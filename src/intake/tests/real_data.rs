@@ -1,5 +1,5 @@
-//! The same on real files, against a count made without us. The files are others' and lie beside the project; where
-//! they are absent these tests say that they did not run.
+//! The same on real files, against a count made without us (`real_data` is the name by which these are told apart). The
+//! files are others' and lie beside the project; where they are absent these tests say that they did not run.
 
 use std::io::Write;
 use std::process::Command;
