@@ -12,6 +12,7 @@ pub mod ids;
 pub mod message;
 pub mod money;
 pub mod render;
+pub mod story;
 
 // The shell: loads, calls the pure half, does what it says.
 pub mod clock;

@@ -1,0 +1,1 @@
+//! Stories that pass, stories that fail, and what they print.
