@@ -56,8 +56,8 @@ pub struct World {
     messages: Vec<Message>,
     slots: BTreeMap<Subject, Vec<Slot>>,
     log: i64,
-    /// What a message is called in the timeline: its campaign and key.
-    labels: BTreeMap<MessageId, String>,
+    /// The key of each message's enrollment, by which the timeline tells messages apart.
+    keys: BTreeMap<MessageId, String>,
     pub timeline: Timeline,
     pub happenings: Vec<Happening>,
 }
@@ -90,7 +90,7 @@ impl World {
             messages: Vec::new(),
             slots: BTreeMap::new(),
             log: 0,
-            labels: BTreeMap::new(),
+            keys: BTreeMap::new(),
             timeline: Timeline::default(),
             happenings: Vec::new(),
         }
@@ -155,7 +155,7 @@ impl World {
     fn create(&mut self, message: Message) {
         let enrollment = self.people.iter().find_map(|(_, person, _)| person.enrollments.get(&message.enrollment));
         let key = enrollment.map_or("", |enrollment| enrollment.key.as_str());
-        self.labels.insert(message.id, labelled(&message.campaign, key));
+        self.keys.insert(message.id, key.to_owned());
         self.messages.push(message);
     }
 
@@ -185,7 +185,7 @@ impl World {
             }
             FindingVerdict::Queued { message, .. } => {
                 if let Some(message) = self.messages.iter().find(|known| known.id == message) {
-                    let what = format!("queued {} {}", message.channel.as_str(), message.template);
+                    let what = format!("queued {}", self.named(message));
                     self.timeline.did(now, &person, &what);
                 }
             }
@@ -230,20 +230,28 @@ impl World {
         let person = self.people[owner].0.clone();
         let status = match verdict {
             Some(Verdict::Suppress { reason }) => {
-                self.timeline.did_not(now, &person, &format!("not sent: {}", self.sentence(&reason)));
+                self.timeline.did_not(
+                    now,
+                    &person,
+                    &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
+                );
                 self.note(now, &person, &message.campaign, What::NotSent(reason.clone()));
                 Status::Suppressed { at: now, reason }
             }
             Some(Verdict::Defer { until, reason }) => {
                 let why = self.sentence(&reason);
-                self.timeline.did_not(now, &person, &format!("deferred to {} ({why})", instant(until)));
+                self.timeline.did_not(
+                    now,
+                    &person,
+                    &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
+                );
                 if matches!(reason, Reason::Capped { .. }) {
                     self.messages[index].capped_at.get_or_insert(now);
                 }
                 Status::Deferred { until, reason }
             }
             Some(Verdict::NeedsSlots(_) | Verdict::Clear(_)) | None => {
-                let what = format!("sent {} {}", message.channel.as_str(), message.template);
+                let what = format!("sent {}", self.named(&message));
                 self.timeline.did(now, &person, &what);
                 self.note(now, &person, &message.campaign, What::Sent);
                 Status::Sent { at: now, reply: "story".to_owned() }
@@ -287,14 +295,18 @@ impl World {
         None
     }
 
-    /// The reason's sentence, with messages called by campaign and key instead of by id.
+    /// `email cart_reminder (c1)`.
+    fn named(&self, message: &Message) -> String {
+        let key = self.keys.get(&message.id).map_or("", String::as_str);
+        labelled(&format!("{} {}", message.channel.as_str(), message.template), key)
+    }
+
+    /// The reason's sentence, with messages called by template and key instead of by id.
     fn sentence(&self, reason: &Reason) -> String {
         let mut text = reason.sentence();
         if let Reason::Capped { by, .. } = reason {
-            for id in by {
-                if let Some(label) = self.labels.get(id) {
-                    text = text.replace(&id.to_string(), label);
-                }
+            for message in self.messages.iter().filter(|message| by.contains(&message.id)) {
+                text = text.replace(&message.id.to_string(), &self.named(message));
             }
         }
         text
