@@ -15,11 +15,12 @@ use crate::caps::Embedded;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
-use crate::event::source::Door;
+use crate::decision::campaign::CampaignStatus;
+use crate::event::source::{DoorRule, Source};
 use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
-use crate::http::door::{AtTheDoor, DoorCounts};
+use crate::http::door::DoorCounts;
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
@@ -27,7 +28,7 @@ use crate::render::links::{KeyRing, Links};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
-use crate::store::{Database, Store, open, workspace};
+use crate::store::{Database, Store, open};
 use crate::worker::dispatcher::{Channels, Dispatcher};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -126,7 +127,7 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone()) };
+        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
         let chores = tokio::spawn(chores.run(stopped.clone()));
         let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
         Running { stop, tasks: vec![loops, chores, keys] }
@@ -184,9 +185,16 @@ impl Carillon {
         Ok(done)
     }
 
+    /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
+    pub fn reaction(&self) -> Span {
+        let live = self.definitions.live(WORKSPACE);
+        let running = live.catalog.campaigns().filter(|campaign| campaign.status == CampaignStatus::Live);
+        running.map(|campaign| campaign.delay).min().unwrap_or(Span::from_days(1))
+    }
+
     /// Finishes what was accepted and closes the database. Call after the loops have stopped.
     pub async fn close(&self) {
-        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone())).await {
+        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
             tracing::warn!(%error, "the last door counts were not stored");
         }
         self.log.stop().await;
@@ -245,11 +253,19 @@ async fn build_workers(
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 
-/// What the doors counted, under the counters' names.
-fn counted(counts: DoorCounts) -> janitor::Counts {
+/// What the doors counted, under the counters' names: what a rule did, which rule, of which source.
+fn counted(counts: DoorCounts, definitions: Arc<Definitions>) -> janitor::Counts {
     Arc::new(move || {
+        let live = definitions.live(WORKSPACE);
+        let name = |source: &str, rule: usize| {
+            let did = match live.sources.get(source).and_then(|source| source.rules.get(rule)) {
+                Some(DoorRule::Rename { .. }) => "renamed",
+                Some(DoorRule::Drop(_)) | None => "dropped",
+            };
+            format!("door_{did}:{source}/{}", rule + 1)
+        };
         let taken = counts.take();
-        taken.into_iter().map(|((source, rule), count)| (format!("door_{rule}@{source}"), count)).collect()
+        taken.into_iter().map(|((source, rule), count)| (name(&source, rule), count)).collect()
     })
 }
 
@@ -288,20 +304,9 @@ async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys
     };
     let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
     keys.replace(live.filter_map(|(id, key)| {
-        let source = definitions.live(id).sources.get(&key.source).cloned().filter(|source| !source.rules.is_empty());
-        let rules = source.map(|source| -> http::door::DoorRules {
-            Arc::new(move |name, document| match source.at_the_door(name, document) {
-                Door::Keep => AtTheDoor::Keep,
-                Door::Renamed { rule, to } => AtTheDoor::Renamed { rule: format!("renamed:{rule}"), to },
-                Door::Dropped { rule } => AtTheDoor::Dropped { rule: format!("dropped:{rule}") },
-            })
-        });
-        Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source: key.source, rules })
+        let source = definitions.live(id).sources.get(&key.source).cloned();
+        let source = source.unwrap_or_else(|| Arc::new(Source { key: key.source, name: None, rules: Vec::new() }));
+        Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source })
     }));
     Ok(())
-}
-
-/// A workspace's queries inside a change.
-pub fn in_workspace<C: sea_orm::ConnectionTrait>(conn: &C) -> crate::store::Workspace<'_, C> {
-    workspace(conn, WORKSPACE)
 }

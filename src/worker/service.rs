@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
-use crate::eventlog::EventLog;
-use crate::ids::{Span, Timestamp};
+use crate::event::Event;
+use crate::eventlog::{EventLog, Receipt};
+use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -21,6 +22,8 @@ const BLOCKED_PAUSE: Duration = Duration::from_millis(20);
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Rounds without an end mean a bug; a person who moves the clock is told instead of waiting for ever.
 const ROUNDS_MAX: usize = 1_000_000;
+/// Events of the past appended together.
+const GROUP_EVENTS_MAX: usize = 1_000;
 
 /// All loops over one database.
 pub struct Workers {
@@ -87,6 +90,45 @@ impl Workers {
         }
         self.log.clock().advance_to(target);
         Ok(done + self.settle().await?)
+    }
+
+    /// Lives through events of the past, oldest first, on a clock of their own time: before each group of events that
+    /// nothing can come between, whatever became due is done at its instant. `reaction` is the shortest time in which
+    /// an event can have a consequence.
+    ///
+    /// # Errors
+    /// As for `settle`; what was appended stays, and the same events again are recognised.
+    pub async fn live_through(
+        &self,
+        workspace: WorkspaceId,
+        events: Vec<Event>,
+        reaction: Span,
+    ) -> anyhow::Result<Vec<Receipt>> {
+        let clock = self.log.clock();
+        let mut receipts = Vec::with_capacity(events.len());
+        let mut events = events.into_iter().peekable();
+        while let Some(first) = events.peek().map(|event| event.at) {
+            if let Some(next) = self.next_due().await?.filter(|next| *next <= first) {
+                let moved = next > clock.now();
+                clock.advance_to(next);
+                if self.settle().await? > 0 || moved {
+                    continue;
+                }
+            }
+            clock.advance_to(first);
+            let next = self.next_due().await?.filter(|next| *next > first);
+            let end = next.map_or(first.plus(reaction), |next| next.min(first.plus(reaction)));
+            let mut group = Vec::new();
+            while let Some(event) = events.next_if(|event| event.at == first || event.at < end) {
+                group.push(event);
+                if group.len() == GROUP_EVENTS_MAX {
+                    break;
+                }
+            }
+            receipts.extend(self.log.append(workspace, group).await?);
+            self.settle().await?;
+        }
+        Ok(receipts)
     }
 
     /// The next instant at which something happens by itself.
