@@ -29,6 +29,7 @@ pub const CONSENT_CHANGED: &str = "Consent Changed";
 
 /// What a decision is about. Every input is an entry of the log.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "nearly every input is an event")]
 pub enum Input {
     Event(Event),
     /// The person's `wake_at` came; `now` is that instant, however late it is handled.

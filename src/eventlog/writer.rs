@@ -218,7 +218,7 @@ impl Loop {
             }
         }
         self.commits += 1;
-        if self.commits % COMMITS_PER_WAL_CHECK == 0 && self.wal_bytes() > WAL_BYTES_MAX {
+        if self.commits.is_multiple_of(COMMITS_PER_WAL_CHECK) && self.wal_bytes() > WAL_BYTES_MAX {
             self.truncate_wal().await;
         }
     }

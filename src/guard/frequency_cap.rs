@@ -34,7 +34,7 @@ pub enum Scope {
 }
 
 /// A used slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot {
     pub message: MessageId,
     pub at: Timestamp,
@@ -129,8 +129,9 @@ impl Rule {
     }
 }
 
-/// The first send of each enrollment; none where the candidate's own enrollment has sent before, which lets its later
-/// messages pass.
+/// The first send of each enrollment, as far as the slots given reach back: exact while an enrollment's sends lie
+/// within the horizon, as a trigger's single message always does. None where the candidate's own enrollment has sent
+/// before, which lets its later messages pass.
 fn first_sends(counted: &[&Slot], candidate: &Slot) -> Option<Vec<(Timestamp, MessageId)>> {
     let mut first: BTreeMap<EnrollmentId, (Timestamp, MessageId)> = BTreeMap::new();
     for slot in counted {

@@ -1,3 +1,322 @@
-//! How it reads.
+//! How it reads: a cleared message and a template become content, escaped, bounded and complete or not at all.
+//!
+//! Only [`render`] makes a [`Rendered`], it takes what only the guard makes, and channels take nothing else: so nothing
+//! is sent without permission. A preview is a type of its own that no channel takes.
 
+mod budget;
+mod compile;
+mod formatting;
+pub mod kept;
+pub mod line;
+pub mod links;
+mod plain_text;
+mod scope;
 pub mod template;
+
+use handlebars::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::guard::Cleared;
+use crate::ids::{MessageId, ProfileId, Timestamp};
+use crate::message::{Channel, Purpose};
+use budget::Budget;
+pub use compile::{Compiled, TemplateError};
+use compile::{EmailPieces, Piece};
+use line::Line;
+pub use scope::{Occasion, Scope, Workspace};
+
+/// Why a message could not be rendered. It is parked with this, never sent half.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    #[error("{part}, line {line}, column {column}: `{variable}` has no value and no default")]
+    Missing { part: String, variable: String, line: usize, column: usize },
+    #[error("{part}, line {line}, column {column}: {message}")]
+    Failed { part: String, line: usize, column: usize, message: String },
+    #[error("{part}: {limit}")]
+    Limit { part: String, limit: String },
+    #[error("template {template} has no part for {channel}")]
+    NoPart { template: String, channel: &'static str },
+}
+
+/// Who a mail is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    name: Option<Line>,
+    address: String,
+    domain: String,
+    reply_to: Option<String>,
+}
+
+/// An address nothing can be sent from.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an e-mail address to send from")]
+pub struct NotASender(String);
+
+impl Sender {
+    /// # Errors
+    /// When an address is not one with a domain.
+    pub fn new(name: Option<&str>, address: &str, reply_to: Option<&str>) -> Result<Self, NotASender> {
+        let valid = |text: &str| email_address::EmailAddress::is_valid(text) && Line::new(text).as_str() == text;
+        for given in std::iter::once(address).chain(reply_to) {
+            if !valid(given) {
+                return Err(NotASender(given.to_owned()));
+            }
+        }
+        let Some((_, domain)) = address.rsplit_once('@') else { return Err(NotASender(address.to_owned())) };
+        Ok(Self {
+            name: name.map(|name| Line::limited(name, 100)).filter(|line| !line.is_empty()),
+            address: address.to_owned(),
+            domain: domain.to_ascii_lowercase(),
+            reply_to: reply_to.map(str::to_owned),
+        })
+    }
+}
+
+/// A name, if any, and an address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    pub name: Option<Line>,
+    pub address: String,
+}
+
+/// A message as its channel carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Content {
+    Email(Email),
+    Sms {
+        to: String,
+        text: String,
+    },
+    Push {
+        to: String,
+        title: String,
+        body: String,
+        link: Option<String>,
+    },
+    Whatsapp {
+        to: String,
+        name: String,
+        language: String,
+        parameters: Vec<String>,
+    },
+    /// `json` is valid JSON text.
+    Webhook {
+        url: String,
+        json: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Email {
+    pub from: Mailbox,
+    pub reply_to: Option<String>,
+    pub to: Mailbox,
+    pub subject: Line,
+    pub html: String,
+    pub text: String,
+    /// Beside the usual ones; names are ours, values are single lines.
+    pub headers: Vec<(String, Line)>,
+    /// `<MESSAGE@sender-domain>`: the same for every try of one message.
+    pub message_id: String,
+    pub date: Timestamp,
+}
+
+/// A message that may be sent and can be: made by [`render`] alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rendered {
+    message: MessageId,
+    profile: ProfileId,
+    campaign: String,
+    template: String,
+    template_version: u32,
+    purpose: Purpose,
+    channel: Channel,
+    at: Timestamp,
+    content: Content,
+}
+
+impl Rendered {
+    pub fn message(&self) -> MessageId {
+        self.message
+    }
+
+    pub fn profile(&self) -> ProfileId {
+        self.profile
+    }
+
+    pub fn campaign(&self) -> &str {
+        &self.campaign
+    }
+
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    pub fn template_version(&self) -> u32 {
+        self.template_version
+    }
+
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// When it was rendered.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+}
+
+/// What a message would look like. No channel takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Preview {
+    content: Content,
+}
+
+impl Preview {
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+}
+
+/// Renders a cleared message for its channel.
+///
+/// # Errors
+/// A missing variable, a limit, or a template without a part for the channel.
+pub fn render(cleared: &Cleared, compiled: &Compiled, scope: &Scope, sender: &Sender) -> Result<Rendered, RenderError> {
+    let message = cleared.message();
+    let marketing = message.purpose == Purpose::Marketing;
+    let writer = Writer { compiled, scope, sender, to: cleared.address().deliverable(), marketing, message: message.id };
+    Ok(Rendered {
+        message: message.id,
+        profile: message.profile,
+        campaign: message.campaign.clone(),
+        template: compiled.key.clone(),
+        template_version: compiled.version,
+        purpose: message.purpose,
+        channel: message.channel,
+        at: scope.at,
+        content: writer.content(message.channel)?,
+    })
+}
+
+/// Renders for a look, to the address `to`, as marketing.
+///
+/// # Errors
+/// As [`render`].
+pub fn preview(
+    compiled: &Compiled,
+    channel: Channel,
+    scope: &Scope,
+    sender: &Sender,
+    to: &str,
+) -> Result<Preview, RenderError> {
+    let writer = Writer { compiled, scope, sender, to, marketing: true, message: scope.message };
+    Ok(Preview { content: writer.content(channel)? })
+}
+
+struct Writer<'a> {
+    compiled: &'a Compiled,
+    scope: &'a Scope,
+    sender: &'a Sender,
+    to: &'a str,
+    marketing: bool,
+    message: MessageId,
+}
+
+impl Writer<'_> {
+    fn content(&self, channel: Channel) -> Result<Content, RenderError> {
+        let mut context = Context::null();
+        *context.data_mut() = self.scope.with_defaults(&self.compiled.defaults);
+        let budget = Budget::default();
+        let write = |piece: &Piece| piece.render(&context, &budget);
+        let missing = || RenderError::NoPart { template: self.compiled.key.clone(), channel: channel.as_str() };
+        let to = self.to.to_owned();
+        match channel {
+            Channel::Email => {
+                let pieces = self.compiled.email.as_ref().ok_or_else(missing)?;
+                self.email(pieces, write).map(Content::Email)
+            }
+            Channel::Sms => {
+                let text = write(self.compiled.sms.as_ref().ok_or_else(missing)?)?;
+                Ok(Content::Sms { to, text: text.trim().to_owned() })
+            }
+            Channel::Push => {
+                let pieces = self.compiled.push.as_ref().ok_or_else(missing)?;
+                let link = pieces.link.as_ref().map(write).transpose()?.map(|link| link.trim().to_owned());
+                let (title, body) = (write(&pieces.title)?, write(&pieces.body)?);
+                Ok(Content::Push { to, title: title.trim().to_owned(), body: body.trim().to_owned(), link })
+            }
+            Channel::Whatsapp => {
+                let pieces = self.compiled.whatsapp.as_ref().ok_or_else(missing)?;
+                let parameters = pieces.parameters.iter().map(write).collect::<Result<_, _>>()?;
+                let (name, language) = (pieces.name.clone(), pieces.language.clone());
+                Ok(Content::Whatsapp { to, name, language, parameters })
+            }
+            Channel::Webhook => {
+                let piece = self.compiled.webhook.as_ref().ok_or_else(missing)?;
+                let json = write(piece)?;
+                let checked: Result<&serde_json::value::RawValue, _> = serde_json::from_str(&json);
+                let checked = checked.map_err(|cause| RenderError::Failed {
+                    part: piece.name.clone(),
+                    line: cause.line(),
+                    column: cause.column(),
+                    message: "the output is not JSON".to_owned(),
+                })?;
+                Ok(Content::Webhook { url: to, json: checked.get().to_owned() })
+            }
+        }
+    }
+
+    fn email(
+        &self,
+        pieces: &EmailPieces,
+        write: impl Fn(&Piece) -> Result<String, RenderError>,
+    ) -> Result<Email, RenderError> {
+        let subject = Line::new(write(&pieces.subject)?.trim());
+        let mut html = write(&pieces.html)?;
+        let text = match &pieces.text {
+            Some(piece) => write(piece)?,
+            None => plain_text::of_html(&html)
+                .map_err(|limit| RenderError::Limit { part: pieces.html.name.clone(), limit })?,
+        };
+        if let Some(preheader) = pieces.preheader.as_ref().map(write).transpose()? {
+            insert_preheader(&mut html, &preheader);
+        }
+        let mut headers = Vec::new();
+        if self.marketing {
+            headers.push(("List-Unsubscribe".to_owned(), Line::new(&format!("<{}>", self.scope.unsubscribe))));
+            headers.push(("List-Unsubscribe-Post".to_owned(), Line::new("List-Unsubscribe=One-Click")));
+        }
+        Ok(Email {
+            from: Mailbox { name: self.sender.name.clone(), address: self.sender.address.clone() },
+            reply_to: self.sender.reply_to.clone(),
+            to: Mailbox { name: self.scope.recipient.clone(), address: self.to.to_owned() },
+            subject,
+            html,
+            text,
+            headers,
+            message_id: format!("<{}@{}>", self.message, self.sender.domain),
+            date: self.scope.at,
+        })
+    }
+}
+
+/// The line an inbox shows beside the subject: first in the body, hidden in the mail itself.
+fn insert_preheader(html: &mut String, preheader: &str) {
+    let start =
+        html.to_ascii_lowercase().find("<body").and_then(|body| html[body..].find('>').map(|end| body + end + 1));
+    let hidden = format!(r#"<div style="display:none;max-height:0;overflow:hidden">{}</div>"#, preheader.trim());
+    html.insert_str(start.unwrap_or(0), &hidden);
+}
+
+#[cfg(test)]
+mod tests;

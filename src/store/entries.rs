@@ -13,6 +13,7 @@ use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 /// What happened, as the log keeps it.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "nearly every entry is an event")]
 pub enum Logged {
     Event(Event),
     /// The profile's `wake_at` came.

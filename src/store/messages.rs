@@ -64,16 +64,17 @@ pub struct Step {
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// New messages; one that exists already is left as it is.
-    pub async fn add_messages(&self, messages: &[&Message]) -> Result<(), Error> {
+    /// New messages; one that exists already is left as it is. Returns how many were new.
+    pub async fn add_messages(&self, messages: &[&Message]) -> Result<u64, Error> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
             purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, due_at, attempts,
             capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
-        Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
+        let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
         let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
-        self.add_steps(first.collect()).await
+        self.add_steps(first.collect()).await?;
+        Ok(added)
     }
 
     fn values(&self, message: &Message) -> Values {

@@ -23,11 +23,19 @@ pub use connect::{Database, open};
 pub use rows::{Error, Rows};
 
 /// The handle queries hang on: a connection or transaction, seen from one workspace.
-#[derive(Clone, Copy)]
 pub struct Workspace<'c, C: ConnectionTrait> {
     conn: &'c C,
     pub id: WorkspaceId,
 }
+
+// Derived, these would ask the connection to be copied too.
+impl<C: ConnectionTrait> Clone for Workspace<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C: ConnectionTrait> Copy for Workspace<'_, C> {}
 
 /// Sees `conn` from one workspace.
 pub fn workspace<C: ConnectionTrait>(conn: &C, id: WorkspaceId) -> Workspace<'_, C> {

@@ -116,7 +116,7 @@ fn what_is_not_supported_yet_is_told_from_what_is_wrong() {
 
 /// 104 cases checked against AWS by others; only their answers are ours to copy, and only where the data is present.
 #[test]
-fn published_cases_agree_wherever_our_operators_suffice() {
+fn real_data_published_cases_agree_wherever_our_operators_suffice() {
     let root = std::env::var("CARILLON_TEST_DATA").unwrap_or_else(|_| "../shared/data".to_owned());
     let path = std::path::Path::new(&root).join("C_webhooks/eventbridge_patterns/localstack_event_patterns.json");
     let Ok(text) = std::fs::read_to_string(&path) else {

@@ -1,0 +1,98 @@
+//! An e-mail as bytes: MIME by lettre, with everything random or clock-read replaced, and checked before it may leave.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, SystemTime};
+
+use lettre::Address;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox as Envelope, Message, MultiPart, SinglePart};
+
+use crate::ids::Timestamp;
+use crate::render::{Email, Mailbox};
+
+/// RFC 5322: characters in a line, without its end.
+const LINE_MAX: usize = 998;
+
+/// The message in wire form: CRLF line ends, bodies in quoted-printable or base64, the same bytes for every try.
+///
+/// # Errors
+/// What about the message cannot be sent; without personal data.
+pub fn bytes(email: &Email) -> Result<Vec<u8>, String> {
+    // lettre panics on some header values. `Line` keeps those out; this keeps a surprise to one message.
+    let built = catch_unwind(AssertUnwindSafe(|| build(email).map(|message| message.formatted())));
+    let bytes = built.map_err(|_| "the message could not be built".to_owned())??;
+    safe_on_the_wire(&bytes)?;
+    Ok(bytes)
+}
+
+fn build(email: &Email) -> Result<Message, String> {
+    let mut message = Message::builder()
+        .from(mailbox(&email.from)?)
+        .to(mailbox(&email.to)?)
+        .subject(email.subject.as_str())
+        .date(date(email.date))
+        .message_id(Some(email.message_id.clone()));
+    if let Some(address) = &email.reply_to {
+        message = message.reply_to(Envelope::new(None, parse(address)?));
+    }
+    for (name, value) in &email.headers {
+        let name = HeaderName::new_from_ascii(name.clone()).map_err(|_| "a header's name is not valid".to_owned())?;
+        message = message.raw_header(HeaderValue::new(name, value.as_str().to_owned()));
+    }
+    // `=_` cannot occur in quoted-printable or base64, so no body can contain the boundary.
+    let boundary = format!("=_{}", email.message_id.trim_matches(['<', '>']).split('@').next().unwrap_or_default());
+    let parts = MultiPart::alternative()
+        .boundary(boundary)
+        .singlepart(part(ContentType::TEXT_PLAIN, &email.text)?)
+        .singlepart(part(ContentType::TEXT_HTML, &email.html)?);
+    message.multipart(parts).map_err(|cause| cause.to_string())
+}
+
+fn part(kind: ContentType, text: &str) -> Result<SinglePart, String> {
+    let foreign = text.chars().filter(|c| !c.is_ascii()).count();
+    let encoding = if foreign * 4 > text.chars().count() {
+        ContentTransferEncoding::Base64
+    } else {
+        ContentTransferEncoding::QuotedPrintable
+    };
+    let body = Body::new_with_encoding(text.to_owned(), encoding).map_err(|_| "a body cannot be encoded".to_owned())?;
+    Ok(SinglePart::builder().header(kind).body(body))
+}
+
+fn mailbox(mailbox: &Mailbox) -> Result<Envelope, String> {
+    let name = mailbox.name.as_ref().map(|line| line.as_str().to_owned());
+    Ok(Envelope::new(name, parse(&mailbox.address)?))
+}
+
+/// # Errors
+/// When it is not an address SMTP can carry.
+pub fn parse(address: &str) -> Result<Address, String> {
+    address.parse().map_err(|_| "the address is not valid".to_owned())
+}
+
+fn date(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(at.millis()).unwrap_or(0))
+}
+
+/// No bare CR or LF (they smuggle a second message past some servers, and the transport does not stuff dots after
+/// them), no NUL, no line over the limit.
+fn safe_on_the_wire(bytes: &[u8]) -> Result<(), String> {
+    let mut lines = bytes.split(|b| *b == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let content = match (line.strip_suffix(b"\r"), lines.peek()) {
+            (Some(content), Some(_)) => content,
+            (None, None) => line,
+            _ => return Err("the message has a bare line break".to_owned()),
+        };
+        if content.contains(&b'\r') || content.contains(&0) {
+            return Err("the message has a bare line break or a NUL".to_owned());
+        }
+        if content.len() > LINE_MAX {
+            return Err(format!("a line of the message is longer than {LINE_MAX} bytes"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! E-mail over SMTP to a relay.
+//!
+//! One recipient per transaction, so every answer belongs to one message. The answer's meaning is in `reply`, the
+//! connections in `pool`, the stream below them in `wire`.
+
+mod pool;
+mod reply;
+mod settings;
+mod wire;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use lettre::Address;
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::{Extension, MailBodyParameter, MailParameter};
+use lettre::transport::smtp::response::Response;
+use tokio::time::timeout;
+
+use crate::channel::{Channel, Unusable, mime};
+use crate::message::Outcome;
+use crate::render::{Content, Email, Rendered};
+use pool::{Connection, Pool, Trouble};
+use reply::{Reply, Stage, lost, verdict};
+pub use settings::{BadSettings, Settings, Timeouts, Tls};
+
+/// The SMTP channel. Clones share its connections.
+#[derive(Clone)]
+pub struct Smtp {
+    pool: Arc<Pool>,
+}
+
+struct Letter {
+    from: Address,
+    to: Address,
+    bytes: Vec<u8>,
+}
+
+impl Smtp {
+    /// # Errors
+    /// When the certificates to trust cannot be read.
+    pub fn new(settings: Settings) -> Result<Self, BadSettings> {
+        let connector = settings.connector()?;
+        Ok(Self { pool: Arc::new(Pool::new(settings, connector)) })
+    }
+
+    async fn deliver(&self, email: &Email) -> Outcome {
+        let letter = match letter(email) {
+            Ok(letter) => letter,
+            Err(cause) => return Outcome::Rejected { cause, suppress: false },
+        };
+        let Some(_permit) = self.pool.permit().await else {
+            return Outcome::TransportDown { cause: "the channel is closed".to_owned() };
+        };
+        if let Some(connection) = self.pool.take() {
+            match self.converse(connection, &letter).await {
+                // The server closed an idle connection, as it may: nothing was said yet, so say it on a new one.
+                Err(Trouble::Lost(Stage::Sender, _)) => {}
+                Err(Trouble::Reply(Stage::Sender, Reply { code: 421, .. })) => {}
+                answered => return outcome(answered),
+            }
+        }
+        match self.pool.connect().await {
+            Ok(connection) => outcome(self.converse(connection, &letter).await),
+            Err(trouble) => outcome(Err(trouble)),
+        }
+    }
+
+    /// One transaction; afterwards the connection goes back to the pool if it is still good.
+    async fn converse(&self, mut connection: Connection, letter: &Letter) -> Result<Reply, Trouble> {
+        connection.dot.reset();
+        connection.messages += 1;
+        let answered = self.transact(&mut connection, letter).await;
+        let reusable = match &answered {
+            Ok(_) => true,
+            Err(Trouble::Reply(_, Reply { code: 421, .. }) | Trouble::Lost(..)) => false,
+            Err(Trouble::Reply(..)) => self.pool.reset(&mut connection).await,
+        };
+        if reusable {
+            self.pool.give_back(connection);
+        }
+        answered
+    }
+
+    async fn transact(&self, connection: &mut Connection, letter: &Letter) -> Result<Reply, Trouble> {
+        let mut parameters = Vec::new();
+        if !letter.bytes.is_ascii() || !letter.to.to_string().is_ascii() {
+            if !connection.smtp.server_info().supports_feature(Extension::SmtpUtfEight) {
+                let text = "5.6.7 the server does not carry addresses outside ASCII".to_owned();
+                return Err(Trouble::Reply(Stage::Sender, Reply { code: 553, text }));
+            }
+            parameters.push(MailParameter::SmtpUtfEight);
+            parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
+        }
+        let from = Mail::new(Some(letter.from.clone()), parameters);
+        self.command(connection, Stage::Sender, from).await?;
+        self.command(connection, Stage::Recipient, Rcpt::new(letter.to.clone(), Vec::new())).await?;
+        let ready = self.command(connection, Stage::Data, Data).await?;
+        if !ready.has_code(354) {
+            return Err(Trouble::Lost(Stage::Data, "the server did not ask for the message".to_owned()));
+        }
+        let timeouts = &self.pool.settings.timeouts;
+        let sent = timeout(timeouts.data + timeouts.final_reply, connection.smtp.message(&letter.bytes)).await;
+        let stage = if connection.dot.is_out() { Stage::Final } else { Stage::Body };
+        match sent {
+            Ok(Ok(response)) => Ok(read(&response)),
+            Ok(Err(error)) => Err(Trouble::of(stage, &error)),
+            Err(_) => Err(Trouble::timed_out(stage)),
+        }
+    }
+
+    async fn command(
+        &self,
+        connection: &mut Connection,
+        stage: Stage,
+        command: impl std::fmt::Display,
+    ) -> Result<Response, Trouble> {
+        let answer = timeout(self.pool.settings.timeouts.command, connection.smtp.command(command)).await;
+        answer.map_err(|_| Trouble::timed_out(stage))?.map_err(|error| Trouble::of(stage, &error))
+    }
+}
+
+fn letter(email: &Email) -> Result<Letter, String> {
+    let (from, to) = (mime::parse(&email.from.address)?, mime::parse(&email.to.address)?);
+    Ok(Letter { from, to, bytes: mime::bytes(email)? })
+}
+
+fn read(response: &Response) -> Reply {
+    Reply { code: u16::from(response.code()), text: response.message().collect::<Vec<_>>().join(" ") }
+}
+
+fn outcome(answered: Result<Reply, Trouble>) -> Outcome {
+    match answered {
+        Ok(reply) => verdict(Stage::Final, &reply),
+        Err(Trouble::Reply(stage, reply)) => verdict(stage, &reply),
+        Err(Trouble::Lost(stage, cause)) => lost(stage, &cause),
+    }
+}
+
+impl Channel for Smtp {
+    fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            match rendered.content() {
+                Content::Email(email) => self.deliver(email).await,
+                _ => Outcome::Rejected { cause: "SMTP carries e-mail alone".to_owned(), suppress: false },
+            }
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
+        Box::pin(async move {
+            let settings = &self.pool.settings;
+            match self.pool.probe().await {
+                Ok(()) => Ok(settings.to_string()),
+                Err(Trouble::Reply(_, reply)) => Err(Unusable(format!("{settings}: {} {}", reply.code, reply.text))),
+                Err(Trouble::Lost(_, cause)) => Err(Unusable(format!("{settings}: {cause}"))),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

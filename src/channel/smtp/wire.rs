@@ -1,0 +1,198 @@
+//! The byte stream under an SMTP connection: a no-delay socket, plain or TLS, that knows whether the final dot went out.
+//!
+//! It also bounds what a server may say between two of our commands, because the reader above it does not.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use lettre::transport::smtp::client::AsyncTokioStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+/// Bytes a server may send in answer to one command.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const DOT: &[u8] = b"\r\n.\r\n";
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Whether the end of a message has begun to leave.
+#[derive(Debug, Clone, Default)]
+pub struct FinalDot(Arc<AtomicBool>);
+
+impl FinalDot {
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+
+    pub fn is_out(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub struct Wire {
+    stream: Stream,
+    /// Read before the stream itself.
+    ahead: &'static [u8],
+    answered: usize,
+    dot: FinalDot,
+    peer: SocketAddr,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encrypted = matches!(self.stream, Stream::Tls(_));
+        f.debug_struct("Wire").field("peer", &self.peer).field("encrypted", &encrypted).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    pub fn plain(stream: TcpStream, dot: FinalDot) -> io::Result<Self> {
+        let peer = stream.peer_addr()?;
+        Ok(Self { stream: Stream::Plain(stream), ahead: b"", answered: 0, dot, peer })
+    }
+
+    pub fn tls(stream: TlsStream<TcpStream>, dot: FinalDot) -> io::Result<Self> {
+        let peer = stream.get_ref().0.peer_addr()?;
+        Ok(Self { stream: Stream::Tls(Box::new(stream)), ahead: b"", answered: 0, dot, peer })
+    }
+
+    /// Shows the reader above a greeting of ours: the server's was read before.
+    #[must_use]
+    pub fn already_greeted(mut self) -> Self {
+        self.ahead = b"220 greeted before\r\n";
+        self
+    }
+}
+
+impl AsyncTokioStream for Wire {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.peer)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let (now, later) = self.ahead.split_at(self.ahead.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.ahead = later;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        })?;
+        self.answered += buf.filled().len() - before;
+        if self.answered > ANSWER_BYTES_MAX {
+            return Poll::Ready(Err(io::Error::other("the answer is too long")));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.answered = 0;
+        // The connection writes the dot by itself, and a stuffed body has no such line: see `ClientCodec` of lettre.
+        if bytes == DOT {
+            self.dot.0.store(true, Ordering::SeqCst);
+        }
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The start of a dialogue on the plain socket, before TLS.
+pub enum Offer {
+    /// The server is ready for the TLS handshake.
+    StartTls,
+    /// It does not offer STARTTLS; greeting and EHLO are done.
+    None,
+    /// It answered with another code.
+    Refused { code: u16, text: String },
+}
+
+/// Reads the greeting and asks for STARTTLS. Reads no byte further than the last answer: what a man in the middle put
+/// behind it in plain text is an error, not the first answer inside TLS.
+pub async fn ask_for_tls(stream: &mut TcpStream, hello: &str) -> io::Result<Offer> {
+    let (code, text) = answer(stream).await?;
+    if code != 220 {
+        return Ok(Offer::Refused { code, text });
+    }
+    stream.write_all(format!("EHLO {hello}\r\n").as_bytes()).await?;
+    let (code, text) = answer(stream).await?;
+    if code != 250 {
+        return Ok(Offer::Refused { code, text });
+    }
+    if !text.lines().any(|line| line.trim().eq_ignore_ascii_case("STARTTLS")) {
+        return Ok(Offer::None);
+    }
+    stream.write_all(b"STARTTLS\r\n").await?;
+    match answer(stream).await? {
+        (220, _) => Ok(Offer::StartTls),
+        (code, text) => Ok(Offer::Refused { code, text }),
+    }
+}
+
+/// One answer: its code and its lines.
+async fn answer(stream: &mut TcpStream) -> io::Result<(u16, String)> {
+    let wrong = || io::Error::other("the answer is not SMTP");
+    let mut bytes = Vec::new();
+    let mut start = 0;
+    loop {
+        let mut chunk = [0; 4096];
+        let n = stream.read(&mut chunk).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend(&chunk[..n]);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::other("the answer is too long"));
+        }
+        while let Some(end) = bytes[start..].iter().position(|b| *b == b'\n').map(|n| start + n + 1) {
+            let line = &bytes[start..end];
+            if line.len() < 4 || !line[..3].iter().all(u8::is_ascii_digit) {
+                return Err(wrong());
+            }
+            start = end;
+            if line[3] != b'-' {
+                if end != bytes.len() {
+                    return Err(io::Error::other("the server speaks before it is asked"));
+                }
+                let code = std::str::from_utf8(&line[..3]).ok().and_then(|it| it.parse().ok()).ok_or_else(wrong)?;
+                return Ok((code, lines(&bytes)));
+            }
+        }
+    }
+}
+
+fn lines(answer: &[u8]) -> String {
+    let lines = answer.split(|b| *b == b'\n').filter_map(|line| line.get(4..));
+    lines.map(|line| String::from_utf8_lossy(line).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,362 @@
+//! Templates made ready to render: parsed once, everything dangerous refused, every loop paid for.
+//!
+//! The parsed tree is changed in two places. A bare `{{name}}` becomes a call of `print`, which refuses to print a null
+//! or a whole object. The body of every `each` starts with a call of `step`, which takes the body's size from the
+//! render's budget.
+
+use std::sync::LazyLock;
+
+use handlebars::template::{HelperTemplate, Parameter, Template as Tree, TemplateElement};
+use handlebars::{Handlebars, Path, PathSeg};
+use serde_json::Value;
+
+use crate::message::Channel;
+use crate::render::formatting;
+use crate::render::template::{Parts, Template};
+
+/// Bytes of one part's source.
+pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
+/// Blocks within blocks, counting each `else if` as one more.
+const DEPTH_MAX: usize = 48;
+/// Brackets within brackets in one tag.
+const BRACKETS_MAX: usize = 8;
+
+/// What a template may start a path with; inside `each` and `with` any name may.
+const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
+const BLOCKS: [&str; 12] = ["if", "unless", "each", "with", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or"];
+
+/// What is wrong with a template, and where. Lines and columns start at 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{part}, line {line}, column {column}: {message}")]
+pub struct TemplateError {
+    pub part: String,
+    pub line: usize,
+    pub column: usize,
+    pub message: String,
+}
+
+/// What values are escaped for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Escape {
+    Html,
+    /// Nothing: SMS, push, subjects and text bodies are not markup.
+    Plain,
+    /// Inside a JSON string.
+    Json,
+}
+
+impl Escape {
+    pub(super) fn registry(self) -> &'static Handlebars<'static> {
+        static HTML: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(handlebars::html_escape));
+        static PLAIN: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(handlebars::no_escape));
+        static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(json_escape));
+        match self {
+            Self::Html => &HTML,
+            Self::Plain => &PLAIN,
+            Self::Json => &JSON,
+        }
+    }
+}
+
+fn registry(escape: fn(&str) -> String) -> Handlebars<'static> {
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    for name in ["log", "lookup", "raw"] {
+        registry.unregister_helper(name);
+    }
+    registry.register_escape_fn(escape);
+    formatting::register(&mut registry);
+    registry
+}
+
+fn json_escape(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// One compiled piece of a template: a subject, a body.
+#[derive(Debug, Clone)]
+pub(super) struct Piece {
+    pub(super) name: String,
+    pub(super) tree: Tree,
+    pub(super) escape: Escape,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct EmailPieces {
+    pub(super) subject: Piece,
+    pub(super) preheader: Option<Piece>,
+    pub(super) html: Piece,
+    pub(super) text: Option<Piece>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct PushPieces {
+    pub(super) title: Piece,
+    pub(super) body: Piece,
+    pub(super) link: Option<Piece>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct WhatsappPieces {
+    pub(super) name: String,
+    pub(super) language: String,
+    pub(super) parameters: Vec<Piece>,
+}
+
+/// A template version ready to render, made once and kept.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    pub(super) key: String,
+    pub(super) version: u32,
+    pub(super) defaults: Vec<(Vec<String>, Value)>,
+    pub(super) email: Option<EmailPieces>,
+    pub(super) sms: Option<Piece>,
+    pub(super) push: Option<PushPieces>,
+    pub(super) whatsapp: Option<WhatsappPieces>,
+    pub(super) webhook: Option<Piece>,
+}
+
+impl Compiled {
+    /// Compiles every part.
+    ///
+    /// # Errors
+    /// The first problem with the name of its part, line and column: bad syntax, `{{{raw}}}`, partials, decorators,
+    /// unknown names, too long, too deep.
+    pub fn new(template: &Template) -> Result<Self, TemplateError> {
+        let Parts { email, sms, push, whatsapp, webhook } = &template.parts;
+        let plain = |name: &str, source: &String| piece(name, source, Escape::Plain);
+        let email = email.as_ref().map(|part| {
+            Ok(EmailPieces {
+                subject: plain("subject", &part.subject)?,
+                preheader: part.preheader.as_ref().map(|it| piece("preheader", it, Escape::Html)).transpose()?,
+                html: piece("email.html", &part.html, Escape::Html)?,
+                text: part.text.as_ref().map(|it| plain("email.txt", it)).transpose()?,
+            })
+        });
+        let push = push.as_ref().map(|part| {
+            Ok(PushPieces {
+                title: plain("push title", &part.title)?,
+                body: plain("push body", &part.body)?,
+                link: part.link.as_ref().map(|it| plain("push link", it)).transpose()?,
+            })
+        });
+        let whatsapp = whatsapp.as_ref().map(|part| {
+            let parameters = part.parameters.iter().enumerate();
+            Ok(WhatsappPieces {
+                name: part.name.clone(),
+                language: part.language.clone(),
+                parameters: parameters
+                    .map(|(n, it)| plain(&format!("whatsapp parameter {}", n + 1), it))
+                    .collect::<Result<_, _>>()?,
+            })
+        });
+        Ok(Self {
+            key: template.key.clone(),
+            version: template.version,
+            defaults: template.defaults.iter().map(|(path, value)| (steps(path), value.clone())).collect(),
+            email: email.transpose()?,
+            sms: sms.as_ref().map(|it| plain("sms", it)).transpose()?,
+            push: push.transpose()?,
+            whatsapp: whatsapp.transpose()?,
+            webhook: webhook.as_ref().map(|it| piece("webhook.json", it, Escape::Json)).transpose()?,
+        })
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    pub fn has(&self, channel: Channel) -> bool {
+        match channel {
+            Channel::Email => self.email.is_some(),
+            Channel::Sms => self.sms.is_some(),
+            Channel::Push => self.push.is_some(),
+            Channel::Whatsapp => self.whatsapp.is_some(),
+            Channel::Webhook => self.webhook.is_some(),
+        }
+    }
+}
+
+fn steps(path: &str) -> Vec<String> {
+    path.split('.').map(str::to_owned).collect()
+}
+
+fn piece(name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateError> {
+    let error = |line, column, message| TemplateError { part: name.to_owned(), line, column, message };
+    bound(source).map_err(|(line, column, message)| error(line, column, message))?;
+    // The parser is not ours; should it panic on some text, that text is a bad template and nothing else.
+    let parsed = std::panic::catch_unwind(|| Tree::compile(source))
+        .map_err(|_| error(1, 1, "cannot be parsed".to_owned()))?
+        .map_err(|cause| {
+            let (line, column) = cause.pos().unwrap_or((1, 1));
+            error(line, column, cause.reason().to_string())
+        });
+    let mut tree = parsed?;
+    prepare(&mut tree, false).map_err(|((line, column), message)| error(line, column, message))?;
+    Ok(Piece { name: name.to_owned(), tree, escape })
+}
+
+/// Refuses what would exhaust the parser's stack, before it sees it. Counts generously: a comment counts as code.
+fn bound(source: &str) -> Result<(), (usize, usize, String)> {
+    if source.len() > SOURCE_BYTES_MAX {
+        return Err((1, 1, format!("is longer than {SOURCE_BYTES_MAX} bytes")));
+    }
+    let mut chains: Vec<usize> = Vec::new();
+    for (at, _) in source.match_indices("{{") {
+        let tag = source[at + 2..].trim_start_matches(['{', '~', ' ', '\t', '\n', '\r']);
+        if tag.starts_with('/') {
+            chains.pop();
+        } else if tag.starts_with('#') {
+            chains.push(1);
+        } else if (tag.starts_with("else") || tag.starts_with('^'))
+            && let Some(chain) = chains.last_mut()
+        {
+            *chain += 1;
+        }
+        let mut brackets = 0_usize;
+        let inside = tag.split("}}").next().unwrap_or_default();
+        let deepest = inside.bytes().fold(0, |deepest: usize, byte| {
+            match byte {
+                b'(' | b'[' | b'{' => brackets += 1,
+                b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
+                _ => {}
+            }
+            deepest.max(brackets)
+        });
+        let what = match (chains.iter().sum::<usize>() > DEPTH_MAX, deepest > BRACKETS_MAX) {
+            (true, _) => format!("blocks are nested more than {DEPTH_MAX} deep"),
+            (_, true) => format!("brackets are nested more than {BRACKETS_MAX} deep"),
+            _ => continue,
+        };
+        let before = &source[..at];
+        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+        return Err((before.matches('\n').count() + 1, at - line_start + 1, what));
+    }
+    Ok(())
+}
+
+/// Line and column.
+type Place = (usize, usize);
+type Problem = (Place, String);
+
+/// Checks and rewrites a tree; `inner` is true where `each` or `with` changed what names mean. Returns its size.
+fn prepare(tree: &mut Tree, inner: bool) -> Result<usize, Problem> {
+    let mut size = 0;
+    for (n, element) in tree.elements.iter_mut().enumerate() {
+        let place = || tree.mapping.get(n).map_or((1, 1), |it| (it.0, it.1));
+        size += 1 + prepare_element(element, inner).map_err(|(inner_place, message)| {
+            // A problem inside a block brings its own place.
+            (inner_place.unwrap_or_else(place), message)
+        })?;
+    }
+    Ok(size)
+}
+
+type ElementProblem = (Option<Place>, String);
+
+fn here(message: impl Into<String>) -> ElementProblem {
+    (None, message.into())
+}
+
+fn prepare_element(element: &mut TemplateElement, inner: bool) -> Result<usize, ElementProblem> {
+    match element {
+        TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(0),
+        TemplateElement::Expression(call) => prepare_expression(call, inner).map(|()| 0).map_err(here),
+        TemplateElement::HelperBlock(call) => prepare_block(call, inner),
+        TemplateElement::HtmlExpression(_) => Err(here("unescaped output ({{{…}}} or {{&…}}) is not allowed")),
+        TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
+            Err(here("templates cannot include others ({{> …}})"))
+        }
+        _ => Err(here("decorators ({{* …}}) are not allowed")),
+    }
+}
+
+fn prepare_expression(call: &mut HelperTemplate, inner: bool) -> Result<(), String> {
+    let bare = call.params.is_empty() && call.hash.is_empty();
+    if !bare {
+        return check_call(call, inner);
+    }
+    check_parameter(&call.name, inner)?;
+    let name = std::mem::replace(&mut call.name, Parameter::Name("print".to_owned()));
+    call.params.push(name);
+    Ok(())
+}
+
+fn prepare_block(call: &mut HelperTemplate, inner: bool) -> Result<usize, ElementProblem> {
+    let name = call.name.as_name().unwrap_or_default().to_owned();
+    if !BLOCKS.contains(&name.as_str()) {
+        return Err(here(format!(
+            "`{{{{#{name}}}}}` is not known; use `{{{{#each {name}}}}}` or `{{{{#if {name}}}}}`"
+        )));
+    }
+    check_parameters(call, inner).map_err(here)?;
+    let rescoped = name == "each" || name == "with";
+    let place = |(place, message): Problem| (Some(place), message);
+    let mut size = 0;
+    if let Some(body) = &mut call.template {
+        let body_size = prepare(body, inner || rescoped).map_err(place)?;
+        if name == "each" {
+            charge(body, body_size + 1).map_err(here)?;
+        }
+        size += body_size;
+    }
+    if let Some(otherwise) = &mut call.inverse {
+        size += prepare(otherwise, inner).map_err(place)?;
+    }
+    Ok(size)
+}
+
+/// Puts `{{step SIZE}}` before a loop's body.
+fn charge(body: &mut Tree, size: usize) -> Result<(), String> {
+    let step = Tree::compile(&format!("{{{{step {size}}}}}")).map_err(|cause| cause.reason().to_string())?;
+    body.mapping.splice(0..0, step.mapping);
+    body.elements.splice(0..0, step.elements);
+    Ok(())
+}
+
+fn check_call(call: &HelperTemplate, inner: bool) -> Result<(), String> {
+    let name = call.name.as_name().unwrap_or_default();
+    let comparison = BLOCKS[4..].contains(&name) || name == "not" || name == "len";
+    if !comparison && !formatting::NAMES.contains(&name) {
+        return Err(format!("`{name}` is not a function; there are {}", formatting::NAMES.join(", ")));
+    }
+    check_parameters(call, inner)
+}
+
+fn check_parameters(call: &HelperTemplate, inner: bool) -> Result<(), String> {
+    call.params.iter().try_for_each(|it| check_parameter(it, inner))?;
+    // The first by name, so that the same template always gives the same message.
+    let mut named: Vec<_> = call.hash.iter().collect();
+    named.sort_by_key(|(name, _)| name.as_str());
+    named.into_iter().try_for_each(|(_, it)| check_parameter(it, inner))
+}
+
+fn check_parameter(parameter: &Parameter, inner: bool) -> Result<(), String> {
+    match parameter {
+        Parameter::Literal(_) => Ok(()),
+        Parameter::Subexpression(sub) => match sub.element.as_ref() {
+            TemplateElement::Expression(call) => check_call(call, inner),
+            _ => Err("only a function can stand in brackets".to_owned()),
+        },
+        _ if inner => Ok(()),
+        Parameter::Name(name) => Err(unknown(name)),
+        Parameter::Path(Path::Local((_, _, raw))) => Err(format!("`{raw}` only has a meaning inside `each`")),
+        Parameter::Path(Path::Relative((segments, raw))) => match segments.first() {
+            Some(PathSeg::Named(root)) if !ROOTS.contains(&root.as_str()) => Err(unknown(raw)),
+            _ => Ok(()),
+        },
+        _ => Err("this cannot stand here".to_owned()),
+    }
+}
+
+fn unknown(name: &str) -> String {
+    if formatting::NAMES.contains(&name) {
+        return format!("`{name}` needs something to work on");
+    }
+    format!("`{name}` is not known; variables start with {}", ROOTS.join(", "))
+}

@@ -1,0 +1,173 @@
+//! The functions a template may call: money, dates, defaults, plurals, shortening. No other code runs in a template.
+
+use handlebars::{
+    Context, Handlebars, Helper as Call, HelperDef as Function, RenderContext, RenderError, RenderErrorReason,
+    ScopedJson,
+};
+use rust_decimal::{Decimal, RoundingStrategy};
+use serde_json::Value;
+
+/// The names a template may use, as shown to people.
+pub(super) const NAMES: [&str; 6] = ["print", "default", "money", "date", "truncate", "plural"];
+
+type Result<T> = std::result::Result<T, RenderError>;
+
+#[derive(Clone, Copy)]
+struct Pure(fn(&Call<'_>) -> Result<Value>);
+
+impl Function for Pure {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        call: &Call<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>> {
+        (self.0)(call).map(ScopedJson::Derived)
+    }
+}
+
+pub(super) fn register(registry: &mut Handlebars<'_>) {
+    let functions: [fn(&Call<'_>) -> Result<Value>; 6] = [print, default, money, date, truncate, plural];
+    for (name, function) in NAMES.into_iter().zip(functions) {
+        registry.register_helper(name, Box::new(Pure(function)));
+    }
+}
+
+fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(RenderErrorReason::Other(message.into()).into())
+}
+
+/// The n-th value, which must be there and not null.
+fn required<'a>(call: &'a Call<'_>, n: usize, what: &str) -> Result<&'a Value> {
+    let Some(given) = call.param(n) else { return refuse(format!("`{}` needs {what}", call.name())) };
+    if given.is_value_missing() || given.value().is_null() {
+        return Err(RenderError::strict_error(given.relative_path()));
+    }
+    Ok(given.value())
+}
+
+fn text_of(value: &Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        // As the client wrote it: 40.00 stays 40.00.
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(it) => Ok(it.to_string()),
+        Value::Array(items) => Ok(items.iter().map(text_of).collect::<Result<Vec<_>>>()?.join(", ")),
+        Value::Null => refuse("there is a null in the list"),
+        Value::Object(_) => refuse("an object cannot be printed; name the field wanted"),
+    }
+}
+
+/// What a bare `{{name}}` does.
+fn print(call: &Call<'_>) -> Result<Value> {
+    text_of(required(call, 0, "a value")?).map(Value::String)
+}
+
+/// `{{default profile.traits.first_name "there"}}`: the second value where the first is missing, null or blank.
+fn default(call: &Call<'_>) -> Result<Value> {
+    let given = call.param(0).map(|it| it.value()).filter(|value| match value {
+        Value::Null => false,
+        Value::String(text) => !text.trim().is_empty(),
+        _ => true,
+    });
+    given.map_or_else(|| required(call, 1, "a value and what to use instead"), Ok).cloned()
+}
+
+/// `{{money event.properties.price event.properties.currency}}`: `€1,234.50`, rounded half to even.
+fn money(call: &Call<'_>) -> Result<Value> {
+    let amount = decimal(required(call, 0, "an amount and a currency")?)?;
+    let currency = required(call, 1, "an amount and a currency")?;
+    let code = currency.as_str().unwrap_or_default().to_ascii_uppercase();
+    if code.len() != 3 || !code.bytes().all(|b| b.is_ascii_uppercase()) {
+        return refuse(format!("`{currency}` is not a currency such as EUR"));
+    }
+    let digits = minor_digits(&code);
+    let mut rounded = amount.round_dp_with_strategy(digits, RoundingStrategy::MidpointNearestEven);
+    rounded.rescale(digits);
+    let sign = if rounded.is_sign_negative() && !rounded.is_zero() { "-" } else { "" };
+    let number = rounded.abs().to_string();
+    let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
+    let mut grouped = String::new();
+    for (n, digit) in whole.chars().enumerate() {
+        if n > 0 && (whole.len() - n).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let symbol = match code.as_str() {
+        "EUR" => "€",
+        "USD" => "$",
+        "GBP" => "£",
+        "JPY" => "¥",
+        _ => return Ok(format!("{sign}{grouped}{rest} {code}").into()),
+    };
+    Ok(format!("{sign}{symbol}{grouped}{rest}").into())
+}
+
+fn decimal(value: &Value) -> Result<Decimal> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.trim().to_owned(),
+        _ => return refuse("an amount must be a number"),
+    };
+    let parsed = Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text));
+    parsed.or_else(|_| refuse("an amount must be a number of at most 28 digits"))
+}
+
+/// ISO 4217 minor units where they are not two.
+fn minor_digits(code: &str) -> u32 {
+    match code {
+        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV"
+        | "XAF" | "XOF" | "XPF" => 0,
+        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+        _ => 2,
+    }
+}
+
+/// `{{date event.at "%-d %B %Y, %H:%M" zone=profile.traits.timezone}}`: by default `1 March 2026`, in UTC.
+fn date(call: &Call<'_>) -> Result<Value> {
+    let given = required(call, 0, "an instant")?;
+    let text = given.as_str().unwrap_or_default();
+    let zone = match call.hash_get("zone") {
+        None => "UTC",
+        Some(zone) if zone.is_value_missing() || zone.value().is_null() => {
+            return Err(RenderError::strict_error(zone.relative_path()));
+        }
+        Some(zone) => zone.value().as_str().unwrap_or_default(),
+    };
+    let Ok(zone) = jiff::tz::TimeZone::get(zone) else {
+        return refuse("the zone is not a name such as Europe/Berlin");
+    };
+    let instant = text.parse::<jiff::Timestamp>().map(|instant| instant.to_zoned(zone.clone()));
+    // A plain day, such as a birthday, is that day in every zone.
+    let local = instant.or_else(|_| text.parse::<jiff::civil::Date>().and_then(|day| day.to_zoned(zone)));
+    let Ok(local) = local else { return refuse("a date must be written as 2026-03-01T10:00:00Z or 2026-03-01") };
+    let format = call.param(1).and_then(|it| it.value().as_str()).unwrap_or("%-d %B %Y");
+    if format.len() > 100 {
+        return refuse("the date format is longer than 100 characters");
+    }
+    jiff::fmt::strtime::format(format, &local).map(Value::from).or_else(|cause| refuse(cause.to_string()))
+}
+
+/// `{{truncate event.properties.title 40}}`: at most that many characters, the last an ellipsis where it was cut.
+fn truncate(call: &Call<'_>) -> Result<Value> {
+    let text = text_of(required(call, 0, "a text and a length")?)?;
+    let length = required(call, 1, "a text and a length")?.as_u64().and_then(|n| usize::try_from(n).ok());
+    let Some(length) = length.filter(|n| *n > 0) else { return refuse("the length must be a whole number over 0") };
+    if text.chars().nth(length).is_none() {
+        return Ok(text.into());
+    }
+    let kept: String = text.chars().take(length - 1).collect();
+    Ok(format!("{}…", kept.trim_end()).into())
+}
+
+/// `{{plural event.properties.items "item" "items"}}`: the word that fits a count, or a list's length.
+fn plural(call: &Call<'_>) -> Result<Value> {
+    let count = required(call, 0, "a count and two words")?;
+    let one = match count {
+        Value::Array(items) => items.len() == 1,
+        other => decimal(other)?.abs() == Decimal::ONE,
+    };
+    required(call, if one { 1 } else { 2 }, "a count and two words").cloned()
+}

@@ -1,0 +1,130 @@
+//! What a template can see: the person, the event, the campaign, the message and its links.
+
+use serde_json::{Map, Value, json};
+
+use crate::audience::Profile;
+use crate::event::Event;
+use crate::ids::{MessageId, Timestamp};
+use crate::message::Message;
+use crate::render::line::Line;
+
+/// Who writes, as templates may say it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Workspace {
+    pub name: String,
+    pub postal_address: Option<String>,
+}
+
+/// Everything one message is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Occasion<'a> {
+    pub profile: &'a Profile,
+    /// The newest event of the enrollment.
+    pub event: &'a Event,
+    /// Its first.
+    pub entry: &'a Event,
+    pub message: &'a Message,
+    pub campaign_name: &'a str,
+    pub workspace: &'a Workspace,
+    /// The signed unsubscribe address of this message.
+    pub unsubscribe: &'a str,
+}
+
+/// The variables of one render.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scope {
+    pub(super) root: Value,
+    pub(super) at: Timestamp,
+    pub(super) message: MessageId,
+    pub(super) unsubscribe: String,
+    pub(super) recipient: Option<Line>,
+}
+
+impl Scope {
+    /// `now` is the time the message is dated with.
+    pub fn new(now: Timestamp, about: &Occasion<'_>) -> Self {
+        let profile = about.profile;
+        let message = about.message;
+        let root = json!({
+            "profile": { "id": profile.id, "user_id": profile.user_id, "traits": profile.traits },
+            "event": event(about.event),
+            "entry": event(about.entry),
+            "campaign": { "key": message.campaign, "name": about.campaign_name },
+            "message": { "id": message.id, "channel": message.channel, "at": now },
+            "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address },
+            "links": { "unsubscribe": about.unsubscribe },
+        });
+        let recipient = name_of(&profile.traits);
+        Self { root, at: now, message: message.id, unsubscribe: about.unsubscribe.to_owned(), recipient }
+    }
+
+    /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.
+    pub fn sample(now: Timestamp, sample: &Map<String, Value>) -> Self {
+        let unsubscribe = "https://example.com/u/preview".to_owned();
+        let mut root = json!({
+            "profile": { "id": 1, "user_id": "sample", "traits": {} },
+            "campaign": { "key": "sample", "name": "Sample" },
+            "message": { "id": "0".repeat(32), "at": now },
+            "workspace": { "name": "Sample" },
+            "links": { "unsubscribe": unsubscribe },
+        });
+        if let Some(root) = root.as_object_mut() {
+            // A sample rarely repeats the event as `entry`.
+            if let Some(event) = sample.get("event") {
+                root.insert("entry".to_owned(), event.clone());
+            }
+            root.extend(sample.iter().map(|(name, value)| (name.clone(), value.clone())));
+        }
+        let traits = root.pointer("/profile/traits").and_then(Value::as_object);
+        let recipient = traits.and_then(name_of);
+        Self { root, at: now, message: MessageId::from_bytes([0; 16]), unsubscribe, recipient }
+    }
+
+    /// The variables with a template's defaults where they are absent or null.
+    pub(super) fn with_defaults(&self, defaults: &[(Vec<String>, Value)]) -> Value {
+        let mut root = self.root.clone();
+        for (path, value) in defaults {
+            set_default(&mut root, path, value);
+        }
+        root
+    }
+}
+
+fn event(event: &Event) -> Value {
+    let mut seen = Map::new();
+    seen.insert("name".to_owned(), event.name.clone().into());
+    seen.insert("at".to_owned(), event.at.to_string().into());
+    seen.insert("id".to_owned(), event.message_id.clone().into());
+    for part in ["properties", "traits", "context"] {
+        if let Some(value) = event.lookup(part) {
+            seen.insert(part.to_owned(), value.clone());
+        }
+    }
+    seen.into()
+}
+
+fn set_default(at: &mut Value, path: &[String], default: &Value) {
+    match path {
+        [] if at.is_null() => *at = default.clone(),
+        [] => {}
+        [step, rest @ ..] => {
+            if at.is_null() {
+                *at = Value::Object(Map::new());
+            }
+            // A path through a number or a list has no place for a default.
+            if let Some(object) = at.as_object_mut() {
+                set_default(object.entry(step.as_str()).or_insert(Value::Null), rest, default);
+            }
+        }
+    }
+}
+
+/// How the recipient is named in `To:`.
+fn name_of(traits: &Map<String, Value>) -> Option<Line> {
+    let text = |key: &str| traits.get(key).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
+    let name = text("name").map(str::to_owned).or_else(|| match (text("first_name"), text("last_name")) {
+        (Some(first), Some(last)) => Some(format!("{first} {last}")),
+        (one, other) => one.or(other).map(str::to_owned),
+    })?;
+    Some(Line::limited(&name, 100)).filter(|line| !line.is_empty())
+}

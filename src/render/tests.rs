@@ -1,0 +1,395 @@
+//! Rendering end to end in memory: what comes out, what is refused, and what it may cost.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
+use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
+use super::*;
+use crate::audience::Profile;
+use crate::event::{Body, Event, Kind};
+use crate::ids::{EnrollmentId, EventId, Position, Span};
+use crate::message::{CapUse, Message, OnUnknownSend, Status, WhenCapped};
+
+fn at() -> Timestamp {
+    "2026-03-01T11:00Z".parse().unwrap()
+}
+
+pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
+    Message {
+        id: MessageId::derive(&[b"one"]),
+        profile: ProfileId(7),
+        enrollment: EnrollmentId::derive(&[b"one"]),
+        campaign: "cart_reminder".to_owned(),
+        campaign_version: 1,
+        channel,
+        template: "cart_reminder".to_owned(),
+        purpose,
+        priority: 50,
+        caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
+        on_unknown_send: OnUnknownSend::Skip,
+        created_at: at(),
+        expires_at: at().plus(Span::from_hours(24)),
+        cause: Position(1),
+        event: Position(1),
+        entry: Position(1),
+        status: Status::Queued { due_at: at() },
+        attempts: 0,
+        capped_at: None,
+        slot_at: None,
+        address: None,
+        template_version: None,
+    }
+}
+
+fn event(body: &str) -> Event {
+    Event {
+        id: EventId::derive(&[b"e"]),
+        kind: Kind::Track,
+        name: "Product Added".to_owned(),
+        message_id: "m-1".to_owned(),
+        version: 1,
+        source: "shop".to_owned(),
+        correlation_id: "c-1".to_owned(),
+        user_id: Some("ann".to_owned()),
+        anonymous_id: None,
+        previous_id: None,
+        at: "2026-03-01T10:00Z".parse().unwrap(),
+        received_at: at(),
+        original_at: None,
+        sent_at: None,
+        origin: crate::event::Origin::Live,
+        body: Body::new(body),
+    }
+}
+
+struct Case {
+    template: Template,
+    traits: Value,
+    event: String,
+    channel: Channel,
+    purpose: Purpose,
+}
+
+/// One part as SMS, so that the text comes out as it is.
+fn sms(source: &str) -> Case {
+    let parts = Parts { sms: Some(source.to_owned()), ..Parts::default() };
+    case(parts, Channel::Sms)
+}
+
+fn email(subject: &str, html: &str) -> Case {
+    let email = EmailPart { subject: subject.into(), preheader: None, html: html.into(), text: None };
+    case(Parts { email: Some(email), ..Parts::default() }, Channel::Email)
+}
+
+fn case(parts: Parts, channel: Channel) -> Case {
+    let template = Template {
+        key: "cart_reminder".to_owned(),
+        version: 3,
+        name: None,
+        defaults: Map::new(),
+        sample: Map::new(),
+        parts,
+    };
+    let event = r#"{"properties":{"price":40.00,"currency":"EUR","quantity":2,"gone":null,"title":"Shoes & <b>more</b>",
+        "items":[{"name":"A","price":1.10},{"name":"B","price":2.20}],"tags":["x",null]}}"#;
+    Case {
+        template,
+        traits: json!({ "first_name": "Ann" }),
+        event: event.to_owned(),
+        channel,
+        purpose: Purpose::Marketing,
+    }
+}
+
+impl Case {
+    fn default(mut self, path: &str, value: impl Into<Value>) -> Self {
+        self.template.defaults.insert(path.to_owned(), value.into());
+        self
+    }
+
+    fn traits(mut self, traits: Value) -> Self {
+        self.traits = traits;
+        self
+    }
+
+    fn render(&self) -> Result<Rendered, RenderError> {
+        let compiled = Compiled::new(&self.template).unwrap();
+        let mut profile = Profile::new(ProfileId(7), at());
+        profile.traits = self.traits.as_object().unwrap().clone();
+        let message = message(self.channel, self.purpose);
+        let event = event(&self.event);
+        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+        let about = Occasion {
+            profile: &profile,
+            event: &event,
+            entry: &event,
+            message: &message,
+            campaign_name: "Cart reminder",
+            workspace: &workspace,
+            unsubscribe: "https://news.shop.example/u/TOKEN",
+        };
+        let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
+        let cleared = Cleared::new(message.clone(), "ann@example.com".to_owned());
+        render(&cleared, &compiled, &Scope::new(at(), &about), &sender)
+    }
+
+    fn text(&self) -> String {
+        match self.render().unwrap().content {
+            Content::Sms { text, .. } => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn mail(&self) -> Email {
+        match self.render().unwrap().content {
+            Content::Email(email) => email,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(&self) -> TemplateError {
+        Compiled::new(&self.template).unwrap_err()
+    }
+}
+
+#[test]
+fn numbers_print_as_the_client_wrote_them() {
+    assert_eq!(sms("{{event.properties.price}} x {{event.properties.quantity}}").text(), "40.00 x 2");
+    assert_eq!(sms("{{#each event.properties.items}}{{name}} {{price}};{{/each}}").text(), "A 1.10;B 2.20;");
+}
+
+#[test]
+fn functions_format_money_dates_counts_and_lengths() {
+    let rows = [
+        ("{{money event.properties.price event.properties.currency}}", "€40.00"),
+        ("{{money 1234567.005 \"USD\"}} {{money 1234567.015 \"USD\"}}", "$1,234,567.00 $1,234,567.02"),
+        ("{{money -0.5 \"JPY\"}} {{money -1.5 \"JPY\"}} {{money \"7\" \"kwd\"}}", "¥0 -¥2 7.000 KWD"),
+        ("{{date event.at}}", "1 March 2026"),
+        ("{{date event.at \"%d.%m.%Y %H:%M\" zone=\"Europe/Berlin\"}}", "01.03.2026 11:00"),
+        ("{{date \"2026-12-24\" zone=\"Asia/Tokyo\"}}", "24 December 2026"),
+        ("{{plural event.properties.quantity \"item\" \"items\"}}, {{plural 1.0 \"item\" \"items\"}}", "items, item"),
+        ("{{plural event.properties.items \"thing\" \"things\"}}", "things"),
+        ("{{truncate event.properties.title 6}}", "Shoes…"),
+        ("{{truncate \"äöü\" 3}}", "äöü"),
+        ("Hi {{default profile.traits.nick \"there\"}}, {{default profile.traits.first_name \"x\"}}", "Hi there, Ann"),
+        ("{{money (default event.properties.gone 5) \"EUR\"}}", "€5.00"),
+        ("{{#if (gt event.properties.quantity 1)}}many{{else}}one{{/if}}", "many"),
+    ];
+    for (source, expected) in rows {
+        assert_eq!(sms(source).text(), expected, "{source}");
+    }
+    for wrong in [
+        "{{money event.properties.title \"EUR\"}}",
+        "{{money 1 \"EURO\"}}",
+        "{{date event.at zone=\"Mars\"}}",
+        "{{date event.name}}",
+        "{{date event.at \"%!\"}}",
+        "{{truncate event.name 0}}",
+        "{{event.properties}}",
+    ] {
+        assert!(matches!(sms(wrong).render(), Err(RenderError::Failed { .. })), "{wrong}");
+    }
+}
+
+#[test]
+fn a_missing_or_null_variable_is_an_error_with_its_place() {
+    for (variable, source) in [
+        ("profile.traits.last_name", "Hi\n  {{profile.traits.last_name}}"),
+        ("event.properties.gone", "Hi\n  {{event.properties.gone}}"),
+        ("event.properties.gone", "Hi\n  {{money event.properties.gone \"EUR\"}}"),
+        ("event.name.first", "Hi\n  {{event.name.first}}"),
+        ("colour", "{{#each event.properties.items}}\n  {{colour}}{{/each}}"),
+        ("event.properties.none", "\n  {{#each event.properties.none}}x{{/each}}"),
+    ] {
+        let expected =
+            RenderError::Missing { part: "sms".to_owned(), variable: variable.to_owned(), line: 2, column: 3 };
+        assert_eq!(sms(source).render(), Err(expected), "{source}");
+    }
+    assert_eq!(sms("{{#if profile.traits.nick}}a{{else}}b{{/if}}").text(), "b");
+    assert!(sms("{{event.properties.tags}}").render().is_err());
+}
+
+#[test]
+fn declared_defaults_fill_what_is_absent_or_null_and_nothing_else() {
+    let case = sms("{{profile.traits.first_name}} {{event.properties.gone}} {{profile.traits.size.eu}}")
+        .default("profile.traits.first_name", "there")
+        .default("event.properties.gone", 3)
+        .default("profile.traits.size.eu", "42");
+    assert_eq!(case.text(), "Ann 3 42");
+    let under_a_number = sms("{{profile.traits.size.eu}}").default("profile.traits.size.eu", "42");
+    assert!(under_a_number.traits(json!({ "size": 9 })).render().is_err());
+}
+
+#[test]
+fn html_is_escaped_and_text_is_not() {
+    let mut case =
+        email("For {{profile.traits.first_name}}: {{event.properties.title}}", "<p>{{profile.traits.x}}</p>");
+    case = case.traits(json!({ "first_name": "A<b>&", "x": "\"><img src=x onerror=alert(1)>" }));
+    let mail = case.mail();
+    assert_eq!(mail.subject.as_str(), "For A<b>&: Shoes & <b>more</b>");
+    assert!(!mail.html.contains("<img"), "{}", mail.html);
+    assert!(mail.text.contains("<img src=x"), "the text shows the data as text: {}", mail.text);
+    assert_eq!(sms("{{event.properties.title}}").text(), "Shoes & <b>more</b>");
+}
+
+#[test]
+fn webhook_json_stays_json_whatever_the_data_says() {
+    let source = r#"{"name": "{{profile.traits.x}}", "price": {{event.properties.price}}}"#;
+    let hostile = "a\"},\\ \n\u{1}{";
+    let case = case(Parts { webhook: Some(source.to_owned()), ..Parts::default() }, Channel::Webhook);
+    let case = case.traits(json!({ "x": hostile }));
+    let Content::Webhook { json, .. } = case.render().unwrap().content else { panic!() };
+    let parsed: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(parsed["name"], hostile);
+    assert_eq!(parsed["price"].to_string(), "40.00");
+    let mut unquoted = case;
+    unquoted.template.parts.webhook = Some(r#"{"name": {{profile.traits.x}}}"#.to_owned());
+    assert!(matches!(unquoted.render(), Err(RenderError::Failed { .. })));
+}
+
+#[test]
+fn what_could_escape_the_rules_is_refused_at_compile_time() {
+    let rows = [
+        ("a\n b {{{event.name}}}", "not allowed"),
+        ("a\n b {{&event.name}}", "not allowed"),
+        ("a\n b {{> header}}", "include"),
+        ("a\n b {{* inline}}", "decorators"),
+        ("a\n b {{first_name}}", "`first_name` is not known"),
+        ("a\n b {{upper event.name}}", "`upper` is not a function"),
+        ("a\n b {{log event.name}}", "`log` is not a function"),
+        ("a\n b {{lookup event \"name\"}}", "`lookup` is not a function"),
+        ("a\n b {{#items}}x{{/items}}", "`{{#items}}` is not known"),
+        ("a\n b {{@index}}", "inside `each`"),
+        ("a\n b {{money}}", "needs something"),
+        ("a\n b {{#if (foo event.name)}}x{{/if}}", "`foo` is not a function"),
+    ];
+    for (source, says) in rows {
+        let error = sms(source).refused();
+        assert!(error.message.contains(says), "{source}: {error}");
+        assert_eq!((error.line, error.column), (2, 4), "{source}: {error}");
+    }
+    assert_eq!(sms("one\ntwo {{#if event.name}}").refused().line, 2);
+    assert!(sms("{{event.name").refused().message.contains("syntax"));
+}
+
+#[test]
+fn deep_and_long_templates_are_refused_before_they_are_parsed() {
+    let deep = |n: usize| format!("{}x{}", "{{#if event.name}}".repeat(n), "{{/if}}".repeat(n));
+    assert_eq!(sms(&deep(40)).text(), "x");
+    for source in [
+        deep(100_000),
+        "{{#if event.name}}".repeat(10_000),
+        format!("{{{{#if event.name}}}}{}{{{{/if}}}}", "{{else if event.name}}".repeat(10_000)),
+        format!("{{{{money {}", "(".repeat(100_000)),
+        format!("{{{{money {}", "[".repeat(100_000)),
+        "x".repeat(compile::SOURCE_BYTES_MAX + 1),
+    ] {
+        sms(&source).refused();
+    }
+}
+
+#[test]
+fn loops_stop_at_the_step_budget_and_output_at_its_limit() {
+    let mut case = sms("{{#each event.properties.n}}{{#each ../n}}{{#each ../../n}}x{{/each}}{{/each}}{{/each}}");
+    case.event = json!({ "properties": { "n": vec![1; 200] } }).to_string();
+    case.template.parts.sms = Some(
+        "{{#each event.properties.n}}{{#each @root.event.properties.n}}{{#each @root.event.properties.n}}x{{/each}}\
+         {{/each}}{{/each}}"
+            .to_owned(),
+    );
+    let Err(RenderError::Limit { limit, .. }) = case.render() else { panic!() };
+    assert!(limit.contains(&STEPS_MAX.to_string()), "{limit}");
+    case.template.parts.sms = Some(format!("{{{{#each event.properties.n}}}}{}{{{{/each}}}}", "y".repeat(10_000)));
+    let Err(RenderError::Limit { limit, .. }) = case.render() else { panic!() };
+    assert!(limit.contains(&OUTPUT_BYTES_MAX.to_string()), "{limit}");
+}
+
+#[test]
+fn marketing_mail_carries_one_click_unsubscribe_and_transactional_does_not() {
+    let mut case = email("Hi", "<p>{{links.unsubscribe}}</p>");
+    let mail = case.mail();
+    assert_eq!(mail.headers[0].1.as_str(), "<https://news.shop.example/u/TOKEN>");
+    assert_eq!(mail.headers[1].1.as_str(), "List-Unsubscribe=One-Click");
+    assert_eq!(mail.message_id, format!("<{}@shop.example>", MessageId::derive(&[b"one"])));
+    assert_eq!(mail, case.mail(), "rendering again gives the same mail");
+    case.purpose = Purpose::Transactional;
+    assert_eq!(case.mail().headers, []);
+}
+
+#[test]
+fn a_customers_name_with_line_breaks_stays_one_line() {
+    let case = email("Dear {{profile.traits.name}}", "<p>x</p>");
+    let mail = case.traits(json!({ "name": "Ann\r\nBcc: eve@example.com\0" })).mail();
+    assert_eq!(mail.to.name.unwrap().as_str(), "Ann Bcc: eve@example.com");
+    assert_eq!(mail.subject.as_str(), "Dear Ann Bcc: eve@example.com");
+}
+
+#[test]
+fn the_preheader_stands_first_in_the_body_and_not_in_the_text() {
+    let mut case = email("s", "<html><BODY class=a><p>Body</p></BODY></html>");
+    case.template.parts.email.as_mut().unwrap().preheader = Some("Only {{event.properties.title}}".to_owned());
+    let mail = case.mail();
+    assert!(mail.html.contains("<BODY class=a><div style"), "{}", mail.html);
+    assert!(mail.html.contains("Only Shoes &amp; &lt;b&gt;more"), "{}", mail.html);
+    assert_eq!(mail.text.trim(), "Body");
+}
+
+#[test]
+fn every_channel_gets_its_own_content_and_a_missing_part_is_said() {
+    let push = PushPart { title: "T {{event.name}}".into(), body: "B".into(), link: Some("https://x.example".into()) };
+    let whatsapp =
+        WhatsappPart { name: "cart".into(), language: "de".into(), parameters: vec!["{{event.name}}".into()] };
+    let parts = Parts { push: Some(push), whatsapp: Some(whatsapp), ..Parts::default() };
+    let mut case = case(parts, Channel::Push);
+    let Content::Push { title, .. } = case.render().unwrap().content else { panic!() };
+    assert_eq!(title, "T Product Added");
+    case.channel = Channel::Whatsapp;
+    let Content::Whatsapp { parameters, .. } = case.render().unwrap().content else { panic!() };
+    assert_eq!(parameters, ["Product Added"]);
+    case.channel = Channel::Email;
+    assert!(matches!(case.render(), Err(RenderError::NoPart { channel: "email", .. })));
+}
+
+#[test]
+fn a_sample_previews_without_a_person() {
+    let mut template = email("Hi {{profile.traits.name}} {{entry.name}}", "<p>{{campaign.name}}</p>").template;
+    let sample = json!({ "profile": { "traits": { "name": "Sam" } }, "event": { "name": "Cart" } });
+    template.sample = sample.as_object().unwrap().clone();
+    let compiled = Compiled::new(&template).unwrap();
+    let sender = Sender::new(None, "a@shop.example", None).unwrap();
+    let scope = Scope::sample(at(), &template.sample);
+    let shown = preview(&compiled, Channel::Email, &scope, &sender, "sam@example.com").unwrap();
+    let Content::Email(email) = shown.content() else { panic!() };
+    assert_eq!(email.subject.as_str(), "Hi Sam Cart");
+}
+
+#[test]
+fn senders_need_a_real_address() {
+    for wrong in ["", "shop", "a@b\r\nBcc: c@d.example", "a b@c.example"] {
+        assert!(Sender::new(None, wrong, None).is_err(), "{wrong}");
+    }
+    assert!(Sender::new(None, "a@shop.example", Some("nobody")).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_template_text_panics(source in ".{0,200}|(\\{\\{[#/~&>^!]?(if|each|else|event|\\(|\\)|\\.| |x|\\}\\}){0,6}){0,8}") {
+        let mut template = sms("").template;
+        template.parts.sms = Some(source.clone());
+        if let Ok(compiled) = Compiled::new(&template) {
+            let sender = Sender::new(None, "a@shop.example", None).unwrap();
+            let scope = Scope::sample(at(), json!({ "event": { "name": "x" } }).as_object().unwrap());
+            let _ = preview(&compiled, Channel::Sms, &scope, &sender, "1");
+        }
+    }
+
+    #[test]
+    fn no_data_reaches_html_unescaped(value in any::<String>()) {
+        let case = email("s", "<i title=\"{{profile.traits.v}}\">{{profile.traits.v}}</i>").default("profile.traits.v", "");
+        let mail = case.traits(json!({ "v": value })).mail();
+        prop_assert_eq!(mail.html.matches('<').count(), 2);
+        prop_assert_eq!(mail.html.matches('"').count(), 2);
+    }
+}

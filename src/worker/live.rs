@@ -1,0 +1,119 @@
+//! The definitions in force, compiled once and shared: what the processor decides by and the dispatcher sends with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::decision::Catalog;
+use crate::definition::{self, Definition, SourceFile};
+use crate::event::source::Source;
+use crate::guard::Rule;
+use crate::ids::{Position, WorkspaceId};
+use crate::render::Compiled;
+use crate::store::Store;
+use crate::store::controls::{PAUSE_ALL, workspaces};
+use crate::store::definitions::StoredDefinition;
+
+/// Everything in force in one workspace.
+#[derive(Debug, Default)]
+pub struct Live {
+    pub catalog: Catalog,
+    /// Every frequency cap.
+    pub rules: Vec<Rule>,
+    /// The newest version of every template.
+    pub templates: BTreeMap<String, Arc<Compiled>>,
+    pub sources: BTreeMap<String, Arc<Source>>,
+    pub all_paused: bool,
+}
+
+/// The definitions of every workspace; readers never wait.
+#[derive(Debug)]
+pub struct Definitions {
+    store: Store,
+    live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
+}
+
+impl Definitions {
+    /// Loads what is in force at the start.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn load(store: Store) -> anyhow::Result<Self> {
+        let definitions = Self { store: store.clone(), live: ArcSwap::default() };
+        for id in workspaces(store.reader()).await? {
+            definitions.refresh(id).await?;
+        }
+        Ok(definitions)
+    }
+
+    pub fn live(&self, id: WorkspaceId) -> Arc<Live> {
+        self.live.load().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Reads a workspace's definitions and pauses again.
+    ///
+    /// # Errors
+    /// The database cannot be read; what was in force stays.
+    pub async fn refresh(&self, id: WorkspaceId) -> anyhow::Result<()> {
+        let store = self.store.workspace(id);
+        let stored = store.definitions_until(Position(i64::MAX)).await?;
+        let live = Arc::new(compile(stored, store.pauses().await?));
+        self.live.rcu(|known| {
+            let mut all = BTreeMap::clone(known);
+            all.insert(id, live.clone());
+            all
+        });
+        Ok(())
+    }
+}
+
+/// Builds what is in force from every stored version. A text an older release accepted and this one cannot read is
+/// left out, loudly.
+fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
+    let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
+    let mut campaigns = Vec::new();
+    let mut unknown_consent = BTreeMap::new();
+    // Versions come oldest first: the newest of each kind and key wins.
+    for one in stored {
+        for definition in read(&one) {
+            match definition {
+                Definition::Campaign(mut campaign) => {
+                    campaign.version = one.version;
+                    campaigns.push(campaign);
+                }
+                Definition::Caps(rules) => live.rules = rules,
+                Definition::ConsentPolicy(rules) => {
+                    unknown_consent = rules.into_iter().map(|rule| (rule.channel, rule.unknown)).collect();
+                }
+                Definition::Template(mut template) => {
+                    template.version = one.version;
+                    match Compiled::new(&template) {
+                        Ok(compiled) => drop(live.templates.insert(template.key.clone(), Arc::new(compiled))),
+                        Err(error) => tracing::error!(template = template.key, %error, "a stored template does not compile"),
+                    }
+                }
+                Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
+                Definition::Story(_) => {}
+            }
+        }
+    }
+    live.catalog = Catalog::new(campaigns, paused, unknown_consent);
+    live
+}
+
+fn read(stored: &StoredDefinition) -> Vec<Definition> {
+    let files: Vec<SourceFile> = stored
+        .files
+        .iter()
+        .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
+        .collect();
+    match definition::read(&files) {
+        Ok(documents) => documents.into_iter().map(|document| document.definition).collect(),
+        Err(problems) => {
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(kind = stored.kind, key = stored.key, problem = first, "a stored definition cannot be read");
+            Vec::new()
+        }
+    }
+}

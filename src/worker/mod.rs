@@ -1,0 +1,10 @@
+//! The loops that do all the work, each a `tick` the service runs and tests and the simulator pump.
+//!
+//! The processor turns log entries into effects, the scheduler turns due timers into log entries, the dispatcher turns
+//! outbox rows into messages sent.
+
+pub mod effects;
+pub mod live;
+pub mod processor;
+pub mod scheduler;
+pub mod world;

@@ -1,0 +1,3 @@
+//! Contracts: one suite per trait, run over every implementation.
+
+mod caps;
