@@ -24,4 +24,5 @@ pub mod eventlog;
 pub mod caps;
 pub mod worker;
 pub mod intake;
+pub mod demo;
 pub mod http;

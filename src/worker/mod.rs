@@ -4,7 +4,9 @@
 //! outbox rows into messages sent.
 
 pub mod effects;
+pub mod janitor;
 pub mod live;
 pub mod processor;
 pub mod scheduler;
+pub mod secret;
 pub mod world;

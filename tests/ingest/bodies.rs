@@ -135,7 +135,7 @@ fn json_that_cannot_be_kept_is_refused_by_name() {
     assert!(world.log.events().is_empty());
     let exact = r#"[1e400,-0,9223372036854775808,1.10,0.1000000000000000055511151231257827]"#;
     let event = world.track(&format!(r#"{{"event":"E","userId":"u","p":{exact}}}"#));
-    assert_eq!(event.lookup("p").unwrap().to_string(), exact.replace("e400", "e+400").replace("1e+400", "1e+400"));
+    assert_eq!(event.lookup("p").unwrap().to_string(), exact.replace("1e400", "1e+400"));
     assert!(event.body.text().contains(exact));
 }
 
