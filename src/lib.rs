@@ -22,3 +22,4 @@ pub mod store;
 pub mod eventlog;
 pub mod caps;
 pub mod worker;
+pub mod http;

@@ -116,7 +116,7 @@ pub struct Single<'a> {
 
 /// Reads the body of `/v1/track` and its like.
 pub fn parse_single(body: &[u8]) -> Result<Single<'_>, Fault> {
-    let text = json::check(without_bom(body))?;
+    let text = json::check(without_bom(body).trim_ascii())?;
     let fields = read_fields(text).map_err(|unread| match unread {
         Unread::Syntax(fault) => Fault::Json(fault),
         Unread::Shape => Fault::NotAnObject,

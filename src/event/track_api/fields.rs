@@ -35,7 +35,7 @@ pub(super) struct Fields<'a> {
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
-enum Key {
+enum Field {
     Type,
     Action,
     Event,
@@ -66,23 +66,23 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
         let mut fields = Fields::default();
-        while let Some(key) = map.next_key::<Key>()? {
+        while let Some(key) = map.next_key::<Field>()? {
             let slot = match key {
-                Key::Type => &mut fields.kind,
-                Key::Action => &mut fields.action,
-                Key::Event => &mut fields.event,
-                Key::UserId => &mut fields.user_id,
-                Key::AnonymousId => &mut fields.anonymous_id,
-                Key::PreviousId => &mut fields.previous_id,
-                Key::GroupId => &mut fields.group_id,
-                Key::MessageId => &mut fields.message_id,
-                Key::Timestamp => &mut fields.timestamp,
-                Key::OriginalTimestamp => &mut fields.original_timestamp,
-                Key::SentAt => &mut fields.sent_at,
-                Key::Context => &mut fields.context,
-                Key::Integrations => &mut fields.integrations,
-                Key::WriteKey => &mut fields.write_key,
-                Key::Batch | Key::Other => {
+                Field::Type => &mut fields.kind,
+                Field::Action => &mut fields.action,
+                Field::Event => &mut fields.event,
+                Field::UserId => &mut fields.user_id,
+                Field::AnonymousId => &mut fields.anonymous_id,
+                Field::PreviousId => &mut fields.previous_id,
+                Field::GroupId => &mut fields.group_id,
+                Field::MessageId => &mut fields.message_id,
+                Field::Timestamp => &mut fields.timestamp,
+                Field::OriginalTimestamp => &mut fields.original_timestamp,
+                Field::SentAt => &mut fields.sent_at,
+                Field::Context => &mut fields.context,
+                Field::Integrations => &mut fields.integrations,
+                Field::WriteKey => &mut fields.write_key,
+                Field::Batch | Field::Other => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }
@@ -120,16 +120,16 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Envelope<'de>, M::Error> {
         let mut envelope = Envelope::default();
-        while let Some(key) = map.next_key::<Key>()? {
+        while let Some(key) = map.next_key::<Field>()? {
             let slot = match key {
-                Key::Batch => {
+                Field::Batch => {
                     envelope.items = Some(map.next_value_seed(ItemsSeed)?);
                     continue;
                 }
-                Key::WriteKey => &mut envelope.write_key,
-                Key::SentAt => &mut envelope.sent_at,
-                Key::Context => &mut envelope.context,
-                Key::Integrations => &mut envelope.integrations,
+                Field::WriteKey => &mut envelope.write_key,
+                Field::SentAt => &mut envelope.sent_at,
+                Field::Context => &mut envelope.context,
+                Field::Integrations => &mut envelope.integrations,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;

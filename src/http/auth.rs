@@ -1,0 +1,152 @@
+//! Who is calling the track API: a write key in the Authorization header, in the body, or both.
+//!
+//! Keys are looked up by hash in memory, so a wrong key costs no query and a lookup leaks nothing by its timing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::ids::WorkspaceId;
+
+use super::door::DoorRules;
+
+/// SHA-256 of a write key.
+pub type KeyHash = [u8; 32];
+
+/// A key that may write, and for whom.
+#[derive(Clone)]
+pub struct WriteKey {
+    pub hash: KeyHash,
+    pub id: String,
+    pub workspace: WorkspaceId,
+    /// The key of its source.
+    pub source: String,
+    /// What the source does at the door; `None` keeps everything.
+    pub rules: Option<DoorRules>,
+}
+
+impl WriteKey {
+    pub fn hash_of(key: &str) -> KeyHash {
+        Sha256::digest(key.as_bytes()).into()
+    }
+}
+
+/// The keys cannot be known at present, so nobody may be told that theirs is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the write keys cannot be read")]
+pub struct KeysUnreadable;
+
+#[derive(Default)]
+struct Table {
+    keys: BTreeMap<KeyHash, Arc<WriteKey>>,
+    /// The table says all there is to say.
+    complete: bool,
+}
+
+/// All live write keys, replaced as a whole when they change. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct WriteKeys(Arc<ArcSwap<Table>>);
+
+impl WriteKeys {
+    /// Empty and unread: until [`WriteKeys::replace`] every key is answered with [`KeysUnreadable`].
+    pub fn unread() -> Self {
+        Self::default()
+    }
+
+    pub fn replace(&self, keys: impl IntoIterator<Item = WriteKey>) {
+        let keys = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+        self.0.store(Arc::new(Table { keys, complete: true }));
+    }
+
+    /// The store could not be read: known keys go on working, unknown ones are no longer called wrong.
+    pub fn mark_unreadable(&self) {
+        self.0.rcu(|table| Table { keys: table.keys.clone(), complete: false });
+    }
+
+    pub fn find(&self, key: &str) -> Result<Option<Arc<WriteKey>>, KeysUnreadable> {
+        let table = self.0.load();
+        match table.keys.get(&WriteKey::hash_of(key)) {
+            Some(found) => Ok(Some(found.clone())),
+            None if table.complete => Ok(None),
+            None => Err(KeysUnreadable),
+        }
+    }
+}
+
+/// What the Authorization header says about the key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum HeaderKey {
+    /// No header, or a bearer token: the key is in the body.
+    InBody,
+    Key(String),
+    /// A Basic header that names no key.
+    Unreadable,
+}
+
+/// Basic with the key as user name, with or without the colon and with or without padding.
+pub fn header_key(headers: &HeaderMap) -> HeaderKey {
+    let Some(value) = headers.get(AUTHORIZATION) else { return HeaderKey::InBody };
+    let Ok(value) = value.to_str() else { return HeaderKey::Unreadable };
+    let (scheme, credentials) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return HeaderKey::InBody;
+    }
+    let decoded = STANDARD_NO_PAD.decode(credentials.trim().trim_end_matches('=')).ok();
+    let Some(user) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else { return HeaderKey::Unreadable };
+    match user.split_once(':').map_or(user.as_str(), |(name, _)| name) {
+        "" => HeaderKey::Unreadable,
+        key => HeaderKey::Key(key.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn read(value: &str) -> HeaderKey {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        header_key(&headers)
+    }
+
+    #[test]
+    fn a_basic_key_reads_with_and_without_colon_and_padding() {
+        for value in ["Basic d2s6", "basic  d2s6", "Basic d2s=", "Basic d2s", "Basic d2s6cGFzcw=="] {
+            assert_eq!(read(value), HeaderKey::Key("wk".into()), "{value}");
+        }
+        for value in ["Basic", "Basic !!!", "Basic Og==", "Basic //79"] {
+            assert_eq!(read(value), HeaderKey::Unreadable, "{value}");
+        }
+        for value in ["Bearer abc", "Digest x", ""] {
+            assert_eq!(read(value), HeaderKey::InBody, "{value}");
+        }
+        assert_eq!(header_key(&HeaderMap::new()), HeaderKey::InBody);
+    }
+
+    #[test]
+    fn an_unreadable_store_never_calls_a_key_wrong() {
+        let keys = WriteKeys::unread();
+        let key = WriteKey {
+            hash: WriteKey::hash_of("wk"),
+            id: "k1".into(),
+            workspace: WorkspaceId(1),
+            source: "shop".into(),
+            rules: None,
+        };
+        assert!(keys.find("wk").is_err());
+        keys.replace([key]);
+        assert!(keys.find("wk").unwrap().is_some());
+        assert!(keys.find("other").unwrap().is_none());
+        keys.mark_unreadable();
+        assert!(keys.find("wk").unwrap().is_some());
+        assert!(keys.find("other").is_err());
+    }
+}

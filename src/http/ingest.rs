@@ -1,0 +1,225 @@
+//! The track API's door: who is it, may they, what did they send, is it on disk, then 200.
+//!
+//! The key in a header is checked before the body is touched. 200 is answered only after the log has the events; a
+//! repeat is answered like the first time. Whatever is our trouble is 429 or 503, so that clients come again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, Batch, Endpoint, ItemFault, parse_batch, parse_single};
+use crate::event::{EVENT_BYTES_MAX, Event, Kind};
+use crate::ids::Span;
+
+use super::append::{Append, Receipt};
+use super::auth::{HeaderKey, WriteKey, WriteKeys, header_key};
+use super::body;
+use super::config::Config;
+use super::correlation::{CorrelationId, FreshIds};
+use super::door::{self, DoorCounts};
+use super::problem::Problem;
+use super::rate::Rates;
+
+/// What the door works with; one for the whole service.
+pub struct Ingest {
+    pub(super) config: Config,
+    pub(super) keys: WriteKeys,
+    log: Arc<dyn Append>,
+    clock: Clock,
+    counts: DoorCounts,
+    rates: Rates,
+    pub(super) ids: Arc<FreshIds>,
+}
+
+impl Ingest {
+    pub fn new(config: Config, keys: WriteKeys, log: Arc<dyn Append>, clock: Clock, counts: DoorCounts) -> Self {
+        let rates = Rates::new(&config, clock.clone());
+        Self { config, keys, log, clock, counts, rates, ids: Arc::default() }
+    }
+
+    /// The key's owner, if it is one; wrong guesses are counted by address.
+    pub(super) fn known(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
+        let Ok(found) = self.keys.find(key) else { return Err(Problem::KeysUnreadable) };
+        found.ok_or_else(|| self.wrong(request, Problem::UnknownKey))
+    }
+
+    /// The key's owner, within the key's rate.
+    fn admitted(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
+        let known = self.known(request, key)?;
+        self.rates.known(&known.hash).map_err(Problem::TooManyRequests)?;
+        Ok(known)
+    }
+
+    /// A wrong key's answer: the given one, or "stop guessing".
+    fn wrong(&self, request: &HttpRequest, answer: Problem) -> Problem {
+        let forwarded = || request.connection_info().realip_remote_addr()?.parse().ok();
+        let address = self.config.trust_forwarded.then(forwarded).flatten();
+        let Some(address) = address.or_else(|| request.peer_addr().map(|peer| peer.ip())) else { return answer };
+        match self.rates.stranger(address) {
+            Ok(()) => answer,
+            Err(wait) => Problem::TooManyWrongKeys(wait),
+        }
+    }
+
+    fn admitted_by_header(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+        match header_key(request.headers()) {
+            HeaderKey::InBody => Ok(None),
+            HeaderKey::Key(key) => self.admitted(request, &key).map(Some),
+            HeaderKey::Unreadable => Err(self.wrong(request, Problem::UnreadableAuthorization)),
+        }
+    }
+
+    async fn stored(&self, key: &WriteKey, events: Vec<Event>) -> Result<Vec<Receipt>, Problem> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appended = self.log.append(key.workspace, events);
+        match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
+            Ok(receipts) => Ok(receipts?),
+            Err(_) => Err(Problem::StorageSlow),
+        }
+    }
+}
+
+fn duration(span: Span) -> Duration {
+    Duration::from_millis(u64::try_from(span.millis()).unwrap_or(0))
+}
+
+/// `POST /v1/{call}`
+pub(super) async fn call(
+    request: HttpRequest,
+    payload: Payload,
+    ingest: web::Data<Ingest>,
+) -> Result<HttpResponse, Problem> {
+    let endpoint = request.match_info().get("call").and_then(Endpoint::parse).ok_or(Problem::NotFound)?;
+    let key = ingest.admitted_by_header(&request)?;
+    let limit = if let Endpoint::Single(_) = endpoint { EVENT_BYTES_MAX } else { BATCH_BYTES_MAX };
+    let body = body::read(&request, payload, limit, duration(ingest.config.body_deadline)).await?;
+    match endpoint {
+        Endpoint::Single(kind) => single(&ingest, &request, kind, key, &body).await,
+        Endpoint::Batch | Endpoint::Import => batch(&ingest, &request, endpoint, key, &body).await,
+    }
+}
+
+/// `POST /beacon/v1/batch?writeKey=…`: a browser that is leaving the page can set no header.
+pub(super) async fn beacon(
+    request: HttpRequest,
+    payload: Payload,
+    ingest: web::Data<Ingest>,
+) -> Result<HttpResponse, Problem> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Query {
+        write_key: Option<String>,
+    }
+    let key = match web::Query::<Query>::from_query(request.query_string()) {
+        Ok(web::Query(Query { write_key: Some(key) })) => Some(ingest.admitted(&request, &key)?),
+        _ => ingest.admitted_by_header(&request)?,
+    };
+    let body = body::read(&request, payload, BATCH_BYTES_MAX, duration(ingest.config.body_deadline)).await?;
+    batch(&ingest, &request, Endpoint::Batch, key, &body).await
+}
+
+async fn single(
+    ingest: &Ingest,
+    request: &HttpRequest,
+    kind: Kind,
+    key: Option<Arc<WriteKey>>,
+    body: &[u8],
+) -> Result<HttpResponse, Problem> {
+    let call = parse_single(body)?;
+    let key = match key {
+        Some(key) => key,
+        None => ingest.admitted(request, &call.write_key().ok_or(Problem::MissingKey)?)?,
+    };
+    let correlation_id = CorrelationId::of(request);
+    let event =
+        call.event(kind, &arrival(ingest, &key, &correlation_id, Endpoint::Single(kind)), || ingest.ids.next())?;
+    let event = door::pass(&key, &ingest.counts, event);
+    ingest.stored(&key, event.into_iter().collect()).await?;
+    Ok(success())
+}
+
+async fn batch(
+    ingest: &Ingest,
+    request: &HttpRequest,
+    endpoint: Endpoint,
+    key: Option<Arc<WriteKey>>,
+    body: &[u8],
+) -> Result<HttpResponse, Problem> {
+    let batch: Batch<'_> = parse_batch(body)?;
+    let key = match key {
+        Some(key) => key,
+        None => ingest.admitted(request, &batch.write_key().ok_or(Problem::MissingKey)?)?,
+    };
+    let correlation_id = CorrelationId::of(request);
+    let results = batch.events(&arrival(ingest, &key, &correlation_id, endpoint), || ingest.ids.next())?;
+    let (mut events, mut rejected, mut dropped) = (Vec::with_capacity(results.len()), Vec::new(), 0_usize);
+    for result in results {
+        match result {
+            Ok(event) => match door::pass(&key, &ingest.counts, event) {
+                Some(event) => events.push(event),
+                None => dropped += 1,
+            },
+            Err(fault) => rejected.push(Rejected::from(fault)),
+        }
+    }
+    let receipts = ingest.stored(&key, events).await?;
+    if rejected.is_empty() {
+        return Ok(success());
+    }
+    metrics::counter!("carillon_ingest_rejected_total").increment(rejected.len() as u64);
+    let duplicates = receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count();
+    let accepted = receipts.len() - duplicates;
+    Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))
+}
+
+fn arrival<'a>(ingest: &Ingest, key: &'a WriteKey, correlation_id: &'a str, endpoint: Endpoint) -> Arrival<'a> {
+    Arrival {
+        workspace: key.workspace,
+        source: &key.source,
+        correlation_id,
+        received_at: ingest.clock.now(),
+        times: endpoint.times(),
+    }
+}
+
+fn success() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(r#"{"success":true}"#)
+}
+
+/// The answer to a batch of which some items were refused.
+#[derive(Serialize)]
+struct Partial {
+    success: bool,
+    accepted: usize,
+    duplicates: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    dropped: usize,
+    rejected: Vec<Rejected>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rejected {
+    index: usize,
+    message_id: Option<String>,
+    code: &'static str,
+    field: Option<&'static str>,
+    message: String,
+}
+
+impl From<ItemFault> for Rejected {
+    fn from(fault: ItemFault) -> Self {
+        let ItemFault { index, message_id, code, field, message } = fault;
+        Self { index, message_id, code, field, message }
+    }
+}
