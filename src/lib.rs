@@ -22,4 +22,5 @@ pub mod store;
 pub mod eventlog;
 pub mod caps;
 pub mod worker;
+pub mod intake;
 pub mod http;

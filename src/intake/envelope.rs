@@ -1,0 +1,164 @@
+//! The envelope around a row: who, when and from where, with ids that are the same at every import of the same row.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::{Provenance, RowFault};
+use crate::event::track_api;
+use crate::event::{Body, EVENT_BYTES_MAX, Event, Kind, Origin};
+use crate::ids::{EventId, Timestamp, WorkspaceId};
+
+/// Characters of a file's name in the ids made from it, which have at most 100.
+const FILE_CHARS_MAX: usize = 60;
+
+/// What all events of one file share.
+#[derive(Debug, Clone)]
+pub(super) struct Stamp {
+    workspace: WorkspaceId,
+    source: String,
+    file: String,
+}
+
+/// What a row says.
+pub(super) struct Said<'a> {
+    pub(super) row: u64,
+    pub(super) at: Timestamp,
+    pub(super) user_id: &'a str,
+    pub(super) name: &'static str,
+    pub(super) properties: Map<String, Value>,
+}
+
+impl Stamp {
+    pub(super) fn new(path: &Path, provenance: &Provenance) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // Packing a file does not make its rows happen again.
+        let name = name.strip_suffix(".gz").unwrap_or(&name);
+        let mut file: String = name.chars().filter(|c| !c.is_control()).collect();
+        if file.chars().count() > FILE_CHARS_MAX {
+            let hash = digest(&[name.as_bytes()]);
+            file = file.chars().take(FILE_CHARS_MAX - hash.len()).chain(hash.chars()).collect();
+        }
+        Self { workspace: provenance.workspace, source: provenance.source.clone(), file }
+    }
+
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// A track call as the storefront itself would have sent it.
+    pub(super) fn track(&self, said: Said<'_>) -> Result<Event, RowFault> {
+        let Said { row, at, user_id, name, properties } = said;
+        let mut call = Map::new();
+        call.insert("type".to_owned(), json!("track"));
+        call.insert("event".to_owned(), json!(name));
+        call.insert("userId".to_owned(), json!(user_id));
+        call.insert("timestamp".to_owned(), json!(at.to_string()));
+        call.insert("properties".to_owned(), Value::Object(properties));
+        self.event(row, at, Kind::Track, name, user_id, call)
+    }
+
+    /// An event of this file's own making about a person first seen in `row`; `what` tells several apart.
+    pub(super) fn about(
+        &self,
+        first: &Event,
+        kind: Kind,
+        what: &str,
+        user_id: &str,
+        call: Map<String, Value>,
+    ) -> Event {
+        // Not from the row: a person has one such event per file, wherever in it they are first seen.
+        let message_id = format!("import:{}:{what}:{}", self.file, digest(&[user_id.as_bytes()]));
+        let name = if kind == Kind::Own { what } else { kind.event_name() };
+        let row = match &first.origin {
+            Origin::Import { row, .. } => *row,
+            Origin::Live | Origin::Replay { .. } => 0,
+        };
+        self.envelope(Made { row, at: first.at, kind, name, user_id: Some(user_id), message_id, call })
+    }
+
+    fn event(
+        &self,
+        row: u64,
+        at: Timestamp,
+        kind: Kind,
+        name: &str,
+        user_id: &str,
+        call: Map<String, Value>,
+    ) -> Result<Event, RowFault> {
+        // The digest tells another file of the same name from this one imported again.
+        let content = Value::Object(call.clone()).to_string();
+        let message_id = self.message_id(row, content.as_bytes());
+        let event = self.envelope(Made { row, at, kind, name, user_id: Some(user_id), message_id, call });
+        let bytes = event.body.text().len();
+        if bytes > EVENT_BYTES_MAX {
+            let message = format!("would be an event of {bytes} bytes, at most {EVENT_BYTES_MAX}");
+            return Err(RowFault::new(row, None, "event_too_large", message));
+        }
+        Ok(event)
+    }
+
+    pub(super) fn message_id(&self, row: u64, content: &[u8]) -> String {
+        format!("import:{}:{row}:{}", self.file, digest(&[content]))
+    }
+
+    pub(super) fn origin(&self, row: u64) -> Origin {
+        Origin::Import { file: self.file.clone(), row }
+    }
+
+    fn event_id(&self, message_id: &str) -> EventId {
+        track_api::event_id(self.workspace, message_id)
+    }
+
+    pub(super) fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    fn envelope(&self, made: Made<'_>) -> Event {
+        let Made { row, at, kind, name, user_id, message_id, mut call } = made;
+        call.insert("messageId".to_owned(), json!(message_id));
+        Event {
+            id: self.event_id(&message_id),
+            kind,
+            name: name.to_owned(),
+            version: 1,
+            source: self.source.clone(),
+            correlation_id: message_id.clone(),
+            message_id,
+            user_id: user_id.map(str::to_owned),
+            anonymous_id: None,
+            previous_id: None,
+            at,
+            // Decided as if it had come in when it happened: the import runs in the events' own time.
+            received_at: at,
+            original_at: None,
+            sent_at: None,
+            origin: self.origin(row),
+            body: Body::new(Value::Object(call).to_string()),
+        }
+    }
+}
+
+struct Made<'a> {
+    row: u64,
+    at: Timestamp,
+    kind: Kind,
+    name: &'a str,
+    user_id: Option<&'a str>,
+    message_id: String,
+    call: Map<String, Value>,
+}
+
+/// 64 bits of the content's hash, as text.
+fn digest(parts: &[&[u8]]) -> String {
+    EventId::derive(parts).to_string().chars().take(16).collect()
+}
+
+/// A JSON number with exactly these digits.
+pub(super) fn number(value: rust_decimal::Decimal) -> Value {
+    value.to_string().parse().map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,195 @@
+//! A file's records, one at a time, in bounded memory whatever the file: gzip or plain, no end of line, a quote never
+//! closed.
+//!
+//! A record that cannot be read costs itself alone: after an unclosed quote we go on with the very next line.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::record::Fields;
+use super::{OpenError, RowFault};
+
+/// Bytes of one physical line.
+const LINE_BYTES_MAX: usize = 256 * 1024;
+/// Lines one quoted value may span.
+const RECORD_LINES_MAX: usize = 20;
+
+/// How a record is made of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Comma-separated values; a quoted value may hold line ends.
+    Csv,
+    /// Every line is a record.
+    Lines,
+}
+
+/// One record: the values of a CSV row, or a line as its only value.
+pub(super) type Record = Vec<String>;
+
+pub(super) struct Lines {
+    input: Box<dyn BufRead + Send>,
+    shape: Shape,
+    /// Lines that were looked at while searching for a closing quote, to be read again.
+    again: VecDeque<Result<Vec<u8>, Trouble>>,
+    row: u64,
+    bytes_read: Arc<AtomicU64>,
+    broken: bool,
+}
+
+impl Lines {
+    pub(super) fn open(path: &Path, shape: Shape) -> Result<Self, OpenError> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let mut file = BufReader::with_capacity(64 * 1024, Counted(File::open(path)?, Arc::clone(&bytes_read)));
+        // By content and not by name: a renamed download is still gzip.
+        let compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        let mut input: Box<dyn BufRead + Send> = if compressed {
+            Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(file)))
+        } else {
+            Box::new(file)
+        };
+        let start = input.fill_buf()?;
+        if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+            return Err(OpenError::Utf16);
+        }
+        if start.starts_with("\u{feff}".as_bytes()) {
+            input.consume(3);
+        }
+        Ok(Self { input, shape, again: VecDeque::new(), row: 0, bytes_read, broken: false })
+    }
+
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// The first record, which does not count as a row.
+    pub(super) fn header(&mut self) -> Result<Record, OpenError> {
+        match self.next() {
+            None => Err(OpenError::Empty),
+            Some((_, Err(fault))) => Err(OpenError::Header(fault.message)),
+            Some((_, Ok(record))) => {
+                self.row = 0;
+                Ok(record)
+            }
+        }
+    }
+
+    /// The next record and its number; blank lines are passed over.
+    pub(super) fn next(&mut self) -> Option<(u64, Result<Record, RowFault>)> {
+        loop {
+            let line = match self.line()? {
+                Ok(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
+                Ok(line) => line,
+                Err((code, message)) => return Some(self.fault(code, message)),
+            };
+            self.row += 1;
+            let row = self.row;
+            let record = match self.shape {
+                Shape::Csv => self.csv_record(line),
+                Shape::Lines => text(line).map(|line| vec![line]),
+            };
+            return Some((row, record.map_err(|(code, message)| RowFault::new(row, None, code, message))));
+        }
+    }
+
+    fn fault(&mut self, code: &'static str, message: String) -> (u64, Result<Record, RowFault>) {
+        self.row += 1;
+        (self.row, Err(RowFault::new(self.row, None, code, message)))
+    }
+
+    fn csv_record(&mut self, first: Vec<u8>) -> Result<Record, Trouble> {
+        let mut fields = Fields::default();
+        if fields.push_line(&first) {
+            return fields.finish().into_iter().map(text).collect();
+        }
+        let mut seen = Vec::new();
+        while seen.len() + 1 < RECORD_LINES_MAX {
+            let Some(next) = self.line() else { break };
+            let closed = next.as_ref().map(|line| fields.push_line(line));
+            let failed = closed.is_err();
+            if closed == Ok(true) {
+                return fields.finish().into_iter().map(text).collect();
+            }
+            seen.push(next);
+            if failed {
+                break;
+            }
+        }
+        // None of them was part of this record: they are rows of their own.
+        seen.into_iter().rev().for_each(|line| self.again.push_front(line));
+        Err(("unclosed_quote", "a quote is opened and not closed".to_owned()))
+    }
+
+    /// The next physical line without its end; a file that cannot be read further ends with a fault.
+    fn line(&mut self) -> Option<Result<Vec<u8>, Trouble>> {
+        if let Some(line) = self.again.pop_front() {
+            return Some(line);
+        }
+        if self.broken {
+            return None;
+        }
+        let mut line = Vec::new();
+        match self.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(length) if length > LINE_BYTES_MAX => {
+                Some(Err(("row_too_long", format!("a line of more than {LINE_BYTES_MAX} bytes"))))
+            }
+            Ok(_) => {
+                while line.last().is_some_and(|end| matches!(end, b'\n' | b'\r')) {
+                    line.pop();
+                }
+                Some(Ok(line))
+            }
+            Err(error) => {
+                self.broken = true;
+                Some(Err(("unreadable", format!("the file cannot be read further: {error}"))))
+            }
+        }
+    }
+
+    /// Reads up to the end of the line, of which at most [`LINE_BYTES_MAX`] and one byte are kept.
+    fn read_line(&mut self, line: &mut Vec<u8>) -> io::Result<usize> {
+        let mut length = (&mut self.input).take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', line)?;
+        while length > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            let chunk = self.input.fill_buf()?;
+            if chunk.is_empty() {
+                break;
+            }
+            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(chunk.len(), |at| at + 1);
+            self.input.consume(taken);
+            length = length.saturating_add(taken);
+            if end.is_some() {
+                break;
+            }
+        }
+        Ok(length)
+    }
+}
+
+/// A fault's code and message.
+type Trouble = (&'static str, String);
+
+fn text(bytes: Vec<u8>) -> Result<String, Trouble> {
+    let text = String::from_utf8(bytes).map_err(|_| ("not_utf8", "the row is not UTF-8 text".to_owned()))?;
+    if text.contains('\0') {
+        return Err(("nul", "the row has a NUL character, which no store keeps".to_owned()));
+    }
+    Ok(text)
+}
+
+/// A file that says how far it was read.
+struct Counted(File, Arc<AtomicU64>);
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(into)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}

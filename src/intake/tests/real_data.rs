@@ -1,0 +1,120 @@
+//! The same on real files, against a count made without us. The files are others' and lie beside the project; where
+//! they are absent these tests say that they did not run.
+
+use std::io::Write;
+use std::process::Command;
+
+use super::*;
+
+/// The file, or nothing after saying so.
+fn real(test: &str, file: &str) -> Option<PathBuf> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let path = root.join(folder).join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    // Past the harness, which shows nothing of tests that pass.
+    writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {test}").unwrap();
+    None
+}
+
+fn oracle(script: &str, path: &Path) -> serde_json::Value {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracles").join(script);
+    let output = Command::new("python3").arg(script).arg(path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_uci_invoices_add_up_to_the_last_digit() {
+    let file = "A_purchases/uci_online_retail_2010-12_to_2011-08.csv.gz";
+    let Some(path) = real("the_uci_invoices_add_up_to_the_last_digit", file) else { return };
+    let expected = oracle("uci_retail.py", &path);
+    let mut kept = Kept::default();
+    let summary = run(&path, Format::UciRetail, &options(), &mut kept).unwrap();
+    let figures = &summary.figures;
+    assert_eq!(figures.rows, 320_705);
+    assert_eq!(figures.rows, figures.rows_in_events + figures.rows_left());
+    assert_eq!(figures.rows_without_event.get("no_customer"), Some(&88_652));
+    assert_eq!(expected["no_customer"], 88_652);
+    assert_eq!(figures.rows_without_event.get("adjustment").copied().unwrap_or(0), expected["adjustment"]);
+    assert_eq!(figures.rows_without_event.len(), 1, "no row is refused");
+    for (sum, exact) in [
+        (Sum::PositiveRows, "6304826.062"),
+        (Sum::NegativeRows, "-542894.68"),
+        (Sum::Cancellations, "-520770.56"),
+        (Sum::Adjustments, "-22124.12"),
+        (Sum::Net, "5761931.382"),
+        (Sum::KnownCustomers, "4919107.732"),
+        (Sum::NoCustomer, "842823.65"),
+    ] {
+        let counted = figures.money[&(sum, crate::money::Currency::GBP)];
+        let name = sum.as_str().trim().trim_start_matches("of these ").trim_start_matches("of ");
+        assert_eq!(counted.total.to_string(), exact, "{name}");
+        assert_eq!(expected["sums"][name], serde_json::json!([counted.rows, exact]), "{name}");
+    }
+    check_events(&kept, &expected);
+    assert_eq!(expected["people"], summary.people);
+    assert!(kept.batches.iter().all(|length| *length <= BATCH_EVENTS_MAX));
+}
+
+/// Every order, refund, customer, amount and time, against the oracle's own timeline.
+fn check_events(kept: &Kept, expected: &serde_json::Value) {
+    assert!(kept.events.is_sorted_by_key(|event| event.at));
+    let mut net = crate::money::Total::default();
+    let mut counts = BTreeMap::<&str, u64>::new();
+    let mut lines = Vec::new();
+    for event in &kept.events {
+        let refund = event.name == "Order Refunded";
+        let id = event.lookup(if refund { "properties.refund_id" } else { "properties.order_id" });
+        let revenue = event.lookup("properties.revenue").unwrap().to_string();
+        let amount = crate::money::parse(&revenue).unwrap();
+        net.add(if refund { -amount } else { amount });
+        *counts.entry(&event.name).or_default() += 1;
+        let crate::event::Origin::Import { row, .. } = &event.origin else { panic!("not an import") };
+        let (user, products) = (event.user_id.as_deref().unwrap(), event.lookup("properties.products").unwrap());
+        let (id, products) = (id.unwrap().as_str().unwrap(), products.as_array().unwrap().len());
+        lines.push(format!("{row} {} {id} {user} {revenue} {products}", event.at));
+    }
+    assert_eq!(net.to_string(), "4919107.732", "the events alone tell the same");
+    assert_eq!(expected["completed"], counts["Order Completed"]);
+    assert_eq!(expected["refunded"], counts["Order Refunded"]);
+    use sha2::Digest;
+    let digest: String = sha2::Sha256::digest(lines.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(expected["timeline"], digest);
+}
+
+fn clicks_agree(test: &str, file: &str, format: Format) {
+    let Some(path) = real(test, file) else { return };
+    let expected = oracle("clicks.py", &path);
+    let mut kept = Kept::default();
+    let summary = run(&path, format, &options(), &mut kept).unwrap();
+    assert_eq!(expected["rows"], summary.figures.rows);
+    assert_eq!(summary.figures.rows_in_events, summary.figures.rows);
+    assert_eq!(expected["people"], summary.people);
+    let mut counts = BTreeMap::<&str, u64>::new();
+    kept.events.iter().for_each(|event| *counts.entry(&event.name).or_default() += 1);
+    assert_eq!(expected["events"], serde_json::json!(counts));
+    assert!(kept.events.is_sorted_by_key(|event| event.at));
+    assert_eq!(expected["first"], kept.events[0].at.millis());
+    assert_eq!(expected["last"], kept.events.last().unwrap().at.millis());
+}
+
+#[test]
+fn the_taobao_histories_agree_with_the_oracle() {
+    let test = "the_taobao_histories_agree_with_the_oracle";
+    clicks_agree(test, "A_behaviour/taobao_userbehavior_full_histories.csv.gz", Format::Taobao);
+}
+
+#[test]
+fn the_taobao_slice_agrees_with_the_oracle() {
+    let test = "the_taobao_slice_agrees_with_the_oracle";
+    clicks_agree(test, "A_behaviour/taobao_userbehavior_two_hour_slice.csv.gz", Format::Taobao);
+}
+
+#[test]
+fn the_retailrocket_visits_agree_with_the_oracle() {
+    let test = "the_retailrocket_visits_agree_with_the_oracle";
+    clicks_agree(test, "A_behaviour/retailrocket_sample.csv.gz", Format::RetailRocket);
+}
