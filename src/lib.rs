@@ -24,3 +24,4 @@ pub mod caps;
 pub mod worker;
 pub mod intake;
 pub mod http;
+pub mod config;
