@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::caps::Embedded;
+use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::eventlog::{EventLog, Queue};
@@ -60,6 +62,8 @@ pub struct Options {
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
     pub faults: Faults,
+    /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
+    pub carrier: Option<Arc<dyn Channel>>,
 }
 
 /// Every part, built and not yet running.
@@ -82,6 +86,32 @@ pub struct Carillon {
 pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+impl Options {
+    /// What the settings ask for; `listening` is the address links lead to where none is set.
+    ///
+    /// # Errors
+    /// A setting that makes no sense, in words for the person who made it.
+    pub fn of(config: &Config, listening: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            data: config.data.folder.clone(),
+            database: Some(config.database_path()),
+            ingest: config.ingest.clone(),
+            smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
+            sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
+            workspace: Workspace {
+                name: config.sender.name.clone(),
+                postal_address: config.sender.postal_address.clone(),
+            },
+            public_url: config.sender.links_base(listening),
+            settle: config.sending.settle,
+            retry: config.retry.clone(),
+            clock: None,
+            faults: Faults::none(),
+            carrier: None,
+        })
+    }
 }
 
 impl Carillon {
@@ -233,8 +263,9 @@ async fn build_workers(
     let processor =
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
-    let mut channels = Channels::sandboxed(Arc::new(sandbox.clone()));
-    if let Some(smtp) = smtp {
+    let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
+    let mut channels = Channels::sandboxed(everything);
+    if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
         channels.route(crate::message::Channel::Email, smtp.clone());
     }
     let dispatcher = Dispatcher::new(crate::worker::dispatcher::Parts {
