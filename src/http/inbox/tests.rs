@@ -21,11 +21,10 @@ async fn ask(sandbox: &Sandbox, path: &str) -> (u16, String, String) {
 }
 
 async fn filled(messages: &[Rendered]) -> (tempfile::TempDir, Sandbox) {
-    use crate::channel::Channel as _;
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::open(folder.path()).unwrap();
     for message in messages {
-        sandbox.send(message).await;
+        sandbox.keep(message).await;
     }
     (folder, sandbox)
 }
