@@ -6,10 +6,13 @@ mod body;
 pub mod config;
 pub mod correlation;
 pub mod door;
+pub mod inbox;
 pub mod ingest;
+mod page;
 pub mod problem;
 mod rate;
 mod settings;
+pub mod tracking;
 
 use std::time::Duration;
 
