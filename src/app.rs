@@ -18,15 +18,20 @@ use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::CONSENT_CHANGED;
 use crate::event::source::{DoorRule, Source};
-use crate::eventlog::{EventLog, Queue};
+use crate::event::{Body, Event, Kind, Origin, track_api};
+use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
+use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
+use crate::http::inbox;
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
-use crate::render::links::{KeyRing, Links};
+use crate::render::kept::KeptMessages;
+use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
@@ -178,9 +183,9 @@ impl Carillon {
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let running = self.start();
-        let ingest = self.ingest.clone();
+        let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(http::configure(ingest.clone())).configure(pages.clone())
+            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
@@ -197,6 +202,20 @@ impl Carillon {
         running.stop().await;
         self.close().await;
         Ok(())
+    }
+
+    /// What customers reach, and the sandbox's inbox while nothing real is sent.
+    fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let unsubscribe = UnsubscribePages::new(self.links.clone(), unsubscribing(self.log.clone()));
+        let unsubscribe = web::Data::new(unsubscribe);
+        let inbox: Option<Arc<dyn KeptMessages>> =
+            self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
+        move |app| {
+            tracking::configure(unsubscribe.clone())(app);
+            if let Some(inbox) = &inbox {
+                inbox::configure(web::Data::from(inbox.clone()))(app);
+            }
+        }
     }
 
     /// Moves the demo's clock and remembers where it stands.
@@ -243,6 +262,41 @@ impl Running {
             }
         }
     }
+}
+
+/// An unsubscribe is an event like any other: stored before it is answered, and nothing of that person is claimed until
+/// it is processed.
+fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
+    Arc::new(move |link: Unsubscribe| {
+        let log = log.clone();
+        Box::pin(async move {
+            let now = log.clock().now();
+            // A person may say no, yes and no again by the link in one mail: each time is an event of its own.
+            let message_id = format!("unsubscribe:{}", uuid::Uuid::new_v4());
+            let body = serde_json::json!({ "type": "track", "event": CONSENT_CHANGED, "properties": {
+                "channel": link.channel, "state": "denied", "source": "unsubscribe link", "message": link.message } });
+            let event = Event {
+                id: track_api::event_id(link.workspace, &message_id),
+                kind: Kind::Own,
+                name: CONSENT_CHANGED.to_owned(),
+                correlation_id: message_id.clone(),
+                message_id,
+                version: 1,
+                source: "carillon".to_owned(),
+                user_id: None,
+                anonymous_id: None,
+                previous_id: None,
+                at: now,
+                received_at: now,
+                original_at: None,
+                sent_at: None,
+                origin: Origin::Live,
+                body: Body::new(body.to_string()),
+            };
+            let draft = Draft { profile: Some(link.profile), ..Draft::event(link.workspace, event) };
+            log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
+        })
+    })
 }
 
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
