@@ -1,0 +1,223 @@
+//! Caps, policies, sources, stories; files, languages and documents.
+
+use crate::audience::ConsentState;
+use crate::audience::consent::UnknownConsent;
+use crate::definition::story::{Expectation, Expected};
+use crate::definition::tests::{CART, bad, campaign, file, good, lines};
+use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
+use crate::event::source::{Door, DoorRule};
+use crate::guard::frequency_cap::Scope;
+use crate::message::Channel;
+
+#[test]
+fn caps_are_read_by_scope() {
+    let text = "
+kind: caps
+rules:
+  - { at_most: 3, per: 1d }
+  - { at_most: 1, per: 16h, channel: email }
+  - { at_most: 1, per: 7d, campaign: each }
+  - { at_most: 2, per: 2w, campaign: each, per_step: true }
+  - { at_most: 2, per: 7d, campaign: cart_reminder }
+";
+    let document = good(text).remove(0);
+    assert_eq!((document.kind, document.key.as_str()), (DocumentKind::Caps, "default"));
+    let Definition::Caps(rules) = document.definition else { panic!() };
+    let scopes: Vec<Scope> = rules.into_iter().map(|rule| rule.scope).collect();
+    let each = |per_step| Scope::EachCampaign { per_step };
+    let one = Scope::Campaign("cart_reminder".to_owned());
+    assert_eq!(scopes, [Scope::Any, Scope::Channel(Channel::Email), each(false), each(true), one]);
+    for (rule, told) in [
+        (
+            "{ at_most: 3, per: 1d, keep: { slots: 1, priority: 60 } }",
+            "not_yet_supported test.yaml:3:28: rules[0].keep",
+        ),
+        ("{ at_most: 3, per: 1d, topic: offers }", "not_yet_supported test.yaml:3:28: rules[0].topic"),
+        ("{ at_most: 3, per: calendar_day }", "not_yet_supported test.yaml:3:24: rules[0].per"),
+        ("{ at_most: 3 }", "missing_field test.yaml:3:5: rules[0].per"),
+        ("{ at_most: -1, per: 1d }", "wrong_value test.yaml:3:16: rules[0].at_most"),
+        ("{ at_most: 1, per: 1d, per_step: true }", "`per_step` belongs to `campaign: each`"),
+        ("{ at_most: 1, per: 1d, channel: email, campaign: x }", "one scope a rule"),
+    ] {
+        let answer = bad(&format!("kind: caps\nrules:\n  - {rule}\n"));
+        assert!(answer.contains(told), "{rule}: {answer}");
+    }
+}
+
+#[test]
+fn a_consent_policy_may_allow_unknown_only_for_email() {
+    let policy = |rule: &str| format!("kind: consent_policy\nrules:\n  - {rule}\n");
+    let Definition::ConsentPolicy(rules) = good(&policy("{ channel: email, unknown: allowed }")).remove(0).definition
+    else {
+        panic!()
+    };
+    assert_eq!((rules[0].channel, rules[0].unknown), (Channel::Email, UnknownConsent::Allowed));
+    assert!(bad(&policy("{ channel: sms, unknown: allowed }")).contains("only e-mail may be allowed"));
+    let soft = bad(&policy("{ channel: email, unknown: blocked, soft_opt_in: {} }"));
+    assert!(soft.starts_with("not_yet_supported test.yaml:3:41: rules[0].soft_opt_in"), "{soft}");
+    let twice = policy("{ channel: email, unknown: blocked }\n  - { channel: email, unknown: allowed }");
+    assert!(bad(&twice).contains("a second rule for email"));
+}
+
+#[test]
+fn a_source_drops_and_renames() {
+    let text = "
+kind: source
+key: web
+rules:
+  - { drop: { event: [ { prefix: Debug } ] } }
+  - { rename: { from: Viewed Product, to: Product Viewed } }
+";
+    let Definition::Source(source) = good(text).remove(0).definition else { panic!() };
+    assert_eq!((source.key.as_str(), source.rules.len()), ("web", 2));
+    assert!(matches!(source.rules[1], DoorRule::Rename { .. }));
+    let renamed = source.at_the_door("Viewed Product", &serde_json::Value::Null);
+    assert_eq!(renamed, Door::Renamed { rule: 1, to: "Product Viewed".to_owned() });
+    assert!(bad("kind: source\nkey: web\nrules: [ { drop: {} } ]").contains("rules[0].drop: an empty mapping"));
+}
+
+const STORY: &str = r#"
+kind: story
+name: A cart, bought within the hour
+campaigns: [ cart_reminder ]
+profiles: { ann: { traits: { email: ann@example.com } }, bob: { consent: { sms: denied } } }
+consent: { ann: { push: unknown } }
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1, price: 40.00 } }
+  - { at: "2026-03-01T10:30Z", ann: Order Completed }
+expect:
+  - { ann: exited, reason: "Order Completed" }
+  - { ann: never sent, template: cart_reminder }
+  - { at: "2026-03-01T11:00Z", bob: sent, template: cart_reminder, channel: email }
+  - { bob: not_sent, reason: capped }
+  - { bob: { not_sent: { reason: capped } }, template: cart_reminder }
+  - { ann: enrolled, campaign: cart_reminder }
+"#;
+
+fn story(text: &str) -> Story {
+    match good(text).remove(0).definition {
+        Definition::Story(story) => story,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_story_is_read_line_by_line() {
+    let story = story(STORY);
+    assert_eq!(story.key, "a_cart_bought_within_the_hour");
+    let consent = |name: &str, channel| {
+        let person = story.profiles.iter().find(|person| person.name == name).unwrap();
+        person.consent.iter().find(|(of, _)| *of == channel).unwrap().1
+    };
+    assert_eq!(consent("ann", Channel::Email), Some(ConsentState::Granted));
+    assert_eq!(consent("ann", Channel::Push), None);
+    assert_eq!(consent("bob", Channel::Sms), Some(ConsentState::Denied));
+    assert_eq!(story.given[0].properties["price"].to_string(), "40.00");
+    let capped = |template: Option<&str>| Expected::NotSent {
+        reason: Some("capped".to_owned()),
+        template: template.map(str::to_owned),
+        at: None,
+    };
+    assert_eq!(story.expect[3], Expectation { person: "bob".to_owned(), what: capped(None), line: 14 });
+    assert_eq!(story.expect[4].what, capped(Some("cart_reminder")));
+}
+
+#[test]
+fn a_story_that_makes_no_sense_is_refused() {
+    for (from, to, told) in [
+        ("ann: Product Added", "anne: Product Added", "given[0].anne: unknown field; did you mean `ann`?"),
+        ("ann: exited", "ann: exitd", "did you mean `exited`?"),
+        ("ann: never sent, template", "ann: never sent, reason", "this says nothing"),
+        ("10:30Z", "09:30Z", "line 2 of it happens before"),
+        ("bob: not_sent,", "bob: not_sent, ann: sent,", "about one person"),
+        ("name: A", "holdout: in\nname: A", "not_yet_supported test.yaml:3:1: holdout"),
+        ("name: A", "arm: { a: b }\nname: A", "not_yet_supported test.yaml:3:1: arm"),
+        ("{ sms: denied }", "{ sms: no }", "not one of granted, denied, unknown"),
+        ("email: ann@example.com", "phone: +4477", "in quotes"),
+    ] {
+        let answer = bad(&STORY.replace(from, to));
+        assert!(answer.contains(told), "{to}: {answer}");
+    }
+}
+
+#[test]
+fn kinds_that_come_later_and_kinds_nobody_knows_are_told_apart() {
+    for kind in ["segment", "computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"] {
+        let answer = bad(&format!("kind: {kind}\nkey: x\n"));
+        assert!(answer.starts_with("not_yet_supported test.yaml:1:7: kind: "), "{answer}");
+    }
+    assert!(bad("kind: campain\nkey: x\n").contains("did you mean `campaign`?"));
+    assert!(bad("key: x\n").starts_with("missing_field test.yaml:1:1: kind"));
+    assert!(bad("hello\n").starts_with("wrong_type test.yaml:1:1: wanted a mapping"));
+}
+
+#[test]
+fn several_documents_keep_their_own_text() {
+    let text = format!("# first\n{CART}---\n# second\nkind: caps\nrules: []\n...\n--- {{ kind: source, key: wéb }}\n");
+    assert!(bad(&text).contains("test.yaml:18:26: key"));
+    let documents = good(&text.replace("wéb", "web"));
+    assert_eq!(documents.len(), 3);
+    assert_eq!(documents[0].text, format!("# first\n{CART}"));
+    assert_eq!(documents[1].text, "# second\nkind: caps\nrules: []\n");
+    assert_eq!(documents[2].text.trim(), "{ kind: source, key: web }");
+    for document in documents {
+        let again = good(&document.text).remove(0);
+        assert_eq!((again.definition, again.key, again.text), (document.definition, document.key, document.text));
+    }
+}
+
+#[test]
+fn json_is_read_as_itself() {
+    let json = "{\n\t\"kind\": \"source\",\n\t\"key\": \"web\", \"name\": \"Shop \\ud83d\\ude00 \\\\ud83d \\u00e9\"\n}";
+    let Definition::Source(source) = good(json).remove(0).definition else { panic!() };
+    assert_eq!(source.name.as_deref(), Some("Shop 😀 \\ud83d é"));
+    let listed = "[ { \"kind\": \"source\", \"key\": \"a\" }, { \"kind\": \"source\", \"key\": \"b\" } ]";
+    let documents = good(listed);
+    assert_eq!(documents[1].text, "{ \"kind\": \"source\", \"key\": \"b\" }");
+    assert!(bad("- kind: source\n  key: a\n").contains("separated by lines of ---"));
+}
+
+#[test]
+fn what_would_mean_something_else_than_it_seems_is_refused() {
+    for (text, told) in [
+        ("kind: source\nkey: a\nkey: b\n", "duplicate_key test.yaml:3:1: key: `key` is written twice"),
+        ("kind: &x source\nkey: a\n", "syntax test.yaml:1:7: kind: anchors"),
+        ("kind: !!str source\n", "syntax test.yaml:1:7: kind: tags"),
+        ("kind: source\n<<: { key: a }\n", "syntax test.yaml:2:1: <<: merge keys"),
+        ("kind: source\nname: {{x}}\n", "text that starts with {{ goes in quotes"),
+        ("kind: [ source\n", "syntax test.yaml"),
+        ("kind: @source\n", "syntax test.yaml:1:7: kind: this is not YAML"),
+    ] {
+        assert!(bad(text).contains(told), "{text}: {}", bad(text));
+    }
+}
+
+#[test]
+fn names_that_lead_nowhere_are_found_across_documents() {
+    let story = STORY.trim_start();
+    let documents = good(&format!("{CART}---\n{story}"));
+    let told = lines(&cross_check(&documents, &Known::default()));
+    assert!(told.contains("unknown_reference test.yaml:11:35: send.template: there is no template `cart_reminder`"));
+    assert_eq!(told.lines().count(), 4, "{told}");
+    let mut known = Known::default();
+    known.templates.insert("cart_reminder".to_owned(), [Channel::Sms].into());
+    let told = lines(&cross_check(&documents, &known));
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(told.contains("template `cart_reminder` has no part for email"));
+    known.templates.insert("cart_reminder".to_owned(), [Channel::Email].into());
+    assert_eq!(cross_check(&documents, &known), []);
+    let twice = good(&format!("{CART}---\n{CART}"));
+    let told = lines(&cross_check(&twice, &known));
+    assert!(told.contains("duplicate_key test.yaml:13:1: key: campaign `cart_reminder` is also at test.yaml:1"));
+}
+
+#[test]
+fn files_that_are_no_definitions_are_told() {
+    let problems = read(&[file("a/notes.txt", "x"), file("a/email.html", "x")]).unwrap_err();
+    let told = lines(&problems);
+    assert!(told.contains("a/notes.txt:1:1: not a definition"));
+    assert!(told.contains("a/email.html:1:1: a part of a template, but there is no template.yaml"));
+    assert_eq!(read(&[]).unwrap(), []);
+    assert_eq!(good("# nothing\n"), []);
+    assert_eq!(campaign(CART).key, "cart_reminder");
+}

@@ -1,0 +1,127 @@
+//! Templates as folders and as one document, and the starter content.
+
+use crate::definition::tests::{bad, file, good, lines};
+use crate::definition::{Definition, Document, Known, SourceFile, cross_check, read};
+use crate::message::Channel;
+use crate::render::template::{PushPart, Template, WhatsappPart};
+
+fn template(documents: &[Document]) -> &Template {
+    match &documents[0].definition {
+        Definition::Template(template) => template,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn folder() -> Vec<SourceFile> {
+    vec![
+        file(
+            "x/templates/hello/template.yaml",
+            "kind: template\nname: Hello\ndefaults: { profile.traits.name: you }\n",
+        ),
+        file("x/templates/hello/email.html", "<p>Hello {{profile.traits.name}}</p>\n"),
+        file("x/templates/hello/email.txt", "Hello\n"),
+        file("x/templates/hello/subject", "Hi {{profile.traits.name}}\n"),
+        file("x/templates/hello/preheader", "A greeting\n"),
+        file("x/templates/hello/sms.hbs", "Hi\n"),
+        file("x/templates/hello/push.hbs", "title: \"{{a}}\"\nbody: Body\nlink: https://shop.example\n"),
+        file("x/templates/hello/whatsapp.yaml", "name: hello\nlanguage: en\nparameters: [ \"{{a}}\" ]\n"),
+        file("x/templates/hello/webhook.json.hbs", "{\"a\": \"{{a}}\"}\n"),
+    ]
+}
+
+#[test]
+fn a_folder_is_one_template_and_can_be_written_again() {
+    let documents = read(&folder()).unwrap();
+    let parts = &template(&documents).parts;
+    let email = parts.email.as_ref().unwrap();
+    assert_eq!((email.subject.as_str(), email.text.as_deref()), ("Hi {{profile.traits.name}}", Some("Hello")));
+    let push = PushPart { title: "{{a}}".into(), body: "Body".into(), link: Some("https://shop.example".into()) };
+    assert_eq!(parts.push, Some(push));
+    let whatsapp = WhatsappPart { name: "hello".into(), language: "en".into(), parameters: vec!["{{a}}".into()] };
+    assert_eq!(parts.whatsapp, Some(whatsapp));
+    assert!(Channel::ALL.into_iter().all(|channel| parts.has(channel)));
+
+    let mut written = documents[0].files();
+    assert!(written.iter().all(|file| file.name.starts_with("templates/hello/")));
+    written.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut original = folder();
+    original.iter_mut().for_each(|file| file.name = file.name.replace("x/", ""));
+    original.sort_by(|one, other| one.name.cmp(&other.name));
+    assert_eq!(written, original);
+    let again = read(&written).unwrap();
+    let stored = read(&[file("stored", &documents[0].text)]).unwrap();
+    for other in [&again, &stored] {
+        assert_eq!((&other[0].text, &other[0].definition), (&documents[0].text, &documents[0].definition));
+    }
+}
+
+#[test]
+fn one_document_may_hold_all_parts() {
+    let text = "
+kind: template
+key: hello
+email: { subject: Hi, preheader: A greeting, html: <p>Hello</p> }
+sms: Hi
+push: { title: T, body: B }
+webhook: '{}'
+";
+    let documents = good(text);
+    assert_eq!(template(&documents).parts.email.as_ref().unwrap().text, None);
+    assert_eq!(documents[0].files()[0].name, "templates/hello.yaml");
+}
+
+#[test]
+fn a_template_with_holes_is_refused() {
+    let head = "kind: template\nkey: hello\n";
+    for (rest, told) in [
+        ("", "a template has at least one part"),
+        ("email: { subject: Hi }", "missing_field test.yaml:3:8: email.html"),
+        ("email: { subject: Hi, html: '', text: 1 }", "email.html: may not be empty"),
+        ("email: { subject: Hi, mjml: x }", "not_yet_supported test.yaml:3:23: email.mjml"),
+        ("sms: Hi\nlocale: en", "not_yet_supported test.yaml:4:1: locale"),
+        ("sms: Hi\ntopic: offers", "not_yet_supported test.yaml:4:1: topic"),
+        ("push: { title: T }", "missing_field test.yaml:3:7: push.body"),
+    ] {
+        let answer = bad(&format!("{head}{rest}\n"));
+        assert!(answer.contains(told), "{rest}: {answer}");
+    }
+}
+
+#[test]
+fn a_folder_with_odd_files_is_refused() {
+    let with = |name: &str, text: &str| {
+        let mut files = folder();
+        files.retain(|file| !file.name.ends_with(&format!("/{name}")));
+        files.push(file(&format!("x/templates/hello/{name}"), text));
+        lines(&read(&files).unwrap_err())
+    };
+    assert!(with("emial.html", "x").contains("emial.html:1:1: emial.html: not a part"));
+    assert!(with("emial.html", "x").contains("did you mean `email.html`?"));
+    assert!(with("email.mjml", "x").starts_with("not_yet_supported x/templates/hello/email.mjml:1:1"));
+    assert!(with("push.hbs", "title: T\n").contains("push.hbs:1:1: body: this field is missing"));
+    assert!(with("sms.hbs", " \n").contains("sms.hbs:1:1: sms: the file is empty"));
+    assert!(with("template.yaml", "kind: template\nkey: other\n").contains("the folder is called `hello`"));
+    assert!(with("template.yaml", "kind: template\nsms: Hi\n").contains("sms is written here and in the file sms.hbs"));
+}
+
+#[test]
+fn the_starter_content_is_right_and_fits_together() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    let mut pending = vec![root.join("templates"), root.join("demo/definitions")];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            assert!(crate::definition::is_definition_file(&name), "{name}");
+            files.push(file(&name, &std::fs::read_to_string(&path).unwrap()));
+        }
+    }
+    let documents = read(&files).unwrap_or_else(|problems| panic!("{}", lines(&problems)));
+    assert_eq!(lines(&cross_check(&documents, &Known::default())), "");
+    assert!(documents.len() >= 7, "{}", documents.len());
+}
