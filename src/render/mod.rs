@@ -194,7 +194,8 @@ impl Preview {
 pub fn render(cleared: &Cleared, compiled: &Compiled, scope: &Scope, sender: &Sender) -> Result<Rendered, RenderError> {
     let message = cleared.message();
     let marketing = message.purpose == Purpose::Marketing;
-    let writer = Writer { compiled, scope, sender, to: cleared.address().deliverable(), marketing, message: message.id };
+    let writer =
+        Writer { compiled, scope, sender, to: cleared.address().deliverable(), marketing, message: message.id };
     Ok(Rendered {
         message: message.id,
         profile: message.profile,

@@ -9,9 +9,9 @@ use crate::decision::Enrollment;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::store::Workspace;
-use crate::store::controls::{setting, set_setting};
-use crate::store::entries::{Entry, PROCESSED};
+use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
+use crate::store::entries::{Entry, PROCESSED};
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
 
@@ -159,10 +159,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if subjects.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let sql = format!(
-            "SELECT subject FROM suppressions WHERE workspace = ? AND subject IN ({})",
-            marks(subjects.len())
-        );
+        let sql =
+            format!("SELECT subject FROM suppressions WHERE workspace = ? AND subject IN ({})", marks(subjects.len()));
         let mut values: Values = vec![self.id.0.into()];
         values.extend(subjects.iter().map(|subject| subject.clone().into()));
         let rows = Rows(self.conn).all(&sql, values).await?;
@@ -192,8 +190,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                    ORDER BY created_at, id LIMIT ?";
         let campaign = campaign.map(ToOwned::to_owned);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let values =
-            vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
+        let values = vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
         let rows = Rows(self.conn).all(sql, values).await?;
         rows.iter()
             .map(|row| {

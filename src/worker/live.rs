@@ -90,7 +90,9 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                     template.version = one.version;
                     match Compiled::new(&template) {
                         Ok(compiled) => drop(live.templates.insert(template.key.clone(), Arc::new(compiled))),
-                        Err(error) => tracing::error!(template = template.key, %error, "a stored template does not compile"),
+                        Err(error) => {
+                            tracing::error!(template = template.key, %error, "a stored template does not compile")
+                        }
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
@@ -103,16 +105,18 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
 }
 
 fn read(stored: &StoredDefinition) -> Vec<Definition> {
-    let files: Vec<SourceFile> = stored
-        .files
-        .iter()
-        .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
-        .collect();
+    let files: Vec<SourceFile> =
+        stored.files.iter().map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() }).collect();
     match definition::read(&files) {
         Ok(documents) => documents.into_iter().map(|document| document.definition).collect(),
         Err(problems) => {
             let first = problems.first().map(ToString::to_string).unwrap_or_default();
-            tracing::error!(kind = stored.kind, key = stored.key, problem = first, "a stored definition cannot be read");
+            tracing::error!(
+                kind = stored.kind,
+                key = stored.key,
+                problem = first,
+                "a stored definition cannot be read"
+            );
             Vec::new()
         }
     }

@@ -216,9 +216,9 @@ fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
 /// First events of active enrollments whose exits compare with them.
 fn entries_compared(catalog: &Catalog, person: &Person) -> Vec<Position> {
     let compares = |enrollment: &&Enrollment| {
-        catalog.pinned(&enrollment.campaign, enrollment.version).is_some_and(|campaign| {
-            campaign.exit.iter().any(|exit| matches!(exit, Exit::Event { same: Some(_), .. }))
-        })
+        catalog
+            .pinned(&enrollment.campaign, enrollment.version)
+            .is_some_and(|campaign| campaign.exit.iter().any(|exit| matches!(exit, Exit::Event { same: Some(_), .. })))
     };
     person.active().filter(compares).map(|enrollment| enrollment.entry).collect()
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use carillon::event::track_api::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX};
 use carillon::event::EVENT_BYTES_MAX;
+use carillon::event::track_api::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX};
 use carillon::http::config::Config;
 use carillon::ids::Span;
 
@@ -50,12 +50,14 @@ fn a_chunked_body_is_a_body() {
 fn other_encodings_are_refused_and_the_right_one_named() {
     let world = World::start();
     for value in ["br", "zstd", "deflate", "gzip, gzip", "gzip,br", "compress"] {
-        let answer = world.send(&Request::post("/v1/b", gzip(BATCH.as_bytes())).header("Content-Encoding", value).key("wk"));
+        let answer =
+            world.send(&Request::post("/v1/b", gzip(BATCH.as_bytes())).header("Content-Encoding", value).key("wk"));
         assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_encoding"), "{value}");
         assert_eq!(answer.header("accept-encoding"), Some("gzip"));
     }
     let twice = gzip(&gzip(BATCH.as_bytes()));
-    let two_headers = Request::post("/v1/b", twice.clone()).header("Content-Encoding", "gzip").header("Content-Encoding", "gzip");
+    let two_headers =
+        Request::post("/v1/b", twice.clone()).header("Content-Encoding", "gzip").header("Content-Encoding", "gzip");
     assert_eq!(world.send(&two_headers.key("wk")).status, 415);
     let inside = Request::post("/v1/b", twice).header("Content-Encoding", "gzip").key("wk");
     assert_eq!(world.send(&inside).status, 400, "gzip is not JSON");
@@ -78,7 +80,9 @@ fn a_body_over_the_limit_is_refused_before_the_rest_and_the_connection_closed() 
         assert!(connection.is_closed());
     }
     let mut connection = world.connect();
-    connection.write(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Basic d2s6\r\nTransfer-Encoding: chunked\r\n\r\n");
+    connection.write(
+        b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Basic d2s6\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
     let chunk = [b"10000\r\n".to_vec(), vec![b' '; 0x1_0000], b"\r\n".to_vec()].concat();
     // Eight of these pass the limit; the ninth is never asked for.
     assert!((0..8).all(|_| connection.write(&chunk)));

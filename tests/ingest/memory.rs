@@ -85,7 +85,9 @@ fn a_bomb_of_two_hundred_mebibytes_costs_at_most_twice_the_limit() {
     let threads: Vec<_> = (0..16)
         .map(|_| {
             let (bomb, address) = (bomb.clone(), server.address);
-            std::thread::spawn(move || (0..4).for_each(|_| assert_eq!(Connection::open(address).send(&bomb).status, 413)))
+            std::thread::spawn(move || {
+                (0..4).for_each(|_| assert_eq!(Connection::open(address).send(&bomb).status, 413))
+            })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
