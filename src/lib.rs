@@ -12,6 +12,7 @@ pub mod decision;
 pub mod guard;
 pub mod render;
 pub mod definition;
+pub mod story;
 
 // The shell: loads, calls the pure half, does what it says.
 pub mod clock;
@@ -23,4 +24,5 @@ pub mod eventlog;
 pub mod caps;
 pub mod worker;
 pub mod intake;
+pub mod demo;
 pub mod http;

@@ -3,11 +3,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use lettre::Address;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox as Envelope, Message, MultiPart, SinglePart};
 
 use crate::ids::Timestamp;
+use crate::render::line::Line;
 use crate::render::{Email, Mailbox};
 
 /// RFC 5322: characters in a line, without its end.
@@ -29,7 +32,7 @@ fn build(email: &Email) -> Result<Message, String> {
     let mut message = Message::builder()
         .from(mailbox(&email.from)?)
         .to(mailbox(&email.to)?)
-        .subject(email.subject.as_str())
+        .raw_header(subject(&email.subject))
         .date(date(email.date))
         .message_id(Some(email.message_id.clone()));
     if let Some(address) = &email.reply_to {
@@ -37,7 +40,12 @@ fn build(email: &Email) -> Result<Message, String> {
     }
     for (name, value) in &email.headers {
         let name = HeaderName::new_from_ascii(name.clone()).map_err(|_| "a header's name is not valid".to_owned())?;
-        message = message.raw_header(HeaderValue::new(name, value.as_str().to_owned()));
+        let value = value.as_str().to_owned();
+        if value.len() > LINE_MAX - 100 || !value.bytes().all(|b| matches!(b, b' '..=b'~')) {
+            return Err("a header's value is not one short ASCII line".to_owned());
+        }
+        // As it is: folding or encoding would break the links in it, and signatures over it.
+        message = message.raw_header(HeaderValue::dangerous_new_pre_encoded(name, value.clone(), value));
     }
     // `=_` cannot occur in quoted-printable or base64, so no body can contain the boundary.
     let boundary = format!("=_{}", email.message_id.trim_matches(['<', '>']).split('@').next().unwrap_or_default());
@@ -46,6 +54,25 @@ fn build(email: &Email) -> Result<Message, String> {
         .singlepart(part(ContentType::TEXT_PLAIN, &email.text)?)
         .singlepart(part(ContentType::TEXT_HTML, &email.html)?);
     message.multipart(parts).map_err(|cause| cause.to_string())
+}
+
+/// lettre folds only at spaces, so a long word would break the line limit; RFC 2047 words go over any text.
+fn subject(subject: &Line) -> HeaderValue {
+    let text = subject.as_str();
+    let plain = text.len() <= 68 && text.bytes().all(|b| matches!(b, b' '..=b'~')) && !text.contains("=?");
+    let mut encoded = String::new();
+    let mut rest = if plain { "" } else { text };
+    while !rest.is_empty() {
+        // 42 bytes are 56 in base64, and with what stands around them a line stays under 76.
+        let cut = rest.floor_char_boundary(42);
+        let (word, later) = rest.split_at(cut);
+        let fold = if encoded.is_empty() { "" } else { "\r\n " };
+        encoded.push_str(&format!("{fold}=?utf-8?b?{}?=", STANDARD.encode(word)));
+        rest = later;
+    }
+    let encoded = if plain { text.to_owned() } else { encoded };
+    let name = HeaderName::new_from_ascii_str("Subject");
+    HeaderValue::dangerous_new_pre_encoded(name, text.to_owned(), encoded)
 }
 
 fn part(kind: ContentType, text: &str) -> Result<SinglePart, String> {

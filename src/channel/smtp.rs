@@ -44,16 +44,12 @@ impl Smtp {
         Ok(Self { pool: Arc::new(Pool::new(settings, connector)) })
     }
 
-    async fn deliver(&self, email: &Email) -> Outcome {
-        let letter = match letter(email) {
-            Ok(letter) => letter,
-            Err(cause) => return Outcome::Rejected { cause, suppress: false },
-        };
+    async fn deliver(&self, letter: &Letter) -> Outcome {
         let Some(_permit) = self.pool.permit().await else {
             return Outcome::TransportDown { cause: "the channel is closed".to_owned() };
         };
         if let Some(connection) = self.pool.take() {
-            match self.converse(connection, &letter).await {
+            match self.converse(connection, letter).await {
                 // The server closed an idle connection, as it may: nothing was said yet, so say it on a new one.
                 Err(Trouble::Lost(Stage::Sender, _)) => {}
                 Err(Trouble::Reply(Stage::Sender, Reply { code: 421, .. })) => {}
@@ -61,7 +57,7 @@ impl Smtp {
             }
         }
         match self.pool.connect().await {
-            Ok(connection) => outcome(self.converse(connection, &letter).await),
+            Ok(connection) => outcome(self.converse(connection, letter).await),
             Err(trouble) => outcome(Err(trouble)),
         }
     }
@@ -141,7 +137,10 @@ impl Channel for Smtp {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             match rendered.content() {
-                Content::Email(email) => self.deliver(email).await,
+                Content::Email(email) => match letter(email) {
+                    Ok(letter) => self.deliver(&letter).await,
+                    Err(cause) => Outcome::Rejected { cause, suppress: false },
+                },
                 _ => Outcome::Rejected { cause: "SMTP carries e-mail alone".to_owned(), suppress: false },
             }
         })

@@ -92,7 +92,7 @@ impl Turn<'_> {
         FindingVerdict::Repeated { key, until }
     }
 
-    /// Waits that end at or before `now` put their message into the outbox, each at its own instant, earliest first.
+    /// Waits that end at or before `now` put their message into the outbox, each at its own instant, earliest first; of equals, by entry.
     pub(super) fn settle_due(&mut self, now: Timestamp) {
         let mut due: Vec<(Timestamp, Enrollment)> = self
             .person
@@ -102,7 +102,7 @@ impl Turn<'_> {
                 _ => None,
             })
             .collect();
-        due.sort_by_key(|(until, enrollment)| (*until, enrollment.id));
+        due.sort_by_key(|(until, enrollment)| (*until, enrollment.entry, enrollment.id));
         for (until, enrollment) in due {
             let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
                 continue;

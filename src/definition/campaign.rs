@@ -184,7 +184,7 @@ fn goal(at: &At<'_>) -> Option<Goal> {
     let map = at.map(&["event", "match", "where", "within", "after", "value"], &["same"])?;
     let event = map.required("event").and_then(|at| at.name());
     let pattern = map.maybe("match", pattern::read);
-    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: true }));
+    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: false }));
     let within = map.required("within").and_then(|at| at.span_above_zero());
     let after = map.optional("after", (), |at| at.choice(&[("sent", ())], &["delivered", "opened", "clicked"]));
     let value = map.maybe("value", |at| at.path());

@@ -11,9 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use crate::event::source::Source;
 use crate::ids::WorkspaceId;
-
-use super::door::DoorRules;
 
 /// SHA-256 of a write key.
 pub type KeyHash = [u8; 32];
@@ -24,10 +23,8 @@ pub struct WriteKey {
     pub hash: KeyHash,
     pub id: String,
     pub workspace: WorkspaceId,
-    /// The key of its source.
-    pub source: String,
-    /// What the source does at the door; `None` keeps everything.
-    pub rules: Option<DoorRules>,
+    /// Where its events come from, and what happens to them at the door.
+    pub source: Arc<Source>,
 }
 
 impl WriteKey {
@@ -138,8 +135,7 @@ mod tests {
             hash: WriteKey::hash_of("wk"),
             id: "k1".into(),
             workspace: WorkspaceId(1),
-            source: "shop".into(),
-            rules: None,
+            source: Arc::new(Source { key: "shop".into(), name: None, rules: Vec::new() }),
         };
         assert!(keys.find("wk").is_err());
         keys.replace([key]);

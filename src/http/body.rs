@@ -3,29 +3,83 @@
 //! The framework's own limit inflates a whole chunk before it looks, and it has no clock for bodies; here the inflating
 //! stops at the limit, and one deadline holds for the body as a whole.
 
+use std::convert::Infallible;
 use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::HttpRequest;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Payload};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use flate2::write::GzDecoder;
 use futures::StreamExt;
 
 use super::problem::Problem;
 
+/// Bytes of a refused caller's body that are read to keep the connection.
+const SKIPPED_MAX: u64 = 32 * 1024;
+const SKIP_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Reads at most `limit` bytes, encoded and decoded alike, within `deadline`.
 ///
-/// Content-Encoding may be absent, `identity` or `gzip` (one member, as every client sends).
-pub async fn read(request: &HttpRequest, payload: Payload, limit: usize, deadline: Duration) -> Result<Bytes, Problem> {
+/// Content-Encoding may be absent, `identity` or `gzip` (one member, as every client sends). After an error the rest is
+/// unread; see [`refused`].
+pub async fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    deadline: Duration,
+) -> Result<Bytes, Problem> {
     let is_gzip = is_gzip(request)?;
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limit as u64) {
+    if declared(request).is_some_and(|length| length > limit as u64) {
         return Err(Problem::BodyTooLarge { limit });
     }
     let reading = async { if is_gzip { inflate(payload, limit).await } else { collect(payload, limit).await } };
     tokio::time::timeout(deadline, reading).await.unwrap_or(Err(Problem::BodyTooSlow { deadline }))
+}
+
+fn declared(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads a small body to its end without looking, so that a connection whose caller was refused by its head can go on.
+pub async fn skip(request: &HttpRequest, payload: &mut Payload) {
+    if declared(request).is_some_and(|length| length <= SKIPPED_MAX) {
+        let skipping = async { while let Some(Ok(_)) = payload.next().await {} };
+        let _ = tokio::time::timeout(SKIP_DEADLINE, skipping).await;
+    }
+}
+
+/// The answer to a request whose body may not have been read to its end.
+///
+/// Once the payload is dropped, the framework reads a chunked body to its end before anything else, however long that
+/// takes. While the payload lives it sees an unread body: it says `Connection: close`, answers, and cuts the connection
+/// within the disconnect deadline. So the payload lives as long as the answer is being written.
+pub fn refused(problem: Problem, payload: Payload) -> HttpResponse {
+    problem.error_response().map_body(|_, text| match text.try_into_bytes() {
+        Ok(text) => BoxBody::new(Refusal { text: Some(text), _payload: payload }),
+        Err(other) => other,
+    })
+}
+
+struct Refusal {
+    text: Option<Bytes>,
+    _payload: Payload,
+}
+
+impl MessageBody for Refusal {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.text.as_ref().map_or(0, Bytes::len) as u64)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(self.get_mut().text.take().map(Ok))
+    }
 }
 
 fn is_gzip(request: &HttpRequest) -> Result<bool, Problem> {
@@ -42,7 +96,7 @@ fn is_gzip(request: &HttpRequest) -> Result<bool, Problem> {
     }
 }
 
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+async fn collect(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
     // Most calls arrive in one piece, which then is never copied.
     let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
     let first = first.map_err(broken)?;
@@ -59,7 +113,7 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     Ok(body.bytes.into())
 }
 
-async fn inflate(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+async fn inflate(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
     let mut decoder = GzDecoder::new(Bounded { bytes: Vec::new(), limit, is_over: false });
     let mut encoded = 0;
     while let Some(chunk) = payload.next().await {

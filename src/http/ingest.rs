@@ -13,9 +13,11 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, Batch, Endpoint, ItemFault, parse_batch, parse_single};
 use crate::event::{EVENT_BYTES_MAX, Event, Kind};
+use crate::eventlog::Receipt;
 use crate::ids::Span;
+use crate::telemetry;
 
-use super::append::{Append, Receipt};
+use super::append::Append;
 use super::auth::{HeaderKey, WriteKey, WriteKeys, header_key};
 use super::body;
 use super::config::Config;
@@ -65,7 +67,11 @@ impl Ingest {
         }
     }
 
-    fn admitted_by_header(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+    /// The caller as far as the request's head says; `None` when the key is to be found in the body.
+    fn admitted_by_head(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+        if let Some(key) = key_in_query(request) {
+            return self.admitted(request, &key).map(Some);
+        }
         match header_key(request.headers()) {
             HeaderKey::InBody => Ok(None),
             HeaderKey::Key(key) => self.admitted(request, &key).map(Some),
@@ -79,10 +85,18 @@ impl Ingest {
         }
         let appended = self.log.append(key.workspace, events);
         match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
-            Ok(receipts) => Ok(receipts?),
+            Ok(receipts) => {
+                let receipts = receipts?;
+                telemetry::events_repeated(repeats(&receipts) as u64);
+                Ok(receipts)
+            }
             Err(_) => Err(Problem::StorageSlow),
         }
     }
+}
+
+fn repeats(receipts: &[Receipt]) -> usize {
+    receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count()
 }
 
 fn duration(span: Span) -> Duration {
@@ -90,38 +104,51 @@ fn duration(span: Span) -> Duration {
 }
 
 /// `POST /v1/{call}`
-pub(super) async fn call(
-    request: HttpRequest,
-    payload: Payload,
-    ingest: web::Data<Ingest>,
-) -> Result<HttpResponse, Problem> {
-    let endpoint = request.match_info().get("call").and_then(Endpoint::parse).ok_or(Problem::NotFound)?;
-    let key = ingest.admitted_by_header(&request)?;
-    let limit = if let Endpoint::Single(_) = endpoint { EVENT_BYTES_MAX } else { BATCH_BYTES_MAX };
-    let body = body::read(&request, payload, limit, duration(ingest.config.body_deadline)).await?;
-    match endpoint {
-        Endpoint::Single(kind) => single(&ingest, &request, kind, key, &body).await,
-        Endpoint::Batch | Endpoint::Import => batch(&ingest, &request, endpoint, key, &body).await,
-    }
+pub(super) async fn call(request: HttpRequest, mut payload: Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+    let answer = match request.match_info().get("call").and_then(Endpoint::parse) {
+        Some(endpoint) => taken(&ingest, &request, &mut payload, endpoint).await,
+        None => Err(Problem::NotFound),
+    };
+    answer.unwrap_or_else(|problem| body::refused(problem, payload))
 }
 
 /// `POST /beacon/v1/batch?writeKey=…`: a browser that is leaving the page can set no header.
-pub(super) async fn beacon(
-    request: HttpRequest,
-    payload: Payload,
-    ingest: web::Data<Ingest>,
+pub(super) async fn beacon(request: HttpRequest, mut payload: Payload, ingest: web::Data<Ingest>) -> HttpResponse {
+    let answer = taken(&ingest, &request, &mut payload, Endpoint::Batch).await;
+    answer.unwrap_or_else(|problem| body::refused(problem, payload))
+}
+
+async fn taken(
+    ingest: &Ingest,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    endpoint: Endpoint,
 ) -> Result<HttpResponse, Problem> {
+    let key = match ingest.admitted_by_head(request) {
+        Ok(key) => key,
+        Err(problem) => {
+            body::skip(request, payload).await;
+            return Err(problem);
+        }
+    };
+    let limit = if let Endpoint::Single(_) = endpoint { EVENT_BYTES_MAX } else { BATCH_BYTES_MAX };
+    let body = body::read(request, payload, limit, duration(ingest.config.body_deadline)).await?;
+    match endpoint {
+        Endpoint::Single(kind) => single(ingest, request, kind, key, &body).await,
+        Endpoint::Batch | Endpoint::Import => batch(ingest, request, endpoint, key, &body).await,
+    }
+}
+
+/// `?writeKey=…`, which only the beacon's address has.
+fn key_in_query(request: &HttpRequest) -> Option<String> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Query {
-        write_key: Option<String>,
+        write_key: String,
     }
-    let key = match web::Query::<Query>::from_query(request.query_string()) {
-        Ok(web::Query(Query { write_key: Some(key) })) => Some(ingest.admitted(&request, &key)?),
-        _ => ingest.admitted_by_header(&request)?,
-    };
-    let body = body::read(&request, payload, BATCH_BYTES_MAX, duration(ingest.config.body_deadline)).await?;
-    batch(&ingest, &request, Endpoint::Batch, key, &body).await
+    let is_beacon = request.path().starts_with("/beacon/");
+    let query = is_beacon.then(|| web::Query::<Query>::from_query(request.query_string()).ok()).flatten()?;
+    Some(query.into_inner().write_key)
 }
 
 async fn single(
@@ -139,7 +166,7 @@ async fn single(
     let correlation_id = CorrelationId::of(request);
     let event =
         call.event(kind, &arrival(ingest, &key, &correlation_id, Endpoint::Single(kind)), || ingest.ids.next())?;
-    let event = door::pass(&key, &ingest.counts, event);
+    let event = door::pass(&key.source, &ingest.counts, event);
     ingest.stored(&key, event.into_iter().collect()).await?;
     Ok(success())
 }
@@ -161,7 +188,7 @@ async fn batch(
     let (mut events, mut rejected, mut dropped) = (Vec::with_capacity(results.len()), Vec::new(), 0_usize);
     for result in results {
         match result {
-            Ok(event) => match door::pass(&key, &ingest.counts, event) {
+            Ok(event) => match door::pass(&key.source, &ingest.counts, event) {
                 Some(event) => events.push(event),
                 None => dropped += 1,
             },
@@ -172,8 +199,8 @@ async fn batch(
     if rejected.is_empty() {
         return Ok(success());
     }
-    metrics::counter!("carillon_ingest_rejected_total").increment(rejected.len() as u64);
-    let duplicates = receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count();
+    telemetry::events_rejected(rejected.len() as u64);
+    let duplicates = repeats(&receipts);
     let accepted = receipts.len() - duplicates;
     Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))
 }
@@ -181,7 +208,7 @@ async fn batch(
 fn arrival<'a>(ingest: &Ingest, key: &'a WriteKey, correlation_id: &'a str, endpoint: Endpoint) -> Arrival<'a> {
     Arrival {
         workspace: key.workspace,
-        source: &key.source,
+        source: &key.source.key,
         correlation_id,
         received_at: ingest.clock.now(),
         times: endpoint.times(),

@@ -11,8 +11,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::event::track_api::{Fault, ItemFault};
+use crate::eventlog::AppendError;
 
-use super::append::AppendError;
 use super::rate::Wait;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -172,11 +172,6 @@ impl Problem {
             _ => None,
         }
     }
-
-    /// What is left of the body is not read, so the connection cannot be used again.
-    fn closes(&self) -> bool {
-        matches!(self, Self::BodyTooLarge { .. } | Self::BodyTooSlow { .. } | Self::BodyBroken | Self::NotGzip)
-    }
 }
 
 impl ResponseError for Problem {
@@ -215,9 +210,6 @@ impl ResponseError for Problem {
                 response.insert_header((ALLOW, *allow));
             }
             _ => {}
-        }
-        if self.closes() {
-            response.force_close();
         }
         response.json(details)
     }

@@ -36,7 +36,21 @@ pub enum Sum {
 }
 
 impl Sum {
+    /// The name in JSON.
     pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PositiveRows => "positive_rows",
+            Self::NegativeRows => "negative_rows",
+            Self::Cancellations => "cancellations",
+            Self::Adjustments => "adjustments",
+            Self::Net => "net",
+            Self::KnownCustomers => "known_customers",
+            Self::NoCustomer => "no_customer",
+        }
+    }
+
+    /// The words in print; what is a part of the sum above it stands further in.
+    pub const fn label(self) -> &'static str {
         match self {
             Self::PositiveRows => "positive rows",
             Self::NegativeRows => "negative rows",

@@ -8,6 +8,7 @@ mod envelope;
 mod figures;
 mod jsonl;
 mod lines;
+mod log_sink;
 mod orders;
 mod people;
 mod record;
@@ -27,6 +28,7 @@ use crate::event::Event;
 use crate::ids::{Timestamp, WorkspaceId};
 
 pub use figures::{Counted, Figures, Sum};
+pub use log_sink::LogSink;
 pub use people::{ConsentGiven, NotAConsent};
 pub use run::{BATCH_EVENTS_MAX, Options, Sink, SinkReport, Summary, import};
 

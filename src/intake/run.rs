@@ -145,7 +145,7 @@ impl Summary {
     pub fn to_json(&self) -> Value {
         let money = self.figures.money.iter().map(|((sum, currency), counted)| {
             json!({
-                "sum": sum.as_str().trim().trim_start_matches("of these "), "currency": currency, "rows": counted.rows,
+                "sum": sum.as_str(), "currency": currency, "rows": counted.rows,
                 "exact": counted.total.to_string(), "rounded": counted.total.rounded(*currency),
             })
         });
@@ -176,7 +176,7 @@ impl fmt::Display for Summary {
             let (exact, rounded) = (total.to_string(), total.rounded(*currency));
             let exactly = if exact == rounded { String::new() } else { format!(" (exactly {exact})") };
             let rows = HumanCount(*rows).to_string();
-            writeln!(f, "{:<28} {rows:>12} rows {rounded:>16} {currency}{exactly}", sum.as_str())?;
+            writeln!(f, "{:<28} {rows:>12} rows {rounded:>16} {currency}{exactly}", sum.label())?;
         }
         for RowFault { row, column, code, message, .. } in &self.faults {
             writeln!(f, "row {row}: {}{message} [{code}]", column.map(|name| format!("{name}: ")).unwrap_or_default())?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_files;
+mod into_the_log;
 mod real_data;
 
 use std::collections::BTreeMap;

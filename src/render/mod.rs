@@ -320,4 +320,4 @@ fn insert_preheader(html: &mut String, preheader: &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,9 @@ use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
 use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 use super::*;
 use crate::audience::Profile;
+use crate::audience::consent::UnknownConsent;
 use crate::event::{Body, Event, Kind};
+use crate::guard::{CampaignSwitch, Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, Position, Span};
 use crate::message::{CapUse, Message, OnUnknownSend, Status, WhenCapped};
 
@@ -16,7 +18,7 @@ fn at() -> Timestamp {
     "2026-03-01T11:00Z".parse().unwrap()
 }
 
-pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
+fn message(channel: Channel, purpose: Purpose) -> Message {
     Message {
         id: MessageId::derive(&[b"one"]),
         profile: ProfileId(7),
@@ -27,7 +29,8 @@ pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
         template: "cart_reminder".to_owned(),
         purpose,
         priority: 50,
-        caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
+        // Neither obeys nor counts, so the guard clears it without a cap store.
+        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
         on_unknown_send: OnUnknownSend::Skip,
         created_at: at(),
         expires_at: at().plus(Span::from_hours(24)),
@@ -36,10 +39,28 @@ pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
         entry: Position(1),
         status: Status::Queued { due_at: at() },
         attempts: 0,
+        answer_lost_at: None,
         capped_at: None,
         slot_at: None,
         address: None,
         template_version: None,
+    }
+}
+
+fn cleared(profile: &Profile, message: Message) -> Cleared {
+    let state = GuardState {
+        profile,
+        suppressed: false,
+        unknown_consent: UnknownConsent::Allowed,
+        exited: None,
+        campaign: CampaignSwitch::Live,
+        all_paused: false,
+        restore_unconfirmed: false,
+        rules: &[],
+    };
+    match check(at(), &state, Draft(message)) {
+        Verdict::Clear(cleared) => cleared,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -64,21 +85,24 @@ fn event(body: &str) -> Event {
     }
 }
 
-struct Case {
+/// One render, with everything it needs.
+pub(crate) struct Case {
     template: Template,
     traits: Value,
     event: String,
     channel: Channel,
     purpose: Purpose,
+    to: String,
+    seed: String,
 }
 
 /// One part as SMS, so that the text comes out as it is.
-fn sms(source: &str) -> Case {
+pub(crate) fn sms(source: &str) -> Case {
     let parts = Parts { sms: Some(source.to_owned()), ..Parts::default() };
-    case(parts, Channel::Sms)
+    case(parts, Channel::Sms).to("+491701234567")
 }
 
-fn email(subject: &str, html: &str) -> Case {
+pub(crate) fn email(subject: &str, html: &str) -> Case {
     let email = EmailPart { subject: subject.into(), preheader: None, html: html.into(), text: None };
     case(Parts { email: Some(email), ..Parts::default() }, Channel::Email)
 }
@@ -100,6 +124,8 @@ fn case(parts: Parts, channel: Channel) -> Case {
         event: event.to_owned(),
         channel,
         purpose: Purpose::Marketing,
+        to: "ann@example.com".to_owned(),
+        seed: "one".to_owned(),
     }
 }
 
@@ -109,16 +135,33 @@ impl Case {
         self
     }
 
-    fn traits(mut self, traits: Value) -> Self {
+    pub(crate) fn traits(mut self, traits: Value) -> Self {
         self.traits = traits;
         self
+    }
+
+    pub(crate) fn to(mut self, address: &str) -> Self {
+        self.to = address.to_owned();
+        self
+    }
+
+    /// Another message than the others: its id comes from `seed`.
+    pub(crate) fn seed(mut self, seed: &str) -> Self {
+        self.seed = seed.to_owned();
+        self
+    }
+
+    pub(crate) fn done(&self) -> Rendered {
+        self.render().unwrap()
     }
 
     fn render(&self) -> Result<Rendered, RenderError> {
         let compiled = Compiled::new(&self.template).unwrap();
         let mut profile = Profile::new(ProfileId(7), at());
         profile.traits = self.traits.as_object().unwrap().clone();
-        let message = message(self.channel, self.purpose);
+        profile.traits.entry(self.channel.address_trait()).or_insert(self.to.clone().into());
+        let mut message = message(self.channel, self.purpose);
+        message.id = MessageId::derive(&[self.seed.as_bytes()]);
         let event = event(&self.event);
         let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
         let about = Occasion {
@@ -131,7 +174,7 @@ impl Case {
             unsubscribe: "https://news.shop.example/u/TOKEN",
         };
         let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
-        let cleared = Cleared::new(message.clone(), "ann@example.com".to_owned());
+        let cleared = cleared(&profile, message.clone());
         render(&cleared, &compiled, &Scope::new(at(), &about), &sender)
     }
 
@@ -238,7 +281,8 @@ fn html_is_escaped_and_text_is_not() {
 fn webhook_json_stays_json_whatever_the_data_says() {
     let source = r#"{"name": "{{profile.traits.x}}", "price": {{event.properties.price}}}"#;
     let hostile = "a\"},\\ \n\u{1}{";
-    let case = case(Parts { webhook: Some(source.to_owned()), ..Parts::default() }, Channel::Webhook);
+    let case = case(Parts { webhook: Some(source.to_owned()), ..Parts::default() }, Channel::Webhook)
+        .to("https://hooks.example/x");
     let case = case.traits(json!({ "x": hostile }));
     let Content::Webhook { json, .. } = case.render().unwrap().content else { panic!() };
     let parsed: Value = serde_json::from_str(&json).unwrap();
@@ -285,9 +329,21 @@ fn deep_and_long_templates_are_refused_before_they_are_parsed() {
         format!("{{{{money {}", "(".repeat(100_000)),
         format!("{{{{money {}", "[".repeat(100_000)),
         "x".repeat(compile::SOURCE_BYTES_MAX + 1),
+        "{{".repeat(100_000),
+        "{{ ".repeat(80_000),
+        "{{!--".repeat(50_000),
+        "{{! {{#if".repeat(20_000),
+        format!("{{{{#if event.name}}}}{}", "{{!--".repeat(50_000)),
     ] {
         sms(&source).refused();
     }
+}
+
+#[test]
+fn a_long_template_with_many_tags_compiles_and_more_is_refused() {
+    let line = format!("{{{{event.name}}}} {}\n", "x".repeat(80));
+    assert_eq!(sms(&line.repeat(800)).text().lines().count(), 800);
+    assert!(sms(&line.repeat(2_000)).refused().message.contains("2000 tags"));
 }
 
 #[test]
@@ -345,10 +401,10 @@ fn every_channel_gets_its_own_content_and_a_missing_part_is_said() {
     let mut case = case(parts, Channel::Push);
     let Content::Push { title, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(title, "T Product Added");
-    case.channel = Channel::Whatsapp;
+    (case.channel, case.to) = (Channel::Whatsapp, "+491701234567".to_owned());
     let Content::Whatsapp { parameters, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(parameters, ["Product Added"]);
-    case.channel = Channel::Email;
+    (case.channel, case.to) = (Channel::Email, "ann@example.com".to_owned());
     assert!(matches!(case.render(), Err(RenderError::NoPart { channel: "email", .. })));
 }
 

@@ -6,6 +6,16 @@ pub fn events_appended(count: u64) {
     counter!("carillon_events_appended_total").increment(count);
 }
 
+/// Came again and were answered like the first time.
+pub fn events_repeated(count: u64) {
+    counter!("carillon_events_repeated_total").increment(count);
+}
+
+/// Refused items of otherwise accepted batches.
+pub fn events_rejected(count: u64) {
+    counter!("carillon_events_rejected_total").increment(count);
+}
+
 pub fn entries_processed(count: u64) {
     counter!("carillon_entries_processed_total").increment(count);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -32,6 +33,7 @@ pub struct Live {
 pub struct Definitions {
     store: Store,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
+    generation: AtomicU64,
 }
 
 impl Definitions {
@@ -40,7 +42,7 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: Store) -> anyhow::Result<Self> {
-        let definitions = Self { store: store.clone(), live: ArcSwap::default() };
+        let definitions = Self { store: store.clone(), live: ArcSwap::default(), generation: AtomicU64::new(0) };
         for id in workspaces(store.reader()).await? {
             definitions.refresh(id).await?;
         }
@@ -49,6 +51,11 @@ impl Definitions {
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {
         self.live.load().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Grows with every change of what is in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Reads a workspace's definitions and pauses again.
@@ -64,6 +71,7 @@ impl Definitions {
             all.insert(id, live.clone());
             all
         });
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(())
     }
 }

@@ -5,7 +5,9 @@
 
 pub mod dispatcher;
 pub mod effects;
+pub mod janitor;
 pub mod live;
 pub mod processor;
 pub mod scheduler;
+pub mod secret;
 pub mod world;

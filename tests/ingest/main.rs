@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod client;
+mod durable;
 mod memory;
 mod routes;
 mod world;

@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 use actix_web::{App, HttpServer, web};
 use carillon::clock::Clock;
 use carillon::event::Event;
-use carillon::http::append::{Append, AppendError, Receipt};
+use carillon::event::pattern::Pattern;
+use carillon::event::source::{DoorRule, Source};
+use carillon::eventlog::{AppendError, Receipt};
+use carillon::http::append::Append;
 use carillon::http::auth::{WriteKey, WriteKeys};
 use carillon::http::config::Config;
-use carillon::http::door::{AtTheDoor, DoorCounts};
+use carillon::http::door::DoorCounts;
 use carillon::http::{DISCONNECT_DEADLINE, HEAD_DEADLINE, Ingest};
 use carillon::ids::{EventId, Position, Span, WorkspaceId};
 use futures::FutureExt;
@@ -55,7 +58,8 @@ impl MemoryLog {
         for event in events {
             if kept.ids.insert((workspace, event.id)) {
                 kept.events.push((workspace, event));
-                receipts.push(Receipt::Stored { position: Position(kept.events.len() as i64) });
+                let position = Position(kept.events.len() as i64);
+                receipts.push(Receipt::Stored { position, profile: None });
             } else {
                 receipts.push(Receipt::Duplicate);
             }
@@ -81,22 +85,18 @@ pub struct World {
     pub counts: DoorCounts,
 }
 
-/// `wk` writes for workspace 1 and `other` for workspace 2; `ruled` drops "Noise" and renames "Viewed Product".
+/// `wk` (and `wk_demo`, in the fixtures) writes for workspace 1 and `other` for workspace 2; `ruled` drops "Noise" and renames "Viewed Product".
 pub fn keys() -> Vec<WriteKey> {
-    let key = |text: &str, workspace| WriteKey {
+    let key = |text: &str, workspace, rules| WriteKey {
         hash: WriteKey::hash_of(text),
         id: format!("key-{text}"),
         workspace: WorkspaceId(workspace),
-        source: "shop".into(),
-        rules: None,
+        source: Arc::new(Source { key: "shop".into(), name: None, rules }),
     };
-    let mut ruled = key("ruled", 1);
-    ruled.rules = Some(Arc::new(|name, _| match name {
-        "Noise" => AtTheDoor::Dropped { rule: "no_noise".into() },
-        "Viewed Product" => AtTheDoor::Renamed { rule: "v1_names".into(), to: "Product Viewed".into() },
-        _ => AtTheDoor::Keep,
-    }));
-    vec![key("wk", 1), key("other", 2), ruled]
+    let noise = Pattern::from_json(&serde_json::json!({ "event": ["Noise"] })).unwrap();
+    let rename = DoorRule::Rename { from: "Viewed Product".into(), to: "Product Viewed".into() };
+    let ruled = key("ruled", 1, vec![DoorRule::Drop(noise), rename]);
+    vec![key("wk", 1, vec![]), key("wk_demo", 1, vec![]), key("other", 2, vec![]), ruled]
 }
 
 impl World {
@@ -105,10 +105,20 @@ impl World {
     }
 
     pub fn with(config: Config) -> Self {
-        let (log, keys, counts) = (MemoryLog::default(), WriteKeys::unread(), DoorCounts::default());
+        let log = MemoryLog::default();
+        Self::serve(config, Arc::new(log.clone()), log)
+    }
+
+    /// Over another log than ours, whose events are then to be sought there.
+    pub fn over(log: Arc<dyn Append>) -> Self {
+        Self::serve(Config::default(), log, MemoryLog::default())
+    }
+
+    fn serve(config: Config, behind: Arc<dyn Append>, log: MemoryLog) -> Self {
+        let (keys, counts) = (WriteKeys::unread(), DoorCounts::default());
         keys.replace(self::keys());
         let clock = Clock::system(Span::ZERO);
-        let ingest = web::Data::new(Ingest::new(config, keys.clone(), Arc::new(log.clone()), clock, counts.clone()));
+        let ingest = web::Data::new(Ingest::new(config, keys.clone(), behind, clock, counts.clone()));
         let (told, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let serving = async move {

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 LONDON = ZoneInfo("Europe/London")
 sums = {name: [0, Decimal(0)] for name in (
-    "positive rows", "negative rows", "cancellations", "adjustments", "net", "known customers", "without a customer")}
+    "positive_rows", "negative_rows", "cancellations", "adjustments", "net", "known_customers", "no_customer")}
 orders = OrderedDict()
 rows = adjustments = no_customer = 0
 
@@ -28,11 +28,11 @@ with gzip.open(sys.argv[1], "rt", encoding="utf-8", newline="") as file:
         amount, cancels = quantity * price, invoice.startswith("C")
         customer = row["CustomerID"][:-2] if row["CustomerID"].endswith(".0") else row["CustomerID"]
         add("net", amount)
-        add("known customers" if customer else "without a customer", amount)
+        add("known_customers" if customer else "no_customer", amount)
         if amount > 0:
-            add("positive rows", amount)
+            add("positive_rows", amount)
         if amount < 0:
-            add("negative rows", amount)
+            add("negative_rows", amount)
             add("cancellations" if cancels else "adjustments", amount)
         if not customer:
             no_customer += 1

@@ -125,4 +125,4 @@ fn public(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -168,3 +168,28 @@ fn an_order_too_large_for_an_event_loses_names_first_and_is_refused_after() {
     assert_eq!(refused.unwrap_err().code, "event_too_large");
     assert_eq!(left(&figures), BTreeMap::from([("event_too_large", 2_000)]));
 }
+
+proptest::proptest! {
+    /// Any values written by somebody else's CSV writer come back as they were, in one record each.
+    #[test]
+    fn what_a_csv_writer_wrote_is_read_as_it_was(rows in proptest::collection::vec(proptest::collection::vec("[a-c,\"\n é]{0,6}", 3), 1..8)) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(["h1", "h2", "h3"]).unwrap();
+        // A line of blanks alone is passed over, so every row begins with a letter.
+        let rows: Vec<Vec<String>> = rows.into_iter().map(|mut row| { row[0].insert(0, 'x'); row }).collect();
+        rows.iter().for_each(|row| writer.write_record(row).unwrap());
+        let (_folder, path) = written("file.csv", &writer.into_inner().unwrap());
+        let mut lines = lines::Lines::open(&path, lines::Shape::Csv).unwrap();
+        lines.header().unwrap();
+        let read: Vec<Vec<String>> = std::iter::from_fn(|| lines.next()).map(|(_, record)| record.unwrap()).collect();
+        proptest::prop_assert_eq!(read, rows);
+    }
+
+    /// Whatever the bytes, reading ends, and every row is accounted for (`opened` checks).
+    #[test]
+    fn no_bytes_break_the_reader(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2_000), noise in "[\",\n\r0-9a-z]{0,400}") {
+        let _ = opened(&bytes);
+        let _ = opened(format!("{HEADER}{noise}").as_bytes());
+        let _ = opened(&[HEADER.as_bytes(), &bytes].concat());
+    }
+}

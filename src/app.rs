@@ -1,0 +1,343 @@
+//! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
+//! so that nothing is lost or doubled.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::caps::Embedded;
+use crate::channel::Channel;
+use crate::channel::sandbox::Sandbox;
+use crate::channel::smtp::{self, Smtp};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decision::campaign::CampaignStatus;
+use crate::event::source::{DoorRule, Source};
+use crate::eventlog::{EventLog, Queue};
+use crate::fault::Faults;
+use crate::http::auth::{WriteKey, WriteKeys};
+use crate::http::door::DoorCounts;
+use crate::http::{self, Ingest};
+use crate::ids::{Span, WorkspaceId};
+use crate::message::RetryPolicy;
+use crate::render::links::{KeyRing, Links};
+use crate::render::{Sender, Workspace};
+use crate::store::controls::{set_setting, setting};
+use crate::store::keys::all_keys;
+use crate::store::{Database, Store, open};
+use crate::worker::dispatcher::{Channels, Dispatcher};
+use crate::worker::live::Definitions;
+use crate::worker::processor::Processor;
+use crate::worker::scheduler::Scheduler;
+use crate::worker::service::Workers;
+use crate::worker::{janitor, secret};
+
+/// The workspace everything belongs to until there are more.
+pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
+
+/// The setting that remembers how far the demo has moved the clock.
+const CLOCK_OFFSET: &str = "clock_offset_ms";
+
+/// What the composition root needs to know; `config` reads it from files and the environment.
+pub struct Options {
+    /// Holds the database, the sandbox's inbox and the signing key.
+    pub data: PathBuf,
+    /// None: `carillon.db` in the data folder.
+    pub database: Option<PathBuf>,
+    pub ingest: http::config::Config,
+    /// None: everything goes to the sandbox.
+    pub smtp: Option<smtp::Settings>,
+    pub sender: Sender,
+    pub workspace: Workspace,
+    /// How customers reach us: the base of unsubscribe links.
+    pub public_url: String,
+    pub settle: Span,
+    pub retry: RetryPolicy,
+    /// None: the system's clock, moved by what the demo has moved it.
+    pub clock: Option<Clock>,
+    pub faults: Faults,
+    /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
+    pub carrier: Option<Arc<dyn Channel>>,
+}
+
+/// Every part, built and not yet running.
+pub struct Carillon {
+    pub database: Database,
+    pub store: Store,
+    pub log: EventLog,
+    pub clock: Clock,
+    pub definitions: Arc<Definitions>,
+    pub workers: Arc<Workers>,
+    pub keys: WriteKeys,
+    pub counts: DoorCounts,
+    pub sandbox: Sandbox,
+    pub links: Links,
+    pub smtp: Option<Arc<Smtp>>,
+    ingest: web::Data<Ingest>,
+}
+
+/// The loops, running.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Options {
+    /// What the settings ask for; `listening` is the address links lead to where none is set.
+    ///
+    /// # Errors
+    /// A setting that makes no sense, in words for the person who made it.
+    pub fn of(config: &Config, listening: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            data: config.data.folder.clone(),
+            database: Some(config.database_path()),
+            ingest: config.ingest.clone(),
+            smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
+            sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
+            workspace: Workspace {
+                name: config.sender.name.clone(),
+                postal_address: config.sender.postal_address.clone(),
+            },
+            public_url: config.sender.links_base(listening),
+            settle: config.sending.settle,
+            retry: config.retry.clone(),
+            clock: None,
+            faults: Faults::none(),
+            carrier: None,
+        })
+    }
+}
+
+impl Carillon {
+    /// Opens the database, recovers what a crash left, and builds every part.
+    ///
+    /// # Errors
+    /// The data folder or database cannot be used, or a setting makes no sense.
+    pub async fn open(options: Options) -> anyhow::Result<Self> {
+        let data = &options.data;
+        std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
+        let database = open(&options.database.clone().unwrap_or_else(|| data.join("carillon.db"))).await?;
+        let clock = match &options.clock {
+            Some(clock) => clock.clone(),
+            None => Clock::system(clock_offset(&database).await?),
+        };
+        let store = Store::new(database.reader.clone());
+        let log = EventLog::start(&database, clock.clone()).await?;
+        let definitions = Arc::new(Definitions::load(store.clone()).await?);
+        let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
+        let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
+        let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));
+        let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
+        let keys = WriteKeys::unread();
+        let counts = DoorCounts::default();
+        let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
+        let ingest = web::Data::new(ingest);
+        let carillon =
+            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest };
+        carillon.refresh_keys().await?;
+        carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
+        Ok(carillon)
+    }
+
+    /// Reads the write keys and their sources again, after a change of either.
+    ///
+    /// # Errors
+    /// The database cannot be read; the doors answer 503 until it can.
+    pub async fn refresh_keys(&self) -> anyhow::Result<()> {
+        refresh_keys(&self.store, &self.definitions, &self.keys).await
+    }
+
+    /// Starts the loops.
+    pub fn start(&self) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
+        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores = tokio::spawn(chores.run(stopped.clone()));
+        let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
+        Running { stop, tasks: vec![loops, chores, keys] }
+    }
+
+    /// Serves until `stop` resolves: the loops run, requests are answered; then the doors close, what is in hand is
+    /// finished, and the database is left clean. `pages` adds the routes of the controls.
+    ///
+    /// # Errors
+    /// The server cannot run on the listener.
+    pub async fn serve<F>(
+        &self,
+        listener: TcpListener,
+        pages: F,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()>
+    where
+        F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
+        let running = self.start();
+        let ingest = self.ingest.clone();
+        let server = HttpServer::new(move || {
+            App::new().configure(http::configure(ingest.clone())).configure(pages.clone())
+        })
+        .client_request_timeout(http::HEAD_DEADLINE)
+        .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
+        .shutdown_timeout(20)
+        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        let handle = server.handle();
+        let server = tokio::spawn(server);
+        stop.await;
+        handle.stop(true).await;
+        server.await.context("the server panicked")??;
+        running.stop().await;
+        self.close().await;
+        Ok(())
+    }
+
+    /// Moves the demo's clock and remembers where it stands.
+    ///
+    /// # Errors
+    /// The loops or the database fail.
+    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
+        let done = self.workers.forward(by).await?;
+        let offset = self.clock.offset().millis().to_string();
+        self.log
+            .writer()
+            .change(Queue::Effects, move |tx, _| {
+                Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
+            })
+            .await?;
+        Ok(done)
+    }
+
+    /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
+    pub fn reaction(&self) -> Span {
+        let live = self.definitions.live(WORKSPACE);
+        let running = live.catalog.campaigns().filter(|campaign| campaign.status == CampaignStatus::Live);
+        running.map(|campaign| campaign.delay).min().unwrap_or(Span::from_days(1))
+    }
+
+    /// Finishes what was accepted and closes the database. Call after the loops have stopped.
+    pub async fn close(&self) {
+        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
+            tracing::warn!(%error, "the last door counts were not stored");
+        }
+        self.log.stop().await;
+        let _ = self.database.reader.close_by_ref().await;
+        let _ = self.database.writer.close_by_ref().await;
+    }
+}
+
+impl Running {
+    /// Lets every loop finish what it has in hand.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            if tokio::time::timeout(Duration::from_secs(25), task).await.is_err() {
+                tracing::warn!("a loop did not stop in time; what it had in hand is recovered at the next start");
+            }
+        }
+    }
+}
+
+async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
+    let offset = setting(&database.reader, CLOCK_OFFSET).await?;
+    Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
+}
+
+async fn build_workers(
+    options: &Options,
+    log: &EventLog,
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    sandbox: &Sandbox,
+    smtp: &Option<Arc<Smtp>>,
+    links: &Links,
+) -> anyhow::Result<Arc<Workers>> {
+    let faults = options.faults.clone();
+    let processor =
+        Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
+    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
+    let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
+    let mut channels = Channels::sandboxed(everything);
+    if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
+        channels.route(crate::message::Channel::Email, smtp.clone());
+    }
+    let dispatcher = Dispatcher::new(crate::worker::dispatcher::Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: Arc::new(Embedded::default()),
+        channels,
+        links: links.clone(),
+        sender: options.sender.clone(),
+        workspace: options.workspace.clone(),
+        retry: options.retry.clone(),
+        faults,
+        connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
+    });
+    Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
+}
+
+/// What the doors counted, under the counters' names: what a rule did, which rule, of which source.
+fn counted(counts: DoorCounts, definitions: Arc<Definitions>) -> janitor::Counts {
+    Arc::new(move || {
+        let live = definitions.live(WORKSPACE);
+        let name = |source: &str, rule: usize| {
+            let did = match live.sources.get(source).and_then(|source| source.rules.get(rule)) {
+                Some(DoorRule::Rename { .. }) => "renamed",
+                Some(DoorRule::Drop(_)) | None => "dropped",
+            };
+            format!("door_{did}:{source}/{}", rule + 1)
+        };
+        let taken = counts.take();
+        taken.into_iter().map(|((source, rule), count)| (name(&source, rule), count)).collect()
+    })
+}
+
+/// Sources are definitions: when those change, so may what a key's door does.
+async fn follow_keys(
+    log: EventLog,
+    store: Store,
+    definitions: Arc<Definitions>,
+    keys: WriteKeys,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut stored = log.stored();
+    let mut known = definitions.generation();
+    while !*stop.borrow() {
+        tokio::select! {
+            _ = stored.changed() => {}
+            _ = stop.changed() => {}
+        }
+        let generation = definitions.generation();
+        if generation != known {
+            match refresh_keys(&store, &definitions, &keys).await {
+                Ok(()) => known = generation,
+                Err(error) => tracing::error!(%error, "the write keys cannot be read"),
+            }
+        }
+    }
+}
+
+async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys) -> anyhow::Result<()> {
+    let stored = match all_keys(store.reader()).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            keys.mark_unreadable();
+            return Err(error.into());
+        }
+    };
+    let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
+    keys.replace(live.filter_map(|(id, key)| {
+        let source = definitions.live(id).sources.get(&key.source).cloned();
+        let source = source.unwrap_or_else(|| Arc::new(Source { key: key.source, name: None, rules: Vec::new() }));
+        Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source })
+    }));
+    Ok(())
+}

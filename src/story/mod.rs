@@ -1,0 +1,168 @@
+//! Stories run on the pure core: the same decisions, guard and caps as the service, in memory and in virtual time.
+//!
+//! Nothing is rendered and nothing is stored. Every campaign a story names counts as live, splits and holdouts do not
+//! exist yet, and the timeline shows instants before settling: messages due at one instant go by priority.
+
+#[cfg(test)]
+mod tests;
+mod timeline;
+mod world;
+
+use std::collections::BTreeSet;
+
+use crate::definition::story::{Expectation, Expected, Story};
+use crate::definition::{Definition, Document};
+use crate::ids::Timestamp;
+pub use timeline::instant;
+use world::{Happening, What, World};
+
+/// What came of a story.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoryReport {
+    pub name: String,
+    pub passed: bool,
+    /// A line each, with the line of the document it was written on.
+    pub failures: Vec<String>,
+    /// Everything that happened, in order.
+    pub timeline: String,
+}
+
+/// Runs one story under the campaigns, caps and policies among `documents`.
+pub fn run(documents: &[Document], story: &Story) -> StoryReport {
+    let (failures, timeline) = match missing(documents, story) {
+        missing if !missing.is_empty() => (missing, String::new()),
+        _ => {
+            let mut world = World::new(documents, story);
+            let ended = world.run(&story.given);
+            let unmet = story.expect.iter().filter_map(|expected| unmet(expected, &world.happenings));
+            (ended.err().into_iter().chain(unmet).collect(), world.timeline.into_text())
+        }
+    };
+    StoryReport { name: story.name.clone(), passed: failures.is_empty(), failures, timeline }
+}
+
+/// Runs every story among `documents`.
+pub fn run_all(documents: &[Document]) -> Vec<StoryReport> {
+    documents
+        .iter()
+        .filter_map(|document| match &document.definition {
+            Definition::Story(story) => Some(run(documents, story)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Campaigns the story names that do not exist for it, and templates those campaigns send.
+fn missing(documents: &[Document], story: &Story) -> Vec<String> {
+    let templates: BTreeSet<&str> = documents
+        .iter()
+        .filter_map(|document| match &document.definition {
+            Definition::Template(template) => Some(template.key.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut failures = Vec::new();
+    for key in &story.campaigns {
+        let campaign = documents.iter().find_map(|document| match &document.definition {
+            Definition::Campaign(campaign) if campaign.key == *key => Some(campaign),
+            _ => None,
+        });
+        match campaign {
+            None => failures.push(format!("there is no campaign `{key}`")),
+            Some(campaign) if !templates.contains(campaign.send.template.as_str()) => {
+                failures.push(format!(
+                    "campaign `{key}` sends `{}`, and there is no such template",
+                    campaign.send.template
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    failures
+}
+
+/// Why an expectation was not met; none where it was.
+fn unmet(expected: &Expectation, happenings: &[Happening]) -> Option<String> {
+    let theirs: Vec<&Happening> = happenings.iter().filter(|happening| happening.person == expected.person).collect();
+    let met = theirs.iter().find(|happening| meets(&expected.what, happening));
+    let is_never = matches!(expected.what, Expected::NeverSent { .. });
+    if met.is_some() != is_never {
+        return None;
+    }
+    let wanted = words(&expected.what);
+    let instead = match met {
+        Some(happening) => happening.words(),
+        None if theirs.is_empty() => "nothing happened".to_owned(),
+        None => theirs.iter().map(|happening| happening.words()).collect::<Vec<_>>().join("; "),
+    };
+    Some(format!("line {}: expected {} {wanted}, but: {instead}", expected.line, expected.person))
+}
+
+/// Whether a happening is what is expected; for `never sent`, what must not be.
+fn meets(expected: &Expected, happening: &Happening) -> bool {
+    let fits = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+    let when = |wanted: &Option<Timestamp>| wanted.is_none_or(|wanted| wanted == happening.at);
+    match (expected, &happening.what) {
+        (Expected::Sent { at, template, channel }, What::Sent) => {
+            when(at)
+                && fits(template, &happening.template)
+                && channel.is_none_or(|channel| channel == happening.channel)
+        }
+        (Expected::NeverSent { template }, What::Sent) => fits(template, &happening.template),
+        (Expected::NotSent { reason, template, at }, What::NotSent(found)) => {
+            let says = |wanted: &String| {
+                found.code() == wanted || found.sentence().to_lowercase().contains(&wanted.to_lowercase())
+            };
+            when(at) && fits(template, &happening.template) && reason.as_ref().is_none_or(says)
+        }
+        (Expected::Enrolled { at, campaign }, What::Enrolled) => when(at) && fits(campaign, &happening.campaign),
+        (Expected::Exited { at, reason, campaign }, What::Exited { by }) => {
+            // A condition is quoted with or without the braces it was written in.
+            let bare = |text: &str| text.trim_matches(|c: char| "{} ".contains(c)).to_owned();
+            when(at)
+                && fits(campaign, &happening.campaign)
+                && reason.as_ref().is_none_or(|reason| bare(reason) == bare(by))
+        }
+        _ => false,
+    }
+}
+
+fn words(expected: &Expected) -> String {
+    let mut text = String::new();
+    let mut say = |lead: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.push_str(lead);
+            text.push_str(&value);
+        }
+    };
+    match expected {
+        Expected::Sent { at, template, channel } => {
+            say("sent", Some(String::new()));
+            say(" ", template.clone());
+            say(" by ", channel.map(|channel| channel.as_str().to_owned()));
+            say(" at ", at.map(instant));
+        }
+        Expected::NeverSent { template } => {
+            say("never sent", Some(String::new()));
+            say(" ", template.clone());
+        }
+        Expected::NotSent { reason, template, at } => {
+            say("not sent", Some(String::new()));
+            say(" ", template.clone());
+            say(" for ", reason.clone());
+            say(" at ", at.map(instant));
+        }
+        Expected::Enrolled { at, campaign } => {
+            say("enrolled", Some(String::new()));
+            say(" in ", campaign.clone());
+            say(" at ", at.map(instant));
+        }
+        Expected::Exited { at, reason, campaign } => {
+            say("exited", Some(String::new()));
+            say(" from ", campaign.clone());
+            say(" by ", reason.clone());
+            say(" at ", at.map(instant));
+        }
+    }
+    text
+}

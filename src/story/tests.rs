@@ -1,0 +1,249 @@
+//! Stories that pass, stories that fail, and what they print.
+#![allow(clippy::unwrap_used)]
+
+use crate::definition::{Definition, Document, SourceFile, read};
+use crate::story::{StoryReport, run, run_all};
+
+const SHOP: &str = "\
+kind: campaign
+key: cart_reminder
+name: Cart reminder
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.cart_id, where: { not: { trait: { plan: staff } } } }
+delay: 1h
+exit: [ { event: Order Completed, same: properties.cart_id }, { performed: { event: Logged Out, within: 10m } } ]
+goal: { event: Order Completed, within: 5d, value: properties.revenue }
+send: { channel: email, template: cart_reminder }
+---
+kind: campaign
+key: vip_offer
+name: An offer
+owner: crm@shop.example
+type: trigger
+status: draft
+purpose: marketing
+priority: 90
+entry: { event: Offer Due, match: { properties: { tier: [ gold ] } } }
+caps: { when_capped: { defer: 12h } }
+send: { channel: email, template: cart_reminder }
+---
+kind: caps
+rules: [ { at_most: 3, per: 1d } ]
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: blocked } ]
+---
+kind: template
+key: cart_reminder
+email: { subject: Hi, html: <p>Hi</p> }
+---
+";
+
+fn told(story: &str) -> StoryReport {
+    let head = "kind: story\nname: a story\nprofiles: { ann: { traits: { email: ann@shop.example } }, bob: {} }\n";
+    let text = format!("{SHOP}{head}{story}");
+    let documents: Vec<Document> = read(&[SourceFile { name: "test.yaml".to_owned(), text }]).unwrap();
+    let Definition::Story(story) = &documents.last().unwrap().definition else { panic!() };
+    let report = run(&documents, story);
+    assert_eq!(report, run(&documents, story), "the same story twice is the same");
+    report
+}
+
+/// The timeline of a story that passes.
+fn passes(story: &str) -> String {
+    let report = told(story);
+    assert!(report.passed, "{:?}\n{}", report.failures, report.timeline);
+    report.timeline
+}
+
+#[test]
+fn an_order_within_the_hour_ends_the_reminder_of_its_cart_only() {
+    let timeline = passes(
+        r#"
+campaigns: [ cart_reminder ]
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1 } }
+  - { at: "2026-03-01T10:10Z", ann: Product Added, properties: { cart_id: c2 } }
+  - { at: "2026-03-01T10:20Z", ann: Product Added, properties: { cart_id: c2 } }
+  - { at: "2026-03-01T10:30Z", ann: Order Completed, properties: { cart_id: c1, revenue: 40.00, currency: EUR } }
+  - { at: "2026-03-02T10:30:30Z", ann: Order Completed, properties: { cart_id: c2 } }
+expect:
+  - { ann: exited, at: "2026-03-01T10:30Z", reason: Order Completed }
+  - { ann: enrolled, campaign: cart_reminder, at: "2026-03-01T10:10Z" }
+  - { ann: sent, at: "2026-03-01T11:10Z", template: cart_reminder, channel: email }
+  - { ann: not_sent, reason: exited }
+  - { ann: { not_sent: { reason: already_enrolled } }, at: "2026-03-01T10:20Z" }
+  - { bob: never sent }
+"#,
+    );
+    insta::assert_snapshot!(timeline, @r"
+    2026-03-01T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+    2026-03-01T10:10Z ann Product Added
+      → enrolled cart_reminder@v1 (c2), waits until 2026-03-01T11:10Z
+    2026-03-01T10:20Z ann Product Added
+      ✗ not enrolled cart_reminder@v1: already enrolled with c2 since 2026-03-01T10:10:00Z
+    2026-03-01T10:30Z ann Order Completed
+      → exited cart_reminder@v1 (c1): Order Completed
+    2026-03-01T11:10Z ann
+      → queued email cart_reminder (c2)
+      → sent email cart_reminder (c2)
+    2026-03-02T10:30:30Z ann Order Completed
+      → converted cart_reminder@v1
+    ");
+}
+
+#[test]
+fn a_full_cap_names_the_messages_that_used_it() {
+    let timeline = passes(
+        r#"
+campaigns: [ cart_reminder ]
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1 } }
+  - { at: "2026-03-01T12:00Z", ann: Product Added, properties: { cart_id: c3 } }
+  - { at: "2026-03-01T12:00Z", ann: Product Added, properties: { cart_id: c4 } }
+  - { at: "2026-03-01T12:00Z", ann: Product Added, properties: { cart_id: c5 } }
+  - { at: "2026-03-02T10:00Z", ann: Product Added, properties: { cart_id: c6 } }
+expect:
+  - { ann: not_sent, at: "2026-03-01T13:00Z", reason: capped }
+  - { ann: sent, at: "2026-03-02T11:00Z" }
+"#,
+    );
+    insta::assert_snapshot!(timeline, @r"
+    2026-03-01T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+    2026-03-01T11:00Z ann
+      → queued email cart_reminder (c1)
+      → sent email cart_reminder (c1)
+    2026-03-01T12:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c3), waits until 2026-03-01T13:00Z
+    2026-03-01T12:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c4), waits until 2026-03-01T13:00Z
+    2026-03-01T12:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c5), waits until 2026-03-01T13:00Z
+    2026-03-01T13:00Z ann
+      → queued email cart_reminder (c3)
+      → queued email cart_reminder (c4)
+      → queued email cart_reminder (c5)
+      → sent email cart_reminder (c3)
+      → sent email cart_reminder (c4)
+      ✗ not sent email cart_reminder (c5): capped by at most 3 per 1d: used by email cart_reminder (c1), email cart_reminder (c3), email cart_reminder (c4); a slot frees at 2026-03-02T11:00:00Z
+    2026-03-02T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c6), waits until 2026-03-02T11:00Z
+    2026-03-02T11:00Z ann
+      → queued email cart_reminder (c6)
+      → sent email cart_reminder (c6)
+    ");
+}
+
+#[test]
+fn the_higher_priority_goes_first_and_a_deferred_message_waits_for_its_slot() {
+    let timeline = passes(
+        r#"
+campaigns: [ cart_reminder, vip_offer ]
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1 } }
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c2 } }
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c3 } }
+  - { at: "2026-03-01T11:00Z", ann: Offer Due, properties: { tier: gold } }
+  - { at: "2026-03-02T00:00Z", ann: Offer Due, properties: { tier: gold } }
+  - { at: "2026-03-02T00:00Z", ann: Offer Due, properties: { tier: silver } }
+expect:
+  - { ann: not_sent, at: "2026-03-01T11:00Z", reason: capped }
+  - { ann: sent, at: "2026-03-02T11:00Z" }
+  - { ann: not_sent, reason: properties.tier is `silver` }
+"#,
+    );
+    insta::assert_snapshot!(timeline, @r"
+    2026-03-01T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+    2026-03-01T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c2), waits until 2026-03-01T11:00Z
+    2026-03-01T10:00Z ann Product Added
+      → enrolled cart_reminder@v1 (c3), waits until 2026-03-01T11:00Z
+    2026-03-01T11:00Z ann
+      → queued email cart_reminder (c1)
+      → queued email cart_reminder (c2)
+      → queued email cart_reminder (c3)
+    2026-03-01T11:00Z ann Offer Due
+      → enrolled vip_offer@v1
+      → queued email cart_reminder
+      → sent email cart_reminder
+      → sent email cart_reminder (c1)
+      → sent email cart_reminder (c2)
+      ✗ not sent email cart_reminder (c3): capped by at most 3 per 1d: used by email cart_reminder, email cart_reminder (c1), email cart_reminder (c2); a slot frees at 2026-03-02T11:00:00Z
+    2026-03-02T00:00Z ann Offer Due
+      → enrolled vip_offer@v1
+      → queued email cart_reminder
+    2026-03-02T00:00Z ann Offer Due
+      ✗ not enrolled vip_offer@v1: the event pattern did not match: properties.tier is `silver`, wanted `gold`
+      ✗ deferred email cart_reminder to 2026-03-02T11:00Z (capped by at most 3 per 1d: used by email cart_reminder, email cart_reminder (c1), email cart_reminder (c2); a slot frees at 2026-03-02T11:00:00Z)
+    2026-03-02T11:00Z ann
+      → sent email cart_reminder
+    ");
+}
+
+#[test]
+fn consent_addresses_and_conditions_are_those_of_the_service() {
+    passes(
+        r#"
+campaigns: [ cart_reminder ]
+consent: { ann: { email: unknown } }
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1 } }
+  - { at: "2026-03-01T10:00Z", bob: Product Added, properties: { cart_id: c2 } }
+  - { at: "2026-03-01T12:00Z", ann: Consent Changed, properties: { channel: email, state: granted } }
+  - { at: "2026-03-01T13:00Z", ann: Product Added, properties: { cart_id: c3 } }
+  - { at: "2026-03-01T13:55Z", ann: Logged Out }
+expect:
+  - { ann: not_sent, reason: consent_unknown }
+  - { bob: not_sent, reason: no_address }
+  - { ann: exited, at: "2026-03-01T13:55Z", reason: "performed: { event: Logged Out, within: 10m }" }
+  - { ann: never sent }
+"#,
+    );
+}
+
+#[test]
+fn a_story_that_fails_says_what_happened_instead() {
+    let report = told(
+        r#"
+campaigns: [ cart_reminder ]
+given:
+  - { at: "2026-03-01T10:00Z", ann: Product Added, properties: { cart_id: c1 } }
+expect:
+  - { ann: sent, at: "2026-03-01T10:30Z", template: cart_reminder }
+  - { ann: never sent, template: cart_reminder }
+  - { bob: exited, reason: Order Completed }
+  - { ann: enrolled }
+"#,
+    );
+    assert!(!report.passed);
+    insta::assert_snapshot!(report.failures.join("\n"), @r"
+    line 44: expected ann sent cart_reminder at 2026-03-01T10:30Z, but: enrolled in cart_reminder at 2026-03-01T10:00Z; sent cart_reminder by email at 2026-03-01T11:00Z
+    line 45: expected ann never sent cart_reminder, but: sent cart_reminder by email at 2026-03-01T11:00Z
+    line 46: expected bob exited by Order Completed, but: nothing happened
+    ");
+    let unknown = told("campaigns: [ cart_remind ]\nexpect: []\n");
+    assert_eq!(unknown.failures, ["there is no campaign `cart_remind`"]);
+}
+
+#[test]
+fn the_recipes_tell_the_truth() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = |name: &str| SourceFile {
+        name: name.to_owned(),
+        text: std::fs::read_to_string(root.join("templates").join(name)).unwrap(),
+    };
+    let folder = ["template.yaml", "email.html", "subject", "preheader", "sms.hbs"];
+    let mut files: Vec<SourceFile> = folder.iter().map(|name| text(&format!("cart_reminder/{name}"))).collect();
+    files.push(text("recipes/cart_reminder.yaml"));
+    let reports = run_all(&read(&files).unwrap());
+    assert_eq!(reports.len(), 2);
+    for report in reports {
+        assert!(report.passed, "{}: {:?}\n{}", report.name, report.failures, report.timeline);
+    }
+}

@@ -1,0 +1,83 @@
+//! Housekeeping: old event ids are forgotten in slices, and what the doors counted is stored.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::eventlog::append::forget_old_ids;
+use crate::eventlog::{EventLog, Queue};
+use crate::ids::WorkspaceId;
+use crate::store::workspace;
+
+const ROUND: Duration = Duration::from_secs(1);
+/// Rows deleted in one transaction: few, so that nobody waits for the janitor.
+const FORGET_SLICE: u32 = 2_000;
+const ROUNDS_PER_FORGETTING: u32 = 60;
+
+/// Takes what was counted since last asked: counter name → count.
+pub type Counts = Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
+
+pub struct Janitor {
+    pub log: EventLog,
+    pub counts: Counts,
+}
+
+impl Janitor {
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut round: u32 = 0;
+        while !*stop.borrow() {
+            tokio::select! {
+                () = tokio::time::sleep(ROUND) => {}
+                _ = stop.changed() => {}
+            }
+            if let Err(error) = store_counts(&self.log, &self.counts).await {
+                tracing::warn!(%error, "door counts were not stored");
+            }
+            if round.is_multiple_of(ROUNDS_PER_FORGETTING)
+                && let Err(error) = self.forget().await
+            {
+                tracing::warn!(%error, "old event ids were not forgotten");
+            }
+            round = round.wrapping_add(1);
+        }
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        let now = self.log.clock().now();
+        loop {
+            let gone = self
+                .log
+                .writer()
+                .change(Queue::Sends, move |tx, _| {
+                    Box::pin(async move { Ok(forget_old_ids(tx, now, FORGET_SLICE).await?) })
+                })
+                .await?;
+            if gone < u64::from(FORGET_SLICE) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Adds what was counted to the stored counters.
+///
+/// # Errors
+/// The database refuses; these counts are lost, the events are not.
+pub async fn store_counts(log: &EventLog, counts: &Counts) -> anyhow::Result<()> {
+    let counted = counts();
+    if counted.is_empty() {
+        return Ok(());
+    }
+    log.writer()
+        .change(Queue::Sends, move |tx, _| {
+            Box::pin(async move {
+                for (name, count) in counted {
+                    workspace(tx, WorkspaceId(1)).count(&name, i64::try_from(count).unwrap_or(i64::MAX)).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}

@@ -1,0 +1,225 @@
+//! The loops as the service runs them: each ticks while there is work, then waits for the pulse or instant that brings
+//! the next. Tests and the demo pump the same ticks by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+
+use crate::event::Event;
+use crate::eventlog::{EventLog, Receipt};
+use crate::ids::{Span, Timestamp, WorkspaceId};
+use crate::worker::dispatcher::Dispatcher;
+use crate::worker::processor::Processor;
+use crate::worker::scheduler::Scheduler;
+
+/// After a failed tick; the work is still there.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// While messages are due that must wait for the processor.
+const BLOCKED_PAUSE: Duration = Duration::from_millis(20);
+/// The longest sleep: wall clocks are set, and a sleep knows nothing of it.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Rounds without an end mean a bug; a person who moves the clock is told instead of waiting for ever.
+const ROUNDS_MAX: usize = 1_000_000;
+/// Events of the past appended together.
+const GROUP_EVENTS_MAX: usize = 1_000;
+
+/// All loops over one database.
+pub struct Workers {
+    log: EventLog,
+    processor: Mutex<Processor>,
+    scheduler: Scheduler,
+    dispatcher: Dispatcher,
+}
+
+impl Workers {
+    pub fn new(log: EventLog, processor: Processor, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
+        Self { log, processor: Mutex::new(processor), scheduler, dispatcher }
+    }
+
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.dispatcher
+    }
+
+    /// One tick of each loop at the clock's present; the answer is how much was done.
+    ///
+    /// # Errors
+    /// The first error of a loop; what was not done is still due.
+    pub async fn tick(&self) -> anyhow::Result<usize> {
+        let processed = self.processor.lock().await.tick().await?;
+        let now = self.log.clock().now();
+        let timers = self.scheduler.tick(now).await?;
+        // Nothing is sent on the strength of a log that is only half read.
+        let sent = if processed + timers == 0 { self.dispatcher.tick(now).await? } else { 0 };
+        Ok(processed + timers + sent)
+    }
+
+    /// Ticks until nothing is due at the clock's present.
+    ///
+    /// # Errors
+    /// As for `tick`, or the work does not end.
+    pub async fn settle(&self) -> anyhow::Result<usize> {
+        let mut done = 0;
+        for _ in 0..ROUNDS_MAX {
+            match self.tick().await? {
+                0 => return Ok(done),
+                count => done += count,
+            }
+        }
+        anyhow::bail!("the loops do not come to rest")
+    }
+
+    /// Moves the clock by `by`, stopping at every instant at which something is due, and runs the loops there.
+    ///
+    /// # Errors
+    /// As for `settle`.
+    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
+        let target = self.log.clock().now().plus(by);
+        let mut done = self.settle().await?;
+        for _ in 0..ROUNDS_MAX {
+            let Some(next) = self.next_due().await?.filter(|next| *next <= target) else { break };
+            let moved = next > self.log.clock().now();
+            self.log.clock().advance_to(next);
+            let count = self.settle().await?;
+            done += count;
+            if !moved && count == 0 {
+                // Due, and nothing can be done about it now: what it waits for lies further on.
+                break;
+            }
+        }
+        self.log.clock().advance_to(target);
+        Ok(done + self.settle().await?)
+    }
+
+    /// Lives through events of the past, oldest first, on a clock of their own time: before each group of events that
+    /// nothing can come between, whatever became due is done at its instant. `reaction` is the shortest time in which
+    /// an event can have a consequence.
+    ///
+    /// # Errors
+    /// As for `settle`; what was appended stays, and the same events again are recognised.
+    pub async fn live_through(
+        &self,
+        workspace: WorkspaceId,
+        events: Vec<Event>,
+        reaction: Span,
+    ) -> anyhow::Result<Vec<Receipt>> {
+        let clock = self.log.clock();
+        let mut receipts = Vec::with_capacity(events.len());
+        let mut events = events.into_iter().peekable();
+        while let Some(first) = events.peek().map(|event| event.at) {
+            if let Some(next) = self.next_due().await?.filter(|next| *next <= first) {
+                let moved = next > clock.now();
+                clock.advance_to(next);
+                if self.settle().await? > 0 || moved {
+                    continue;
+                }
+            }
+            clock.advance_to(first);
+            let next = self.next_due().await?.filter(|next| *next > first);
+            let end = next.map_or(first.plus(reaction), |next| next.min(first.plus(reaction)));
+            let mut group = Vec::new();
+            while let Some(event) = events.next_if(|event| event.at == first || event.at < end) {
+                group.push(event);
+                if group.len() == GROUP_EVENTS_MAX {
+                    break;
+                }
+            }
+            receipts.extend(self.log.append(workspace, group).await?);
+            self.settle().await?;
+        }
+        Ok(receipts)
+    }
+
+    /// The next instant at which something happens by itself.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
+        let timer = self.scheduler.next_due().await?;
+        let message = self.dispatcher.next_due().await?;
+        Ok([timer, message].into_iter().flatten().min())
+    }
+
+    /// Runs every loop until `stop` turns true, then finishes what each has in hand.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut loops = JoinSet::new();
+        loops.spawn(self.clone().process(stop.clone()));
+        loops.spawn(self.clone().schedule(stop.clone()));
+        loops.spawn(self.clone().dispatch(stop));
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a loop ended unexpectedly");
+            }
+        }
+    }
+
+    async fn process(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut appended = self.log.appended();
+        while !*stop.borrow() {
+            appended.borrow_and_update();
+            let result = self.processor.lock().await.tick().await;
+            match result {
+                Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, SLEEP_MAX).await,
+                Ok(_) => {}
+                Err(error) => self.failed("processor", &error, &mut stop).await,
+            }
+        }
+    }
+
+    async fn schedule(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut stored = self.log.stored();
+        while !*stop.borrow() {
+            stored.borrow_and_update();
+            let now = self.log.clock().now();
+            let next = match self.scheduler.tick(now).await {
+                Ok(0) => self.scheduler.next_due().await,
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match next {
+                Ok(next) => wait(&mut stop, async { drop(stored.changed().await) }, until(now, next)).await,
+                Err(error) => self.failed("scheduler", &error, &mut stop).await,
+            }
+        }
+    }
+
+    async fn dispatch(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut stored = self.log.stored();
+        while !*stop.borrow() {
+            stored.borrow_and_update();
+            let now = self.log.clock().now();
+            let next = match self.dispatcher.tick(now).await {
+                Ok(0) => self.dispatcher.next_due().await,
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match next {
+                Ok(next) => {
+                    let sleep = until(now, next).max(BLOCKED_PAUSE);
+                    wait(&mut stop, async { drop(stored.changed().await) }, sleep).await;
+                }
+                Err(error) => self.failed("dispatcher", &error, &mut stop).await,
+            }
+        }
+    }
+
+    async fn failed(&self, who: &str, error: &anyhow::Error, stop: &mut watch::Receiver<bool>) {
+        tracing::error!(worker = who, error = format!("{error:#}"), "a tick failed; it will be tried again");
+        wait(stop, std::future::pending(), RETRY_AFTER).await;
+    }
+}
+
+fn until(now: Timestamp, next: Option<Timestamp>) -> Duration {
+    let millis = next.map_or(i64::MAX, |next| (next.millis() - now.millis()).max(0));
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(SLEEP_MAX)
+}
+
+/// Whichever comes first: the pulse, the end of the sleep, or the stop.
+async fn wait(stop: &mut watch::Receiver<bool>, pulse: impl Future<Output = ()>, sleep: Duration) {
+    tokio::select! {
+        () = pulse => {}
+        () = tokio::time::sleep(sleep) => {}
+        _ = stop.changed() => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! The log, the writer and the processor over a real SQLite file: what is accepted is stored once, in order, and
+//! decided.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod processing;
+mod support;
+
+use carillon::eventlog::Receipt;
+use carillon::ids::Position;
+use support::{House, event, identify};
+
+#[tokio::test]
+async fn positions_have_no_holes_and_repeats_are_recognised() {
+    let house = House::new().await;
+    let one = house.append(vec![event("m1", "ann", "Product Viewed"), event("m2", "ann", "Product Added")]).await;
+    let two = house.append(vec![event("m2", "ann", "Order Completed"), event("m3", "bob", "Product Viewed")]).await;
+    let positions: Vec<_> = one.iter().chain(&two).map(position).collect();
+    assert_eq!(positions, [Some(1), Some(2), None, Some(3)]);
+    let entries = house.workspace().events_after(Position(0), 10).await.unwrap();
+    let names: Vec<_> = entries.iter().map(support::name_of).collect();
+    assert_eq!(names, ["Product Viewed", "Product Added", "Product Viewed"], "the first of two with one id is kept");
+    assert_eq!(house.workspace().accounts().await.unwrap().events.duplicates, 1);
+}
+
+#[tokio::test]
+async fn a_repeat_within_one_append_is_recognised_too() {
+    let house = House::new().await;
+    let receipts = house.append(vec![event("m1", "ann", "A"), event("m1", "ann", "B")]).await;
+    assert_eq!(receipts.iter().map(position).collect::<Vec<_>>(), [Some(1), None]);
+}
+
+#[tokio::test]
+async fn a_thousand_ids_posted_a_hundred_times_at_once_are_a_thousand_events() {
+    let house = House::new().await;
+    let mut posts = Vec::new();
+    for _ in 0..100 {
+        let log = house.log.clone();
+        let events: Vec<_> = (0..1_000).map(|n| event(&format!("m{n}"), &format!("u{}", n % 50), "Viewed")).collect();
+        posts.push(tokio::spawn(async move { log.append(support::WORKSPACE, events).await.unwrap() }));
+    }
+    let mut stored = 0;
+    for post in posts {
+        stored += post.await.unwrap().iter().filter(|receipt| matches!(receipt, Receipt::Stored { .. })).count();
+    }
+    assert_eq!(stored, 1_000);
+    assert_eq!(house.workspace().accounts().await.unwrap().events.accepted, 1_000);
+}
+
+#[tokio::test]
+async fn an_anonymous_id_belongs_to_the_first_person_identified_on_it() {
+    let house = House::new().await;
+    let profiles = house
+        .profiles(vec![
+            support::anonymous("m1", "device-1", "Product Viewed"),
+            identify("m2", Some("ann"), Some("device-1")),
+            support::anonymous("m3", "device-1", "Product Added"),
+            event("m4", "ann", "Order Completed"),
+            identify("m5", Some("bob"), Some("device-1")),
+            event("m6", "bob", "Product Viewed"),
+            event("m7", "ann", "Product Viewed"),
+        ])
+        .await;
+    let ann = profiles[0];
+    assert_eq!(profiles[..4], [ann, ann, ann, ann]);
+    assert_ne!(profiles[4], ann, "another user id on the same device is another person");
+    assert_eq!(profiles[5], profiles[4]);
+    assert_eq!(profiles[6], ann);
+}
+
+#[tokio::test]
+async fn two_known_profiles_are_not_joined_by_an_identify() {
+    let house = House::new().await;
+    let profiles = house
+        .profiles(vec![
+            support::anonymous("m1", "device-1", "Product Viewed"),
+            event("m2", "ann", "Product Viewed"),
+            identify("m3", Some("ann"), Some("device-1")),
+            support::anonymous("m4", "device-1", "Product Viewed"),
+        ])
+        .await;
+    assert_ne!(profiles[0], profiles[1]);
+    assert_eq!(profiles[2], profiles[1], "the user id decides whose event it is");
+    assert_eq!(profiles[3], profiles[0]);
+}
+
+#[tokio::test]
+async fn what_was_appended_survives_a_restart() {
+    let house = House::new().await;
+    house.append(vec![event("m1", "ann", "Product Viewed"), event("m2", "bob", "Product Viewed")]).await;
+    let house = house.restart().await;
+    let receipts = house.append(vec![event("m1", "ann", "Product Viewed"), event("m3", "ann", "Product Added")]).await;
+    assert_eq!(receipts.iter().map(position).collect::<Vec<_>>(), [None, Some(3)]);
+    let entries = house.workspace().events_after(Position(0), 10).await.unwrap();
+    assert_eq!(entries[0].profile, entries[2].profile, "ann is still ann");
+}
+
+fn position(receipt: &Receipt) -> Option<i64> {
+    match receipt {
+        Receipt::Stored { position, .. } => Some(position.0),
+        Receipt::Duplicate => None,
+    }
+}

@@ -1,0 +1,93 @@
+//! The processor: effects and position together, faults that change nothing, parked entries that can be redriven.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use carillon::fault::Faults;
+use carillon::ids::Position;
+use carillon::store::entries::cursor;
+use carillon::worker::processor::redrive;
+
+use crate::support::{House, WORKSPACE, event, identify};
+
+#[tokio::test]
+async fn traits_and_history_follow_the_log() {
+    let house = House::new().await;
+    house.append(vec![identify("m1", Some("ann"), None), event("m2", "ann", "Product Viewed")]).await;
+    house.process().await;
+    let id = house.workspace().profile_by_id("ann").await.unwrap().unwrap();
+    let person = house.workspace().person(id).await.unwrap().unwrap();
+    assert_eq!(person.profile.user_id.as_deref(), Some("ann"));
+    assert_eq!(person.profile.traits["email"], "ann@example.com");
+    let past: Vec<_> = person.profile.history.iter().map(|past| past.name).collect();
+    assert_eq!(past, ["Identified", "Product Viewed"]);
+    assert!(house.workspace().accounts().await.unwrap().imbalances().is_empty());
+}
+
+#[tokio::test]
+async fn history_beyond_the_row_moves_to_pages() {
+    let house = House::new().await;
+    let events = (0..300).map(|n| event(&format!("m{n}"), "ann", "Product Viewed")).collect();
+    house.append(events).await;
+    house.process().await;
+    let id = house.workspace().profile_by_id("ann").await.unwrap().unwrap();
+    let pages = house.workspace().history_pages(id).await.unwrap();
+    let person = house.workspace().person(id).await.unwrap().unwrap();
+    let total: usize = pages.iter().map(|page| page.len()).sum::<usize>() + person.profile.history.len();
+    assert_eq!(total, 300);
+    assert_eq!(person.profile.history.pages as usize, pages.len());
+}
+
+#[tokio::test]
+async fn a_failure_after_deciding_stores_nothing_and_the_next_tick_does_it_all() {
+    let house = House::new().await;
+    house.append(vec![event("m1", "ann", "Product Viewed")]).await;
+    let failures = Arc::new(AtomicUsize::new(1));
+    let left = failures.clone();
+    let faults = Faults::new(move |point| {
+        point == "processor.decided"
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+    });
+    let mut processor = house.processor(faults).await;
+    assert!(processor.tick().await.is_err());
+    assert_eq!(cursor(house.store.reader()).await.unwrap(), Position(0));
+    assert_eq!(processor.tick().await.unwrap(), 1);
+    assert_eq!(cursor(house.store.reader()).await.unwrap(), Position(1));
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_applied_is_parked_and_the_log_goes_on() {
+    let house = House::new().await;
+    house.append(vec![event("m1", "ann", "A"), event("m2", "bob", "B"), event("m3", "ann", "C")]).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let faults = Faults::new(move |point| point == "processor.decide" && count.fetch_add(1, Ordering::SeqCst) == 1);
+    let mut processor = house.processor(faults).await;
+    assert_eq!(processor.tick().await.unwrap(), 3);
+    let parked = house.workspace().parked(10).await.unwrap();
+    assert_eq!(parked.iter().map(|parked| parked.position.0).collect::<Vec<_>>(), [2]);
+    let accounts = house.workspace().accounts().await.unwrap();
+    assert_eq!((accounts.events.processed, accounts.events.parked), (2, 1));
+    assert!(accounts.imbalances().is_empty());
+
+    assert!(redrive(&house.log, &house.store, WORKSPACE, Position(2)).await.unwrap());
+    assert!(!redrive(&house.log, &house.store, WORKSPACE, Position(2)).await.unwrap(), "once only");
+    house.process().await;
+    let bob = house.workspace().profile_by_id("bob").await.unwrap().unwrap();
+    let person = house.workspace().person(bob).await.unwrap().unwrap();
+    assert_eq!(person.profile.history.len(), 1, "what was parked is applied now");
+    assert!(house.workspace().accounts().await.unwrap().imbalances().is_empty());
+}
+
+#[tokio::test]
+async fn two_processors_do_not_apply_an_entry_twice() {
+    let house = House::new().await;
+    house.append((0..100).map(|n| event(&format!("m{n}"), "ann", "Viewed")).collect()).await;
+    let mut one = house.processor(Faults::none()).await;
+    let mut two = house.processor(Faults::none()).await;
+    let (first, second) = tokio::join!(one.tick(), two.tick());
+    assert_eq!(usize::from(first.is_ok()) + usize::from(second.is_ok()), 1, "one of them finds the cursor moved");
+    let id = house.workspace().profile_by_id("ann").await.unwrap().unwrap();
+    let person = house.workspace().person(id).await.unwrap().unwrap();
+    let pages = house.workspace().history_pages(id).await.unwrap();
+    assert_eq!(person.profile.history.len() + pages.iter().map(|page| page.len()).sum::<usize>(), 100);
+}

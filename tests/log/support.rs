@@ -1,0 +1,125 @@
+//! A house with a database, a log and a processor on a hand-set clock.
+
+use std::sync::Arc;
+
+use carillon::clock::Clock;
+use carillon::event::{Body, Event, Kind, Origin};
+use carillon::eventlog::{EventLog, Receipt};
+use carillon::fault::Faults;
+use carillon::ids::{EventId, ProfileId, Span, Timestamp, WorkspaceId};
+use carillon::store::entries::{Entry, Logged};
+use carillon::store::{Database, Store, Workspace, open};
+use carillon::worker::live::Definitions;
+use carillon::worker::processor::Processor;
+use sea_orm::DatabaseConnection;
+use tempfile::TempDir;
+
+pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
+
+pub struct House {
+    pub folder: TempDir,
+    pub database: Database,
+    pub log: EventLog,
+    pub store: Store,
+    pub clock: Clock,
+    pub definitions: Arc<Definitions>,
+}
+
+impl House {
+    pub async fn new() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
+    }
+
+    async fn in_folder(folder: TempDir, clock: Clock) -> Self {
+        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+        let log = EventLog::start(&database, clock.clone()).await.unwrap();
+        let store = Store::new(database.reader.clone());
+        let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
+        Self { folder, database, log, store, clock, definitions }
+    }
+
+    pub async fn restart(self) -> Self {
+        self.log.stop().await;
+        self.database.reader.close().await.unwrap();
+        self.database.writer.close().await.unwrap();
+        Self::in_folder(self.folder, self.clock).await
+    }
+
+    pub async fn append(&self, events: Vec<Event>) -> Vec<Receipt> {
+        self.log.append(WORKSPACE, events).await.unwrap()
+    }
+
+    /// Appends one by one and returns whose each was.
+    pub async fn profiles(&self, events: Vec<Event>) -> Vec<ProfileId> {
+        let mut profiles = Vec::new();
+        for event in events {
+            let receipts = self.append(vec![event]).await;
+            let Receipt::Stored { profile: Some(profile), .. } = receipts[0] else { panic!("not stored") };
+            profiles.push(profile);
+        }
+        profiles
+    }
+
+    pub fn workspace(&self) -> Workspace<'_, DatabaseConnection> {
+        self.store.workspace(WORKSPACE)
+    }
+
+    pub async fn processor(&self, faults: Faults) -> Processor {
+        let (log, store, definitions) = (self.log.clone(), self.store.clone(), self.definitions.clone());
+        Processor::new(log, store, definitions, faults, Span::from_seconds(2)).await.unwrap()
+    }
+
+    /// Processes until nothing is left.
+    pub async fn process(&self) {
+        let mut processor = self.processor(Faults::none()).await;
+        while processor.tick().await.unwrap() > 0 {}
+    }
+}
+
+pub fn event(message_id: &str, user: &str, name: &str) -> Event {
+    build(message_id, Kind::Track, name, Some(user), None, "{}")
+}
+
+pub fn anonymous(message_id: &str, anonymous_id: &str, name: &str) -> Event {
+    build(message_id, Kind::Track, name, None, Some(anonymous_id), "{}")
+}
+
+pub fn identify(message_id: &str, user: Option<&str>, anonymous_id: Option<&str>) -> Event {
+    build(message_id, Kind::Identify, "Identified", user, anonymous_id, r#"{"traits":{"email":"ann@example.com"}}"#)
+}
+
+pub fn build(
+    message_id: &str,
+    kind: Kind,
+    name: &str,
+    user: Option<&str>,
+    anonymous: Option<&str>,
+    body: &str,
+) -> Event {
+    let at: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+    Event {
+        id: EventId::derive(&[b"test", message_id.as_bytes()]),
+        kind,
+        name: name.to_owned(),
+        message_id: message_id.to_owned(),
+        version: 1,
+        source: "web".to_owned(),
+        correlation_id: format!("c-{message_id}"),
+        user_id: user.map(ToOwned::to_owned),
+        anonymous_id: anonymous.map(ToOwned::to_owned),
+        previous_id: None,
+        at,
+        received_at: at,
+        original_at: None,
+        sent_at: None,
+        origin: Origin::Live,
+        body: Body::new(body),
+    }
+}
+
+pub fn name_of(entry: &Entry) -> String {
+    match &entry.logged {
+        Logged::Event(event) => event.name.clone(),
+        other => other.kind().to_owned(),
+    }
+}

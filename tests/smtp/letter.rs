@@ -1,0 +1,119 @@
+//! A rendered mail, made the only way there is: a draft, cleared by the guard, rendered from a template.
+
+use carillon::audience::Profile;
+use carillon::audience::consent::UnknownConsent;
+use carillon::event::{Body, Event, Kind, Origin};
+use carillon::guard::{CampaignSwitch, Cleared, Draft, GuardState, Verdict, check};
+use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::template::{EmailPart, Parts, Template};
+use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
+
+fn now() -> Timestamp {
+    "2026-03-01T11:00Z".parse().unwrap()
+}
+
+pub fn mail_to(address: &str) -> Rendered {
+    let mut profile = Profile::new(ProfileId(7), now());
+    profile.traits.insert("email".to_owned(), address.into());
+    profile.traits.insert("first_name".to_owned(), "Ann".into());
+    let message = message(address);
+    let event = event();
+    let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+    let about = Occasion {
+        profile: &profile,
+        event: &event,
+        entry: &event,
+        message: &message,
+        campaign_name: "Cart reminder",
+        workspace: &workspace,
+        unsubscribe: "https://news.shop.example/u/TOKEN",
+    };
+    let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
+    let compiled = Compiled::new(&template()).unwrap();
+    render(&cleared(&profile, message.clone()), &compiled, &Scope::new(now(), &about), &sender).unwrap()
+}
+
+fn template() -> Template {
+    let email = EmailPart {
+        subject: "Your cart, {{profile.traits.first_name}} – {{money event.properties.price \"EUR\"}}".to_owned(),
+        preheader: None,
+        html: "<p>It waits.</p>".to_owned(),
+        text: None,
+    };
+    Template {
+        key: "cart_reminder".to_owned(),
+        version: 1,
+        name: None,
+        defaults: serde_json::Map::new(),
+        sample: serde_json::Map::new(),
+        parts: Parts { email: Some(email), ..Parts::default() },
+    }
+}
+
+fn cleared(profile: &Profile, message: Message) -> Cleared {
+    let state = GuardState {
+        profile,
+        suppressed: false,
+        unknown_consent: UnknownConsent::Allowed,
+        exited: None,
+        campaign: CampaignSwitch::Live,
+        all_paused: false,
+        restore_unconfirmed: false,
+        rules: &[],
+    };
+    match check(now(), &state, Draft(message)) {
+        Verdict::Clear(cleared) => cleared,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn message(seed: &str) -> Message {
+    Message {
+        id: MessageId::derive(&[seed.as_bytes()]),
+        profile: ProfileId(7),
+        enrollment: EnrollmentId::derive(&[seed.as_bytes()]),
+        campaign: "cart_reminder".to_owned(),
+        campaign_version: 1,
+        channel: Channel::Email,
+        template: "cart_reminder".to_owned(),
+        purpose: Purpose::Marketing,
+        priority: 50,
+        // Neither obeys nor counts, so the guard clears it without a cap store.
+        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
+        on_unknown_send: OnUnknownSend::Skip,
+        created_at: now(),
+        expires_at: now().plus(Span::from_hours(24)),
+        cause: Position(1),
+        event: Position(1),
+        entry: Position(1),
+        status: Status::Queued { due_at: now() },
+        attempts: 0,
+        answer_lost_at: None,
+        capped_at: None,
+        slot_at: None,
+        address: None,
+        template_version: None,
+    }
+}
+
+fn event() -> Event {
+    Event {
+        id: EventId::derive(&[b"e"]),
+        kind: Kind::Track,
+        name: "Product Added".to_owned(),
+        message_id: "m-1".to_owned(),
+        version: 1,
+        source: "shop".to_owned(),
+        correlation_id: "c-1".to_owned(),
+        user_id: Some("ann".to_owned()),
+        anonymous_id: None,
+        previous_id: None,
+        at: now(),
+        received_at: now(),
+        original_at: None,
+        sent_at: None,
+        origin: Origin::Live,
+        body: Body::new(r#"{"properties":{"price":40.00}}"#),
+    }
+}

@@ -1,0 +1,133 @@
+//! The SMTP channel against aiosmtpd, a server we did not write: logins, TLS both ways, answers per recipient.
+#![allow(clippy::unwrap_used)]
+
+mod letter;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use carillon::channel::Channel;
+use carillon::channel::smtp::{Settings, Smtp};
+use carillon::message::Outcome;
+use letter::mail_to;
+
+fn verdict(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Accepted { .. } => "sent",
+        Outcome::Retry { slow_domain: true, .. } => "retry, slower",
+        Outcome::Retry { .. } => "retry",
+        Outcome::Rejected { suppress: true, .. } => "suppress",
+        Outcome::Rejected { .. } => "fail",
+        Outcome::TransportDown { .. } => "down",
+        Outcome::Unknown { .. } => "unknown",
+    }
+}
+
+struct Real {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Real {
+    fn start(mode: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join("target/test-services/venv/bin/python");
+        assert!(python.exists(), "the tests' services are missing: run tests/services/install, or make test");
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(python)
+            .arg(root.join("tests/smtp/server.py"))
+            .args([Path::new(mode), folder.path()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().strip_prefix("ready ").unwrap().parse().unwrap();
+        Self { child, port, folder }
+    }
+
+    /// `URL` with `PORT` filled in, trusting the server's authority.
+    fn channel(&self, url: &str) -> Smtp {
+        let mut settings = Settings::from_url(&url.replace("PORT", &self.port.to_string())).unwrap();
+        settings.ca_file = Some(self.folder.path().join("ca.pem"));
+        Smtp::new(settings).unwrap()
+    }
+
+    fn message(&self, n: usize) -> Option<String> {
+        let path: PathBuf = self.folder.path().join(format!("{n}.eml"));
+        std::fs::read_to_string(path).ok()
+    }
+}
+
+#[tokio::test]
+async fn each_recipient_has_an_answer_of_its_own() {
+    let server = Real::start("plain");
+    let smtp = server.channel("smtp://localhost:PORT?tls=none");
+    let rows = [
+        ("ann@example.com", "sent"),
+        ("gone@example.com", "suppress"),
+        ("full@example.com", "retry"),
+        ("policy@example.com", "fail"),
+        ("slow@example.com", "retry, slower"),
+        ("bob@example.com", "sent"),
+    ];
+    for (address, expected) in rows {
+        assert_eq!(verdict(&smtp.send(&mail_to(address)).await), expected, "{address}");
+    }
+    let first = server.message(1).unwrap();
+    assert!(first.starts_with("hello@shop.example\r\nann@example.com\r\n"), "{first}");
+    assert!(first.contains("List-Unsubscribe: <https://news.shop.example/u/TOKEN>\r\n"), "{first}");
+    assert!(server.message(2).unwrap().contains("bob@example.com"));
+    assert!(server.message(3).is_none());
+}
+
+#[tokio::test]
+async fn mail_goes_over_starttls_and_tls_after_a_login() {
+    for (mode, url) in [
+        ("starttls", "smtp://shop:pass%20w%C3%B6rd@localhost:PORT"),
+        ("starttls", "smtp://shop:pass%20w%C3%B6rd@localhost:PORT?tls=opportunistic"),
+        ("tls", "smtps://shop:pass%20w%C3%B6rd@localhost:PORT"),
+    ] {
+        let server = Real::start(mode);
+        let smtp = server.channel(url);
+        for n in ["a@example.com", "b@example.com"] {
+            assert_eq!(verdict(&smtp.send(&mail_to(n)).await), "sent", "{mode}");
+        }
+        assert!(server.message(2).is_some());
+        let said = smtp.check().await.unwrap();
+        assert!(said.ends_with("logged in") && !said.contains("pass"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_login_stops_the_transport_and_no_message() {
+    let server = Real::start("tls");
+    for url in ["smtps://shop:wrong@localhost:PORT", "smtps://localhost:PORT"] {
+        let smtp = server.channel(url);
+        assert_eq!(verdict(&smtp.send(&mail_to("ann@example.com")).await), "down", "{url}");
+    }
+    assert!(server.channel("smtps://shop:wrong@localhost:PORT").check().await.is_err());
+    assert!(server.message(1).is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
+    let server = Real::start("starttls");
+    for url in ["smtp://shop:x@localhost:PORT", "smtp://localhost:PORT?tls=opportunistic"] {
+        let stranger = Settings::from_url(&url.replace("PORT", &server.port.to_string())).unwrap();
+        let outcome = Smtp::new(stranger).unwrap().send(&mail_to("ann@example.com")).await;
+        assert!(matches!(&outcome, Outcome::TransportDown { cause } if cause.starts_with("TLS")), "{outcome:?}");
+    }
+    let other_name = server.channel("smtp://shop:x@127.0.0.1:PORT");
+    assert_eq!(verdict(&other_name.send(&mail_to("ann@example.com")).await), "down");
+}
