@@ -3,6 +3,7 @@
 //! The processor turns log entries into effects, the scheduler turns due timers into log entries, the dispatcher turns
 //! outbox rows into messages sent.
 
+pub mod dispatcher;
 pub mod effects;
 pub mod janitor;
 pub mod live;
