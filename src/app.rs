@@ -1,6 +1,7 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,7 +37,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{Channels, Dispatcher};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -318,23 +319,21 @@ async fn build_workers(
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::sandboxed(everything);
+    let mut channels = Channels::all_to(&everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels.route(crate::message::Channel::Email, smtp.clone());
+        channels = channels.with(crate::message::Channel::Email, smtp.clone());
     }
-    let dispatcher = Dispatcher::new(crate::worker::dispatcher::Parts {
-        log: log.clone(),
-        store: store.clone(),
-        definitions: definitions.clone(),
-        caps: Arc::new(Embedded::default()),
+    let setup = Setup {
         channels,
+        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        workspace: options.workspace.clone(),
-        retry: options.retry.clone(),
-        faults,
+        house: options.workspace.clone(),
+        policy: options.retry.clone(),
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-    });
+        per_second: BTreeMap::new(),
+    };
+    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 
