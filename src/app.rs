@@ -11,7 +11,6 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::caps::Embedded;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
@@ -31,7 +30,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{Channels, Dispatcher};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -272,7 +271,7 @@ async fn build_workers(
         log: log.clone(),
         store: store.clone(),
         definitions: definitions.clone(),
-        caps: Arc::new(Embedded::default()),
+        caps: CapStores::embedded(),
         channels,
         links: links.clone(),
         sender: options.sender.clone(),

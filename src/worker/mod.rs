@@ -10,4 +10,5 @@ pub mod live;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;
+pub mod service;
 pub mod world;
