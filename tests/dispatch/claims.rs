@@ -1,6 +1,9 @@
 //! Who is claimed, and who is not.
 
+use carillon::eventlog::Queue;
+use carillon::ids::Span;
 use carillon::message::{Reason, Status};
+use carillon::store::workspace;
 use carillon::worker::dispatcher::requeue_paused;
 
 use crate::world::{HERE, World, campaign, is_sent, reason_of};
@@ -49,8 +52,64 @@ async fn nobody_is_written_to_while_the_log_knows_more_of_them() {
     assert_eq!(world.carrier.handed().len(), 1);
 }
 
+/// Six people with a message each: with two connections, four are under way before the others are marked.
+async fn six() -> World {
+    let mut world = World::with(&[cart("")]).await;
+    for n in 0..6 {
+        world.identify(&format!("p{n}"), &format!("p{n}@example.com")).await;
+    }
+    for n in 0..6 {
+        world.track(&format!("p{n}"), "Product Added", "c").await;
+        world.clock.advance(Span::from_millis(1));
+    }
+    world.process().await;
+    world
+}
+
 #[tokio::test]
-async fn an_entry_between_claim_and_send_puts_the_message_back() {
+async fn a_purchase_between_claim_and_first_byte_is_in_time() {
+    let mut world = six().await;
+    let (log, bought) = (world.log.clone(), world.call("p5", "Order Completed", "c"));
+    world.carrier.meanwhile(async move { drop(log.append(HERE, vec![bought]).await.unwrap()) });
+    world.dispatcher.tick(world.clock.now()).await.unwrap();
+    assert_eq!(world.carrier.handed().len(), 5);
+    let last = world.messages().await.pop().unwrap();
+    assert_eq!(world.path(last.id).await, ["queued", "claimed", "queued"], "put back before its first byte");
+    world.settle().await;
+    assert_eq!(world.path(last.id).await, ["queued", "claimed", "queued", "cancelled"]);
+    assert_eq!(world.carrier.handed().len(), 5);
+}
+
+#[tokio::test]
+async fn a_pause_between_claim_and_first_byte_is_in_time() {
+    let mut world = six().await;
+    let (log, now) = (world.log.clone(), world.clock.now());
+    world.carrier.meanwhile(async move {
+        let paused = log.writer().change(Queue::Effects, move |tx, _| {
+            Box::pin(async move { Ok(workspace(tx, HERE).set_paused("cart", true, now).await?) })
+        });
+        paused.await.unwrap();
+    });
+    world.settle().await;
+    assert_eq!(world.carrier.handed().len(), 4);
+    let held: Vec<_> = world.messages().await.into_iter().filter(|message| !is_sent(&message.status)).collect();
+    assert!(held.len() == 2 && held.iter().all(|message| reason_of(message) == "campaign_paused"));
+}
+
+#[tokio::test]
+async fn a_claim_that_grew_old_under_a_slow_provider_is_not_begun() {
+    let mut world = six().await;
+    let clock = world.clock.clone();
+    world.carrier.meanwhile(async move { clock.advance(Span::from_seconds(31)) });
+    world.dispatcher.tick(world.clock.now()).await.unwrap();
+    assert_eq!(world.carrier.handed().len(), 4);
+    assert_eq!(world.statuses().await[4..], ["queued", "queued"]);
+    world.settle().await;
+    assert_eq!(world.carrier.handed().len(), 6);
+}
+
+#[tokio::test]
+async fn a_crash_after_the_claim_leaves_the_message_to_the_guard() {
     let mut world = World::with(&[cart("")]).await;
     world.identify("ann", "ann@example.com").await;
     world.track("ann", "Product Added", "c1").await;
@@ -140,7 +199,7 @@ async fn transactional_mail_goes_before_marketing_that_was_due_earlier() {
         world.track(&format!("p{n}"), "Product Added", "c").await;
     }
     world.process().await;
-    world.clock.advance(carillon::ids::Span::from_seconds(5));
+    world.clock.advance(Span::from_seconds(5));
     world.identify("ann", "ann@example.com").await;
     world.track("ann", "Order Completed", "o1").await;
     world.settle().await;

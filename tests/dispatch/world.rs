@@ -34,11 +34,17 @@ pub struct Carrier(Arc<Mutex<Script>>);
 struct Script {
     answers: VecDeque<Outcome>,
     handed: Vec<(MessageId, String)>,
+    meanwhile: Option<BoxFuture<'static, ()>>,
 }
 
 impl Carrier {
     pub fn will(&self, answers: impl IntoIterator<Item = Outcome>) {
         self.0.lock().unwrap().answers.extend(answers);
+    }
+
+    /// Happens once, while the next message is with the provider.
+    pub fn meanwhile(&self, happens: impl Future<Output = ()> + Send + 'static) {
+        self.0.lock().unwrap().meanwhile = Some(happens.boxed());
     }
 
     /// Every message handed over, with its `Message-ID`, in order.
@@ -53,7 +59,14 @@ impl channel::Channel for Carrier {
         let mut script = self.0.lock().unwrap();
         script.handed.push((rendered.message(), email.message_id.clone()));
         let answer = script.answers.pop_front().unwrap_or(Outcome::Accepted { reply: "250 ok".into() });
-        futures::future::ready(answer).boxed()
+        let meanwhile = script.meanwhile.take();
+        async move {
+            if let Some(happens) = meanwhile {
+                happens.await;
+            }
+            answer
+        }
+        .boxed()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
@@ -178,11 +191,15 @@ impl World {
 
     /// Appends a track call of a person.
     pub async fn track(&self, user: &str, name: &str, cart: &str) {
+        self.append(self.call(user, name, cart)).await;
+    }
+
+    /// A track call of now.
+    pub fn call(&self, user: &str, name: &str, cart: &str) -> Event {
         let n = self.log.appended().borrow().0;
         let body =
             format!(r#"{{"type":"track","event":"{name}","userId":"{user}","properties":{{"cart_id":"{cart}"}}}}"#);
-        self.append(event(&format!("{user}-{name}-{cart}-{n}"), Kind::Track, name, user, &body, self.clock.now()))
-            .await;
+        event(&format!("{user}-{name}-{cart}-{n}"), Kind::Track, name, user, &body, self.clock.now())
     }
 
     pub async fn identify(&self, user: &str, email: &str) {
