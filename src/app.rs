@@ -1,7 +1,6 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::caps::Embedded;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
@@ -37,7 +35,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -319,21 +317,23 @@ async fn build_workers(
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::all_to(&everything);
+    let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels = channels.with(crate::message::Channel::Email, smtp.clone());
+        channels.route(crate::message::Channel::Email, smtp.clone());
     }
-    let setup = Setup {
+    let dispatcher = Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: CapStores::embedded(),
         channels,
-        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        house: options.workspace.clone(),
-        policy: options.retry.clone(),
+        workspace: options.workspace.clone(),
+        retry: options.retry.clone(),
+        faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-        per_second: BTreeMap::new(),
-    };
-    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
+    });
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 
