@@ -1,6 +1,6 @@
 //! What becomes of a message after its provider answered.
 
-use carillon::message::{Channel, Outcome};
+use carillon::message::Outcome;
 
 use crate::world::{HERE, World, campaign, reason_of, retry};
 
