@@ -15,6 +15,9 @@ pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
 
+/// Bytes of one person's traits as JSON, over all the calls that set them.
+pub const TRAITS_BYTES_MAX: usize = 128 * 1024;
+
 /// Facts about a person, as identify calls set them.
 pub type Traits = Map<String, Value>;
 
@@ -66,8 +69,23 @@ impl Profile {
         }
     }
 
+    /// Whether the traits stay within their bound with these changes.
+    pub fn has_room_for(&self, changes: &Traits) -> bool {
+        if json_bytes(&self.traits).saturating_add(json_bytes(changes)) <= TRAITS_BYTES_MAX {
+            return true;
+        }
+        let mut changed = self.clone();
+        changed.set_traits(changes);
+        json_bytes(&changed.traits) <= TRAITS_BYTES_MAX
+    }
+
     /// The address on a channel as the person gave it: the trait's text, trimmed, not empty.
     pub fn address(&self, channel_trait: &str) -> Option<&str> {
         self.traits.get(channel_trait)?.as_str().map(str::trim).filter(|text| !text.is_empty())
     }
+}
+
+fn json_bytes(traits: &Traits) -> usize {
+    // Documents in memory serialise without fail.
+    serde_json::to_string(traits).map_or(usize::MAX, |text| text.len())
 }

@@ -27,6 +27,11 @@ pub enum Effect {
     /// A new enrollment, or a new state of a known one.
     Enrollment(Enrollment),
     CreateMessage(Message),
+    /// A newer event becomes the one a message that still waits is rendered from.
+    RenewMessage {
+        message: MessageId,
+        event: Position,
+    },
     /// Stop a message that has not been claimed.
     CancelMessage {
         message: MessageId,
@@ -90,6 +95,17 @@ pub enum FindingVerdict {
     NotEntered {
         reason: Reason,
     },
+    /// Something about the input itself, of no one campaign: the finding's campaign is empty.
+    Noted {
+        reason: Reason,
+    },
+}
+
+impl Finding {
+    /// About the input itself.
+    pub fn noted(reason: Reason) -> Self {
+        Self { campaign: String::new(), version: 0, verdict: FindingVerdict::Noted { reason } }
+    }
 }
 
 /// The answer of `decide`.

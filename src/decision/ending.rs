@@ -1,7 +1,9 @@
 //! What ends an enrollment: exits, at once and also during the delay; its message's last state; and goals reached.
 
-use crate::audience::condition::{self, Needs};
-use crate::audience::value_test;
+use serde_json::Value;
+
+use crate::audience::condition::{self, Needs, values_at};
+use crate::audience::{History, value_test};
 use crate::decision::campaign::Exit;
 use crate::decision::effect::Conversion;
 use crate::decision::{Campaign, Effect, Enrollment, FindingVerdict, State, Turn};
@@ -17,6 +19,21 @@ pub(super) fn exit_needs(exit: &Exit, needs: &mut Needs) {
     }
 }
 
+/// Adds what must be seen of the past where an event that begins an enrollment is late.
+pub(super) fn overtaking_needs(exit: &Exit, needs: &mut Needs) {
+    if let Exit::Event { events, .. } = exit {
+        needs.older.extend(events.iter().cloned());
+        needs.bodies.extend(events.iter().cloned());
+    }
+}
+
+/// Why, when and by which entry of the log an enrollment ends.
+struct Ending {
+    by: String,
+    at: Timestamp,
+    event: Option<Position>,
+}
+
 impl Turn<'_> {
     /// Exits of every active enrollment, by this event or by a condition that now holds.
     pub(super) fn check_exits(&mut self, event: Option<&Event>) {
@@ -25,58 +42,85 @@ impl Turn<'_> {
             let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
                 continue;
             };
-            if let Some(by) = self.exit_that_holds(&campaign, &enrollment, event) {
-                self.exit(&campaign, enrollment, by, event.map(|event| event.at));
+            if let Some(ending) = self.exit_that_holds(&campaign, &enrollment, event) {
+                self.exit(&campaign, enrollment, ending);
             }
         }
     }
 
     /// Ends the enrollment if a condition among its exits holds; the answer says whether it did.
     pub(super) fn exit_by_condition(&mut self, campaign: &Campaign, enrollment: &Enrollment) -> bool {
-        let Some(by) = self.exit_that_holds(campaign, enrollment, None) else { return false };
-        self.exit(campaign, enrollment.clone(), by, None);
+        let Some(ending) = self.exit_that_holds(campaign, enrollment, None) else { return false };
+        self.exit(campaign, enrollment.clone(), ending);
         true
     }
 
-    fn exit(&mut self, campaign: &Campaign, mut enrollment: Enrollment, by: String, event_at: Option<Timestamp>) {
-        if let State::Sending { message } = enrollment.state {
-            let reason = Reason::Exited { by: by.clone(), at: event_at.unwrap_or(self.at.now) };
-            self.push(Effect::CancelMessage { message, reason });
+    /// Ends enrollments this late event began, where what ends them happened after it and arrived before.
+    pub(super) fn check_overtaken(&mut self, event: &Event) {
+        let begun = |one: &&Enrollment| one.entry == self.at.position;
+        for enrollment in self.person.active().filter(begun).cloned().collect::<Vec<_>>() {
+            let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
+                continue;
+            };
+            let older = self.snapshot.loaded.older.iter().chain([&self.person.profile.history]);
+            let past =
+                older.flat_map(History::iter).filter(|past| past.at >= event.at && past.position != self.at.position);
+            let ending = past.filter_map(|past| {
+                let body = self.snapshot.loaded.bodies.get(&past.position)?;
+                let holds = campaign.exit.iter().any(|exit| self.event_ends(exit, &enrollment, body));
+                holds.then(|| Ending { by: past.name.to_owned(), at: past.at, event: Some(past.position) })
+            });
+            if let Some(ending) = ending.min_by_key(|ending| (ending.at, ending.event)) {
+                self.exit(&campaign, enrollment, ending);
+            }
         }
-        let event = event_at.map(|_| self.at.position);
-        enrollment.state = State::Exited { at: event_at.unwrap_or(self.at.now), by: by.clone(), event };
+    }
+
+    fn exit(&mut self, campaign: &Campaign, mut enrollment: Enrollment, ending: Ending) {
+        let Ending { by, at, event } = ending;
+        if let State::Sending { message } = enrollment.state {
+            self.push(Effect::CancelMessage { message, reason: Reason::Exited { by: by.clone(), at } });
+        }
+        enrollment.state = State::Exited { at, by: by.clone(), event };
         let verdict = FindingVerdict::Exited { key: enrollment.key.clone(), by };
         self.push(Effect::Enrollment(enrollment));
         self.find(campaign, verdict);
     }
 
-    /// The first exit that holds, in the order written: the event's name, or the condition as written.
-    fn exit_that_holds(&self, campaign: &Campaign, enrollment: &Enrollment, event: Option<&Event>) -> Option<String> {
+    /// The first exit that holds, in the order written: the event's name and time, or the condition as written and now.
+    fn exit_that_holds(&self, campaign: &Campaign, enrollment: &Enrollment, event: Option<&Event>) -> Option<Ending> {
+        let position = event.map(|_| self.at.position);
         campaign.exit.iter().find_map(|exit| match exit {
-            Exit::Event { events, pattern, filter, same } => {
-                let event =
-                    event.filter(|event| events.contains(&event.name) && event.at >= enrollment.entry_event_at)?;
-                let fits = pattern.as_ref().is_none_or(|pattern| pattern.matches(event.body.document()));
-                let facts = self.facts(Some(event), Some(enrollment.entry_event_at));
-                let holds = filter.as_ref().is_none_or(|filter| condition::evaluate(filter, &facts).holds);
-                let equal =
-                    same.as_ref().is_none_or(|(ours, theirs)| self.is_same(enrollment.entry, ours, event, theirs));
-                (fits && holds && equal).then(|| event.name.clone())
+            Exit::Event { .. } => {
+                let event = event.filter(|event| self.event_ends(exit, enrollment, event))?;
+                Some(Ending { by: event.name.clone(), at: event.at, event: position })
             }
             Exit::Condition { condition, text } => {
                 let facts = self.facts(None, Some(enrollment.entry_event_at));
-                condition::evaluate(condition, &facts).holds.then(|| text.clone())
+                let holds = condition::evaluate(condition, &facts).holds;
+                holds.then(|| Ending { by: text.clone(), at: self.at.now, event: position })
             }
         })
     }
 
-    /// Equal values, or one side missing: where we cannot tell, we stay silent.
+    /// Whether this event ends the enrollment by an exit that names it.
+    fn event_ends(&self, exit: &Exit, enrollment: &Enrollment, event: &Event) -> bool {
+        let Exit::Event { events, pattern, filter, same } = exit else { return false };
+        let facts = self.facts(Some(event), Some(enrollment.entry_event_at));
+        events.contains(&event.name)
+            && event.at >= enrollment.entry_event_at
+            && pattern.as_ref().is_none_or(|pattern| pattern.matches(event.body.document()))
+            && filter.as_ref().is_none_or(|filter| condition::evaluate(filter, &facts).holds)
+            && same.as_ref().is_none_or(|(ours, theirs)| self.is_same(enrollment.entry, ours, event, theirs))
+    }
+
+    /// Any value on one side equals any on the other, or one side has none: where we cannot tell, we stay silent.
     fn is_same(&self, entry: Position, ours: &str, event: &Event, theirs: &str) -> bool {
-        let entry_value = self.snapshot.loaded.bodies.get(&entry).and_then(|entry| entry.lookup(ours));
-        match (entry_value, event.lookup(theirs)) {
-            (Some(one), Some(other)) => value_test::equal(one, other, false),
-            _ => true,
-        }
+        let entry = self.snapshot.loaded.bodies.get(&entry);
+        let ours = entry.map(|entry| values_at(entry.body.document(), ours)).unwrap_or_default();
+        let theirs = values_at(event.body.document(), theirs);
+        let equal = |one: &&Value| theirs.iter().any(|other| value_test::equal(one, other, false));
+        ours.is_empty() || theirs.is_empty() || ours.iter().any(equal)
     }
 
     /// When a condition among the exits may next change its answer.

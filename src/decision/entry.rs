@@ -6,20 +6,32 @@ use serde_json::Value;
 use crate::audience::condition;
 use crate::decision::campaign::{OnRepeat, Reentry};
 use crate::decision::enrollment::RESTART_MAX;
-use crate::decision::{Campaign, Effect, Enrollment, FindingVerdict, State, Turn};
+use crate::decision::{Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
 use crate::ids::Timestamp;
 use crate::message::{Message, Purpose, Reason, Status};
 
+/// Active enrollments of one person over all campaigns and keys; a person with more is a machine.
+pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
+
 impl Turn<'_> {
     pub(super) fn check_entries(&mut self, event: &Event) {
+        let mut refused = 0;
         for campaign in self.snapshot.catalog.entered_by(&event.name) {
             let verdict = match self.may_enter(campaign, event) {
                 Ok(key) => self.enter_or_repeat(campaign, event, key),
                 Err(reason) => FindingVerdict::NotEntered { reason },
             };
-            self.find(campaign, verdict);
+            refused += usize::from(matches!(verdict, FindingVerdict::NotEntered { .. }));
+            if refused <= FINDINGS_MAX || !matches!(verdict, FindingVerdict::NotEntered { .. }) {
+                self.find(campaign, verdict);
+            }
         }
+        if refused > FINDINGS_MAX {
+            let campaigns = refused - FINDINGS_MAX;
+            self.decision.findings.push(Finding::noted(Reason::MoreNotEntered { campaigns }));
+        }
+        self.check_overtaken(event);
     }
 
     /// The entry key, or why this event does not enter.
@@ -40,7 +52,7 @@ impl Turn<'_> {
                 return Err(Reason::ConditionNotMet { operand: answer.because });
             }
         }
-        Ok(entry.key.as_deref().and_then(|path| event.lookup(path)).map_or_else(String::new, key_text))
+        Ok(entry_key(campaign, event))
     }
 
     fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
@@ -60,6 +72,9 @@ impl Turn<'_> {
                 return FindingVerdict::NotEntered { reason: Reason::ReentryNotAllowed { ended_at, allowed_at } };
             }
         }
+        if self.person.active().count() >= ENROLLMENTS_ACTIVE_MAX {
+            return FindingVerdict::NotEntered { reason: Reason::TooManyEnrollments { max: ENROLLMENTS_ACTIVE_MAX } };
+        }
         let profile = self.person.profile.id;
         let enrollment = Enrollment::begin(campaign, profile, key, event, self.at.position, self.at.now);
         let until = self.at.now.plus(campaign.delay);
@@ -70,17 +85,28 @@ impl Turn<'_> {
 
     /// A repeat while enrolled. `entry` always keeps the first event.
     fn repeat(&mut self, campaign: &Campaign, mut enrollment: Enrollment) -> FindingVerdict {
+        // The delay is a step: it stays the one of the version the person entered.
+        let delay = self
+            .snapshot
+            .catalog
+            .pinned(&enrollment.campaign, enrollment.version)
+            .map_or(campaign.delay, |pinned| pinned.delay);
         let already = Reason::AlreadyEnrolled { key: enrollment.key.clone(), since: enrollment.entered_at };
         match campaign.entry.on_repeat {
             OnRepeat::Ignore => return FindingVerdict::NotEntered { reason: already },
-            OnRepeat::Update => enrollment.event = self.at.position,
+            OnRepeat::Update => {
+                enrollment.event = self.at.position;
+                if let State::Sending { message } = enrollment.state {
+                    self.push(Effect::RenewMessage { message, event: self.at.position });
+                }
+            }
             OnRepeat::Restart => {
                 let State::Waiting { until } = enrollment.state else {
                     return FindingVerdict::NotEntered { reason: already };
                 };
                 let latest = enrollment.entered_at.plus(RESTART_MAX).max(until);
                 enrollment.event = self.at.position;
-                enrollment.state = State::Waiting { until: self.at.now.plus(campaign.delay).min(latest) };
+                enrollment.state = State::Waiting { until: self.at.now.plus(delay).min(latest) };
             }
         }
         let key = enrollment.key.clone();
@@ -151,6 +177,11 @@ impl Turn<'_> {
         self.push(Effect::Enrollment(enrollment));
         self.find(campaign, verdict);
     }
+}
+
+/// What tells enrollments of one campaign and person apart: the value at the campaign's `entry.key`, empty without one.
+pub fn entry_key(campaign: &Campaign, event: &Event) -> String {
+    campaign.entry.key.as_deref().and_then(|path| event.lookup(path)).map_or_else(String::new, key_text)
 }
 
 /// The text by which enrollments of one campaign are told apart: strings as they are, anything else as JSON.

@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::{self, Facts, Needs};
 use crate::audience::consent::{Consent, ConsentState};
+use crate::audience::{TRAITS_BYTES_MAX, Traits};
 use crate::event::{Event, Kind};
 use crate::ids::{MessageId, Position, Timestamp};
-use crate::message::{Channel, Status};
+use crate::message::{Channel, Reason, Status};
 pub use campaign::Campaign;
 pub use catalog::Catalog;
 pub use effect::{Decision, Effect, Finding, FindingVerdict};
@@ -26,6 +27,9 @@ pub use person::{Loaded, Person};
 
 /// The event by which consent changes: properties `channel`, `state` (granted, denied), `source`, `text_version`.
 pub const CONSENT_CHANGED: &str = "Consent Changed";
+
+/// Campaigns an input did not enter, each with its reason; of more only the number is kept. What happened is all kept.
+pub const FINDINGS_MAX: usize = 200;
 
 /// What a decision is about. Every input is an entry of the log.
 #[derive(Debug, Clone)]
@@ -67,6 +71,8 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
             turn.check_exits(Some(event));
             turn.check_goals(event);
             turn.check_entries(event);
+            // A condition that held before they came.
+            turn.check_exits(None);
         }
         Input::Timer => {
             turn.settle_due(at.now);
@@ -89,6 +95,10 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
         for campaign in catalog.entered_by(&event.name) {
             campaign.entry.filter.iter().for_each(|filter| condition::needs(filter, &mut needs));
             campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
+            // What ends the enrollment may have overtaken a late event that begins it.
+            if event.at <= person.profile.last_seen_at {
+                campaign.exit.iter().for_each(|exit| ending::overtaking_needs(exit, &mut needs));
+            }
         }
         for campaign in catalog.goals_of(&event.name) {
             campaign.goal.iter().flat_map(|goal| &goal.filter).for_each(|filter| condition::needs(filter, &mut needs));
@@ -141,7 +151,7 @@ impl Turn<'_> {
             && let Some(traits) = event.traits()
             && !traits.is_empty()
         {
-            self.push(Effect::SetTraits(traits.clone()));
+            self.set_traits(traits);
         }
         if let Some((channel, consent)) = consent_of(event)
             && self.may_change_consent(&channel, &consent, event)
@@ -149,6 +159,17 @@ impl Turn<'_> {
             self.push(Effect::SetConsent { channel, consent });
         }
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
+    }
+
+    /// Traits up to their bound; beyond it a call only removes, and says so.
+    fn set_traits(&mut self, traits: &Traits) {
+        if self.person.profile.has_room_for(traits) {
+            return self.push(Effect::SetTraits(traits.clone()));
+        }
+        let removed = traits.iter().filter(|(_, value)| value.is_null());
+        self.push(Effect::SetTraits(removed.map(|(name, value)| (name.clone(), value.clone())).collect()));
+        let reason = Reason::TraitsTooLarge { bytes_max: TRAITS_BYTES_MAX };
+        self.decision.findings.push(Finding::noted(reason));
     }
 
     /// Denied never becomes granted by an import, and an older answer never replaces a newer one.
@@ -173,7 +194,10 @@ impl Turn<'_> {
             };
         };
         for enrollment in self.person.active() {
-            if let State::Waiting { until } = enrollment.state {
+            // A wait that is over and whose campaign's text is gone has nothing to wake for.
+            if let State::Waiting { until } = enrollment.state
+                && until > self.at.now
+            {
                 consider(Some(until));
             }
             consider(self.exit_changes_at(enrollment));

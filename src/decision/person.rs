@@ -70,7 +70,10 @@ impl Person {
                 self.enrollments.insert(enrollment.id, enrollment.clone());
             }
             Effect::WakeAt(at) => self.wake_at = *at,
-            Effect::CreateMessage(_) | Effect::CancelMessage { .. } | Effect::Convert(_) => {}
+            Effect::CreateMessage(_)
+            | Effect::RenewMessage { .. }
+            | Effect::CancelMessage { .. }
+            | Effect::Convert(_) => {}
         }
     }
 

@@ -29,6 +29,10 @@ pub enum Reason {
         ended_at: Timestamp,
         allowed_at: Option<Timestamp>,
     },
+    /// The person is in as many enrollments as one may be.
+    TooManyEnrollments {
+        max: usize,
+    },
     CampaignPaused {
         campaign: String,
     },
@@ -85,6 +89,14 @@ pub enum Reason {
     },
     /// Two known profiles would be merged by this call.
     MergeDeferred,
+    /// The person's traits have reached their bound; the call's new values were not taken.
+    TraitsTooLarge {
+        bytes_max: usize,
+    },
+    /// So many more campaigns did not take this event; their reasons are not kept.
+    MoreNotEntered {
+        campaigns: usize,
+    },
     /// A restored backup was recognised; marketing waits for a person.
     RestoreUnconfirmed,
 }
@@ -116,6 +128,9 @@ impl Reason {
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::AnswerLost { .. } => "answer_lost",
             Self::MergeDeferred => "merge_deferred",
+            Self::TraitsTooLarge { .. } => "traits_too_large",
+            Self::MoreNotEntered { .. } => "more_not_entered",
+            Self::TooManyEnrollments { .. } => "too_many_enrollments",
             Self::RestoreUnconfirmed => "restore_unconfirmed",
         }
     }
@@ -155,6 +170,9 @@ impl Reason {
             Self::RetriesExhausted { cause } => format!("all tries failed, the last with: {cause}"),
             Self::AnswerLost { since } => format!("sending began at {since} and no answer came"),
             Self::MergeDeferred => "this call joins two known people, which is not done yet".to_owned(),
+            Self::TraitsTooLarge { bytes_max } => format!("the traits of this person would exceed {bytes_max} bytes"),
+            Self::MoreNotEntered { campaigns } => format!("{campaigns} more campaigns did not take it"),
+            Self::TooManyEnrollments { max } => format!("the person is in {max} enrollments, as many as one may be"),
             Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
         }
     }

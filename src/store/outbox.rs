@@ -6,7 +6,7 @@
 use sea_orm::ConnectionTrait;
 
 use crate::guard::frequency_cap::Slot;
-use crate::ids::{EnrollmentId, MessageId, ProfileId, Timestamp, WorkspaceId};
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
 use crate::store::messages::{SELECT, read};
@@ -86,6 +86,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             self.add_steps(vec![(message.id, at, message.status.clone())]).await?;
         }
         Ok(moved)
+    }
+
+    /// A message that waits is rendered from this event; one that was claimed before keeps its own.
+    pub async fn renew_message(&self, id: MessageId, event: Position) -> Result<(), Error> {
+        let sql = "UPDATE messages SET event = ?
+                   WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
+        Rows(self.conn).run(sql, vec![event.0.into(), self.id.0.into(), id.as_bytes().to_vec().into()]).await?;
+        Ok(())
     }
 
     /// Stops a message that waits; false if it was claimed, sent or ended before.

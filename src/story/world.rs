@@ -143,6 +143,7 @@ impl World {
             self.people[index].1.apply(&effect);
             match effect {
                 Effect::CreateMessage(message) => self.create(message),
+                Effect::RenewMessage { message, event } => self.renew(message, event),
                 Effect::CancelMessage { message, reason } => self.cancel(now, message, reason),
                 _ => {}
             }
@@ -157,6 +158,12 @@ impl World {
         let key = enrollment.map_or("", |enrollment| enrollment.key.as_str());
         self.keys.insert(message.id, key.to_owned());
         self.messages.push(message);
+    }
+
+    fn renew(&mut self, id: MessageId, event: Position) {
+        if let Some(message) = self.messages.iter_mut().find(|message| message.id == id) {
+            message.event = event;
+        }
     }
 
     fn cancel(&mut self, now: Timestamp, id: MessageId, reason: Reason) {
@@ -195,6 +202,7 @@ impl World {
                 self.note(now, &person, key, What::NotSent(reason));
             }
             FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
+            FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
             FindingVerdict::Completed { .. } => {}
         }
     }

@@ -32,6 +32,9 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
         let created = store.add_messages(&messages).await?;
         store.count("messages_created", i64::try_from(created).unwrap_or(i64::MAX)).await?;
     }
+    for (message, event) in changes.renewed {
+        store.renew_message(message, event).await?;
+    }
     for (message, at, reason) in changes.cancelled {
         // One that was claimed meanwhile goes out: the exit came after the claim.
         store.cancel_message(message, &Status::Cancelled { at, reason }, at).await?;

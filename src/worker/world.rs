@@ -35,6 +35,7 @@ pub struct Changes {
     pub pages: Vec<(ProfileId, u32, Vec<u8>)>,
     pub enrollments: BTreeMap<EnrollmentId, Enrollment>,
     pub messages: Vec<Message>,
+    pub renewed: Vec<(MessageId, Position)>,
     pub cancelled: Vec<(MessageId, Timestamp, Reason)>,
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
     pub conversions: Vec<(ProfileId, Effect)>,
@@ -66,6 +67,7 @@ impl Slot {
                     changes.enrollments.insert(enrollment.id, enrollment);
                 }
                 Effect::CreateMessage(message) => changes.messages.push(message),
+                Effect::RenewMessage { message, event } => changes.renewed.push((message, event)),
                 Effect::CancelMessage { message, reason } => changes.cancelled.push((message, now, reason)),
                 Effect::Convert(_) => changes.conversions.push((profile, effect)),
             }

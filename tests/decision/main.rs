@@ -1,0 +1,9 @@
+//! The pure core asked by hand: one person, campaigns as marketers write them, one input after another.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod endings;
+mod entries;
+mod limits;
+mod properties;
+mod support;
