@@ -219,20 +219,26 @@ impl Carillon {
         }
     }
 
-    /// Moves the demo's clock and remembers where it stands.
+    /// Moves the demo's clock and remembers where it stands, before it moves: after a crash on the way the log must not be
+    /// ahead of the clock.
     ///
     /// # Errors
     /// The loops or the database fail.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        let done = self.workers.forward(by).await?;
-        let offset = self.clock.offset().millis().to_string();
+        self.remember_offset(Span::from_millis(self.clock.offset().millis().saturating_add(by.millis()))).await?;
+        let done = self.workers.forward(by).await;
+        self.remember_offset(self.clock.offset()).await?;
+        done
+    }
+
+    async fn remember_offset(&self, offset: Span) -> anyhow::Result<()> {
+        let offset = offset.millis().to_string();
         self.log
             .writer()
             .change(Queue::Effects, move |tx, _| {
                 Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
             })
-            .await?;
-        Ok(done)
+            .await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.

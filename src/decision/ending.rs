@@ -64,7 +64,7 @@ impl Turn<'_> {
             };
             let older = self.snapshot.loaded.older.iter().chain([&self.person.profile.history]);
             let past =
-                older.flat_map(History::iter).filter(|past| past.at >= event.at && past.position != self.at.position);
+                older.flat_map(History::iter).filter(|past| past.at > event.at && past.position != self.at.position);
             let ending = past.filter_map(|past| {
                 let body = self.snapshot.loaded.bodies.get(&past.position)?;
                 let holds = campaign.exit.iter().any(|exit| self.event_ends(exit, &enrollment, body));

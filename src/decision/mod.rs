@@ -96,7 +96,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
             campaign.entry.filter.iter().for_each(|filter| condition::needs(filter, &mut needs));
             campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
             // What ends the enrollment may have overtaken a late event that begins it.
-            if event.at <= person.profile.last_seen_at {
+            if event.at < person.profile.last_seen_at {
                 campaign.exit.iter().for_each(|exit| ending::overtaking_needs(exit, &mut needs));
             }
         }
@@ -146,6 +146,9 @@ impl Turn<'_> {
     fn learn(&mut self, event: &Event) {
         if let (None, Some(user_id)) = (&self.person.profile.user_id, &event.user_id) {
             self.push(Effect::Identify { user_id: user_id.clone() });
+        }
+        if event.kind == Kind::Alias && event.previous_id.is_some() {
+            self.decision.findings.push(Finding::noted(Reason::MergeDeferred));
         }
         if event.kind == Kind::Identify
             && let Some(traits) = event.traits()

@@ -151,19 +151,22 @@ impl Appender {
     ) -> Option<Entry> {
         let mut profile = draft.profile;
         let mut at = draft.now.unwrap_or(now);
+        let mut joins = None;
         if let Logged::Event(event) = &draft.logged {
             if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
                 return None;
             }
             if profile.is_none() {
                 profile = self.identities.resolve(draft.workspace, event);
+                joins = profile.and_then(|profile| self.identities.joined_by(draft.workspace, event, profile));
             }
             if matches!(event.origin, Origin::Import { .. }) {
                 at = event.at;
             }
         }
         self.head = Position(self.head.0 + 1);
-        Some(Entry { position: self.head, workspace: draft.workspace, profile, now: at, logged: draft.logged.clone() })
+        let (position, workspace, logged) = (self.head, draft.workspace, draft.logged.clone());
+        Some(Entry { position, workspace, profile, now: at, joins, logged })
     }
 
     /// Stores the ids of events that are new; returns those that are not.

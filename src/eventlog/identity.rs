@@ -136,6 +136,15 @@ impl Identities {
         Some(profile)
     }
 
+    /// The profile that an identify says is this person too: its anonymous id belongs to one without a user. On the
+    /// device of another known person nobody is joined, now or later.
+    pub fn joined_by(&self, workspace: WorkspaceId, event: &Event, profile: ProfileId) -> Option<ProfileId> {
+        let [_, anonymous] = identifiers(workspace, event);
+        let other = anonymous.as_ref().and_then(|id| self.known.get(id).copied())?;
+        let known = self.has_user.get(&other).copied().unwrap_or(false);
+        (event.kind == Kind::Identify && other != profile && !known).then_some(other)
+    }
+
     fn learn(&mut self, identifier: Identifier, profile: ProfileId) {
         self.fresh.push(identifier.clone());
         self.known.insert(identifier, profile);
@@ -156,9 +165,13 @@ impl Identities {
     /// What was learned after `mark` was rolled back. Profile numbers are not handed out again within this run.
     pub fn forget_since(&mut self, mark: usize) {
         for identifier in self.fresh.split_off(mark) {
-            self.known.remove(&identifier);
+            let profile = self.known.remove(&identifier);
+            // A profile has at most one user id, so without this one it has none. What is known of others stays: an
+            // identifier in memory is not looked up again.
+            if let (Some(profile), (_, false, _)) = (profile, identifier) {
+                self.has_user.remove(&profile);
+            }
         }
-        self.has_user.clear();
     }
 
     pub fn fresh_count(&self) -> usize {

@@ -55,7 +55,6 @@ pub struct Writer {
     sends: mpsc::Sender<Change>,
     stopping: Arc<AtomicBool>,
     wake: Arc<Notify>,
-    stopped: Arc<Notify>,
 }
 
 struct Loop {
@@ -73,8 +72,7 @@ impl Writer {
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
-        let writer =
-            Self { appends, effects, sends, stopping: Arc::default(), wake: Arc::default(), stopped: Arc::default() };
+        let writer = Self { appends, effects, sends, stopping: Arc::default(), wake: Arc::default() };
         let turn = Loop {
             database,
             appender,
@@ -84,7 +82,7 @@ impl Writer {
             pulses,
             commits: 0,
         };
-        tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone(), writer.stopped.clone()));
+        tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
         writer
     }
 
@@ -134,15 +132,15 @@ impl Writer {
     }
 
     pub(super) async fn stop(&self) {
-        let stopped = self.stopped.notified();
         self.stopping.store(true, Ordering::Release);
         self.wake.notify_one();
-        stopped.await;
+        // The loop drops its end of the queues when it is through, also where it was stopped before.
+        self.appends.closed().await;
     }
 }
 
 impl Loop {
-    async fn run(mut self, stopping: Arc<AtomicBool>, wake: Arc<Notify>, stopped: Arc<Notify>) {
+    async fn run(mut self, stopping: Arc<AtomicBool>, wake: Arc<Notify>) {
         loop {
             let mut appends = Vec::new();
             let mut changes = Vec::new();
@@ -167,9 +165,7 @@ impl Loop {
             }
         }
         self.truncate_wal().await;
-        // Drops the queues: whoever still waits is told that the writer has stopped.
-        drop(self);
-        stopped.notify_waiters();
+        // Here the queues are dropped: whoever still waits is told that the writer has stopped.
     }
 
     fn take_waiting(&mut self, appends: &mut Vec<AppendJob>, changes: &mut Vec<Change>) {

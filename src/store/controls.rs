@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
 
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -72,17 +72,22 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ?
                    ORDER BY position DESC LIMIT ?";
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), limit.into()]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Parked {
-                    position: Position(row.try_get_by_index(0)?),
-                    profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
-                    cause: row.try_get_by_index(2)?,
-                    parked_at: Timestamp::from_millis(row.try_get_by_index(3)?),
-                    redriven_at: row.try_get_by_index::<Option<i64>>(4)?.map(Timestamp::from_millis),
-                })
-            })
-            .collect()
+        rows.iter().map(read_parked).collect()
+    }
+
+    /// What was parked of this person before `position` and not applied when that entry was decided: its decision knew
+    /// nothing of it.
+    pub async fn parked_before(
+        &self,
+        profile: ProfileId,
+        position: Position,
+        limit: u32,
+    ) -> Result<Vec<Parked>, Error> {
+        let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked
+                   WHERE workspace = ?1 AND profile = ?2 AND position < ?3 AND (redriven_at IS NULL
+                   OR redriven_at >= (SELECT now FROM entries WHERE position = ?3)) ORDER BY position LIMIT ?4";
+        let values = vec![self.id.0.into(), profile.0.into(), position.0.into(), limit.into()];
+        Rows(self.conn).all(sql, values).await?.iter().map(read_parked).collect()
     }
 
     /// Marks a parked entry as redriven; false if it is not parked or was redriven before.
@@ -104,6 +109,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }
+}
+
+fn read_parked(row: &QueryResult) -> Result<Parked, Error> {
+    Ok(Parked {
+        position: Position(row.try_get_by_index(0)?),
+        profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
+        cause: row.try_get_by_index(2)?,
+        parked_at: Timestamp::from_millis(row.try_get_by_index(3)?),
+        redriven_at: row.try_get_by_index::<Option<i64>>(4)?.map(Timestamp::from_millis),
+    })
 }
 
 pub async fn setting<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<String>, Error> {

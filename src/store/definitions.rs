@@ -30,12 +30,18 @@ pub struct StoredFile {
 const SELECT: &str = "SELECT kind, key, version, files, position, applied_at FROM definitions";
 
 fn read(row: &QueryResult) -> Result<StoredDefinition, Error> {
-    let files: String = row.try_get_by_index(3)?;
+    let (kind, key): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    let files: Result<String, _> = row.try_get_by_index(3);
+    // One damaged text must not take all others out of force; without files, applying it again makes a new version.
+    let files = files.map_err(Error::from).and_then(|files| decode("definition", &files)).unwrap_or_else(|error| {
+        tracing::error!(kind, key, %error, "a stored definition is damaged; apply it again");
+        Vec::new()
+    });
     Ok(StoredDefinition {
-        kind: row.try_get_by_index(0)?,
-        key: row.try_get_by_index(1)?,
+        kind,
+        key,
         version: row.try_get_by_index(2)?,
-        files: decode("definition", &files)?,
+        files,
         position: Position(row.try_get_by_index(4)?),
         applied_at: Timestamp::from_millis(row.try_get_by_index(5)?),
     })

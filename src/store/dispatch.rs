@@ -140,14 +140,19 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Entries at these positions, each readable or not by itself.
     pub async fn entries_apart(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
-        if let Ok(found) = self.entries_at(positions).await {
-            return Ok(found);
-        }
         let mut found = BTreeMap::new();
-        for position in positions {
-            match self.entries_at(&[*position]).await {
-                Ok(one) => found.extend(one),
-                Err(Error::Unreadable { .. }) => {}
+        for chunk in positions.chunks(100) {
+            match self.entries_at(chunk).await {
+                Ok(readable) => found.extend(readable),
+                Err(Error::Unreadable { .. }) => {
+                    for position in chunk {
+                        match self.entries_at(&[*position]).await {
+                            Ok(one) => found.extend(one),
+                            Err(Error::Unreadable { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -36,27 +36,30 @@ pub(super) fn read(row: &QueryResult) -> Result<Enrollment, Error> {
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// Every active enrollment of these people.
-    pub async fn active_enrollments(&self, profiles: &[ProfileId]) -> Result<Vec<Enrollment>, Error> {
+    /// Every active enrollment of these people; a row that cannot be read is its person's trouble alone.
+    pub async fn active_enrollments(
+        &self,
+        profiles: &[ProfileId],
+    ) -> Result<Vec<(ProfileId, Result<Enrollment, Error>)>, Error> {
         let mut found = Vec::new();
         for chunk in profiles.chunks(500) {
             let sql = format!("{SELECT} WHERE ended_at IS NULL AND profile IN ({})", marks(chunk.len()));
             let values: Values = chunk.iter().map(|profile| profile.0.into()).collect();
-            let rows = Rows(self.conn).all(&sql, values).await?;
-            found.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+            for row in Rows(self.conn).all(&sql, values).await? {
+                found.push((ProfileId(row.try_get_by_index(1)?), read(&row)));
+            }
         }
         Ok(found)
     }
 
-    /// The newest ended enrollment per key of a person in a campaign: what re-entry looks at.
-    pub async fn ended_enrollments(&self, profile: ProfileId, campaign: &str) -> Result<Vec<Enrollment>, Error> {
+    /// The newest ended enrollment of a person in a campaign under this key: what re-entry looks at.
+    pub async fn last_ended(&self, profile: ProfileId, campaign: &str, key: &str) -> Result<Option<Enrollment>, Error> {
         let sql = format!(
-            "{SELECT} AS one WHERE profile = ? AND campaign = ? AND ended_at IS NOT NULL AND NOT EXISTS (
-                SELECT 1 FROM enrollments AS later WHERE later.profile = one.profile AND later.campaign = one.campaign
-                AND later.entry_key = one.entry_key AND later.ended_at > one.ended_at)"
+            "{SELECT} WHERE profile = ? AND campaign = ? AND entry_key = ? AND ended_at IS NOT NULL
+             ORDER BY ended_at DESC LIMIT 1"
         );
-        let rows = Rows(self.conn).all(&sql, vec![profile.0.into(), campaign.into()]).await?;
-        rows.iter().map(read).collect()
+        let row = Rows(self.conn).one(&sql, vec![profile.0.into(), campaign.into(), key.into()]).await?;
+        row.as_ref().map(|row| read(row).map_err(|error| Error::unreadable("enrollment", error))).transpose()
     }
 
     /// All enrollments of a person, newest first, in one campaign where given.

@@ -41,6 +41,8 @@ pub struct Entry {
     pub profile: Option<ProfileId>,
     /// The instant at which it is decided.
     pub now: Timestamp,
+    /// Another profile that this call says is the same person; nothing is joined until merges exist.
+    pub joins: Option<ProfileId>,
     pub logged: Logged,
 }
 
@@ -59,10 +61,11 @@ struct EventMeta {
     original_at: Option<Timestamp>,
     sent_at: Option<Timestamp>,
     origin: Origin,
+    joins: Option<i64>,
 }
 
 /// First byte of packed event meta; a new shape gets a new number.
-const EVENT_META_FORMAT: u8 = 1;
+const EVENT_META_FORMAT: u8 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct EndedBody {
@@ -99,7 +102,7 @@ impl Entry {
         let kind = self.logged.kind();
         let (name, event_id, at, meta, body) = match self.logged {
             Logged::Event(event) => {
-                let meta = pack_meta(&event);
+                let meta = pack_meta(&event, self.joins);
                 let id = event.id.as_bytes().to_vec();
                 (event.name, Some(id), event.at, meta, event.body.text().to_owned())
             }
@@ -131,6 +134,7 @@ impl Entry {
         let kind: String = row.try_get_by_index(3)?;
         let body: String = row.try_get_by_index(9)?;
         let now = Timestamp::from_millis(row.try_get_by_index(7)?);
+        let mut joins = None;
         let logged = match kind.as_str() {
             "timer" => Logged::Timer,
             "message_ended" => {
@@ -142,19 +146,24 @@ impl Entry {
                 let ControlBody { scope, paused } = decode("log entry", &body)?;
                 Logged::Control { scope, paused }
             }
-            _ => Logged::Event(read_event(row, &kind, body)?),
+            _ => {
+                let event;
+                (event, joins) = read_event(row, &kind, body)?;
+                Logged::Event(event)
+            }
         };
         Ok(Self {
             position: Position(row.try_get_by_index(0)?),
             workspace: WorkspaceId(row.try_get_by_index(1)?),
             profile: row.try_get_by_index::<Option<i64>>(2)?.map(ProfileId),
             now,
+            joins,
             logged,
         })
     }
 }
 
-fn pack_meta(event: &Event) -> Vec<u8> {
+fn pack_meta(event: &Event, joins: Option<ProfileId>) -> Vec<u8> {
     let meta = EventMeta {
         format: EVENT_META_FORMAT,
         message_id: event.message_id.clone(),
@@ -168,18 +177,19 @@ fn pack_meta(event: &Event) -> Vec<u8> {
         original_at: event.original_at,
         sent_at: event.sent_at,
         origin: event.origin.clone(),
+        joins: joins.map(|profile| profile.0),
     };
     // Plain strings and integers into memory: cannot fail.
     postcard::to_stdvec(&meta).unwrap_or_default()
 }
 
-fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<Event, Error> {
+fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<(Event, Option<ProfileId>), Error> {
     let what = "log entry";
     let kind = Kind::parse(kind).ok_or_else(|| Error::unreadable(what, format!("unknown kind {kind}")))?;
     let packed: Vec<u8> = row.try_get_by_index(8)?;
     let meta: EventMeta = postcard::from_bytes(&packed).map_err(|error| Error::unreadable(what, error))?;
     let id: Vec<u8> = row.try_get_by_index(5)?;
-    Ok(Event {
+    let event = Event {
         id: EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable(what, error))?,
         kind,
         name: row.try_get_by_index(4)?,
@@ -196,11 +206,21 @@ fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<Event, Erro
         sent_at: meta.sent_at,
         origin: meta.origin,
         body: Body::new(body),
-    })
+    };
+    Ok((event, meta.joins.map(ProfileId)))
 }
 
-/// An entry, or why the row at this position cannot be read (it is parked, the log goes on).
-pub type ReadEntry = Result<Entry, (Position, Error)>;
+/// An entry, or a row that cannot be read (it is parked, the log goes on).
+pub type ReadEntry = Result<Entry, Damaged>;
+
+/// Where a row stands that cannot be read, and why.
+#[derive(Debug)]
+pub struct Damaged {
+    pub position: Position,
+    pub workspace: WorkspaceId,
+    pub profile: Option<ProfileId>,
+    pub error: Error,
+}
 
 /// Entries after `after` in log order, whatever their workspace.
 pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: usize) -> Result<Vec<ReadEntry>, Error> {
@@ -210,7 +230,9 @@ pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: us
     rows.iter()
         .map(|row| {
             let position = Position(row.try_get_by_index(0)?);
-            Ok(Entry::read(row).map_err(|error| (position, error)))
+            let workspace = WorkspaceId(row.try_get_by_index(1).unwrap_or_default());
+            let profile = row.try_get_by_index::<Option<i64>>(2).ok().flatten().map(ProfileId);
+            Ok(Entry::read(row).map_err(|error| Damaged { position, workspace, profile, error }))
         })
         .collect()
 }
@@ -232,7 +254,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|position| position.0.into()));
             for row in Rows(self.conn).all(&sql, values).await? {
-                let entry = Entry::read(&row)?;
+                let entry = Entry::read(&row).map_err(|error| Error::unreadable("log entry", error))?;
                 found.insert(entry.position, entry);
             }
         }

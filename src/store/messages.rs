@@ -145,7 +145,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     /// Messages of these people sent at or after `since`: what goals look at.
-    pub async fn sent_since(&self, profiles: &[ProfileId], since: Timestamp) -> Result<Vec<Message>, Error> {
+    pub async fn sent_since(
+        &self,
+        profiles: &[ProfileId],
+        since: Timestamp,
+    ) -> Result<Vec<(ProfileId, Result<Message, Error>)>, Error> {
         let mut found = Vec::new();
         for chunk in profiles.chunks(500) {
             let sql = format!(
@@ -155,8 +159,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|profile| profile.0.into()));
             values.push(since.millis().into());
-            let rows = Rows(self.conn).all(&sql, values).await?;
-            found.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?);
+            for row in Rows(self.conn).all(&sql, values).await? {
+                found.push((ProfileId(row.try_get_by_index(1)?), read(&row)));
+            }
         }
         Ok(found)
     }

@@ -96,9 +96,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
-    /// Stops a message that waits; false if it was claimed, sent or ended before.
+    /// Stops a message that waits; false if it was claimed, sent or ended before. It keeps no slot, unless it may have
+    /// arrived.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL
+        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL,
+                   slot_at = CASE WHEN answer_lost_at IS NULL THEN NULL ELSE slot_at END
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
         let values: Values =
             vec![cancelled.name().into(), encode(cancelled).into(), self.id.0.into(), id.as_bytes().to_vec().into()];

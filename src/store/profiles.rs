@@ -11,6 +11,8 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 const COLUMNS: usize = 10;
+/// Pages of one person a decision looks at: 32,000 events; what a machine did before that counts no more.
+const PAGES_MAX: u32 = 1_000;
 const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at FROM profiles";
 
@@ -69,10 +71,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| Ok((row.try_get_by_index::<i64>(0)? == 1, row.try_get_by_index(1)?))).collect()
     }
 
-    /// Pages of older history, oldest first.
+    /// The newest pages of older history, oldest of them first.
     pub async fn history_pages(&self, profile: ProfileId) -> Result<Vec<History>, Error> {
-        let sql = "SELECT packed FROM history_pages WHERE profile = ? ORDER BY page";
-        let rows = Rows(self.conn).all(sql, vec![profile.0.into()]).await?;
+        let sql =
+            "SELECT packed FROM (SELECT page, packed FROM history_pages WHERE profile = ? ORDER BY page DESC LIMIT ?)
+                   ORDER BY page";
+        let rows = Rows(self.conn).all(sql, vec![profile.0.into(), PAGES_MAX.into()]).await?;
         rows.iter()
             .map(|row| {
                 let packed: Vec<u8> = row.try_get_by_index(0)?;
@@ -152,13 +156,10 @@ pub async fn due_people<C: ConnectionTrait>(
         .collect()
 }
 
-/// Their timers are in the log now; the decision sets the next one.
-pub async fn clear_wakes<C: ConnectionTrait>(conn: &C, people: &[(ProfileId, Timestamp)]) -> Result<(), Error> {
-    for (profile, wake_at) in people {
-        let sql = "UPDATE profiles SET wake_at = NULL WHERE id = ? AND wake_at = ?";
-        Rows(conn).run(sql, vec![profile.0.into(), wake_at.millis().into()]).await?;
-    }
-    Ok(())
+/// Takes a person's wake instant, for a timer that enters the log in the same transaction; false if it has moved.
+pub async fn take_wake<C: ConnectionTrait>(conn: &C, profile: ProfileId, wake_at: Timestamp) -> Result<bool, Error> {
+    let sql = "UPDATE profiles SET wake_at = NULL WHERE id = ? AND wake_at = ?";
+    Ok(Rows(conn).run(sql, vec![profile.0.into(), wake_at.millis().into()]).await? == 1)
 }
 
 /// The earliest instant any person waits for.

@@ -34,6 +34,7 @@ pub use gate::Stopped;
 pub use hands::{redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
+pub(super) use slots::give_up;
 use slots::{Asked, Versions, tell, withdraw};
 
 /// Messages looked at together.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::decision::Catalog;
-use crate::definition::{self, Definition, SourceFile};
+use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
 use crate::ids::{Position, WorkspaceId};
@@ -56,6 +56,19 @@ impl Definitions {
     /// Grows with every change of what is in force.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// The campaigns in force at a position of the log, whatever was applied later.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn catalog_at(&self, id: WorkspaceId, position: Position) -> anyhow::Result<Catalog> {
+        let store = self.store.workspace(id);
+        let mut stored = store.definitions_until(position).await?;
+        stored.retain(|one| {
+            matches!(DocumentKind::parse(&one.kind), Some(DocumentKind::Campaign | DocumentKind::ConsentPolicy))
+        });
+        Ok(compile(stored, store.pauses().await?).catalog)
     }
 
     /// Reads a workspace's definitions and pauses again.

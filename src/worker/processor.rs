@@ -3,16 +3,18 @@
 //! An entry that cannot be applied is parked with its cause and the log goes on. If a person's row changed while a batch
 //! was decided, nothing of the batch is stored and it is decided again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::decision::{self, At, Catalog, Input, Snapshot};
-use crate::eventlog::{EventLog, Queue};
+use crate::decision::{self, At, Catalog, Finding, Input, Snapshot};
+use crate::event::Origin;
+use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
+use crate::message::Reason;
 use crate::store::controls::Parked;
-use crate::store::entries::{Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
+use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
 use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::live::Definitions;
@@ -28,13 +30,17 @@ pub struct Processor {
     faults: Faults,
     settle: Span,
     cursor: Position,
+    /// The campaigns in force at the cursor; read again when a barrier was passed.
+    catalogs: BTreeMap<WorkspaceId, Arc<Catalog>>,
+    /// Workspaces in which others have not learned of the barrier yet.
+    changed: BTreeSet<WorkspaceId>,
 }
 
 /// Entries of one workspace, and the ones that could not even be read.
 #[derive(Default)]
 struct Work {
     entries: Vec<Entry>,
-    unreadable: Vec<(Position, String)>,
+    unreadable: Vec<Parked>,
 }
 
 impl Processor {
@@ -48,7 +54,8 @@ impl Processor {
         settle: Span,
     ) -> anyhow::Result<Self> {
         let cursor = cursor(store.reader()).await?;
-        Ok(Self { log, store, definitions, faults, settle, cursor })
+        let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { log, store, definitions, faults, settle, cursor, catalogs, changed })
     }
 
     pub fn cursor(&self) -> Position {
@@ -60,6 +67,7 @@ impl Processor {
     /// # Errors
     /// The database cannot be read or written, or an injected fault; nothing is stored and the next tick starts again.
     pub async fn tick(&mut self) -> anyhow::Result<usize> {
+        self.refresh_definitions().await?;
         let batch = read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?;
         if batch.is_empty() {
             return Ok(0);
@@ -67,6 +75,7 @@ impl Processor {
         let batch = up_to_barrier(batch);
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
+        self.read_catalogs(&batch).await?;
         let changes = self.decide_all(&batch).await?;
         self.faults.hit("processor.decided")?;
         let from = self.cursor;
@@ -87,32 +96,50 @@ impl Processor {
             return Err(error);
         }
         self.cursor = last;
+        if let Some(id) = batch.last().and_then(barrier_in) {
+            self.catalogs.remove(&id);
+            self.changed.insert(id);
+        }
         self.faults.hit("processor.stored")?;
-        self.refresh_definitions(&batch).await?;
+        self.refresh_definitions().await?;
         telemetry::entries_processed(count as u64);
         telemetry::backlog(self.log.appended().borrow().0 - last.0);
         Ok(count)
     }
 
     /// Definitions and controls change what is in force for everything after them.
-    async fn refresh_definitions(&self, batch: &[ReadEntry]) -> anyhow::Result<()> {
-        if let Some(Ok(entry)) = batch.last()
-            && is_barrier(entry)
-        {
-            self.definitions.refresh(entry.workspace).await?;
+    async fn refresh_definitions(&mut self) -> anyhow::Result<()> {
+        while let Some(id) = self.changed.first().copied() {
+            self.definitions.refresh(id).await?;
+            self.changed.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// What is in force for everybody else may be newer than the entries at hand.
+    async fn read_catalogs(&mut self, batch: &[ReadEntry]) -> anyhow::Result<()> {
+        for read in batch {
+            let id = workspace_of(read);
+            if !self.catalogs.contains_key(&id) {
+                let catalog = self.definitions.catalog_at(id, self.cursor).await?;
+                self.catalogs.insert(id, Arc::new(catalog));
+            }
         }
         Ok(())
     }
 
     async fn decide_all(&self, batch: &[ReadEntry]) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
         let mut by_workspace: BTreeMap<WorkspaceId, Work> = BTreeMap::new();
+        let parked_at = self.log.clock().now();
         for read in batch {
+            let work = by_workspace.entry(workspace_of(read)).or_default();
             match read {
-                Ok(entry) => by_workspace.entry(entry.workspace).or_default().entries.push(entry.clone()),
-                Err((position, error)) => {
+                Ok(entry) => work.entries.push(entry.clone()),
+                Err(Damaged { position, profile, error, .. }) => {
                     tracing::error!(%position, %error, "a log entry cannot be read");
-                    let unreadable = (*position, error.to_string());
-                    by_workspace.entry(WorkspaceId(0)).or_default().unreadable.push(unreadable);
+                    telemetry::entries_parked(1);
+                    let (position, profile, cause) = (*position, *profile, error.to_string());
+                    work.unreadable.push(Parked { position, profile, cause, parked_at, redriven_at: None });
                 }
             }
         }
@@ -124,24 +151,20 @@ impl Processor {
     }
 
     async fn decide_workspace(&self, id: WorkspaceId, work: Work) -> anyhow::Result<Changes> {
-        let live = self.definitions.live(id);
-        let now = self.log.clock().now();
-        let mut changes = Changes::default();
-        for (position, cause) in work.unreadable {
-            changes.parked.push(Parked { position, profile: None, cause, parked_at: now, redriven_at: None });
-        }
+        let catalog = self.catalogs.get(&id).cloned().unwrap_or_default();
+        let mut changes = Changes { parked: work.unreadable, ..Changes::default() };
         let mut inputs = Vec::with_capacity(work.entries.len());
         let mut places = Vec::with_capacity(work.entries.len());
         for entry in work.entries {
             changes.events_processed += i64::from(matches!(entry.logged, Logged::Event(_)));
             let (Some(profile), Some(input)) = (entry.profile, input_of(entry.logged)) else { continue };
-            places.push(At { position: entry.position, now: entry.now });
+            places.push((At { position: entry.position, now: entry.now }, entry.joins));
             inputs.push((profile, entry.now, input));
         }
-        let mut slots = world::load(self.store.workspace(id), &live.catalog, &inputs).await?;
-        for (at, (profile, _, input)) in places.into_iter().zip(inputs) {
+        let mut slots = world::load(self.store.workspace(id), &catalog, &inputs).await?;
+        for ((at, joins), (profile, _, input)) in places.into_iter().zip(inputs) {
             let decided = match slots.get_mut(&profile) {
-                Some(Ok(slot)) => self.decide_one(&live.catalog, at, slot, &input, &mut changes),
+                Some(Ok(slot)) => self.decide_one(&catalog, at, joins, slot, &input, &mut changes),
                 Some(Err(cause)) => Err(cause.clone()),
                 None => Err("the person was not loaded".to_owned()),
             };
@@ -158,20 +181,23 @@ impl Processor {
         &self,
         catalog: &Catalog,
         at: At,
+        joins: Option<ProfileId>,
         slot: &mut Slot,
         input: &Input,
         changes: &mut Changes,
     ) -> Result<(), String> {
-        if let Input::Event(event) = input
-            && world::is_looked_at(catalog, slot, event)
-        {
+        // Later decisions of this batch may look at it, as they would if they read it from the log.
+        if let Input::Event(event) = input {
             slot.loaded.bodies.insert(at.position, event.clone());
         }
         self.faults.hit("processor.decide").map_err(|fault| fault.to_string())?;
         let snapshot = Snapshot { catalog, person: &slot.person, loaded: &slot.loaded, settle: self.settle };
         // A panic is a bug of ours; it must not stop everybody else's log.
-        let decision = catch_unwind(AssertUnwindSafe(|| decision::decide(at, &snapshot, input)))
+        let mut decision = catch_unwind(AssertUnwindSafe(|| decision::decide(at, &snapshot, input)))
             .map_err(|panic| panic_text(panic.as_ref()))?;
+        if joins.is_some() {
+            decision.findings.push(Finding::noted(Reason::MergeDeferred));
+        }
         slot.apply(at.position, at.now, decision, changes);
         Ok(())
     }
@@ -194,13 +220,25 @@ fn input_of(logged: Logged) -> Option<Input> {
     }
 }
 
-fn is_barrier(entry: &Entry) -> bool {
-    matches!(entry.logged, Logged::DefinitionsApplied { .. } | Logged::Control { .. })
+/// The workspace in which this entry changes what is in force; one that cannot be read may have been such an entry.
+fn barrier_in(read: &ReadEntry) -> Option<WorkspaceId> {
+    let changes = match read {
+        Ok(entry) => matches!(entry.logged, Logged::DefinitionsApplied { .. } | Logged::Control { .. }),
+        Err(_) => true,
+    };
+    changes.then(|| workspace_of(read))
+}
+
+fn workspace_of(read: &ReadEntry) -> WorkspaceId {
+    match read {
+        Ok(entry) => entry.workspace,
+        Err(damaged) => damaged.workspace,
+    }
 }
 
 /// Entries up to and including the first that changes what is in force.
 fn up_to_barrier(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
-    if let Some(at) = batch.iter().position(|read| matches!(read, Ok(entry) if is_barrier(entry))) {
+    if let Some(at) = batch.iter().position(|read| barrier_in(read).is_some()) {
         batch.truncate(at + 1);
     }
     batch
@@ -209,7 +247,7 @@ fn up_to_barrier(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
 fn position_of(read: &ReadEntry) -> Position {
     match read {
         Ok(entry) => entry.position,
-        Err((position, _)) => *position,
+        Err(damaged) => damaged.position,
     }
 }
 
@@ -218,21 +256,27 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("the decision panicked: {}", text.unwrap_or("no message"))
 }
 
-/// Puts a parked event into the log again, once; false if it is not parked or was redriven before.
+/// Puts a parked input into the log again, once, for the same person; false if it is not parked or was redriven before.
 ///
 /// # Errors
 /// The database cannot be read or written.
 pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: Position) -> anyhow::Result<bool> {
     let Some(entry) = store.workspace(id).entries_at(&[position]).await?.remove(&position) else { return Ok(false) };
-    let Logged::Event(mut event) = entry.logged else { return Ok(false) };
-    event.origin = crate::event::Origin::Replay { position: position.0 };
+    let draft = match entry.logged {
+        Logged::Event(mut event) => {
+            event.origin = Origin::Replay { position: position.0 };
+            Draft { profile: entry.profile, ..Draft::event(id, event) }
+        }
+        input @ (Logged::Timer | Logged::MessageEnded { .. }) => logged(id, entry.profile, entry.now, input),
+        Logged::DefinitionsApplied { .. } | Logged::Control { .. } => return Ok(false),
+    };
     let now = log.clock().now();
     log.writer()
         .change(Queue::Effects, move |tx, appender| {
             Box::pin(async move {
                 let redriven = workspace(tx, id).mark_redriven(position, now).await?;
                 if redriven {
-                    appender.append(tx, &[vec![crate::eventlog::Draft::event(id, event)]]).await?;
+                    appender.append(tx, &[vec![draft]]).await?;
                 }
                 Ok(redriven)
             })

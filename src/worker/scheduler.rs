@@ -1,11 +1,11 @@
 //! Due timers become log entries, each with its own instant as `now`, however late it is written.
 
-use crate::eventlog::{Draft, EventLog, Queue};
+use crate::eventlog::{EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::Timestamp;
 use crate::store::Store;
 use crate::store::entries::Logged;
-use crate::store::profiles::{clear_wakes, due_people, next_wake};
+use crate::store::profiles::{due_people, next_wake, take_wake};
 
 /// Timers written together.
 const TIMERS_MAX: u32 = 500;
@@ -31,26 +31,22 @@ impl Scheduler {
             return Ok(0);
         }
         self.faults.hit("scheduler.due")?;
-        let count = due.len();
         self.log
             .writer()
             .change(Queue::Effects, move |tx, appender| {
                 Box::pin(async move {
-                    let timer = |workspace, profile, now| Draft {
-                        workspace,
-                        profile: Some(profile),
-                        now: Some(now),
-                        logged: Logged::Timer,
-                    };
-                    let drafts = due.iter().map(|(workspace, profile, at)| timer(*workspace, *profile, *at)).collect();
-                    appender.append(tx, &[drafts]).await?;
-                    let wakes: Vec<_> = due.into_iter().map(|(_, profile, at)| (profile, at)).collect();
-                    clear_wakes(tx, &wakes).await?;
-                    Ok(())
+                    let mut timers = Vec::with_capacity(due.len());
+                    for (workspace, profile, at) in due {
+                        if take_wake(tx, profile, at).await? {
+                            timers.push(logged(workspace, Some(profile), at, Logged::Timer));
+                        }
+                    }
+                    let count = timers.len();
+                    appender.append(tx, &[timers]).await?;
+                    Ok(count)
                 })
             })
-            .await?;
-        Ok(count)
+            .await
     }
 
     /// When the next timer is due.

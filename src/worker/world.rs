@@ -8,7 +8,6 @@ use crate::audience::condition::Needs;
 use crate::audience::{Consent, History};
 use crate::decision::campaign::Exit;
 use crate::decision::{self, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
-use crate::event::Event;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Reason};
 use crate::store::Workspace;
@@ -16,8 +15,8 @@ use crate::store::controls::Parked;
 use crate::store::entries::Logged;
 use crate::store::rows::Error;
 
-/// Past events fetched for one person's conditions; the newest win.
-const BODIES_MAX: usize = 20_000;
+/// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
+const BODIES_MAX: usize = 2_000;
 
 /// One person in memory, with what decisions may look at.
 #[derive(Debug)]
@@ -102,10 +101,8 @@ pub async fn load(
             None => Ok(Slot::new(Person::new(*id, *now))),
         });
     }
-    for enrollment in store.active_enrollments(&ids).await? {
-        if let Some(Ok(slot)) = slots.get_mut(&enrollment.profile) {
-            slot.person.enrollments.insert(enrollment.id, enrollment);
-        }
+    for (id, enrollment) in store.active_enrollments(&ids).await? {
+        join(&mut slots, id, enrollment, |slot, one| drop(slot.person.enrollments.insert(one.id, one)));
     }
     load_ended(store, catalog, inputs, &mut slots).await?;
     load_sent(store, catalog, inputs, &mut slots).await?;
@@ -115,6 +112,15 @@ pub async fn load(
 
 type Slots = BTreeMap<ProfileId, Result<Slot, String>>;
 
+/// Adds what was read of a person; what cannot be read parks this person's entries and nobody else's.
+fn join<T>(slots: &mut Slots, id: ProfileId, read: Result<T, Error>, add: impl FnOnce(&mut Slot, T)) {
+    match (read, slots.get_mut(&id)) {
+        (Ok(one), Some(Ok(slot))) => add(slot, one),
+        (Err(error), Some(slot)) => *slot = Err(error.to_string()),
+        (_, Some(Err(_)) | None) => {}
+    }
+}
+
 /// Ended enrollments, only where a campaign that may be entered looks at them.
 async fn load_ended(
     store: Workspace<'_, DatabaseConnection>,
@@ -122,21 +128,18 @@ async fn load_ended(
     inputs: &[(ProfileId, Timestamp, Input)],
     slots: &mut Slots,
 ) -> Result<(), Error> {
-    let mut wanted: BTreeSet<(ProfileId, &str)> = BTreeSet::new();
+    let mut wanted: BTreeSet<(ProfileId, &str, String)> = BTreeSet::new();
     for (id, _, input) in inputs {
         let Input::Event(event) = input else { continue };
         for campaign in catalog.entered_by(&event.name) {
             if campaign.entry.reentry != decision::campaign::Reentry::Always {
-                wanted.insert((*id, &campaign.key));
+                wanted.insert((*id, &campaign.key, decision::entry::entry_key(campaign, event)));
             }
         }
     }
-    for (id, campaign) in wanted {
-        for enrollment in store.ended_enrollments(id, campaign).await? {
-            if let Some(Ok(slot)) = slots.get_mut(&id) {
-                slot.person.enrollments.insert(enrollment.id, enrollment);
-            }
-        }
+    for (id, campaign, key) in wanted {
+        let ended = apart(store.last_ended(id, campaign, &key).await)?;
+        join(slots, id, ended, |slot, ended| slot.person.enrollments.extend(ended.map(|one| (one.id, one))));
     }
     Ok(())
 }
@@ -161,10 +164,8 @@ async fn load_sent(
     }
     let Some(since) = since else { return Ok(()) };
     let people: Vec<ProfileId> = people.into_iter().collect();
-    for message in store.sent_since(&people, since).await? {
-        if let Some(Ok(slot)) = slots.get_mut(&message.profile) {
-            slot.person.note_outcome(&message);
-        }
+    for (id, message) in store.sent_since(&people, since).await? {
+        join(slots, id, message, |slot, message| slot.person.note_outcome(&message));
     }
     Ok(())
 }
@@ -185,23 +186,37 @@ async fn load_history(
         known.bodies.extend(wanted.bodies);
     }
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
-    for (id, slot) in slots.iter_mut() {
-        let Ok(slot) = slot else { continue };
+    for (id, place) in slots.iter_mut() {
+        let Ok(slot) = place else { continue };
         let needs = needs.remove(id).unwrap_or_default();
         if slot.person.profile.history.pages > 0 && !needs.older.is_empty() {
-            slot.loaded.older = store.history_pages(*id).await?;
+            match apart(store.history_pages(*id).await)? {
+                Ok(older) => slot.loaded.older = older,
+                Err(error) => {
+                    *place = Err(error.to_string());
+                    continue;
+                }
+            }
         }
         positions.extend(past_positions(slot, &needs).into_iter().map(|position| (position, *id)));
         positions.extend(entries_compared(catalog, &slot.person).into_iter().map(|position| (position, *id)));
     }
     let wanted: Vec<Position> = positions.keys().copied().collect();
-    for (position, entry) in store.entries_at(&wanted).await? {
+    for (position, entry) in store.entries_apart(&wanted).await? {
         let Some(Ok(slot)) = positions.get(&position).and_then(|id| slots.get_mut(id)) else { continue };
         if let Logged::Event(event) = entry.logged {
             slot.loaded.bodies.insert(position, event);
         }
     }
     Ok(())
+}
+
+/// Tells a row that cannot be read from a database that does not answer.
+fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match read {
+        Err(error @ Error::Database(_)) => Err(error),
+        read => Ok(read),
+    }
 }
 
 fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
@@ -223,9 +238,4 @@ fn entries_compared(catalog: &Catalog, person: &Person) -> Vec<Position> {
             .is_some_and(|campaign| campaign.exit.iter().any(|exit| matches!(exit, Exit::Event { same: Some(_), .. })))
     };
     person.active().filter(compares).map(|enrollment| enrollment.entry).collect()
-}
-
-/// Whether later decisions of this batch may look at the event's body again.
-pub fn is_looked_at(catalog: &Catalog, slot: &Slot, event: &Event) -> bool {
-    !catalog.entered_by(&event.name).is_empty() || slot.person.active().next().is_some()
 }

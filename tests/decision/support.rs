@@ -30,7 +30,11 @@ pub fn campaign(version: u32, fields: &str) -> Campaign {
 }
 
 pub fn campaign_called(key: &str, version: u32, fields: &str) -> Campaign {
-    let entry = if fields.starts_with("entry:") || fields.contains("\nentry:") { "" } else { "entry: { event: Product Added }" };
+    let entry = if fields.starts_with("entry:") || fields.contains("\nentry:") {
+        ""
+    } else {
+        "entry: { event: Product Added }"
+    };
     let text = format!(
         "kind: campaign\nkey: {key}\nname: Cart\nowner: crm@shop.example\ntype: trigger\nstatus: live\n\
          purpose: marketing\nsend: {{ channel: email, template: note }}\n{entry}\n{fields}\n"

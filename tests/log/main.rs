@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod damage;
 mod processing;
 mod support;
 
@@ -100,4 +101,44 @@ fn position(receipt: &Receipt) -> Option<i64> {
         Receipt::Stored { position, .. } => Some(position.0),
         Receipt::Duplicate => None,
     }
+}
+
+#[tokio::test]
+async fn a_change_that_fails_does_not_make_two_people_one() {
+    let house = House::new().await;
+    let ann = house.profiles(vec![identify("m1", Some("ann"), Some("device-1"))]).await[0];
+    house.profiles(vec![support::anonymous("m2", "device-1", "Product Viewed")]).await;
+    house.fail_a_change().await;
+    let bob = house.profiles(vec![identify("m3", Some("bob"), Some("device-1"))]).await[0];
+    assert_ne!(ann, bob, "what is known of ann's device survives a change that was rolled back");
+}
+
+#[tokio::test]
+async fn a_failed_change_that_appended_leaves_no_trace() {
+    let house = House::new().await;
+    house.append(vec![event("m1", "ann", "A")]).await;
+    let draft = carillon::eventlog::Draft::event(support::WORKSPACE, identify("m2", Some("eve"), Some("device-2")));
+    let failed: anyhow::Result<()> = house
+        .log
+        .writer()
+        .change(carillon::eventlog::Queue::Effects, move |tx, appender| {
+            Box::pin(async move {
+                appender.append(tx, &[vec![draft]]).await?;
+                anyhow::bail!("no")
+            })
+        })
+        .await;
+    assert!(failed.is_err());
+    let receipts = house.append(vec![support::anonymous("m3", "device-2", "B"), event("m2", "eve", "C")]).await;
+    assert_eq!(receipts.iter().map(position).collect::<Vec<_>>(), [Some(2), Some(3)], "no hole, and m2 is new");
+    let profiles: Vec<_> = house.workspace().events_after(Position(0), 9).await.unwrap();
+    assert_ne!(profiles[1].profile, profiles[2].profile, "the device was never linked to eve");
+}
+
+#[tokio::test]
+async fn a_log_that_was_stopped_can_be_stopped_again_and_refuses_what_comes() {
+    let house = House::new().await;
+    house.log.stop().await;
+    tokio::time::timeout(std::time::Duration::from_secs(5), house.log.stop()).await.expect("the second stop hangs");
+    assert!(house.log.append(support::WORKSPACE, vec![event("m1", "ann", "A")]).await.is_err());
 }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use carillon::clock::Clock;
+use carillon::decision::Enrollment;
+use carillon::definition::SourceFile;
 use carillon::event::{Body, Event, Kind, Origin};
-use carillon::eventlog::{EventLog, Receipt};
+use carillon::eventlog::{EventLog, Queue, Receipt};
 use carillon::fault::Faults;
 use carillon::ids::{EventId, ProfileId, Span, Timestamp, WorkspaceId};
 use carillon::store::entries::{Entry, Logged};
 use carillon::store::{Database, Store, Workspace, open};
+use carillon::worker::apply::apply;
 use carillon::worker::live::Definitions;
 use carillon::worker::processor::Processor;
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tempfile::TempDir;
 
 pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
@@ -58,6 +61,28 @@ impl House {
             profiles.push(profile);
         }
         profiles
+    }
+
+    pub async fn fail_a_change(&self) {
+        let failed: anyhow::Result<()> =
+            self.log.writer().change(Queue::Effects, |_, _| Box::pin(async { anyhow::bail!("no") })).await;
+        assert!(failed.is_err());
+    }
+
+    pub async fn apply(&self, text: &str) {
+        let files = vec![SourceFile { name: "shop.yaml".into(), text: text.into() }];
+        let applied = apply(&self.log, &self.store, &self.definitions, WORKSPACE, files, false).await.unwrap();
+        applied.unwrap_or_else(|problems| panic!("{problems:?}"));
+    }
+
+    /// Damages what is stored, behind everybody's back.
+    pub async fn damage(&self, sql: &str) {
+        self.database.writer.execute_unprepared(sql).await.unwrap();
+    }
+
+    pub async fn enrollments(&self, user: &str) -> Vec<Enrollment> {
+        let id = self.workspace().profile_by_id(user).await.unwrap().unwrap();
+        self.workspace().enrollments_of(id, None, 100).await.unwrap()
     }
 
     pub fn workspace(&self) -> Workspace<'_, DatabaseConnection> {

@@ -22,6 +22,7 @@ impl World {
         let messages = self.messages().await;
         self.caps_hold(&messages);
         self.nothing_is_doubled(&messages);
+        self.nobody_is_reminded_after_an_order(&messages);
     }
 
     /// No window of any length-`per` holds more than `at_most`, per person and per address.
@@ -41,6 +42,24 @@ impl World {
                 let carts = within(Span::from_hours(3)).filter(|(_, campaign)| *campaign == "cart").count();
                 assert!(day <= 2, "{subject} has {day} within a day until {end}\n{}", self.story.join("\n"));
                 assert!(carts <= 1, "{subject} has {carts} carts until {end}\n{}", self.story.join("\n"));
+            }
+        }
+    }
+
+    /// From the moment an order is accepted, no reminder goes out that began before it.
+    fn nobody_is_reminded_after_an_order(&self, messages: &[Message]) {
+        let taken = self.carrier.taken();
+        let out = |message: &&Message| message.campaign != "thanks" && taken.contains_key(&message.id);
+        for message in messages.iter().filter(out) {
+            let (_, began) = self.happened[&message.entry];
+            let after = self.orders.iter().find(|order| {
+                order.profile == message.profile
+                    && order.at >= began
+                    && order.position > message.entry
+                    && !order.taken_before.contains(&message.id)
+            });
+            if let Some(order) = after {
+                panic!("{message:?} went out after the order of {}\n{}", order.at, self.story.join("\n"));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One simulated life: the house on a temporary folder, its people, what happens to them, and the faults it suffers.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,9 +8,10 @@ use carillon::app::{Carillon, Options, WORKSPACE};
 use carillon::clock::Clock;
 use carillon::definition::SourceFile;
 use carillon::event::{Body, Event, Kind, Origin};
+use carillon::eventlog::Receipt;
 use carillon::fault::Faults;
 use carillon::http;
-use carillon::ids::{EventId, Span, Timestamp};
+use carillon::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::RetryPolicy;
 use carillon::render::{Sender, Workspace};
 use carillon::worker::apply::apply;
@@ -44,8 +46,18 @@ pub struct World {
     events: u64,
     /// Every event that was accepted, for repeating.
     accepted: Vec<Event>,
-    /// When each person's order was accepted, by event time.
-    pub orders: Vec<(String, Timestamp)>,
+    /// Whose each accepted event was, and when it happened.
+    pub happened: BTreeMap<Position, (ProfileId, Timestamp)>,
+    pub orders: Vec<Order>,
+}
+
+/// An order as it was accepted.
+pub struct Order {
+    pub position: Position,
+    pub profile: ProfileId,
+    pub at: Timestamp,
+    /// What had gone out by then.
+    pub taken_before: BTreeSet<MessageId>,
 }
 
 const DEFINITIONS: &str = r#"
@@ -126,6 +138,7 @@ impl World {
             deaths: 0,
             events: 0,
             accepted: Vec::new(),
+            happened: BTreeMap::new(),
             orders: Vec::new(),
         };
         world.introduce().await;
@@ -200,12 +213,16 @@ impl World {
             origin: Origin::Live,
             body: Body::new(body),
         };
-        if name == "Order Completed" {
-            self.orders.push((person.into(), event.at));
-        }
         self.accepted.push(event.clone());
         self.tell(format!("{person} {name} {} ({late_seconds} s late)", event.body.text()));
-        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+        let (name, at) = (event.name.clone(), event.at);
+        let receipt = self.house.log.append(WORKSPACE, vec![event]).await.unwrap().remove(0);
+        let Receipt::Stored { position, profile: Some(profile) } = receipt else { panic!("{receipt:?}") };
+        self.happened.insert(position, (profile, at));
+        if name == "Order Completed" {
+            let taken_before = self.carrier.taken().into_keys().collect();
+            self.orders.push(Order { position, profile, at, taken_before });
+        }
     }
 
     /// A client that never saw the answer sends the same again.
