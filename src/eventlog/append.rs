@@ -18,6 +18,11 @@ pub const DEDUPE_DAYS: i64 = 7;
 /// The day under which ids are remembered for ever: imports.
 const FOR_EVER: i64 = 0;
 
+/// The days that hold ids, by one seek each: the table has a row per event.
+const DAYS: &str = "WITH RECURSIVE days(day) AS (SELECT min(day) FROM event_ids
+    UNION ALL SELECT (SELECT min(day) FROM event_ids WHERE event_ids.day > days.day) FROM days WHERE day IS NOT NULL)
+    SELECT day FROM days WHERE day IS NOT NULL";
+
 /// An input that has no position yet.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -56,7 +61,7 @@ impl Appender {
         let last_now: Option<Option<i64>> = Rows(conn)
             .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000)", vec![])
             .await?;
-        let days = Rows(conn).all("SELECT DISTINCT day FROM event_ids", vec![]).await?;
+        let days = Rows(conn).all(DAYS, vec![]).await?;
         let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
         Ok(Self {
             clock,

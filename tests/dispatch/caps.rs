@@ -151,3 +151,21 @@ async fn two_dispatchers_with_their_own_cap_stores_exceed_no_cap() {
     assert_eq!(world.carrier.handed().len(), 3);
     assert!(world.messages().await.iter().all(|message| message.status.is_final()));
 }
+
+#[tokio::test]
+async fn a_message_that_is_no_longer_wanted_gives_its_slot_back() {
+    let mut world = shop("exit: [ { event: Order Completed } ]").await;
+    world.carrier.will([Outcome::Retry { cause: "451 later".into(), after: None, slow_domain: false }]);
+    world.track("ann", "Product Added", "c1").await;
+    world.settle().await;
+    assert_eq!(world.statuses().await, ["retrying"]);
+    world.track("ann", "Order Completed", "c1").await;
+    world.settle().await;
+    for cart in ["c2", "c3", "c4"] {
+        world.track("ann", "Product Added", cart).await;
+        world.settle().await;
+    }
+    let mut statuses = world.statuses().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["cancelled", "sent", "sent", "sent"]);
+}
