@@ -245,19 +245,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
     }
-
-    /// Of these profiles, those with entries that are not processed yet.
-    pub async fn profiles_with_backlog(&self, profiles: &[ProfileId]) -> Result<Vec<ProfileId>, Error> {
-        let sql = format!(
-            "SELECT DISTINCT profile FROM entries
-             WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')
-               AND profile IN ({})",
-            marks(profiles.len())
-        );
-        let values = profiles.iter().map(|profile| profile.0.into()).collect();
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
-    }
 }
 
 /// The cursor of the processor.

@@ -3,6 +3,7 @@
 //! The processor turns log entries into effects, the scheduler turns due timers into log entries, the dispatcher turns
 //! outbox rows into messages sent.
 
+pub mod apply;
 pub mod dispatcher;
 pub mod effects;
 pub mod janitor;

@@ -27,7 +27,7 @@ async fn an_event_becomes_a_message_with_its_whole_path() {
     assert_eq!(world.carrier.handed(), [(message.id, format!("<{}@shop.example>", message.id))]);
     let enrollment = world.store.workspace(HERE).enrollment(message.enrollment).await.unwrap().unwrap();
     assert_eq!(enrollment.state.name(), "completed");
-    assert_eq!(world.dispatcher.next_due().await.unwrap(), None);
+    assert_eq!(world.next_due().await, None);
 }
 
 #[tokio::test]
