@@ -1,7 +1,6 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,22 +11,21 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::caps::Embedded;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::CONSENT_CHANGED;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::inbox;
 use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
+use crate::http::inbox;
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
@@ -37,7 +35,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -163,16 +161,9 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores =
-            janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
         let chores = tokio::spawn(chores.run(stopped.clone()));
-        let keys = tokio::spawn(follow_keys(
-            self.log.clone(),
-            self.store.clone(),
-            self.definitions.clone(),
-            self.keys.clone(),
-            stopped,
-        ));
+        let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
         Running { stop, tasks: vec![loops, chores, keys] }
     }
 
@@ -181,7 +172,12 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn serve<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
+    pub async fn serve<F>(
+        &self,
+        listener: TcpListener,
+        pages: F,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()>
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
@@ -246,9 +242,7 @@ impl Carillon {
 
     /// Finishes what was accepted and closes the database. Call after the loops have stopped.
     pub async fn close(&self) {
-        if let Err(error) =
-            janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await
-        {
+        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
             tracing::warn!(%error, "the last door counts were not stored");
         }
         self.log.stop().await;
@@ -323,21 +317,23 @@ async fn build_workers(
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::all_to(&everything);
+    let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels = channels.with(crate::message::Channel::Email, smtp.clone());
+        channels.route(crate::message::Channel::Email, smtp.clone());
     }
-    let setup = Setup {
+    let dispatcher = Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: CapStores::embedded(),
         channels,
-        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        house: options.workspace.clone(),
-        policy: options.retry.clone(),
+        workspace: options.workspace.clone(),
+        retry: options.retry.clone(),
+        faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-        per_second: BTreeMap::new(),
-    };
-    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
+    });
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

@@ -1,7 +1,7 @@
 //! A whole shop in a temporary folder: log, processor, scheduler and dispatcher over a real database, on a clock that
 //! only moves when told, with a channel that answers from a script.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use carillon::render::links::{KeyRing, Links};
 use carillon::render::{Content, Rendered, Sender, Workspace};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
 use carillon::store::{self, Store};
-use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
+use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use carillon::worker::live::Definitions;
 use carillon::worker::processor::Processor;
 use carillon::worker::scheduler::Scheduler;
@@ -241,7 +241,7 @@ impl World {
 
     /// When the dispatcher has something to do by itself.
     pub async fn next_due(&self) -> Option<Timestamp> {
-        self.dispatcher.next_due(self.clock.now()).await.unwrap()
+        self.dispatcher.next_due().await.unwrap()
     }
 
     /// Every message, oldest first.
@@ -277,18 +277,19 @@ fn dispatcher(
     caps: &CapStores,
     faults: Faults,
 ) -> Dispatcher {
-    let carrier: Arc<dyn channel::Channel> = Arc::new(carrier.clone());
-    let setup = Setup {
-        channels: Channels::all_to(&carrier),
+    Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
         caps: caps.clone(),
+        channels: Channels::sandboxed(Arc::new(carrier.clone())),
         links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
         sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),
-        house: Workspace { name: "Shop".into(), postal_address: Some("1 High Street".into()) },
-        policy: RetryPolicy::default(),
+        workspace: Workspace { name: "Shop".into(), postal_address: Some("1 High Street".into()) },
+        retry: RetryPolicy::default(),
+        faults,
         connections: 2,
-        per_second: BTreeMap::new(),
-    };
-    Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup)
+    })
 }
 
 fn event(id: &str, kind: Kind, name: &str, user: &str, body: &str, now: Timestamp) -> Event {

@@ -48,12 +48,15 @@ struct Down {
 }
 
 impl Gates {
-    /// `pause` is the first pause of an unusable transport; each further one is twice as long. `per_second` are the
-    /// providers' limits; a channel without one is unlimited.
-    pub fn new(pause: Span, per_second: &BTreeMap<Channel, NonZeroU32>) -> Self {
+    /// `pause` is the first pause of an unusable transport; each further one is twice as long.
+    pub fn new(pause: Span) -> Self {
+        Self { pause, limits: BTreeMap::new(), state: Mutex::default() }
+    }
+
+    /// Sets the providers' limits; a channel without one is unlimited.
+    pub fn limit(&mut self, per_second: &BTreeMap<Channel, NonZeroU32>) {
         let limiter = |rate: &NonZeroU32| RateLimiter::direct(Quota::per_second(*rate));
-        let limits = per_second.iter().map(|(channel, rate)| (*channel, limiter(rate))).collect();
-        Self { pause, limits, state: Mutex::default() }
+        self.limits = per_second.iter().map(|(channel, rate)| (*channel, limiter(rate))).collect();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -170,7 +173,7 @@ mod tests {
     }
 
     fn gates() -> Gates {
-        Gates::new(Span::from_seconds(60), &BTreeMap::new())
+        Gates::new(Span::from_seconds(60))
     }
 
     fn down() -> Outcome {
@@ -213,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_used_up_rate_closes_the_channel_and_no_other() {
-        let gates = Gates::new(Span::from_seconds(60), &BTreeMap::from([(Channel::Sms, NonZeroU32::MIN)]));
+        let mut gates = gates();
+        gates.limit(&BTreeMap::from([(Channel::Sms, NonZeroU32::MIN)]));
         assert!(gates.admit(at(0), Channel::Sms));
         assert!(!gates.admit(at(0), Channel::Sms));
         assert!(gates.admit(at(0), Channel::Email));
