@@ -1,6 +1,10 @@
 //! Frequency caps from event to reason.
 
+use carillon::eventlog::Queue;
+use carillon::ids::Timestamp;
 use carillon::message::{Outcome, Reason, Status};
+use carillon::store::outbox::CapSubject;
+use carillon::store::workspace;
 
 use crate::world::{HERE, World, campaign, is_sent, reason_of, retry};
 
@@ -187,4 +191,24 @@ async fn whoever_moves_to_another_address_leaves_the_slot_of_the_old_one() {
     }
     world.settle().await;
     assert_eq!(world.carrier.handed().len(), 2 + 3, "the old address has all its slots");
+}
+
+#[tokio::test]
+async fn a_claim_whose_subject_moved_meanwhile_is_abandoned_and_starts_over() {
+    let mut world = shop("").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.process().await;
+    let (log, profile) = (world.log.clone(), world.only().await.profile);
+    let name = format!("profile:{profile}");
+    let subject = name.clone();
+    world.before_the_claim(async move {
+        let elsewhere = CapSubject { step: 1, chain: vec![9; 16], horizon_ms: 0, last_slot_at: Timestamp::default() };
+        let moved = log.writer().change(Queue::Sends, move |tx, _| {
+            Box::pin(async move { Ok(workspace(tx, HERE).move_cap_subject(&subject, None, &elsewhere).await?) })
+        });
+        assert!(moved.await.unwrap());
+    });
+    world.settle().await;
+    assert_eq!(world.path(world.only().await.id).await, ["queued", "claimed", "sending", "sent"]);
+    assert_eq!(world.store.workspace(HERE).cap_subject(&name).await.unwrap().unwrap().step, 2, "theirs, then ours");
 }

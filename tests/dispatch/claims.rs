@@ -67,6 +67,19 @@ async fn six() -> World {
 }
 
 #[tokio::test]
+async fn a_purchase_between_the_guard_and_the_claim_is_in_time() {
+    let mut world = World::with(&[cart("")]).await;
+    world.identify("ann", "ann@example.com").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.process().await;
+    let (log, bought) = (world.log.clone(), world.call("ann", "Order Completed", "c1"));
+    world.before_the_claim(async move { drop(log.append(HERE, vec![bought]).await.unwrap()) });
+    assert_eq!(world.dispatcher.tick(world.clock.now()).await.unwrap(), 0, "nothing can be done before it is read");
+    world.settle().await;
+    assert_eq!(world.path(world.only().await.id).await, ["queued", "cancelled"], "never claimed");
+}
+
+#[tokio::test]
 async fn a_purchase_between_claim_and_first_byte_is_in_time() {
     let mut world = six().await;
     let (log, bought) = (world.log.clone(), world.call("p5", "Order Completed", "c"));
