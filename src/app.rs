@@ -1,6 +1,7 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,24 +13,31 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::caps::Embedded;
+use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::CONSENT_CHANGED;
 use crate::event::source::{DoorRule, Source};
-use crate::eventlog::{EventLog, Queue};
+use crate::event::{Body, Event, Kind, Origin, track_api};
+use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
+use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
+use crate::http::inbox;
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
-use crate::render::links::{KeyRing, Links};
+use crate::render::kept::KeptMessages;
+use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{Channels, Dispatcher};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -60,6 +68,8 @@ pub struct Options {
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
     pub faults: Faults,
+    /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
+    pub carrier: Option<Arc<dyn Channel>>,
 }
 
 /// Every part, built and not yet running.
@@ -82,6 +92,32 @@ pub struct Carillon {
 pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+}
+
+impl Options {
+    /// What the settings ask for; `listening` is the address links lead to where none is set.
+    ///
+    /// # Errors
+    /// A setting that makes no sense, in words for the person who made it.
+    pub fn of(config: &Config, listening: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            data: config.data.folder.clone(),
+            database: Some(config.database_path()),
+            ingest: config.ingest.clone(),
+            smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
+            sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
+            workspace: Workspace {
+                name: config.sender.name.clone(),
+                postal_address: config.sender.postal_address.clone(),
+            },
+            public_url: config.sender.links_base(listening),
+            settle: config.sending.settle,
+            retry: config.retry.clone(),
+            clock: None,
+            faults: Faults::none(),
+            carrier: None,
+        })
+    }
 }
 
 impl Carillon {
@@ -148,9 +184,9 @@ impl Carillon {
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let running = self.start();
-        let ingest = self.ingest.clone();
+        let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(http::configure(ingest.clone())).configure(pages.clone())
+            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
@@ -167,6 +203,20 @@ impl Carillon {
         running.stop().await;
         self.close().await;
         Ok(())
+    }
+
+    /// What customers reach, and the sandbox's inbox while nothing real is sent.
+    fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let unsubscribe = UnsubscribePages::new(self.links.clone(), unsubscribing(self.log.clone()));
+        let unsubscribe = web::Data::new(unsubscribe);
+        let inbox: Option<Arc<dyn KeptMessages>> =
+            self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
+        move |app| {
+            tracking::configure(unsubscribe.clone())(app);
+            if let Some(inbox) = &inbox {
+                inbox::configure(web::Data::from(inbox.clone()))(app);
+            }
+        }
     }
 
     /// Moves the demo's clock and remembers where it stands.
@@ -215,6 +265,41 @@ impl Running {
     }
 }
 
+/// An unsubscribe is an event like any other: stored before it is answered, and nothing of that person is claimed until
+/// it is processed.
+fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
+    Arc::new(move |link: Unsubscribe| {
+        let log = log.clone();
+        Box::pin(async move {
+            let now = log.clock().now();
+            // A person may say no, yes and no again by the link in one mail: each time is an event of its own.
+            let message_id = format!("unsubscribe:{}", uuid::Uuid::new_v4());
+            let body = serde_json::json!({ "type": "track", "event": CONSENT_CHANGED, "properties": {
+                "channel": link.channel, "state": "denied", "source": "unsubscribe link", "message": link.message } });
+            let event = Event {
+                id: track_api::event_id(link.workspace, &message_id),
+                kind: Kind::Own,
+                name: CONSENT_CHANGED.to_owned(),
+                correlation_id: message_id.clone(),
+                message_id,
+                version: 1,
+                source: "carillon".to_owned(),
+                user_id: None,
+                anonymous_id: None,
+                previous_id: None,
+                at: now,
+                received_at: now,
+                original_at: None,
+                sent_at: None,
+                origin: Origin::Live,
+                body: Body::new(body.to_string()),
+            };
+            let draft = Draft { profile: Some(link.profile), ..Draft::event(link.workspace, event) };
+            log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
+        })
+    })
+}
+
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     let offset = setting(&database.reader, CLOCK_OFFSET).await?;
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
@@ -233,23 +318,22 @@ async fn build_workers(
     let processor =
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
-    let mut channels = Channels::sandboxed(Arc::new(sandbox.clone()));
-    if let Some(smtp) = smtp {
-        channels.route(crate::message::Channel::Email, smtp.clone());
+    let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
+    let mut channels = Channels::all_to(&everything);
+    if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
+        channels = channels.with(crate::message::Channel::Email, smtp.clone());
     }
-    let dispatcher = Dispatcher::new(crate::worker::dispatcher::Parts {
-        log: log.clone(),
-        store: store.clone(),
-        definitions: definitions.clone(),
-        caps: Arc::new(Embedded::default()),
+    let setup = Setup {
         channels,
+        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        workspace: options.workspace.clone(),
-        retry: options.retry.clone(),
-        faults,
+        house: options.workspace.clone(),
+        policy: options.retry.clone(),
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-    });
+        per_second: BTreeMap::new(),
+    };
+    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

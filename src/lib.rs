@@ -26,3 +26,5 @@ pub mod worker;
 pub mod intake;
 pub mod demo;
 pub mod http;
+pub mod config;
+pub mod app;

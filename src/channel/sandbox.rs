@@ -63,25 +63,28 @@ impl Sandbox {
         fs::create_dir_all(&folder)?;
         Ok(Self { inbox: Arc::new(Inbox { folder, kept_max, index: Mutex::new(None) }) })
     }
+
+    /// Keeps a message as if it were sent.
+    pub async fn keep(&self, rendered: &Rendered) -> Outcome {
+        let source = match rendered.content() {
+            Content::Email(email) => match mime::bytes(email) {
+                Ok(bytes) => Some(bytes),
+                Err(cause) => return Outcome::Rejected { cause, suppress: false },
+            },
+            _ => None,
+        };
+        let (inbox, kept) = (Arc::clone(&self.inbox), Kept::from(rendered));
+        let done = tokio::task::spawn_blocking(move || inbox.keep(&kept, source.as_deref())).await;
+        match done.map_err(io::Error::other).and_then(|kept| kept) {
+            Ok(()) => Outcome::Accepted { reply: "kept in the sandbox".to_owned() },
+            Err(cause) => Outcome::TransportDown { cause: format!("the sandbox cannot write: {cause}") },
+        }
+    }
 }
 
 impl Channel for Sandbox {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let source = match rendered.content() {
-                Content::Email(email) => match mime::bytes(email) {
-                    Ok(bytes) => Some(bytes),
-                    Err(cause) => return Outcome::Rejected { cause, suppress: false },
-                },
-                _ => None,
-            };
-            let (inbox, kept) = (Arc::clone(&self.inbox), Kept::from(rendered));
-            let done = tokio::task::spawn_blocking(move || inbox.keep(&kept, source.as_deref())).await;
-            match done.map_err(io::Error::other).and_then(|kept| kept) {
-                Ok(()) => Outcome::Accepted { reply: "kept in the sandbox".to_owned() },
-                Err(cause) => Outcome::TransportDown { cause: format!("the sandbox cannot write: {cause}") },
-            }
-        })
+        Box::pin(self.keep(rendered))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {

@@ -7,7 +7,7 @@ use crate::decision::effect::Conversion;
 use crate::decision::{Campaign, Effect, Enrollment, FindingVerdict, State, Turn};
 use crate::event::Event;
 use crate::ids::{MessageId, Position, Timestamp};
-use crate::message::{Reason, Status};
+use crate::message::{Reason, Status, WhenCapped};
 
 /// Adds what an exit's conditions must see.
 pub(super) fn exit_needs(exit: &Exit, needs: &mut Needs) {
@@ -95,15 +95,27 @@ impl Turn<'_> {
             .min()
     }
 
-    /// The enrollment of a message that reached its last state is complete.
+    /// The enrollment of a message that reached its last state is complete; or it has exited, where a cap refused the
+    /// message and the campaign says so.
     pub(super) fn end_of_message(&mut self, message: MessageId, status: &Status) {
         let waits_for =
             |enrollment: &&Enrollment| matches!(enrollment.state, State::Sending { message: id } if id == message);
         let Some(mut enrollment) = self.person.enrollments.values().find(waits_for).cloned() else { return };
-        let verdict =
-            FindingVerdict::Completed { key: enrollment.key.clone(), message, status: status.name().to_owned() };
-        enrollment.state = State::Completed { at: self.at.now, message, status: status.name().to_owned() };
         let campaign = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned();
+        let (key, at) = (enrollment.key.clone(), self.at.now);
+        let exits = campaign.as_ref().is_some_and(|campaign| campaign.caps.when_capped == WhenCapped::Exit);
+        let verdict = match status {
+            Status::Suppressed { reason: Reason::Capped { rule, .. }, .. } if exits => {
+                let by = format!("capped by {rule}");
+                enrollment.state = State::Exited { at, by: by.clone(), event: None };
+                FindingVerdict::Exited { key, by }
+            }
+            _ => {
+                let status = status.name().to_owned();
+                enrollment.state = State::Completed { at, message, status: status.clone() };
+                FindingVerdict::Completed { key, message, status }
+            }
+        };
         self.push(Effect::Enrollment(enrollment));
         if let Some(campaign) = campaign {
             self.find(&campaign, verdict);

@@ -6,7 +6,7 @@
 //!     Waiting --> Waiting: restarted by a repeat
 //!     Waiting --> Sending: the delay is over, its message is in the outbox
 //!     Waiting --> Exited
-//!     Sending --> Exited: before the message was claimed
+//!     Sending --> Exited: before the message was claimed, or a cap refused it and the campaign exits then
 //!     Sending --> Completed: the message reached its last state
 //! ```
 

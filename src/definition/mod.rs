@@ -15,6 +15,7 @@ pub mod reader;
 pub mod source;
 pub mod story;
 pub mod template;
+mod template_check;
 #[cfg(test)]
 mod tests;
 pub mod yaml;

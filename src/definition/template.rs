@@ -4,6 +4,7 @@ use serde_json::{Map as Json, Value};
 
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{At, Map, Reader};
+use crate::definition::template_check;
 use crate::definition::yaml;
 use crate::render::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 
@@ -46,6 +47,7 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     }
     let template =
         Template { key: key.to_owned(), version: 0, name: name?, defaults: defaults?, sample: sample?, parts };
+    template_check::check(at, &template, files)?;
     files_known.then_some(template)
 }
 

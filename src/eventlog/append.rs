@@ -22,7 +22,7 @@ const FOR_EVER: i64 = 0;
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub workspace: WorkspaceId,
-    /// Events resolve theirs when they are appended.
+    /// Events without one resolve theirs when they are appended.
     pub profile: Option<ProfileId>,
     /// When it is to be decided; none: on receipt (an import's event: at its own time).
     pub now: Option<Timestamp>,
@@ -155,7 +155,9 @@ impl Appender {
             if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
                 return None;
             }
-            profile = self.identities.resolve(draft.workspace, event);
+            if profile.is_none() {
+                profile = self.identities.resolve(draft.workspace, event);
+            }
             if matches!(event.origin, Origin::Import { .. }) {
                 at = event.at;
             }

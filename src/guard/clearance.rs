@@ -54,6 +54,10 @@ impl Request {
         &self.message
     }
 
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// In the order they are asked: the profile, then the address.
     pub fn subjects(&self) -> &[Subject; 2] {
         &self.subjects

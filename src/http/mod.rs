@@ -6,17 +6,20 @@ mod body;
 pub mod config;
 pub mod correlation;
 pub mod door;
+pub mod inbox;
 pub mod ingest;
+mod page;
 pub mod problem;
 mod rate;
 mod settings;
+pub mod tracking;
 
 use std::time::Duration;
 
 use actix_cors::Cors;
+use actix_web::HttpResponse;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::web::{self, Payload, ServiceConfig};
 
 pub use ingest::Ingest;
 pub use problem::Problem;
@@ -53,12 +56,12 @@ pub fn configure(ingest: web::Data<Ingest>) -> impl FnOnce(&mut ServiceConfig) {
 }
 
 fn resource(path: &str, route: actix_web::Route, allow: &'static str) -> actix_web::Resource {
-    let other = move || async move { Problem::MethodNotAllowed { allow }.error_response() };
+    let other = move |payload: Payload| async move { body::refused(Problem::MethodNotAllowed { allow }, payload) };
     web::resource(path).route(route).default_service(web::to(other))
 }
 
-async fn not_found() -> HttpResponse {
-    Problem::NotFound.error_response()
+async fn not_found(payload: Payload) -> HttpResponse {
+    body::refused(Problem::NotFound, payload)
 }
 
 /// Any page may send events: the write key, not the origin, says whose they are.

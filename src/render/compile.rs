@@ -18,6 +18,11 @@ use crate::render::template::{Parts, Template};
 pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
 /// Blocks within blocks, counting each `else if` as one more.
 const DEPTH_MAX: usize = 48;
+/// The parser looks for each tag's line from the start again, so its work grows with this product: 250 tags in the
+/// longest template, 3,000 in one of 20 KB.
+const TAGS_TIMES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one tag, comments excepted.
+const TAG_BYTES_MAX: usize = 4 * 1024;
 /// Brackets within brackets in one tag.
 const BRACKETS_MAX: usize = 8;
 
@@ -206,9 +211,25 @@ fn bound(source: &str) -> Result<(), (usize, usize, String)> {
     if source.len() > SOURCE_BYTES_MAX {
         return Err((1, 1, format!("is longer than {SOURCE_BYTES_MAX} bytes")));
     }
+    let tags = source.matches("{{").count();
+    if tags.saturating_mul(source.len()) > TAGS_TIMES_BYTES_MAX {
+        return Err((1, 1, format!("has {tags} tags in {} bytes, which is too many for its length", source.len())));
+    }
     let mut chains: Vec<usize> = Vec::new();
     for (at, _) in source.match_indices("{{") {
-        let tag = source[at + 2..].trim_start_matches(['{', '~', ' ', '\t', '\n', '\r']);
+        let opened = &source.as_bytes()[at..];
+        if opened.iter().take(5).filter(|b| **b == b'{').count() == 5 {
+            return Err(at_place(source, at, "there are more than four braces in a row".to_owned()));
+        }
+        let end = source.floor_char_boundary(source.len().min(at + TAG_BYTES_MAX));
+        let tag = source[at + 2..end].trim_start_matches(['{', '~', ' ', '\t', '\n', '\r']);
+        if tag.starts_with('!') {
+            continue;
+        }
+        let Some((inside, _)) = tag.split_once("}}") else {
+            let what = format!("invalid handlebars syntax: no }}}} within {TAG_BYTES_MAX} bytes");
+            return Err(at_place(source, at, what));
+        };
         if tag.starts_with('/') {
             chains.pop();
         } else if tag.starts_with('#') {
@@ -218,26 +239,32 @@ fn bound(source: &str) -> Result<(), (usize, usize, String)> {
         {
             *chain += 1;
         }
-        let mut brackets = 0_usize;
-        let inside = tag.split("}}").next().unwrap_or_default();
-        let deepest = inside.bytes().fold(0, |deepest: usize, byte| {
-            match byte {
-                b'(' | b'[' | b'{' => brackets += 1,
-                b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
-                _ => {}
-            }
-            deepest.max(brackets)
-        });
-        let what = match (chains.iter().sum::<usize>() > DEPTH_MAX, deepest > BRACKETS_MAX) {
-            (true, _) => format!("blocks are nested more than {DEPTH_MAX} deep"),
-            (_, true) => format!("brackets are nested more than {BRACKETS_MAX} deep"),
-            _ => continue,
-        };
-        let before = &source[..at];
-        let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-        return Err((before.matches('\n').count() + 1, at - line_start + 1, what));
+        if chains.len() > DEPTH_MAX || chains.iter().sum::<usize>() > DEPTH_MAX {
+            return Err(at_place(source, at, format!("blocks are nested more than {DEPTH_MAX} deep")));
+        }
+        if deepest_bracket(inside) > BRACKETS_MAX {
+            return Err(at_place(source, at, format!("brackets are nested more than {BRACKETS_MAX} deep")));
+        }
     }
     Ok(())
+}
+
+fn deepest_bracket(tag: &str) -> usize {
+    let mut open = 0_usize;
+    tag.bytes().fold(0, |deepest, byte| {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest.max(open)
+    })
+}
+
+fn at_place(source: &str, at: usize, what: String) -> (usize, usize, String) {
+    let before = &source[..at];
+    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
+    (before.matches('\n').count() + 1, at - line_start + 1, what)
 }
 
 /// Line and column.

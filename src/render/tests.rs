@@ -329,9 +329,21 @@ fn deep_and_long_templates_are_refused_before_they_are_parsed() {
         format!("{{{{money {}", "(".repeat(100_000)),
         format!("{{{{money {}", "[".repeat(100_000)),
         "x".repeat(compile::SOURCE_BYTES_MAX + 1),
+        "{{".repeat(100_000),
+        "{{ ".repeat(80_000),
+        "{{!--".repeat(50_000),
+        "{{! {{#if".repeat(20_000),
+        format!("{{{{#if event.name}}}}{}", "{{!--".repeat(50_000)),
     ] {
         sms(&source).refused();
     }
+}
+
+#[test]
+fn a_long_template_with_many_tags_compiles_and_more_is_refused() {
+    let line = format!("{{{{event.name}}}} {}\n", "x".repeat(80));
+    assert_eq!(sms(&line.repeat(800)).text().lines().count(), 800);
+    assert!(sms(&line.repeat(2_000)).refused().message.contains("2000 tags"));
 }
 
 #[test]

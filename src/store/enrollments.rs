@@ -8,7 +8,7 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 const COLUMNS: usize = 11;
-const SELECT: &str =
+pub(super) const SELECT: &str =
     "SELECT id, profile, campaign, version, entry_key, entered_at, entry, event, state FROM enrollments";
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -17,7 +17,7 @@ struct Stored {
     state: State,
 }
 
-fn read(row: &QueryResult) -> Result<Enrollment, Error> {
+pub(super) fn read(row: &QueryResult) -> Result<Enrollment, Error> {
     let id: Vec<u8> = row.try_get_by_index(0)?;
     let state: String = row.try_get_by_index(8)?;
     let Stored { entry_event_at, state } = decode("enrollment", &state)?;

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod connect;
 pub mod controls;
 pub mod definitions;
+pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
 pub mod keys;

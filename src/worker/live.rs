@@ -84,7 +84,7 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
     let mut unknown_consent = BTreeMap::new();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
-        for definition in read(&one) {
+        for definition in read_stored(&one) {
             match definition {
                 Definition::Campaign(mut campaign) => {
                     campaign.version = one.version;
@@ -112,7 +112,8 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
     live
 }
 
-fn read(stored: &StoredDefinition) -> Vec<Definition> {
+/// The definitions of a stored text; none where this release cannot read it, which is logged.
+pub fn read_stored(stored: &StoredDefinition) -> Vec<Definition> {
     let files: Vec<SourceFile> =
         stored.files.iter().map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() }).collect();
     match definition::read(&files) {

@@ -3,10 +3,13 @@
 //! The processor turns log entries into effects, the scheduler turns due timers into log entries, the dispatcher turns
 //! outbox rows into messages sent.
 
+pub mod apply;
+pub mod dispatcher;
 pub mod effects;
 pub mod janitor;
 pub mod live;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;
+pub mod service;
 pub mod world;

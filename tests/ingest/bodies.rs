@@ -91,6 +91,19 @@ fn a_body_over_the_limit_is_refused_before_the_rest_and_the_connection_closed() 
 }
 
 #[test]
+fn an_endless_body_to_nowhere_does_not_hold_its_connection() {
+    let world = World::start();
+    for head in ["POST /v1/nowhere/at/all", "PUT /v1/track"] {
+        let mut connection = world.connect();
+        connection
+            .write(format!("{head} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{{\r\n").as_bytes());
+        let answer = connection.read();
+        assert!([404, 405].contains(&answer.status), "{answer:?}");
+        assert!(connection.is_closed());
+    }
+}
+
+#[test]
 fn a_body_of_exactly_the_limit_is_taken() {
     let world = World::start();
     let padded = |inner: &str, size: usize| format!("{inner}{}", " ".repeat(size - inner.len()));

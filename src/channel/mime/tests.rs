@@ -26,7 +26,8 @@ fn header(message: &str, name: &str) -> Option<String> {
     let mut after_word = false;
     for word in line[name.len() + 2..].split(' ') {
         let encoded = word.strip_prefix("=?utf-8?b?").and_then(|it| it.strip_suffix("?="));
-        if !decoded.is_empty() && !(after_word && encoded.is_some()) {
+        let joins = after_word && encoded.is_some();
+        if !decoded.is_empty() && !joins {
             decoded.push(' ');
         }
         match encoded {

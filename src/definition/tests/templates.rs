@@ -23,9 +23,9 @@ fn folder() -> Vec<SourceFile> {
         file("x/templates/hello/subject", "Hi {{profile.traits.name}}\n"),
         file("x/templates/hello/preheader", "A greeting\n"),
         file("x/templates/hello/sms.hbs", "Hi\n"),
-        file("x/templates/hello/push.hbs", "title: \"{{a}}\"\nbody: Body\nlink: https://shop.example\n"),
-        file("x/templates/hello/whatsapp.yaml", "name: hello\nlanguage: en\nparameters: [ \"{{a}}\" ]\n"),
-        file("x/templates/hello/webhook.json.hbs", "{\"a\": \"{{a}}\"}\n"),
+        file("x/templates/hello/push.hbs", "title: \"{{event.name}}\"\nbody: Body\nlink: https://shop.example\n"),
+        file("x/templates/hello/whatsapp.yaml", "name: hello\nlanguage: en\nparameters: [ \"{{event.name}}\" ]\n"),
+        file("x/templates/hello/webhook.json.hbs", "{\"a\": \"{{event.name}}\"}\n"),
     ]
 }
 
@@ -35,9 +35,11 @@ fn a_folder_is_one_template_and_can_be_written_again() {
     let parts = &template(&documents).parts;
     let email = parts.email.as_ref().unwrap();
     assert_eq!((email.subject.as_str(), email.text.as_deref()), ("Hi {{profile.traits.name}}", Some("Hello")));
-    let push = PushPart { title: "{{a}}".into(), body: "Body".into(), link: Some("https://shop.example".into()) };
+    let push =
+        PushPart { title: "{{event.name}}".into(), body: "Body".into(), link: Some("https://shop.example".into()) };
     assert_eq!(parts.push, Some(push));
-    let whatsapp = WhatsappPart { name: "hello".into(), language: "en".into(), parameters: vec!["{{a}}".into()] };
+    let whatsapp =
+        WhatsappPart { name: "hello".into(), language: "en".into(), parameters: vec!["{{event.name}}".into()] };
     assert_eq!(parts.whatsapp, Some(whatsapp));
     assert!(Channel::ALL.into_iter().all(|channel| parts.has(channel)));
 
@@ -85,6 +87,26 @@ fn a_template_with_holes_is_refused() {
         let answer = bad(&format!("{head}{rest}\n"));
         assert!(answer.contains(told), "{rest}: {answer}");
     }
+}
+
+#[test]
+fn what_would_fail_when_sent_is_told_when_it_is_read() {
+    let with = |name: &str, text: &str| {
+        let mut files = folder();
+        files.retain(|file| !file.name.ends_with(&format!("/{name}")));
+        files.push(file(&format!("x/templates/hello/{name}"), text));
+        lines(&read(&files).unwrap_err())
+    };
+    let broken = with("email.html", "<p>\n{{#if event.properties.a}}</p>");
+    assert!(broken.starts_with("wrong_value x/templates/hello/email.html:"), "{broken}");
+    let unknown = with("sms.hbs", "Hi {{person.name}}");
+    assert!(unknown.contains("sms.hbs:1:"), "{unknown}");
+    let sample = "kind: template\nsample: { event: { properties: { a: 1 } } }\n\
+                  sms: 'Hi {{event.properties.b}}'\nkey: hello\n";
+    let missing = bad(sample);
+    assert!(missing.contains("test.yaml:1:1: sms: line 1"), "{missing}");
+    assert!(missing.contains("the sample has no `event.properties.b`, and it has no default"), "{missing}");
+    assert_eq!(good(&sample.replace("properties.b", "properties.a")).len(), 1);
 }
 
 #[test]

@@ -1,0 +1,290 @@
+//! What may be set, made of each part's own settings: compiled-in defaults, then a file, then the environment.
+//!
+//! A wrong key or value is refused at the start by its name, with the nearest known one; nothing is accepted and
+//! ignored. Values that may hold a password are never printed, not even when they are wrong.
+
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+use crate::channel::smtp::Settings;
+use crate::http::config::Config as Ingest;
+use crate::ids::Span;
+use crate::message::RetryPolicy;
+use crate::render::Sender as MailSender;
+
+/// Every key with its default and its meaning.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub database: Database,
+    pub redis: Redis,
+    pub smtp: Smtp,
+    pub ingest: Ingest,
+    pub sender: Sender,
+    pub sending: Sending,
+    pub retry: RetryPolicy,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// 0: one for each processor.
+    pub threads: usize,
+    pub stop_within: Span,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    #[serde(deserialize_with = "unless_empty")]
+    pub url: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    #[serde(deserialize_with = "unless_empty")]
+    pub url: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    #[serde(deserialize_with = "unless_empty")]
+    pub url: Option<SecretString>,
+    pub connections: usize,
+    pub messages_per_connection: u32,
+    #[serde(deserialize_with = "unless_empty")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub hello: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sender {
+    pub name: String,
+    pub address: String,
+    #[serde(deserialize_with = "unless_empty")]
+    pub reply_to: Option<String>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub public_url: Option<String>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub postal_address: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sending {
+    pub settle: Span,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Text that may be missing: empty means not set.
+fn unless_empty<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(if text.is_empty() { None } else { Some(T::from(text)) })
+}
+
+/// A setting that is refused: where it stands, its key, what is wrong, and what was probably meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The file's name, the environment variable's, or empty.
+    pub place: String,
+    pub key: String,
+    pub message: String,
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.place, &self.key] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
+        }
+        f.write_str(&self.message)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the settings are not accepted:{}", lines(.0))]
+pub struct Refused(pub Vec<Wrong>);
+
+fn lines(wrong: &[Wrong]) -> String {
+    wrong.iter().map(|one| format!("\n  {one}")).collect()
+}
+
+impl Config {
+    /// Defaults, then `file`, then `environment` (its `CARILLON_…` variables).
+    ///
+    /// # Errors
+    /// Every wrong key and value, by name.
+    pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refused> {
+        let config = layers::read(file, environment)?;
+        let wrong = config.wrong_values();
+        if wrong.is_empty() { Ok(config) } else { Err(Refused(wrong)) }
+    }
+
+    /// The environment of this process.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn of_process(file: Option<&Path>) -> Result<Self, Refused> {
+        // A variable that is not UTF-8 cannot be one of ours by its name, or is wrong by its value.
+        let environment = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+        Self::load(file, environment)
+    }
+
+    /// Values of the right type that cannot be meant.
+    fn wrong_values(&self) -> Vec<Wrong> {
+        let mut wrong = Vec::new();
+        let mut refuse = |key: &str, message: String| {
+            wrong.push(Wrong { place: String::new(), key: key.to_owned(), message, nearest: None });
+        };
+        if let Some(url) = &self.database.url
+            && let Err(message) = sqlite_path(url.expose_secret())
+        {
+            refuse("database.url", message);
+        }
+        if self.redis.url.is_some() {
+            refuse("redis.url", "not supported yet: frequency caps are kept in the process; leave it empty".to_owned());
+        }
+        if let Err(message) = self.smtp.settings() {
+            refuse("smtp.url", message);
+        }
+        if self.smtp.connections == 0 || self.smtp.connections > 1_000 {
+            refuse("smtp.connections", "is a number from 1 to 1000".to_owned());
+        }
+        if self.smtp.messages_per_connection == 0 {
+            refuse("smtp.messages_per_connection", "is at least 1".to_owned());
+        }
+        if let Err(message) = self.sender.mailbox() {
+            refuse("sender.address", message);
+        }
+        for (key, url) in
+            [("sender.public_url", &self.sender.public_url), ("ingest.public_url", &self.ingest.public_url)]
+        {
+            if url.as_ref().is_some_and(|url| !is_web_address(url)) {
+                refuse(key, "is an address such as https://events.shop.example".to_owned());
+            }
+        }
+        if self.retry.delays.is_empty() || self.retry.attempts_max == 0 {
+            refuse("retry", "needs at least one delay and one try".to_owned());
+        }
+        if self.sending.settle > Span::from_seconds(60) {
+            refuse("sending.settle", "is at most 60s: every marketing message may wait as long".to_owned());
+        }
+        if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
+            refuse("log.level", format!("is not a level or a list of them: {error}"));
+        }
+        wrong
+    }
+
+    /// The SQLite file.
+    pub fn database_path(&self) -> PathBuf {
+        let url = self.database.url.as_ref();
+        let named = url.and_then(|url| sqlite_path(url.expose_secret()).ok());
+        named.unwrap_or_else(|| self.data.folder.join("carillon.db"))
+    }
+}
+
+fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    match (scheme, url.strip_prefix("sqlite://")) {
+        (_, Some(path)) if !path.is_empty() && !path.contains(['?', '%', '#']) => Ok(PathBuf::from(path)),
+        (_, Some(_)) => Err("names no file: write sqlite://PATH, without ? % #".to_owned()),
+        (Some("postgres" | "postgresql"), None) => {
+            Err("not supported yet: Postgres; write sqlite://PATH or leave it empty".to_owned())
+        }
+        _ => Err("is written sqlite://PATH".to_owned()),
+    }
+}
+
+fn is_web_address(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host_str().is_some()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+    })
+}
+
+impl Smtp {
+    /// The relay; none where e-mail goes to the sandbox.
+    ///
+    /// # Errors
+    /// What is wrong with the address, without repeating it.
+    pub fn settings(&self) -> Result<Option<Settings>, String> {
+        let Some(url) = &self.url else { return Ok(None) };
+        let mut settings = Settings::from_url(url.expose_secret()).map_err(|error| error.to_string())?;
+        settings.connections = self.connections;
+        settings.messages_max = self.messages_per_connection;
+        settings.ca_file.clone_from(&self.ca_file);
+        settings.hello.clone_from(&self.hello);
+        Ok(Some(settings))
+    }
+}
+
+impl Sender {
+    /// Who mail is from.
+    ///
+    /// # Errors
+    /// An address nothing can be sent from.
+    pub fn mailbox(&self) -> Result<MailSender, String> {
+        let name = Some(self.name.as_str()).filter(|name| !name.is_empty());
+        MailSender::new(name, &self.address, self.reply_to.as_deref()).map_err(|error| error.to_string())
+    }
+
+    /// What unsubscribe links begin with; `listening` is where the service listens.
+    pub fn links_base(&self, listening: &str) -> String {
+        self.public_url.clone().unwrap_or_else(|| listening.to_owned())
+    }
+}
+
+impl Server {
+    pub fn stop_within(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.stop_within.millis()).unwrap_or(0))
+    }
+}

@@ -1,0 +1,202 @@
+//! What the dispatcher reads and marks for many messages at once: who is due, whose log is still unread, which
+//! addresses are dead, and who holds a hold that was lifted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::ConnectionTrait;
+
+use crate::decision::Enrollment;
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::message::{Channel, Message, Reason, Status};
+use crate::store::Workspace;
+use crate::store::controls::{set_setting, setting};
+use crate::store::enrollments;
+use crate::store::entries::{Entry, PROCESSED};
+use crate::store::messages;
+use crate::store::rows::{Error, Rows, Values, encode, marks};
+
+/// The setting that holds marketing back after a restored backup was recognised.
+pub const RESTORE_UNCONFIRMED: &str = "restore_unconfirmed";
+/// The setting that counts claims: every claiming transaction draws its fencing token here.
+const CLAIM_TOKEN: &str = "claim_token";
+
+/// The earliest due messages, transactional first, then by time, priority and age; without those of `closed` channels
+/// and of people with log entries that are not processed yet. The end of an own message is no such entry: it makes no
+/// other message unwanted.
+pub async fn due_ids<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    limit: usize,
+    closed: &[Channel],
+) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let mut found = Vec::new();
+    for lane in ["transactional", "marketing"] {
+        let sql = format!(
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND channel NOT IN ({})
+             AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
+                AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
+             ORDER BY due_at, priority DESC, created_at, id LIMIT ?",
+            marks(closed.len())
+        );
+        let mut values: Values = vec![now.millis().into()];
+        values.extend(closed.iter().map(|channel| channel.as_str().into()));
+        values.push(i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into());
+        for row in Rows(conn).all(&sql, values).await? {
+            let id: Vec<u8> = row.try_get_by_index(1)?;
+            let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+            found.push((WorkspaceId(row.try_get_by_index(0)?), id));
+        }
+    }
+    Ok(found)
+}
+
+/// The earliest instant after `now` at which a message of a channel that is not `closed` is due.
+pub async fn due_after<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    closed: &[Channel],
+) -> Result<Option<Timestamp>, Error> {
+    let sql = format!(
+        "SELECT due_at FROM messages WHERE due_at > ? AND channel NOT IN ({}) ORDER BY due_at LIMIT 1",
+        marks(closed.len())
+    );
+    let mut values: Values = vec![now.millis().into()];
+    values.extend(closed.iter().map(|channel| channel.as_str().into()));
+    Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
+}
+
+/// Claimed messages, whatever their lease.
+pub async fn claimed_ids<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let sql = "SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed' ORDER BY due_at, id";
+    let rows = Rows(conn).all(sql, vec![]).await?;
+    rows.iter()
+        .map(|row| {
+            let id: Vec<u8> = row.try_get_by_index(1)?;
+            let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+            Ok((WorkspaceId(row.try_get_by_index(0)?), id))
+        })
+        .collect()
+}
+
+/// Draws the fencing token of one claiming transaction; each is larger than all before it.
+pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> {
+    let last: u64 = setting(tx, CLAIM_TOKEN).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let token = last + 1;
+    set_setting(tx, CLAIM_TOKEN, &token.to_string()).await?;
+    Ok(token)
+}
+
+/// Of these people, those about whom something was logged after `since`, processed or not.
+pub async fn logged_since<C: ConnectionTrait>(
+    conn: &C,
+    since: Position,
+    profiles: &BTreeSet<ProfileId>,
+) -> Result<BTreeSet<ProfileId>, Error> {
+    if profiles.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let sql = format!(
+        "SELECT DISTINCT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({})",
+        marks(profiles.len())
+    );
+    let mut values: Values = vec![since.0.into()];
+    values.extend(profiles.iter().map(|profile| profile.0.into()));
+    let rows = Rows(conn).all(&sql, values).await?;
+    rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Messages one by one: a damaged row is its own error and stops no other.
+    pub async fn messages_apart(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Result<Message, Error>)>, Error> {
+        let sql = format!("{} WHERE workspace = ? AND id IN ({})", messages::SELECT, marks(ids.len()));
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
+        let mut found = Vec::with_capacity(ids.len());
+        for row in Rows(self.conn).all(&sql, values).await? {
+            let id: Vec<u8> = row.try_get_by_index(0)?;
+            let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+            found.push((id, messages::read(&row)));
+        }
+        Ok(found)
+    }
+
+    /// Ends a message whose row cannot be read: it leaves the queue as a dead letter.
+    pub async fn fail_unreadable(&self, id: MessageId, cause: &str, at: Timestamp) -> Result<(), Error> {
+        let failed = Status::Failed { at, reason: Reason::RenderFailed { cause: cause.to_owned() } };
+        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL WHERE workspace = ? AND id = ?";
+        let values: Values =
+            vec![failed.name().into(), encode(&failed).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        Rows(self.conn).run(sql, values).await?;
+        self.add_steps(vec![(id, at, failed)]).await
+    }
+
+    pub async fn enrollments_by_id(&self, ids: &[EnrollmentId]) -> Result<BTreeMap<EnrollmentId, Enrollment>, Error> {
+        let sql = format!("{} WHERE workspace = ? AND id IN ({})", enrollments::SELECT, marks(ids.len()));
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter().map(|row| enrollments::read(row).map(|one| (one.id, one))).collect()
+    }
+
+    /// Entries at these positions, each readable or not by itself.
+    pub async fn entries_apart(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
+        if let Ok(found) = self.entries_at(positions).await {
+            return Ok(found);
+        }
+        let mut found = BTreeMap::new();
+        for position in positions {
+            match self.entries_at(&[*position]).await {
+                Ok(one) => found.extend(one),
+                Err(Error::Unreadable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Of these addresses, by their subjects' names, the suppressed ones.
+    pub async fn suppressed_of(&self, subjects: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+        if subjects.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let sql =
+            format!("SELECT subject FROM suppressions WHERE workspace = ? AND subject IN ({})", marks(subjects.len()));
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(subjects.iter().map(|subject| subject.clone().into()));
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// When a waiting marketing message of the same person and higher priority, created before this one was due, comes
+    /// due itself; none: nobody competes.
+    pub async fn rival_due(&self, message: &Message, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let Some(due_at) = message.status.due_at() else { return Ok(None) };
+        let sql = "SELECT max(due_at) FROM messages WHERE workspace = ? AND profile = ? AND status = 'queued'
+                   AND purpose = 'marketing' AND due_at > ? AND priority > ? AND created_at <= ?";
+        let values: Values = vec![
+            self.id.0.into(),
+            message.profile.0.into(),
+            now.millis().into(),
+            i32::from(message.priority).into(),
+            due_at.millis().into(),
+        ];
+        Ok(Rows(self.conn).scalar::<Option<i64>>(sql, values).await?.flatten().map(Timestamp::from_millis))
+    }
+
+    /// Deferred messages held for the reason `code`, of one campaign where given; oldest first.
+    pub async fn held_for(&self, code: &str, campaign: Option<&str>, limit: usize) -> Result<Vec<MessageId>, Error> {
+        let sql = "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
+                   AND json_extract(state, '$.reason.code') = ? AND (? IS NULL OR campaign = ?)
+                   ORDER BY created_at, id LIMIT ?";
+        let campaign = campaign.map(ToOwned::to_owned);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let id: Vec<u8> = row.try_get_by_index(0)?;
+                MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))
+            })
+            .collect()
+    }
+}

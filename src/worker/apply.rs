@@ -1,0 +1,153 @@
+//! Definitions put into force: all documents or none, each changed text as a new version, from one log entry on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::DatabaseTransaction;
+use serde::Serialize;
+
+use crate::decision::campaign::CampaignStatus;
+use crate::definition::{self, Definition, Document, DocumentKind, Known, Problem, SourceFile};
+use crate::eventlog::append::Appender;
+use crate::eventlog::{EventLog, Queue, Receipt, logged};
+use crate::ids::{Timestamp, WorkspaceId};
+use crate::message::Channel;
+use crate::store::definitions::{StoredDefinition, StoredFile};
+use crate::store::entries::Logged;
+use crate::store::{Store, workspace};
+use crate::worker::live::{Definitions, read_stored};
+
+/// What applying did, each as `kind key`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    pub created: Vec<String>,
+    pub changed: Vec<String>,
+    pub unchanged: Vec<String>,
+}
+
+/// Reads and checks the files and puts what they hold into force; with `dry_run` only says what would change.
+///
+/// # Errors
+/// The outer error is the database's. The inner one lists every problem, and nothing was applied.
+pub async fn apply(
+    log: &EventLog,
+    store: &Store,
+    definitions: &Definitions,
+    id: WorkspaceId,
+    files: Vec<SourceFile>,
+    dry_run: bool,
+) -> anyhow::Result<Result<Applied, Vec<Problem>>> {
+    let documents = match definition::read(&files) {
+        Ok(documents) => documents,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let stored = store.workspace(id).definitions().await?;
+    let problems = definition::cross_check(&documents, &known(&stored));
+    if !problems.is_empty() {
+        return Ok(Err(problems));
+    }
+    if dry_run {
+        return Ok(Ok(compare(&documents, &stored).0));
+    }
+    let now = log.clock().now();
+    let applied = log
+        .writer()
+        .change(Queue::Effects, move |tx, appender| Box::pin(store_changed(tx, appender, id, documents, now)))
+        .await?;
+    definitions.refresh(id).await?;
+    Ok(Ok(applied))
+}
+
+/// The newest version of everything, as files that `apply` reads.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn export(store: &Store, id: WorkspaceId) -> anyhow::Result<Vec<SourceFile>> {
+    let stored = store.workspace(id).definitions().await?;
+    let files = stored.into_iter().flat_map(|one| one.files);
+    Ok(files.map(|file| SourceFile { name: file.name, text: file.text }).collect())
+}
+
+/// In the writer's transaction, so that two appliers see each other's versions.
+async fn store_changed(
+    tx: &DatabaseTransaction,
+    appender: &mut Appender,
+    id: WorkspaceId,
+    documents: Vec<Document>,
+    now: Timestamp,
+) -> anyhow::Result<Applied> {
+    let store = workspace(tx, id);
+    let stored = store.definitions().await?;
+    let (applied, fresh) = compare(&documents, &stored);
+    if fresh.is_empty() {
+        return Ok(applied);
+    }
+    let names = applied.created.iter().chain(&applied.changed).cloned().collect();
+    let entry = logged(id, None, now, Logged::DefinitionsApplied { documents: names });
+    let receipts = appender.append(tx, &[vec![entry]]).await?;
+    let Some(Receipt::Stored { position, .. }) = receipts.first().and_then(|group| group.first()).copied() else {
+        anyhow::bail!("the log took no entry for the definitions");
+    };
+    for (document, version) in fresh {
+        let definition = StoredDefinition {
+            kind: document.kind.as_str().to_owned(),
+            key: document.key.clone(),
+            version,
+            files: files_of(document),
+            position,
+            applied_at: now,
+        };
+        store.add_definition(&definition).await?;
+    }
+    Ok(applied)
+}
+
+/// What would change, and the documents to store with their new version.
+fn compare<'d>(documents: &'d [Document], stored: &[StoredDefinition]) -> (Applied, Vec<(&'d Document, u32)>) {
+    let known: BTreeMap<(&str, &str), &StoredDefinition> =
+        stored.iter().map(|one| ((one.kind.as_str(), one.key.as_str()), one)).collect();
+    let mut applied = Applied::default();
+    let mut fresh = Vec::new();
+    for document in documents {
+        let name = format!("{} {}", document.kind, document.key);
+        match known.get(&(document.kind.as_str(), document.key.as_str())) {
+            Some(one) if one.files == files_of(document) => applied.unchanged.push(name),
+            Some(one) => {
+                applied.changed.push(name);
+                fresh.push((document, one.version + 1));
+            }
+            None => {
+                applied.created.push(name);
+                fresh.push((document, 1));
+            }
+        }
+    }
+    (applied, fresh)
+}
+
+fn files_of(document: &Document) -> Vec<StoredFile> {
+    document.files().into_iter().map(|file| StoredFile { name: file.name, text: file.text }).collect()
+}
+
+fn known(stored: &[StoredDefinition]) -> Known {
+    let mut known = Known::default();
+    for one in stored {
+        let kind = DocumentKind::parse(&one.kind);
+        if !matches!(kind, Some(DocumentKind::Campaign | DocumentKind::Template)) {
+            continue;
+        }
+        for definition in read_stored(one) {
+            match definition {
+                Definition::Campaign(campaign) => {
+                    known.campaigns.insert(campaign.key, campaign.status == CampaignStatus::Live);
+                }
+                Definition::Template(template) => {
+                    let channels: BTreeSet<Channel> =
+                        Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
+                    known.templates.insert(template.key, channels);
+                }
+                Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
+            }
+        }
+    }
+    known
+}

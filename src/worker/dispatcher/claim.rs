@@ -1,0 +1,265 @@
+//! The claiming transaction: for each cleared message, that nothing relevant was logged or paused since the guard
+//! looked, that its cap subjects are where its slots were granted, and that its row has not moved. What fails its
+//! comparison is abandoned alone. Verdicts that need no slot are stored beside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait;
+
+use crate::eventlog::{Appender, Draft, logged};
+use crate::guard::{Cleared, Subject};
+use crate::ids::{MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
+use crate::message::{Message, Outcome, Status};
+use crate::render::Compiled;
+use crate::store::controls::PAUSE_ALL;
+use crate::store::dispatch::{draw_claim_token, logged_since};
+use crate::store::entries::Logged;
+use crate::store::{Workspace, workspace};
+use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, leave, row_of, subject_name, version_of};
+
+/// How long a claim holds. Rendering takes milliseconds; a process that was frozen longer must not send.
+pub const LEASE: Span = Span::from_seconds(60);
+
+/// A message the guard cleared, on its way into the claiming transaction.
+pub struct Claim {
+    /// Its place in the batch.
+    pub turn: usize,
+    pub workspace: WorkspaceId,
+    pub cleared: Cleared,
+    pub horizon: Span,
+    /// The newest version of its template; none where there is no such template.
+    pub template: Option<Arc<Compiled>>,
+}
+
+/// A message that is ours until its lease runs out.
+pub struct Claimed {
+    pub claim: Claim,
+    pub message: Message,
+    /// Monotonic time of the claim: a wall clock may be set.
+    pub since: Duration,
+}
+
+/// A message's step to another state, if its row is still in `before`.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    pub workspace: WorkspaceId,
+    pub before: Status,
+    pub message: Message,
+    /// The attempt that ended with this step, and how.
+    pub answered: Option<(u32, Outcome)>,
+}
+
+impl Moved {
+    pub fn new(workspace: WorkspaceId, message: Message, status: Status) -> Self {
+        let before = message.status.clone();
+        Self { workspace, before, message: Message { status, ..message }, answered: None }
+    }
+}
+
+/// What one batch wants to store.
+#[derive(Default)]
+pub struct Plan {
+    /// In the order in which their slots were taken.
+    pub claims: Vec<Claim>,
+    pub moves: Vec<Moved>,
+    pub unreadable: Vec<(WorkspaceId, MessageId, String)>,
+}
+
+/// What was stored.
+#[derive(Default)]
+pub struct Stored {
+    pub claimed: Vec<Claimed>,
+    pub abandoned: Vec<Claim>,
+    /// Of the abandoned, those that lost a race for a slot and should simply be looked at again.
+    pub raced: usize,
+    pub given_up: Vec<GivenUp>,
+    pub reached: Vec<&'static str>,
+}
+
+/// Stores a plan. `head` is the position up to which the guard looked.
+///
+/// # Errors
+/// The database refuses; nothing may be kept.
+pub async fn store<C: ConnectionTrait>(
+    tx: &C,
+    appender: &mut Appender,
+    now: Timestamp,
+    since: Duration,
+    head: Position,
+    plan: Plan,
+) -> anyhow::Result<Stored> {
+    let mut stored = Stored::default();
+    let held = Held::load(tx, head, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
+    if !plan.claims.is_empty() {
+        let token = draw_claim_token(tx).await?;
+        for claim in plan.claims {
+            store_claim(tx, &held, (now, since, token), claim, &mut stored).await?;
+        }
+    }
+    for (id, message, cause) in plan.unreadable {
+        workspace(tx, id).fail_unreadable(message, &cause, now).await?;
+        stored.reached.push("failed");
+    }
+    store_moves(tx, appender, now, plan.moves, &mut stored).await?;
+    Ok(stored)
+}
+
+async fn store_claim<C: ConnectionTrait>(
+    tx: &C,
+    held: &Held,
+    (now, since, token): (Timestamp, Duration, u64),
+    claim: Claim,
+    stored: &mut Stored,
+) -> anyhow::Result<()> {
+    let store = workspace(tx, claim.workspace);
+    let before = claim.cleared.message();
+    if held.holds(claim.workspace, before) {
+        stored.abandoned.push(claim);
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for step in claim.cleared.versions() {
+        let name = step.subject.to_string();
+        let row = store.cap_subject(&name).await?;
+        if version_of(row.as_ref())? != step.from {
+            stored.raced += 1;
+            stored.abandoned.push(claim);
+            return Ok(());
+        }
+        rows.push((name, row));
+    }
+    let address = claim.cleared.address();
+    let message = Message {
+        status: Status::Claimed { token, lease_until: now.plus(LEASE) },
+        slot_at: claim.cleared.slot_at(),
+        address: Some(address.normalised().to_owned()),
+        template_version: claim.template.as_ref().map(|template| template.version()),
+        ..before.clone()
+    };
+    let subject = subject_name(message.channel, address.normalised());
+    if !store.advance_message(&before.status, &message, Some(&subject), now).await? {
+        stored.abandoned.push(claim);
+        return Ok(());
+    }
+    for (step, (name, row)) in claim.cleared.versions().iter().zip(&rows) {
+        if step.from == step.to {
+            continue;
+        }
+        let last = row.as_ref().map_or(Timestamp::default(), |row| row.last_slot_at);
+        let to = row_of(step.to, claim.horizon.millis(), last.max(message.slot_at.unwrap_or(last)))?;
+        anyhow::ensure!(
+            store.move_cap_subject(name, row.as_ref(), &to).await?,
+            "a cap subject moved inside our transaction"
+        );
+    }
+    if let Some(left) = address_left(before, &message) {
+        stored.given_up.push(leave(store, message.id, left).await?);
+    }
+    stored.reached.push("claimed");
+    stored.claimed.push(Claimed { claim, message, since });
+    Ok(())
+}
+
+/// The address whose slot a message leaves behind because it now goes to another.
+fn address_left(before: &Message, now: &Message) -> Option<Subject> {
+    let moved = before.slot_at.is_some() && before.address != now.address;
+    moved.then(|| address_subject(before)).flatten()
+}
+
+/// Stores steps of messages in order, with what follows from each: the attempt's end, a suppressed address, a slot
+/// given up, the log's entry of a last state.
+///
+/// # Errors
+/// The database refuses; nothing may be kept.
+pub async fn store_moves<C: ConnectionTrait>(
+    tx: &C,
+    appender: &mut Appender,
+    now: Timestamp,
+    moves: Vec<Moved>,
+    stored: &mut Stored,
+) -> anyhow::Result<()> {
+    let mut ended = Vec::new();
+    for Moved { workspace: id, before, mut message, answered } in moves {
+        let store = workspace(tx, id);
+        let releases = gives_up_slot(&message);
+        if releases {
+            message.slot_at = None;
+        }
+        if !store.advance_message(&before, &message, None, now).await? {
+            tracing::debug!(message = %message.id, "a message moved on before its step was stored");
+            continue;
+        }
+        if releases {
+            stored.given_up.extend(give_up(store, &message).await?);
+        }
+        if let Some((attempt, outcome)) = answered {
+            store.finish_attempt(message.id, attempt, &outcome, now).await?;
+            suppress(store, &message, &outcome, now).await?;
+        }
+        stored.reached.push(message.status.name());
+        if message.status.is_final() {
+            ended.push(end_of(id, &message, now));
+        }
+    }
+    if !ended.is_empty() {
+        appender.append(tx, &[ended]).await?;
+    }
+    Ok(())
+}
+
+/// A message that ends unsent gives its slot back, unless it may have arrived all the same.
+fn gives_up_slot(message: &Message) -> bool {
+    let unsent = matches!(message.status, Status::Suppressed { .. } | Status::Cancelled { .. } | Status::Failed { .. });
+    unsent && message.slot_at.is_some() && message.answer_lost_at.is_none()
+}
+
+async fn suppress<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    message: &Message,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    if let (Outcome::Rejected { suppress: true, .. }, Some(subject)) = (outcome, address_subject(message)) {
+        store.suppress(&subject.to_string(), message.channel.as_str(), "rejected by the provider", now).await?;
+    }
+    Ok(())
+}
+
+fn end_of(id: WorkspaceId, message: &Message, now: Timestamp) -> Draft {
+    let ended = Logged::MessageEnded { message: message.id, status: message.status.clone() };
+    logged(id, Some(message.profile), now, ended)
+}
+
+/// What holds messages back although the guard cleared them: people with newer entries, and pauses.
+#[derive(Default)]
+pub struct Held {
+    people: BTreeSet<ProfileId>,
+    paused: BTreeMap<WorkspaceId, BTreeSet<String>>,
+}
+
+impl Held {
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn load<'a, C: ConnectionTrait>(
+        tx: &C,
+        head: Position,
+        messages: impl Iterator<Item = (WorkspaceId, &'a Message)>,
+    ) -> anyhow::Result<Self> {
+        let (mut people, mut paused) = (BTreeSet::new(), BTreeMap::new());
+        for (id, message) in messages {
+            people.insert(message.profile);
+            paused.insert(id, BTreeSet::new());
+        }
+        for (id, scopes) in &mut paused {
+            *scopes = workspace(tx, *id).pauses().await?;
+        }
+        Ok(Self { people: logged_since(tx, head, &people).await?, paused })
+    }
+
+    pub fn holds(&self, id: WorkspaceId, message: &Message) -> bool {
+        let paused = |scopes: &BTreeSet<String>| scopes.contains(PAUSE_ALL) || scopes.contains(&message.campaign);
+        self.people.contains(&message.profile) || self.paused.get(&id).is_some_and(paused)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a person's hand, or a new start, does to messages: dead letters redriven, holds lifted, and what a dead process
+//! left behind sorted out.
+
+use crate::eventlog::{EventLog, Queue};
+use crate::ids::{MessageId, Timestamp, WorkspaceId};
+use crate::message::{Message, Outcome, RetryPolicy, Status, status};
+use crate::store::controls::PAUSE_ALL;
+use crate::store::dispatch::claimed_ids;
+use crate::store::outbox::sending;
+use crate::store::{Store, workspace};
+use crate::telemetry;
+use crate::worker::dispatcher::claim::{Moved, Stored, store_moves};
+
+/// Messages put back in one transaction.
+const SLICE: usize = 500;
+
+/// Puts a dead letter back into the queue with all its tries; false if it is none, or was redriven a moment before.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub async fn redrive_message(
+    log: &EventLog,
+    id: WorkspaceId,
+    message: MessageId,
+    now: Timestamp,
+) -> anyhow::Result<bool> {
+    let redriven = log
+        .writer()
+        .change(Queue::Sends, move |tx, _| {
+            Box::pin(async move {
+                let store = workspace(tx, id);
+                let Some(known) = store.message(message).await? else { return Ok(false) };
+                let Some(queued) = status::redrive(now, &known.status) else { return Ok(false) };
+                let again = Message { status: queued, attempts: 0, ..known.clone() };
+                Ok(store.advance_message(&known.status, &again, None, now).await?)
+            })
+        })
+        .await?;
+    if redriven {
+        telemetry::message_reached("queued");
+    }
+    Ok(redriven)
+}
+
+/// After a pause was lifted: what it held goes back to the queue, where every guard looks again. `scope` is
+/// [`PAUSE_ALL`] or a campaign's key. Returns how many.
+///
+/// # Errors
+/// The database cannot be read or written; slices stored before stay.
+pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: Timestamp) -> anyhow::Result<usize> {
+    let mut all = 0;
+    loop {
+        let scope = scope.to_owned();
+        let count = log
+            .writer()
+            .change(Queue::Sends, move |tx, appender| {
+                Box::pin(async move {
+                    let store = workspace(tx, id);
+                    if store.pauses().await?.contains(&scope) {
+                        return Ok(0);
+                    }
+                    let held = if scope == PAUSE_ALL {
+                        store.held_for("sending_paused", None, SLICE).await?
+                    } else {
+                        store.held_for("campaign_paused", Some(&scope), SLICE).await?
+                    };
+                    let mut moves = Vec::with_capacity(held.len());
+                    for message in store.messages(&held).await? {
+                        moves.push(Moved::new(id, message, Status::Queued { due_at: now }));
+                    }
+                    let mut stored = Stored::default();
+                    store_moves(tx, appender, now, moves, &mut stored).await?;
+                    Ok(stored.reached.len())
+                })
+            })
+            .await?;
+        all += count;
+        if count < SLICE {
+            return Ok(all);
+        }
+    }
+}
+
+/// At start, before the first tick, while no other dispatcher runs: whoever was `sending` has lost its answer, and what
+/// was only claimed goes back to the queue at once instead of when its lease runs out. Returns how many rows changed.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub async fn recover(log: &EventLog, store: &Store, policy: &RetryPolicy, now: Timestamp) -> anyhow::Result<usize> {
+    let mut moves = Vec::new();
+    for (id, mut message) in sending(store.reader()).await? {
+        let before = message.status.clone();
+        let Status::Sending { attempt, .. } = before else { continue };
+        let outcome = Outcome::Unknown { cause: "the process ended before the answer came".to_owned() };
+        message.advance(now, &outcome, policy);
+        tracing::warn!(message = %message.id, attempt, status = message.status.name(), "a message's answer was lost");
+        moves.push(Moved { workspace: id, before, message, answered: Some((attempt, outcome)) });
+    }
+    for (id, message) in claimed_ids(store.reader()).await? {
+        // One that cannot be read is set aside when it is due.
+        let read = store.workspace(id).messages_apart(&[message]).await?.pop();
+        if let Some((_, Ok(message))) = read {
+            moves.push(Moved::new(id, message, Status::Queued { due_at: now }));
+        }
+    }
+    if moves.is_empty() {
+        return Ok(0);
+    }
+    let stored = log
+        .writer()
+        .change(Queue::Sends, move |tx, appender| {
+            Box::pin(async move {
+                let mut stored = Stored::default();
+                store_moves(tx, appender, now, moves, &mut stored).await?;
+                Ok(stored)
+            })
+        })
+        .await?;
+    stored.reached.iter().for_each(|status| telemetry::message_reached(status));
+    Ok(stored.reached.len())
+}

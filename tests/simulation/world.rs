@@ -1,0 +1,295 @@
+//! One simulated life: the house on a temporary folder, its people, what happens to them, and the faults it suffers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use carillon::app::{Carillon, Options, WORKSPACE};
+use carillon::clock::Clock;
+use carillon::definition::SourceFile;
+use carillon::event::{Body, Event, Kind, Origin};
+use carillon::fault::Faults;
+use carillon::http;
+use carillon::ids::{EventId, Span, Timestamp};
+use carillon::message::RetryPolicy;
+use carillon::render::{Sender, Workspace};
+use carillon::worker::apply::apply;
+use tempfile::TempDir;
+
+use crate::carrier::Carrier;
+use crate::chance::Chance;
+
+pub const PEOPLE: [&str; 4] = ["ann", "bob", "cem", "dot"];
+const POINTS: [&str; 8] = [
+    "processor.decided",
+    "processor.stored",
+    "scheduler.due",
+    "dispatcher.claimed",
+    "dispatcher.rendered",
+    "dispatcher.sending",
+    "dispatcher.sent",
+    "dispatcher.outcome",
+];
+
+pub struct World {
+    folder: TempDir,
+    pub clock: Clock,
+    pub carrier: Carrier,
+    pub house: Carillon,
+    chance: Chance,
+    /// Hits left until the armed point fails; 0 is disarmed.
+    fuse: Arc<AtomicU64>,
+    armed: Arc<std::sync::Mutex<Option<&'static str>>>,
+    pub story: Vec<String>,
+    pub deaths: usize,
+    events: u64,
+    /// Every event that was accepted, for repeating.
+    accepted: Vec<Event>,
+    /// When each person's order was accepted, by event time.
+    pub orders: Vec<(String, Timestamp)>,
+}
+
+const DEFINITIONS: &str = r#"
+kind: campaign
+key: cart
+name: Cart
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.cart_id }
+delay: 1h
+exit: [ { event: Order Completed } ]
+caps: { when_capped: { defer: 12h } }
+send: { channel: email, template: note }
+---
+kind: campaign
+key: browse
+name: Browse
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+priority: 30
+entry: { event: Product Viewed, on_repeat: restart, reentry: { after: 2h } }
+delay: 30m
+exit: [ { event: [ Product Added, Order Completed ] } ]
+send: { channel: email, template: note }
+---
+kind: campaign
+key: thanks
+name: Thanks
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: transactional
+entry: { event: Order Completed, key: properties.order_id }
+send: { channel: email, template: note }
+---
+kind: caps
+rules:
+  - { at_most: 2, per: 1d }
+  - { at_most: 1, per: 3h, campaign: cart }
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: blocked } ]
+---
+kind: template
+key: note
+defaults: { profile.traits.first_name: there }
+sample:
+  profile: { traits: { first_name: Ann } }
+email:
+  subject: A note
+  html: "<p>Hello {{profile.traits.first_name}} <a href=\"{{links.unsubscribe}}\">stop</a></p>"
+"#;
+
+impl World {
+    pub async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed("2026-03-01T00:00:00Z".parse().unwrap());
+        let carrier = Carrier::default();
+        let fuse = Arc::new(AtomicU64::new(0));
+        let armed = Arc::default();
+        let house = open(&folder, &clock, &carrier, &fuse, &armed).await;
+        let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
+        let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
+        applied.unwrap_or_else(|problems| panic!("{problems:?}"));
+        let mut world = Self {
+            folder,
+            clock,
+            carrier,
+            house,
+            chance: Chance::new(seed),
+            fuse,
+            armed,
+            story: Vec::new(),
+            deaths: 0,
+            events: 0,
+            accepted: Vec::new(),
+            orders: Vec::new(),
+        };
+        world.introduce().await;
+        world
+    }
+
+    /// Everyone gets an address; all but one say yes to mail. Two share an address.
+    async fn introduce(&mut self) {
+        for person in PEOPLE {
+            let address = if person == "dot" { "ann" } else { person };
+            let body = format!(r#"{{"traits":{{"email":"{address}@example.com"}}}}"#);
+            self.accept(person, Kind::Identify, "Identified", body, 0).await;
+            if person != "cem" {
+                self.consent(person, "granted").await;
+            }
+        }
+    }
+
+    async fn consent(&mut self, person: &str, state: &str) {
+        let body = format!(r#"{{"properties":{{"channel":"email","state":"{state}"}}}}"#);
+        self.accept(person, Kind::Track, "Consent Changed", body, 0).await;
+    }
+
+    pub async fn step(&mut self) {
+        let person = *self.chance.pick(&PEOPLE);
+        let late = if self.chance.percent(15) { self.chance.below(36 * 3600) } else { 0 };
+        match self.chance.below(100) {
+            0..22 => {
+                let body = format!(r#"{{"properties":{{"cart_id":"c{}","price":12.50}}}}"#, self.chance.below(6));
+                self.accept(person, Kind::Track, "Product Added", body, late).await;
+            }
+            22..34 => self.accept(person, Kind::Track, "Product Viewed", "{}".into(), late).await,
+            34..44 => {
+                let body = format!(r#"{{"properties":{{"order_id":"o{}","revenue":20}}}}"#, self.events);
+                self.accept(person, Kind::Track, "Order Completed", body, late).await;
+            }
+            44..50 => self.repeat().await,
+            50..53 => self.consent(person, "denied").await,
+            53..57 => self.consent(person, "granted").await,
+            57..66 => self.arm(),
+            66..70 => self.die("killed").await,
+            70..85 => self.pump().await,
+            _ => {
+                let minutes = 1 + self.chance.below(180);
+                self.clock.advance(Span::from_seconds(i64::try_from(minutes * 60).unwrap()));
+                self.tell(format!("{minutes} minutes pass"));
+                self.pump().await;
+            }
+        }
+    }
+
+    async fn accept(&mut self, person: &str, kind: Kind, name: &str, body: String, late_seconds: u64) {
+        self.events += 1;
+        let now = self.clock.now();
+        let late = Span::from_seconds(i64::try_from(late_seconds).unwrap());
+        let message_id = format!("m{}", self.events);
+        let event = Event {
+            id: EventId::derive(&[message_id.as_bytes()]),
+            kind,
+            name: name.into(),
+            message_id,
+            version: 1,
+            source: "sim".into(),
+            correlation_id: String::new(),
+            user_id: Some(person.into()),
+            anonymous_id: None,
+            previous_id: None,
+            at: now.minus(late),
+            received_at: now,
+            original_at: None,
+            sent_at: None,
+            origin: Origin::Live,
+            body: Body::new(body),
+        };
+        if name == "Order Completed" {
+            self.orders.push((person.into(), event.at));
+        }
+        self.accepted.push(event.clone());
+        self.tell(format!("{person} {name} {} ({late_seconds} s late)", event.body.text()));
+        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    }
+
+    /// A client that never saw the answer sends the same again.
+    async fn repeat(&mut self) {
+        let event = self.chance.pick(&self.accepted).clone();
+        self.tell(format!("{} comes again", event.message_id));
+        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    }
+
+    fn arm(&mut self) {
+        let point = *self.chance.pick(&POINTS);
+        let hits = 1 + self.chance.below(3);
+        *self.armed.lock().unwrap() = Some(point);
+        self.fuse.store(hits, Ordering::SeqCst);
+        self.tell(format!("{point} will fail at hit {hits}"));
+    }
+
+    /// Runs the loops until nothing is due; a fault on the way kills the process.
+    async fn pump(&mut self) {
+        match self.house.workers.settle().await {
+            Ok(done) => self.tell(format!("{done} done")),
+            Err(error) => {
+                self.tell(format!("{error:#}"));
+                self.die("died of it").await;
+            }
+        }
+        self.tell_messages().await;
+    }
+
+    /// The process ends without a word and starts again on the same folder.
+    async fn die(&mut self, how: &str) {
+        self.fuse.store(0, Ordering::SeqCst);
+        self.deaths += 1;
+        let parts = open(&self.folder, &self.clock, &self.carrier, &self.fuse, &self.armed);
+        // The old parts are dropped without a stop; what was not committed is gone.
+        let _ = self.house.database.writer.close_by_ref().await;
+        let _ = self.house.database.reader.close_by_ref().await;
+        self.house = parts.await;
+        self.tell(format!("the process {how} and started again"));
+    }
+
+    pub async fn come_to_rest(&mut self) {
+        self.fuse.store(0, Ordering::SeqCst);
+        for _ in 0..40 {
+            self.clock.advance(Span::from_hours(4));
+            self.pump().await;
+        }
+    }
+
+    pub fn tell(&mut self, what: String) {
+        self.story.push(format!("{} {what}", self.clock.now()));
+    }
+
+    async fn tell_messages(&mut self) {
+        let mut messages = self.messages().await;
+        messages.sort_by_key(|message| (message.created_at, message.id));
+        let lines = messages.iter().map(|message| format!("{} {} {:?}", message.campaign, message.id, message.status));
+        let told: Vec<String> = lines.collect();
+        let digest = EventId::derive(&told.iter().map(|line| line.as_bytes()).collect::<Vec<_>>());
+        self.tell(format!("{} messages {digest}", told.len()));
+    }
+}
+
+type Armed = Arc<std::sync::Mutex<Option<&'static str>>>;
+
+async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<AtomicU64>, armed: &Armed) -> Carillon {
+    let (fuse, armed) = (fuse.clone(), armed.clone());
+    let faults = Faults::new(move |point| {
+        *armed.lock().unwrap() == Some(point)
+            && fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1)
+    });
+    let options = Options {
+        data: folder.path().to_owned(),
+        database: None,
+        ingest: http::config::Config::default(),
+        smtp: None,
+        sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
+        workspace: Workspace { name: "Shop".into(), postal_address: None },
+        public_url: "https://shop.example".into(),
+        settle: Span::from_seconds(2),
+        retry: RetryPolicy::default(),
+        clock: Some(clock.clone()),
+        faults,
+        carrier: Some(Arc::new(carrier.clone())),
+    };
+    Carillon::open(options).await.unwrap()
+}
