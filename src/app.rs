@@ -16,16 +16,16 @@ use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::campaign::CampaignStatus;
 use crate::decision::CONSENT_CHANGED;
+use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::inbox;
+use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
@@ -161,9 +161,16 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores =
+            janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
         let chores = tokio::spawn(chores.run(stopped.clone()));
-        let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
+        let keys = tokio::spawn(follow_keys(
+            self.log.clone(),
+            self.store.clone(),
+            self.definitions.clone(),
+            self.keys.clone(),
+            stopped,
+        ));
         Running { stop, tasks: vec![loops, chores, keys] }
     }
 
@@ -172,12 +179,7 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn serve<F>(
-        &self,
-        listener: TcpListener,
-        pages: F,
-        stop: impl Future<Output = ()>,
-    ) -> anyhow::Result<()>
+    pub async fn serve<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
@@ -242,7 +244,9 @@ impl Carillon {
 
     /// Finishes what was accepted and closes the database. Call after the loops have stopped.
     pub async fn close(&self) {
-        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
+        if let Err(error) =
+            janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await
+        {
             tracing::warn!(%error, "the last door counts were not stored");
         }
         self.log.stop().await;
