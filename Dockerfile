@@ -6,6 +6,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY migrations ./migrations
 COPY config ./config
+COPY demo ./demo
+COPY templates ./templates
 COPY src ./src
 # The caches outlive a build, so only what changed is compiled again; the program is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
