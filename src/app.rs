@@ -62,6 +62,8 @@ pub struct Options {
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
     pub settle: Span,
+    /// Threads that answer requests; 0: one for each processor.
+    pub threads: usize,
     pub retry: RetryPolicy,
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
@@ -84,6 +86,7 @@ pub struct Carillon {
     pub links: Links,
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
+    threads: usize,
 }
 
 /// The loops, running.
@@ -110,6 +113,7 @@ impl Options {
             },
             public_url: config.sender.links_base(listening),
             settle: config.sending.settle,
+            threads: config.server.threads,
             retry: config.retry.clone(),
             clock: None,
             faults: Faults::none(),
@@ -140,10 +144,11 @@ impl Carillon {
         let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
+        let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
         let carillon =
-            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest };
+            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest, threads };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
@@ -184,6 +189,25 @@ impl Carillon {
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let running = self.start();
+        let answered = self.answer(listener, pages, stop).await;
+        running.stop().await;
+        self.close().await;
+        answered
+    }
+
+    /// Answers requests until `stop` resolves, without the loops: nothing is decided or sent by itself.
+    ///
+    /// # Errors
+    /// The server cannot run on the listener.
+    pub async fn answer<F>(
+        &self,
+        listener: TcpListener,
+        pages: F,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<()>
+    where
+        F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
             App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
@@ -191,7 +215,10 @@ impl Carillon {
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
         .shutdown_timeout(20)
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .workers(match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            threads => threads,
+        })
         .disable_signals()
         .listen(listener)?
         .run();
@@ -200,8 +227,6 @@ impl Carillon {
         stop.await;
         handle.stop(true).await;
         server.await.context("the server panicked")??;
-        running.stop().await;
-        self.close().await;
         Ok(())
     }
 
