@@ -119,7 +119,10 @@ async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> a
 }
 
 /// Reads one answer whole; the result is its status.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<u16> {
+///
+/// # Errors
+/// The connection broke, or what came is not an answer.
+pub async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<u16> {
     buffer.clear();
     loop {
         if stream.read_buf(buffer).await? == 0 {

@@ -14,6 +14,7 @@ mod report;
 mod server;
 mod shop;
 mod smtp;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +29,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 4] = ["ingest", "processed", "smtp", "render"];
+const PARTS: [&str; 5] = ["render", "smtp", "whole", "ingest", "processed"];
 
 /// How often and how long.
 pub struct Plan {
@@ -62,6 +63,11 @@ fn main() -> anyhow::Result<()> {
         ["server", order] => {
             let (behind, folder): (server::Behind, PathBuf) = serde_json::from_str(order)?;
             server::run(behind, &folder)
+        }
+        ["timed", order] => print(&whole::timed(&serde_json::from_str::<PathBuf>(order)?)?),
+        ["whole", order] => {
+            let (folder, mail) = serde_json::from_str(order)?;
+            whole::serve(folder, mail)
         }
         [role @ ("processed-ours" | "processed-probe"), order] => {
             let (folder, seconds, people, nonce): (PathBuf, f64, u64, String) = serde_json::from_str(order)?;
@@ -104,6 +110,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("smtp") {
         rows.extend(smtp::measure(&plan)?);
+    }
+    if wanted("whole") {
+        rows.extend(whole::measure(&plan)?);
     }
     let page = report::page(&rows, &notes, "make bench");
     println!("{page}");

@@ -123,7 +123,7 @@ fn entries(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Res
     let template = shop::event("prepared", 1, 1, 1, now);
     let logged = Logged::Event(template.clone());
     let profile = Some(ProfileId(1));
-    let row = Entry { position: Position(1), workspace: shop::WORKSPACE, profile, now, logged }.into_values();
+    let row = Entry { position: Position(1), workspace: shop::WORKSPACE, profile, now, logged }.values();
     let meta = match row.into_iter().nth(8) {
         Some(sea_orm::Value::Bytes(Some(bytes))) => bytes,
         other => anyhow::bail!("the meta of an entry is {other:?}"),
@@ -145,11 +145,12 @@ fn entries(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Res
     Ok(())
 }
 
-/// Seven days of ids, spread evenly over all there can be and stored in order.
+/// The events came evenly over seventy days, so ids are remembered of the last tenth: seven days, evenly spread over
+/// all there can be, and stored in order.
 fn event_ids(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Result<()> {
     let mut insert = connection.prepare("INSERT INTO event_ids (day, id) VALUES (?, ?)")?;
     for back in (0..7).rev() {
-        for n in (1..=scale.events).filter(|n| n % 7 == back as u64) {
+        for n in (1..=scale.events).filter(|n| n % 70 == back as u64) {
             insert.execute(params![now.day() - back, id(n, scale)])?;
         }
     }

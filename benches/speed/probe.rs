@@ -222,11 +222,11 @@ impl Probe {
 
     fn create_message(&mut self, event: &Stored) -> anyhow::Result<()> {
         let id = carillon::ids::MessageId::derive(&[&event.position.to_le_bytes(), b"probe"]);
-        let state = format!(r#"{{"status":"queued","due_at":{}}}"#, event.at);
+        let state = format!(r#"{{"entry_event_at":{},"state":{{"state":"sending","message":"{id}"}}}}"#, event.at);
         self.connection
             .prepare_cached(
                 "INSERT INTO enrollments (id, workspace, profile, campaign, version, entry_key, entered_at, entry, event, ended_at, state)
-                 VALUES (?, 1, ?, 'campaign_000', 1, '', ?, ?, ?, NULL, ?)",
+                 VALUES (?, 1, ?, 'campaign_000', 1, '', ?, ?, ?, 1, ?)",
             )?
             .execute(params![id.as_bytes(), event.profile, event.at, event.position, event.position, state])?;
         self.connection

@@ -62,7 +62,7 @@ pub fn is_matched(event: &Event) -> bool {
 /// The trigger whose mail is timed from POST to DATA: (key, text).
 pub fn receipt_campaign() -> (String, String) {
     let text = "kind: campaign\nkey: receipt\nname: Receipt\nowner: crm@shop.example\ntype: trigger\nstatus: live\n\
-                purpose: transactional\nentry: { event: Order Completed, reentry: always, key: properties.cart_id }\n\
+                purpose: transactional\nentry: { event: Order Completed, reentry: always, key: properties.order_id }\n\
                 send: { channel: email, template: receipt }\n";
     ("receipt".to_owned(), text.to_owned())
 }

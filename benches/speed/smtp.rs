@@ -122,7 +122,7 @@ pub fn ours(order: &Order) -> anyhow::Result<f64> {
         settings.connections = order.connections;
         settings.messages_max = u32::MAX;
         let smtp = Smtp::new(settings)?;
-        let mail = Arc::new(crate::letter::Letter::new(LETTER_BYTES)?.render()?);
+        let mail = Arc::new(crate::letter::Letter::new(LETTER_BYTES, None)?.render()?);
         let clock = Clock::system(Span::ZERO);
         let started = clock.monotonic();
         let mut lanes = JoinSet::new();

@@ -204,7 +204,7 @@ pub async fn store_moves<C: ConnectionTrait>(
         }
     }
     if !ended.is_empty() {
-        appender.append(tx, &[ended]).await?;
+        appender.append(tx, vec![ended]).await?;
     }
     Ok(())
 }
