@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
@@ -22,6 +23,7 @@ use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
+use crate::http::admin::Admin;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::http::inbox;
@@ -35,6 +37,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
+use crate::telemetry;
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -87,6 +90,9 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    stopping: Arc<AtomicBool>,
+    /// One person at a time moves the clock.
+    forwarding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The loops, running.
@@ -147,8 +153,24 @@ impl Carillon {
         let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let carillon =
-            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest, threads };
+        let (stopping, forwarding) = Default::default();
+        let carillon = Self {
+            database,
+            store,
+            log,
+            clock,
+            definitions,
+            workers,
+            keys,
+            counts,
+            sandbox,
+            links,
+            smtp,
+            ingest,
+            stopping,
+            forwarding,
+            threads,
+        };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
@@ -210,7 +232,7 @@ impl Carillon {
     {
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
+            App::new().configure(public.clone()).configure(pages.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
@@ -225,6 +247,7 @@ impl Carillon {
         let handle = server.handle();
         let server = tokio::spawn(server);
         stop.await;
+        self.stopping.store(true, Ordering::Release);
         handle.stop(true).await;
         server.await.context("the server panicked")??;
         Ok(())
@@ -244,20 +267,35 @@ impl Carillon {
         }
     }
 
+    /// What the controls reach, for whoever holds `token`; [`http::admin::configure`] makes it pages for
+    /// [`Carillon::serve`].
+    pub fn admin(&self, token: &str) -> web::Data<Admin> {
+        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
+        let forward: http::admin::Doing<Span, usize> =
+            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
+        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
+        web::Data::new(Admin {
+            workspace: WORKSPACE,
+            store: self.store.clone(),
+            log: self.log.clone(),
+            definitions: self.definitions.clone(),
+            token: Admin::hash_of(token),
+            forward: self.smtp.is_none().then_some(forward),
+            refresh_keys: Arc::new(move |()| {
+                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
+            }),
+            metrics: telemetry::prometheus(),
+            stopping: self.stopping.clone(),
+        })
+    }
+
     /// Moves the demo's clock and remembers where it stands.
     ///
     /// # Errors
     /// The loops or the database fail.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        let done = self.workers.forward(by).await?;
-        let offset = self.clock.offset().millis().to_string();
-        self.log
-            .writer()
-            .change(Queue::Effects, move |tx, _| {
-                Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
-            })
-            .await?;
-        Ok(done)
+        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
@@ -325,6 +363,21 @@ fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
             log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
         })
     })
+}
+
+async fn forward(
+    workers: Arc<Workers>,
+    log: EventLog,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    by: Span,
+) -> anyhow::Result<usize> {
+    let _turn = turn.lock().await;
+    let done = workers.forward(by).await?;
+    let offset = log.clock().offset().millis().to_string();
+    log.writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
+        .await?;
+    Ok(done)
 }
 
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
