@@ -6,6 +6,7 @@ mod client;
 mod controls;
 mod definitions;
 mod demo;
+mod import;
 mod place;
 mod seed;
 mod serving;
@@ -68,6 +69,21 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     },
     /// Run the service with a demo shop: customers, 90 days of history, live visitors
     Demo(demo::Demo),
+    /// Bring the database's schema up to date; serve does it by itself
+    #[command(after_help = "Examples:\n  carillon migrate --data ./shop")]
+    Migrate {
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put campaigns, templates, caps and policies into force, all or none
+    Apply(definitions::Apply),
+    /// Write everything that is in force to a folder
+    Export(definitions::Export),
+    /// Live through the events of a file, on its own clock, into the sandbox
+    Import(import::Import),
+    /// Run the stories beside the definitions
+    Test(definitions::Test),
     /// Create, list and revoke the write keys storefronts send events with
     #[command(subcommand)]
     Key(controls::Key),
@@ -117,8 +133,35 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
     match cli.command {
         Command::Serve { listen } => serving::serve(&place, listen).await.map(|()| Answer::Yes),
         Command::Demo(demo) => demo::run(&place, demo).await,
+        Command::Migrate { json } => migrate(&place, json).await,
+        Command::Apply(asked) => {
+            let files = asked.files()?;
+            asking(&place, async |client| definitions::apply(client, &asked, files).await).await
+        }
+        Command::Export(asked) => {
+            asked.check()?;
+            place.must_exist()?;
+            asking(&place, async |client| definitions::export(client, &asked).await).await
+        }
+        Command::Import(asked) => import::import(&place, &asked).await,
+        Command::Test(asked) => definitions::test(&asked),
         Command::Key(key) => asking(&place, async |client| controls::key(client, key).await).await,
     }
+}
+
+async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
+    let held = place.take_or_explain("migrate")?;
+    let path = place.config.database_path();
+    let database = crate::store::open(&path).await?;
+    database.reader.close().await?;
+    database.writer.close().await?;
+    drop(held);
+    if json {
+        print_json(&serde_json::json!({ "database": path, "state": "up to date" }));
+    } else {
+        print(&format!("{} is up to date\n", path.display()));
+    }
+    Ok(Answer::Yes)
 }
 
 /// Connects, asks, and leaves nothing behind.
@@ -126,9 +169,6 @@ async fn asking(
     place: &Place,
     ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>,
 ) -> anyhow::Result<Answer> {
-    if tracing::dispatcher::has_been_set() {
-        anyhow::bail!("logging was started twice");
-    }
     serving::log_to_stderr(&place.config, "warn")?;
     let client = Client::connect(place).await?;
     let answer = ask(&client).await;
