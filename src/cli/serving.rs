@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{Carillon, Options};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
+use crate::http;
 use crate::config::{Config, LogFormat};
 
 /// A server that holds its folder and its port, and does not answer yet.
@@ -125,6 +126,7 @@ pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
 }
 
 /// The routes of the controls, for the holder of the token.
-pub fn pages(_carillon: &Carillon, _token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    |_| {}
+pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let admin = carillon.admin(token);
+    move |app| http::admin::configure(admin.clone())(app)
 }
