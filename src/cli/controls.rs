@@ -62,7 +62,9 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
             } else {
                 let rows: Vec<_> = list(&answer, "keys")
                     .iter()
-                    .map(|key| ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name])))
+                    .map(|key| {
+                        ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name]))
+                    })
                     .collect();
                 print(&table(["ID", "SOURCE", "NAME", "BEGINS", "CREATED", "REVOKED"], &rows));
             }

@@ -10,8 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{Carillon, Options};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
-use crate::http;
 use crate::config::{Config, LogFormat};
+use crate::http;
 
 /// A server that holds its folder and its port, and does not answer yet.
 pub struct Server {
@@ -27,11 +27,12 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     let address = server.whereabouts.address.clone();
-    server.run(place, async move {
-        print(&format!("listening on {address}\n"));
-        std::future::pending().await
-    })
-    .await
+    server
+        .run(place, async move {
+            print(&format!("listening on {address}\n"));
+            std::future::pending().await
+        })
+        .await
 }
 
 impl Server {
