@@ -112,7 +112,6 @@ impl Client {
         Ok(Self { own: Some(Own { carillon, stop, answering, held }), ..Self::to(&there)? })
     }
 
-
     /// # Errors
     /// [`Refused`], or the service cannot be reached.
     pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
