@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
@@ -18,16 +19,17 @@ use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::campaign::CampaignStatus;
 use crate::decision::CONSENT_CHANGED;
+use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
+use crate::http::admin::Admin;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::inbox;
+use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
@@ -37,6 +39,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
+use crate::telemetry;
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -89,6 +92,9 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    stopping: Arc<AtomicBool>,
+    /// One person at a time moves the clock.
+    forwarding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The loops, running.
@@ -149,8 +155,24 @@ impl Carillon {
         let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let carillon =
-            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest, threads };
+        let (stopping, forwarding) = Default::default();
+        let carillon = Self {
+            database,
+            store,
+            log,
+            clock,
+            definitions,
+            workers,
+            keys,
+            counts,
+            sandbox,
+            links,
+            smtp,
+            ingest,
+            threads,
+            stopping,
+            forwarding,
+        };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
@@ -168,9 +190,16 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores =
+            janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
         let chores = tokio::spawn(chores.run(stopped.clone()));
-        let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
+        let keys = tokio::spawn(follow_keys(
+            self.log.clone(),
+            self.store.clone(),
+            self.definitions.clone(),
+            self.keys.clone(),
+            stopped,
+        ));
         Running { stop, tasks: vec![loops, chores, keys] }
     }
 
@@ -179,12 +208,7 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn serve<F>(
-        &self,
-        listener: TcpListener,
-        pages: F,
-        stop: impl Future<Output = ()>,
-    ) -> anyhow::Result<()>
+    pub async fn serve<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
@@ -210,7 +234,7 @@ impl Carillon {
     {
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
+            App::new().configure(public.clone()).configure(pages.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
@@ -225,6 +249,7 @@ impl Carillon {
         let handle = server.handle();
         let server = tokio::spawn(server);
         stop.await;
+        self.stopping.store(true, Ordering::Release);
         handle.stop(true).await;
         server.await.context("the server panicked")??;
         Ok(())
@@ -244,20 +269,35 @@ impl Carillon {
         }
     }
 
+    /// What the controls reach, for whoever holds `token`; [`http::admin::configure`] makes it pages for
+    /// [`Carillon::serve`].
+    pub fn admin(&self, token: &str) -> web::Data<Admin> {
+        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
+        let forward: http::admin::Doing<Span, usize> =
+            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
+        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
+        web::Data::new(Admin {
+            workspace: WORKSPACE,
+            store: self.store.clone(),
+            log: self.log.clone(),
+            definitions: self.definitions.clone(),
+            token: Admin::hash_of(token),
+            forward: self.smtp.is_none().then_some(forward),
+            refresh_keys: Arc::new(move |()| {
+                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
+            }),
+            metrics: telemetry::prometheus(),
+            stopping: self.stopping.clone(),
+        })
+    }
+
     /// Moves the demo's clock and remembers where it stands.
     ///
     /// # Errors
     /// The loops or the database fail.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        let done = self.workers.forward(by).await?;
-        let offset = self.clock.offset().millis().to_string();
-        self.log
-            .writer()
-            .change(Queue::Effects, move |tx, _| {
-                Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
-            })
-            .await?;
-        Ok(done)
+        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
@@ -269,7 +309,9 @@ impl Carillon {
 
     /// Finishes what was accepted and closes the database. Call after the loops have stopped.
     pub async fn close(&self) {
-        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
+        if let Err(error) =
+            janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await
+        {
             tracing::warn!(%error, "the last door counts were not stored");
         }
         self.log.stop().await;
@@ -323,6 +365,21 @@ fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
             log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
         })
     })
+}
+
+async fn forward(
+    workers: Arc<Workers>,
+    log: EventLog,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    by: Span,
+) -> anyhow::Result<usize> {
+    let _turn = turn.lock().await;
+    let done = workers.forward(by).await?;
+    let offset = log.clock().offset().millis().to_string();
+    log.writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
+        .await?;
+    Ok(done)
 }
 
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {

@@ -137,7 +137,10 @@ pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer>
         ("message", asked.message.as_deref()),
     ];
     let answer = client.get("/api/v1/explain", &query).await?;
-    show(&answer, asked.json);
+    match answer["text"].as_str().filter(|_| !asked.json) {
+        Some(text) => print(&format!("{}\n", text.trim_end())),
+        None => show(&answer, asked.json),
+    }
     Ok(Answer::Yes)
 }
 

@@ -224,6 +224,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(Entry::read).collect()
     }
 
+    /// A page of events after `after`; those Carillon made itself (consent changed by a link) only where `own` asks.
+    pub async fn events_page(&self, after: Position, limit: u32, own: bool) -> Result<Vec<Entry>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL AND (? OR kind <> 'own')
+             ORDER BY position LIMIT ?"
+        );
+        let values = vec![after.0.into(), self.id.0.into(), own.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
+    }
+
     /// Entries at these positions; missing ones are missing in the answer.
     pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();

@@ -1,6 +1,24 @@
 //! Every metric in one place, by a grammar: `carillon_NOUN_VERB_total`, `carillon_NOUN_UNIT`.
 
+use std::sync::OnceLock;
+
 use metrics::{counter, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// Where this process's metrics are read; the recorder is installed on first use. Where somebody installed another
+/// before, theirs counts and this one stays empty.
+pub fn prometheus() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("another metrics recorder is installed already; /metrics stays empty");
+        }
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}
 
 pub fn events_appended(count: u64) {
     counter!("carillon_events_appended_total").increment(count);
