@@ -1,8 +1,14 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
 //! every route under `/api/v1` asks for the token that `serve` leaves in its data folder; health and metrics do not.
 
-pub mod events;
+mod control;
+mod definitions;
+mod events;
+mod explain;
+mod health;
 pub mod keys;
+mod messages;
+mod parked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,9 +96,14 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .wrap(from_fn(admitted))
             .wrap(from_fn(correlation::correlate))
             .configure(events::routes)
+            .configure(parked::routes)
+            .configure(messages::routes)
+            .configure(explain::routes)
+            .configure(definitions::routes)
             .configure(keys::routes)
+            .configure(control::routes)
             .default_service(web::to(super::not_found));
-        app.service(scope);
+        app.configure(health::routes(&admin)).service(scope);
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod dispatcher;
 pub mod effects;
+pub mod explain;
 pub mod janitor;
 pub mod live;
 pub mod processor;
