@@ -223,12 +223,7 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn answer<F>(
-        &self,
-        listener: TcpListener,
-        pages: F,
-        stop: impl Future<Output = ()>,
-    ) -> anyhow::Result<()>
+    pub async fn answer<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {

@@ -62,7 +62,9 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
             } else {
                 let rows: Vec<_> = list(&answer, "keys")
                     .iter()
-                    .map(|key| ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name])))
+                    .map(|key| {
+                        ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name]))
+                    })
                     .collect();
                 print(&table(["ID", "SOURCE", "NAME", "BEGINS", "CREATED", "REVOKED"], &rows));
             }
@@ -106,7 +108,7 @@ pub struct Scope {
 Examples:
   carillon redrive --message ID                a failed message is tried again
   carillon redrive --parked 1234               an entry that could not be applied, by its position
-  carillon redrive --all                       everything that failed or is parked")]
+  carillon redrive --all                       everything that failed, and the last 200 parked")]
 #[group(required = true, multiple = false, id = "which")]
 pub struct Redrive {
     /// A failed message, by id
@@ -115,7 +117,7 @@ pub struct Redrive {
     /// A parked entry, by its position in the log
     #[arg(long, value_name = "POSITION", group = "which")]
     parked: Option<i64>,
-    /// Every failed message and every parked entry
+    /// Failed messages and parked entries, the last ones parked first
     #[arg(long, group = "which")]
     all: bool,
     /// Print the answer as JSON
@@ -146,10 +148,7 @@ pub struct SendTest {
 
 /// `carillon pause` and `carillon resume`.
 pub async fn pause(client: &Client, scope: &Scope, paused: bool) -> anyhow::Result<Answer> {
-    let body = match &scope.campaign {
-        Some(campaign) => json!({ "campaign": campaign }),
-        None => json!({ "all": true }),
-    };
+    let body = json!({ "scope": scope.campaign.as_deref().unwrap_or("all") });
     let answer = client.post(if paused { "/api/v1/pause" } else { "/api/v1/resume" }, body).await?;
     let what = scope.campaign.as_deref().unwrap_or("all sending");
     say(&answer, scope.json, &format!("{what} {}", if paused { "is paused" } else { "goes on" }));
@@ -159,30 +158,34 @@ pub async fn pause(client: &Client, scope: &Scope, paused: bool) -> anyhow::Resu
 /// `carillon redrive`.
 pub async fn redrive(client: &Client, asked: &Redrive) -> anyhow::Result<Answer> {
     let (messages, parked) = match (&asked.message, asked.parked) {
-        (Some(id), _) => (vec![id.clone()], Vec::new()),
-        (None, Some(position)) => (Vec::new(), vec![position.to_string()]),
-        (None, None) => (failed(client).await?, unapplied(client).await?),
+        (Some(id), _) => {
+            client.post(&format!("/api/v1/messages/{}/redrive", segment(id)), json!({})).await?;
+            (1, 0)
+        }
+        (None, Some(position)) => {
+            client.post(&format!("/api/v1/parked/{position}/redrive"), json!({})).await?;
+            (0, 1)
+        }
+        (None, None) => (redrive_messages(client).await?, redrive_parked(client).await?),
     };
-    for id in &messages {
-        client.post(&format!("/api/v1/messages/{}/redrive", segment(id)), json!({})).await?;
-    }
-    for position in &parked {
-        client.post(&format!("/api/v1/parked/{}/redrive", segment(position)), json!({})).await?;
-    }
-    let text = format!("{} messages and {} parked entries get another chance", messages.len(), parked.len());
+    let text = format!("another chance: {messages} messages, {parked} parked entries");
     say(&json!({ "messages": messages, "parked": parked }), asked.json, &text);
     Ok(Answer::Yes)
 }
 
-async fn failed(client: &Client) -> anyhow::Result<Vec<String>> {
-    let answer = client.get("/api/v1/messages", &[("status", Some("failed")), ("limit", Some("1000"))]).await?;
-    Ok(list(&answer, "messages").iter().map(|message| cell(&message["id"])).collect())
+async fn redrive_messages(client: &Client) -> anyhow::Result<u64> {
+    let answer = client.post("/api/v1/messages/redrive", json!({})).await?;
+    Ok(answer["redriven"].as_u64().unwrap_or_else(|| list(&answer, "redriven").len() as u64))
 }
 
-async fn unapplied(client: &Client) -> anyhow::Result<Vec<String>> {
-    let answer = client.get("/api/v1/parked", &[("limit", Some("1000"))]).await?;
-    let waiting = list(&answer, "parked").iter().filter(|parked| parked["redriven_at"].is_null());
-    Ok(waiting.map(|parked| cell(&parked["position"])).collect())
+async fn redrive_parked(client: &Client) -> anyhow::Result<u64> {
+    let answer = client.get("/api/v1/parked", &[("limit", Some("200"))]).await?;
+    let mut count = 0;
+    for parked in list(&answer, "parked").iter().filter(|parked| parked["redriven_at"].is_null()) {
+        client.post(&format!("/api/v1/parked/{}/redrive", cell(&parked["position"])), json!({})).await?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// `carillon send-test`.

@@ -26,14 +26,17 @@ const TRICKLE_EVERY: Duration = Duration::from_secs(2);
 const JUMP: Span = Span::from_seconds(10);
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   carillon demo                     serve the demo shop from ./carillon-data
   carillon demo --seed 7 --data ./other-shop
   carillon demo forward 1h          an hour passes; everything due in it is done
   carillon demo curl                the call that leaves a cart behind, once more
 
-Nothing real is ever sent: everything goes to the inbox at /inbox.")]
+Nothing real is ever sent: everything goes to the inbox at /inbox."
+)]
 pub struct Demo {
     #[command(subcommand)]
     what: Option<What>,

@@ -28,13 +28,19 @@ use crate::config::Refused;
 
 /// What customers do becomes the message that helps them, and the reason is always known.
 #[derive(Debug, Parser)]
-#[command(name = "carillon", version, about, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "carillon",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   carillon demo                                   a shop with customers and history, to look around
   carillon serve --data ./shop --listen :8080     the service
   carillon apply ./definitions                    campaigns and templates into force
   carillon explain --profile ann --campaign cart_reminder
-  carillon doctor                                 is everything as it should be?")]
+  carillon doctor                                 is everything as it should be?"
+)]
 pub struct Cli {
     #[command(flatten)]
     shared: Shared,
@@ -204,10 +210,7 @@ async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
 }
 
 /// Connects, asks, and leaves nothing behind.
-async fn asking(
-    place: &Place,
-    ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>,
-) -> anyhow::Result<Answer> {
+async fn asking(place: &Place, ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>) -> anyhow::Result<Answer> {
     serving::log_to_stderr(&place.config, "warn")?;
     let client = Client::connect(place).await?;
     let answer = ask(&client).await;

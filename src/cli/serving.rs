@@ -30,11 +30,12 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     let address = server.whereabouts.address.clone();
-    server.run(place, async move {
-        print(&format!("listening on {address}\n"));
-        std::future::pending().await
-    })
-    .await
+    server
+        .run(place, async move {
+            print(&format!("listening on {address}\n"));
+            std::future::pending().await
+        })
+        .await
 }
 
 impl Server {

@@ -9,7 +9,7 @@ use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json};
 
 /// Messages asked for at once.
-const PAGE: usize = 1_000;
+const PAGE: usize = 200;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -53,7 +53,7 @@ Examples:
 #[group(required = true, multiple = true)]
 pub struct Explain {
     /// A person, by userId or anonymousId
-    #[arg(long, value_name = "WHO", requires = "campaign")]
+    #[arg(long, value_name = "WHO")]
     profile: Option<String>,
     /// A campaign, by key
     #[arg(long, value_name = "KEY", requires = "profile")]
@@ -93,7 +93,7 @@ pub async fn messages(client: &Client, asked: &Messages) -> anyhow::Result<Answe
 /// As many pages as it takes.
 async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<Vec<Value>> {
     let mut found = Vec::new();
-    let mut before: Option<String> = None;
+    let mut cursor: Option<String> = None;
     while found.len() < asked.limit {
         let limit = (asked.limit - found.len()).min(PAGE).to_string();
         let query = [
@@ -102,12 +102,12 @@ async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<Vec<Value>> 
             ("status", asked.status.as_deref()),
             ("reason", asked.reason.as_deref()),
             ("limit", Some(limit.as_str())),
-            ("before", before.as_deref()),
+            ("cursor", cursor.as_deref()),
         ];
         let answer = client.get("/api/v1/messages", &query).await?;
         found.extend_from_slice(list(&answer, "messages"));
         match answer["next"].as_str() {
-            Some(next) => before = Some(next.to_owned()),
+            Some(next) => cursor = Some(next.to_owned()),
             None => break,
         }
     }
@@ -116,16 +116,9 @@ async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<Vec<Value>> 
 
 fn row(message: &Value) -> [String; 7] {
     let text = |name: &str| cell(&message[name]);
-    [text("id"), text("created_at"), text("profile"), text("campaign"), text("channel"), status(message), why(message)]
-}
-
-fn status(message: &Value) -> String {
-    cell(message["status"].get("status").unwrap_or(&message["status"]))
-}
-
-fn why(message: &Value) -> String {
-    let reason = &message["reason"];
-    cell(reason.get("sentence").unwrap_or(reason))
+    let person = if message["user_id"].is_null() { text("profile") } else { text("user_id") };
+    let why = cell(&message["reason"]["sentence"]);
+    [text("id"), text("created_at"), person, text("campaign"), text("channel"), text("status"), why]
 }
 
 /// `carillon explain`.

@@ -39,7 +39,11 @@ fn what_is_exported_is_what_was_applied() {
     let out = out.to_str().unwrap();
     folder.ok(&["export", out]);
     let again = folder.json(&["apply", out, "--json"]);
-    assert_eq!((again["created"].as_array().unwrap().len(), again["changed"].as_array().unwrap().len()), (0, 0), "{again}");
+    assert_eq!(
+        (again["created"].as_array().unwrap().len(), again["changed"].as_array().unwrap().len()),
+        (0, 0),
+        "{again}"
+    );
     let refused = folder.run(&["export", out]);
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.err.contains("--force"), "{}", refused.err);

@@ -73,7 +73,9 @@ fn secrets_are_never_printed() {
 #[test]
 fn looking_never_makes_a_folder() {
     let folder = Folder::new();
-    for arguments in [&["messages"][..], &["doctor"], &["export", "nowhere"], &["explain", "--profile", "ann", "--campaign", "c"]] {
+    for arguments in
+        [&["messages"][..], &["doctor"], &["export", "nowhere"], &["explain", "--profile", "ann", "--campaign", "c"]]
+    {
         let said = folder.run(arguments);
         assert_eq!(said.code, 2, "{arguments:?}: {said:?}");
         assert!(said.err.contains("--data"), "{}", said.err);
@@ -92,7 +94,20 @@ fn every_command_has_help_with_examples() {
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .collect();
-    for needed in ["serve", "demo", "migrate", "apply", "export", "import", "test", "key", "messages", "explain", "send-test", "doctor"] {
+    for needed in [
+        "serve",
+        "demo",
+        "migrate",
+        "apply",
+        "export",
+        "import",
+        "test",
+        "key",
+        "messages",
+        "explain",
+        "send-test",
+        "doctor",
+    ] {
         assert!(commands.contains(&needed), "{needed} is not in {commands:?}");
     }
     for command in commands {

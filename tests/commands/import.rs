@@ -43,7 +43,8 @@ fn applied() -> Folder {
 }
 
 fn import(folder: &Folder, file: &str, consent: &str) -> Value {
-    let arguments = ["import", file, "--format", "taobao", "--address-domain", "example.com", "--consent", consent, "--json"];
+    let arguments =
+        ["import", file, "--format", "taobao", "--address-domain", "example.com", "--consent", consent, "--json"];
     folder.json(&arguments)
 }
 
@@ -70,10 +71,18 @@ fn clicks_lead_to_reminders_and_every_number_opens() {
     let folder = applied();
     let file = root().join("tests/fixtures/intake/clicks.csv");
     let answer = import(&folder, file.to_str().unwrap(), "email=granted");
-    assert_eq!((&answer["events"], &answer["matched"], &answer["sent"]), (&9.into(), &2.into(), &1.into()), "{answer:#}");
+    assert_eq!(
+        (&answer["events"], &answer["matched"], &answer["sent"]),
+        (&9.into(), &2.into(), &1.into()),
+        "{answer:#}"
+    );
     every_number_opens(&folder, &answer);
     let again = import(&folder, file.to_str().unwrap(), "email=granted");
-    assert_eq!((&again["events"], &again["matched"], &again["file"]["repeated"]), (&0.into(), &0.into(), &9.into()), "{again:#}");
+    assert_eq!(
+        (&again["events"], &again["matched"], &again["file"]["repeated"]),
+        (&0.into(), &0.into(), &9.into()),
+        "{again:#}"
+    );
 }
 
 #[test]
