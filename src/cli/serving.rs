@@ -11,7 +11,8 @@ use crate::app::{Carillon, Options};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
-use crate::http;
+use crate::http::admin;
+use crate::telemetry;
 
 /// A server that holds its folder and its port, and does not answer yet.
 pub struct Server {
@@ -24,6 +25,8 @@ pub struct Server {
 /// `carillon serve`.
 pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
+    // Installed before the first thing is counted.
+    let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     let address = server.whereabouts.address.clone();
@@ -129,5 +132,5 @@ pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
 /// The routes of the controls, for the holder of the token.
 pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let admin = carillon.admin(token);
-    move |app| http::admin::configure(admin.clone())(app)
+    move |app| admin::configure(admin.clone())(app)
 }
