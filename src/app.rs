@@ -1,10 +1,10 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
@@ -12,22 +12,22 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::caps::Embedded;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::campaign::CampaignStatus;
 use crate::decision::CONSENT_CHANGED;
+use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::fault::Faults;
+use crate::http::admin::Admin;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::inbox;
+use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
@@ -37,7 +37,8 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::{set_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
+use crate::telemetry;
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -64,6 +65,8 @@ pub struct Options {
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
     pub settle: Span,
+    /// Threads that answer requests; 0: one for each processor.
+    pub threads: usize,
     pub retry: RetryPolicy,
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
@@ -86,6 +89,10 @@ pub struct Carillon {
     pub links: Links,
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
+    threads: usize,
+    stopping: Arc<AtomicBool>,
+    /// One person at a time moves the clock.
+    forwarding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The loops, running.
@@ -112,6 +119,7 @@ impl Options {
             },
             public_url: config.sender.links_base(listening),
             settle: config.sending.settle,
+            threads: config.server.threads,
             retry: config.retry.clone(),
             clock: None,
             faults: Faults::none(),
@@ -142,10 +150,27 @@ impl Carillon {
         let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
+        let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let carillon =
-            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest };
+        let (stopping, forwarding) = Default::default();
+        let carillon = Self {
+            database,
+            store,
+            log,
+            clock,
+            definitions,
+            workers,
+            keys,
+            counts,
+            sandbox,
+            links,
+            smtp,
+            ingest,
+            stopping,
+            forwarding,
+            threads,
+        };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
@@ -163,9 +188,16 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores = janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores =
+            janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
         let chores = tokio::spawn(chores.run(stopped.clone()));
-        let keys = tokio::spawn(follow_keys(self.log.clone(), self.store.clone(), self.definitions.clone(), self.keys.clone(), stopped));
+        let keys = tokio::spawn(follow_keys(
+            self.log.clone(),
+            self.store.clone(),
+            self.definitions.clone(),
+            self.keys.clone(),
+            stopped,
+        ));
         Running { stop, tasks: vec![loops, chores, keys] }
     }
 
@@ -174,7 +206,22 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn serve<F>(
+    pub async fn serve<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
+    where
+        F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
+        let running = self.start();
+        let answered = self.answer(listener, pages, stop).await;
+        running.stop().await;
+        self.close().await;
+        answered
+    }
+
+    /// Answers requests until `stop` resolves, without the loops: nothing is decided or sent by itself.
+    ///
+    /// # Errors
+    /// The server cannot run on the listener.
+    pub async fn answer<F>(
         &self,
         listener: TcpListener,
         pages: F,
@@ -183,25 +230,26 @@ impl Carillon {
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
-        let running = self.start();
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
+            App::new().configure(public.clone()).configure(pages.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
         .shutdown_timeout(20)
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .workers(match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            threads => threads,
+        })
         .disable_signals()
         .listen(listener)?
         .run();
         let handle = server.handle();
         let server = tokio::spawn(server);
         stop.await;
+        self.stopping.store(true, Ordering::Release);
         handle.stop(true).await;
         server.await.context("the server panicked")??;
-        running.stop().await;
-        self.close().await;
         Ok(())
     }
 
@@ -219,20 +267,35 @@ impl Carillon {
         }
     }
 
+    /// What the controls reach, for whoever holds `token`; [`http::admin::configure`] makes it pages for
+    /// [`Carillon::serve`].
+    pub fn admin(&self, token: &str) -> web::Data<Admin> {
+        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
+        let forward: http::admin::Doing<Span, usize> =
+            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
+        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
+        web::Data::new(Admin {
+            workspace: WORKSPACE,
+            store: self.store.clone(),
+            log: self.log.clone(),
+            definitions: self.definitions.clone(),
+            token: Admin::hash_of(token),
+            forward: self.smtp.is_none().then_some(forward),
+            refresh_keys: Arc::new(move |()| {
+                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
+            }),
+            metrics: telemetry::prometheus(),
+            stopping: self.stopping.clone(),
+        })
+    }
+
     /// Moves the demo's clock and remembers where it stands.
     ///
     /// # Errors
     /// The loops or the database fail.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        let done = self.workers.forward(by).await?;
-        let offset = self.clock.offset().millis().to_string();
-        self.log
-            .writer()
-            .change(Queue::Effects, move |tx, _| {
-                Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
-            })
-            .await?;
-        Ok(done)
+        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
@@ -244,7 +307,9 @@ impl Carillon {
 
     /// Finishes what was accepted and closes the database. Call after the loops have stopped.
     pub async fn close(&self) {
-        if let Err(error) = janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await {
+        if let Err(error) =
+            janitor::store_counts(&self.log, &counted(self.counts.clone(), self.definitions.clone())).await
+        {
             tracing::warn!(%error, "the last door counts were not stored");
         }
         self.log.stop().await;
@@ -300,6 +365,21 @@ fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
     })
 }
 
+async fn forward(
+    workers: Arc<Workers>,
+    log: EventLog,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    by: Span,
+) -> anyhow::Result<usize> {
+    let _turn = turn.lock().await;
+    let done = workers.forward(by).await?;
+    let offset = log.clock().offset().millis().to_string();
+    log.writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
+        .await?;
+    Ok(done)
+}
+
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     let offset = setting(&database.reader, CLOCK_OFFSET).await?;
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
@@ -319,21 +399,23 @@ async fn build_workers(
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::all_to(&everything);
+    let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels = channels.with(crate::message::Channel::Email, smtp.clone());
+        channels.route(crate::message::Channel::Email, smtp.clone());
     }
-    let setup = Setup {
+    let dispatcher = Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: CapStores::embedded(),
         channels,
-        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        house: options.workspace.clone(),
-        policy: options.retry.clone(),
+        workspace: options.workspace.clone(),
+        retry: options.retry.clone(),
+        faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-        per_second: BTreeMap::new(),
-    };
-    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
+    });
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

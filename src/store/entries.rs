@@ -223,6 +223,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(Entry::read).collect()
     }
 
+    /// A page of events after `after`; those Carillon made itself (consent changed by a link) only where `own` asks.
+    pub async fn events_page(&self, after: Position, limit: u32, own: bool) -> Result<Vec<Entry>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL AND (? OR kind <> 'own')
+             ORDER BY position LIMIT ?"
+        );
+        let values = vec![after.0.into(), self.id.0.into(), own.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
+    }
+
     /// Entries at these positions; missing ones are missing in the answer.
     pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();
@@ -243,19 +253,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let sql = format!("{SELECT} WHERE workspace = ? AND position >= ? AND event_id = ? LIMIT 1");
         let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
-    }
-
-    /// Of these profiles, those with entries that are not processed yet.
-    pub async fn profiles_with_backlog(&self, profiles: &[ProfileId]) -> Result<Vec<ProfileId>, Error> {
-        let sql = format!(
-            "SELECT DISTINCT profile FROM entries
-             WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')
-               AND profile IN ({})",
-            marks(profiles.len())
-        );
-        let values = profiles.iter().map(|profile| profile.0.into()).collect();
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
     }
 }
 

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::decision::{self, At, Catalog, Input, Snapshot};
+use crate::event::{Event, Kind};
 use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
@@ -135,7 +136,10 @@ impl Processor {
         let mut inputs = Vec::with_capacity(work.entries.len());
         let mut places = Vec::with_capacity(work.entries.len());
         for entry in work.entries {
-            changes.events_processed += i64::from(matches!(entry.logged, Logged::Event(_)));
+            changes.events_processed += match &entry.logged {
+                Logged::Event(event) => counted(event),
+                _ => 0,
+            };
             let (Some(profile), Some(input)) = (entry.profile, input_of(entry.logged)) else { continue };
             places.push(At { position: entry.position, now: entry.now });
             inputs.push((profile, entry.now, input));
@@ -180,10 +184,18 @@ impl Processor {
     }
 }
 
+/// The books are of what clients sent; Carillon's own events are not in them.
+fn counted(event: &Event) -> i64 {
+    i64::from(event.kind != Kind::Own)
+}
+
 fn park(changes: &mut Changes, at: At, profile: ProfileId, input: &Input, cause: String) {
     tracing::error!(position = %at.position, %cause, "an entry is parked");
     telemetry::entries_parked(1);
-    changes.events_processed -= i64::from(matches!(input, Input::Event(_)));
+    changes.events_processed -= match input {
+        Input::Event(event) => counted(event),
+        _ => 0,
+    };
     let position = at.position;
     changes.parked.push(Parked { position, profile: Some(profile), cause, parked_at: at.now, redriven_at: None });
 }
