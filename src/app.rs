@@ -1,7 +1,8 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
-use std::collections::BTreeMap;
+mod controls;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::caps::Embedded;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
@@ -23,9 +23,8 @@ use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog, Queue};
+use crate::eventlog::{Draft, EventLog};
 use crate::fault::Faults;
-use crate::http::admin::Admin;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::http::inbox;
@@ -36,11 +35,10 @@ use crate::message::RetryPolicy;
 use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::{set_setting, setting};
+use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::telemetry;
-use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Setup};
+use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
@@ -92,6 +90,8 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    /// The data folder.
+    folder: PathBuf,
     stopping: Arc<AtomicBool>,
     /// One person at a time moves the clock.
     forwarding: Arc<tokio::sync::Mutex<()>>,
@@ -156,6 +156,7 @@ impl Carillon {
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
+        let folder = options.data.clone();
         let carillon = Self {
             database,
             store,
@@ -169,9 +170,10 @@ impl Carillon {
             links,
             smtp,
             ingest,
-            threads,
+            folder,
             stopping,
             forwarding,
+            threads,
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
@@ -264,37 +266,6 @@ impl Carillon {
         }
     }
 
-    /// What the controls reach, for whoever holds `token`; [`http::admin::configure`] makes it pages for
-    /// [`Carillon::serve`].
-    pub fn admin(&self, token: &str) -> web::Data<Admin> {
-        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
-        let forward: http::admin::Doing<Span, usize> =
-            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
-        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
-        web::Data::new(Admin {
-            workspace: WORKSPACE,
-            store: self.store.clone(),
-            log: self.log.clone(),
-            definitions: self.definitions.clone(),
-            token: Admin::hash_of(token),
-            forward: self.smtp.is_none().then_some(forward),
-            refresh_keys: Arc::new(move |()| {
-                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
-                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
-            }),
-            metrics: telemetry::prometheus(),
-            stopping: self.stopping.clone(),
-        })
-    }
-
-    /// Moves the demo's clock and remembers where it stands.
-    ///
-    /// # Errors
-    /// The loops or the database fail.
-    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
-    }
-
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
     pub fn reaction(&self) -> Span {
         let live = self.definitions.live(WORKSPACE);
@@ -362,21 +333,6 @@ fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
     })
 }
 
-async fn forward(
-    workers: Arc<Workers>,
-    log: EventLog,
-    turn: Arc<tokio::sync::Mutex<()>>,
-    by: Span,
-) -> anyhow::Result<usize> {
-    let _turn = turn.lock().await;
-    let done = workers.forward(by).await?;
-    let offset = log.clock().offset().millis().to_string();
-    log.writer()
-        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
-        .await?;
-    Ok(done)
-}
-
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     let offset = setting(&database.reader, CLOCK_OFFSET).await?;
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
@@ -396,21 +352,23 @@ async fn build_workers(
         Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::all_to(&everything);
+    let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels = channels.with(crate::message::Channel::Email, smtp.clone());
+        channels.route(crate::message::Channel::Email, smtp.clone());
     }
-    let setup = Setup {
+    let dispatcher = Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: CapStores::embedded(),
         channels,
-        caps: CapStores::new(|_| Arc::new(Embedded::default())),
         links: links.clone(),
         sender: options.sender.clone(),
-        house: options.workspace.clone(),
-        policy: options.retry.clone(),
+        workspace: options.workspace.clone(),
+        retry: options.retry.clone(),
+        faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-        per_second: BTreeMap::new(),
-    };
-    let dispatcher = Dispatcher::new(log.clone(), store.clone(), definitions.clone(), faults, setup);
+    });
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

@@ -96,8 +96,9 @@ fn after_number(text: &[u8], start: usize) -> Result<usize, JsonFault> {
 fn after_string(text: &[u8], start: usize) -> Result<usize, JsonFault> {
     let mut at = start + 1;
     loop {
-        at += plain_length(&text[at..]);
-        let Some(&byte) = text.get(at) else { return Ok(at) };
+        // A text that ends in the middle of an escape ends before the escape does.
+        at += text.get(at..).map_or(0, plain_length);
+        let Some(&byte) = text.get(at) else { return Ok(text.len()) };
         match byte {
             b'"' => {
                 refuse_reserved(text, start, at + 1)?;

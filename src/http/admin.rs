@@ -1,6 +1,7 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
 //! every route under `/api/v1` asks for the token that `serve` leaves in its data folder; health and metrics do not.
 
+mod checks;
 mod control;
 mod definitions;
 mod events;
@@ -29,6 +30,8 @@ use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
 use crate::store::{Store, Workspace};
+use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::doctor::Check;
 use crate::worker::live::Definitions;
 
 use super::body;
@@ -56,6 +59,9 @@ pub struct Admin {
     pub forward: Option<Doing<Span, usize>>,
     /// Reads the write keys again.
     pub refresh_keys: Doing<(), ()>,
+    /// Sends one message to see a template arrive.
+    pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
+    pub doctor: Doing<(), Vec<Check>>,
     pub metrics: PrometheusHandle,
     pub stopping: Arc<AtomicBool>,
 }
@@ -102,6 +108,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(definitions::routes)
             .configure(keys::routes)
             .configure(control::routes)
+            .configure(checks::routes)
             .default_service(web::to(super::not_found));
         app.configure(health::routes(&admin)).service(scope);
     }

@@ -1,5 +1,7 @@
 //! Messages as rows, with the path each has taken.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
@@ -139,12 +141,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Appends to the paths of messages.
     pub async fn add_steps(&self, steps: Vec<(MessageId, Timestamp, Status)>) -> Result<(), Error> {
-        for (message, at, state) in steps {
-            let sql = "INSERT INTO message_states (message, step, at, state)
-                       VALUES (?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
-            let id = message.as_bytes().to_vec();
-            let values = vec![id.clone().into(), id.into(), at.millis().into(), encode(&state).into()];
-            Rows(self.conn).run(sql, values).await?;
+        let head = "INSERT INTO message_states (message, step, at, state)";
+        let row = "(?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
+        let mut rest = steps;
+        while !rest.is_empty() {
+            // The numbers are those before the statement, so a message's second step goes into the next one.
+            let mut seen = BTreeSet::new();
+            let (now, later) = rest.into_iter().partition(|(message, ..)| seen.insert(*message));
+            rest = later;
+            let steps: Vec<(MessageId, Timestamp, Status)> = now;
+            let rows = steps.into_iter().map(|(message, at, state)| -> Values {
+                let id = message.as_bytes().to_vec();
+                vec![id.clone().into(), id.into(), at.millis().into(), encode(&state).into()]
+            });
+            Rows(self.conn).insert_as(head, row, "", 4, rows.collect()).await?;
         }
         Ok(())
     }

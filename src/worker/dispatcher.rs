@@ -10,6 +10,7 @@ mod gate;
 mod hands;
 mod outlook;
 mod slots;
+mod test_send;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,12 @@ use crate::guard::{Cleared, Request, Verdict, VersionMove, capped, frequency_cap
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
-use crate::render::{Sender, Workspace as House};
+use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::due_after;
 use crate::telemetry;
 use crate::worker::live::{Definitions, Live};
+pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Stored};
 use gate::Gates;
 pub use gate::Stopped;
@@ -35,6 +37,7 @@ pub use hands::{redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 use slots::{Asked, Versions, tell, withdraw};
+pub use test_send::{NotSent, TestSend, TestSent};
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;
@@ -49,15 +52,13 @@ pub struct Channels(BTreeMap<Channel, Arc<dyn channel::Channel>>);
 
 impl Channels {
     /// One transport for every channel: the sandbox.
-    pub fn all_to(transport: &Arc<dyn channel::Channel>) -> Self {
+    pub fn sandboxed(transport: Arc<dyn channel::Channel>) -> Self {
         Self(Channel::ALL.into_iter().map(|channel| (channel, transport.clone())).collect())
     }
 
     /// Routes one channel, whatever carried it before.
-    #[must_use]
-    pub fn with(mut self, channel: Channel, transport: Arc<dyn channel::Channel>) -> Self {
+    pub fn route(&mut self, channel: Channel, transport: Arc<dyn channel::Channel>) {
         self.0.insert(channel, transport);
-        self
     }
 
     fn of(&self, channel: Channel) -> Option<&Arc<dyn channel::Channel>> {
@@ -65,34 +66,25 @@ impl Channels {
     }
 }
 
-/// What a dispatcher sends with and by.
-#[derive(Clone)]
-pub struct Setup {
-    pub channels: Channels,
+/// What a dispatcher is made of.
+pub struct Parts {
+    pub log: EventLog,
+    pub store: Store,
+    pub definitions: Arc<Definitions>,
     pub caps: CapStores,
+    pub channels: Channels,
     pub links: Links,
     pub sender: Sender,
     /// Who writes, as templates may say it.
-    pub house: House,
-    pub policy: RetryPolicy,
+    pub workspace: render::Workspace,
+    pub retry: RetryPolicy,
+    pub faults: Faults,
     /// Messages with a provider at once; at most twice as many are ever marked `sending`.
     pub connections: usize,
-    /// Providers' limits in messages per second; a channel without one is unlimited.
-    pub per_second: BTreeMap<Channel, NonZeroU32>,
 }
 
 pub struct Dispatcher {
-    log: EventLog,
-    store: Store,
-    definitions: Arc<Definitions>,
-    faults: Faults,
-    channels: Channels,
-    caps: CapStores,
-    links: Links,
-    sender: Sender,
-    house: House,
-    policy: RetryPolicy,
-    connections: usize,
+    parts: Parts,
     gates: Gates,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
     unstored: Mutex<Vec<Moved>>,
@@ -107,24 +99,17 @@ struct Asking {
 }
 
 impl Dispatcher {
-    pub fn new(log: EventLog, store: Store, definitions: Arc<Definitions>, faults: Faults, setup: Setup) -> Self {
-        let Setup { channels, caps, links, sender, house, policy, connections, per_second } = setup;
-        Self {
-            gates: Gates::new(policy.transport_pause, &per_second),
-            connections: connections.max(1),
-            unstored: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
-            log,
-            store,
-            definitions,
-            faults,
-            channels,
-            caps,
-            links,
-            sender,
-            house,
-            policy,
-        }
+    pub fn new(parts: Parts) -> Self {
+        let gates = Gates::new(parts.retry.transport_pause);
+        let parts = Parts { connections: parts.connections.max(1), ..parts };
+        Self { parts, gates, unstored: Mutex::default(), turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Providers' limits in messages per second; a channel without one is unlimited.
+    #[must_use]
+    pub fn limited(mut self, per_second: &BTreeMap<Channel, NonZeroU32>) -> Self {
+        self.gates.limit(per_second);
+        self
     }
 
     /// At start, before the first tick and while no other dispatcher works on this database: sorts out what a dead
@@ -133,7 +118,7 @@ impl Dispatcher {
     /// # Errors
     /// The database cannot be read or written.
     pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        hands::recover(&self.log, &self.store, &self.policy, now).await
+        hands::recover(&self.parts.log, &self.parts.store, &self.parts.retry, now).await
     }
 
     /// Handles the next due messages. Returns how many rows changed; zero: nothing can be done before the log is
@@ -145,7 +130,7 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await?;
-        let outlook = Outlook::load(&self.store, now, BATCH_MAX, &self.gates.closed(now)).await?;
+        let outlook = Outlook::load(&self.parts.store, now, BATCH_MAX, &self.gates.closed(now)).await?;
         let Outlook { head, restore_unconfirmed, due, unreadable, sights } = outlook;
         let plan = self.plan(now, restore_unconfirmed, due, &sights).await?;
         let plan = Plan { unreadable, ..plan };
@@ -154,21 +139,22 @@ impl Dispatcher {
         }
         let stored = self.claim(now, head, plan).await?;
         changed += self.count(&stored) + stored.raced;
-        self.faults.hit("dispatcher.claimed")?;
+        self.parts.faults.hit("dispatcher.claimed")?;
         let mut claimed = stored.claimed;
         claimed.sort_by_key(|claimed| claimed.claim.turn);
         let (ready, failed) = self.render_all(now, &sights, claimed);
-        self.faults.hit("dispatcher.rendered")?;
+        self.parts.faults.hit("dispatcher.rendered")?;
         Ok(changed + self.deliver(now, head, ready, failed).await?)
     }
 
-    /// The earliest instant after `now` at which a tick may find something new by itself: a message comes due, or a
+    /// The earliest instant after the clock's present at which a tick may find something new by itself: a message comes due, or a
     /// closed channel opens. What is due already waits for the processor or a person.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn next_due(&self, now: Timestamp) -> anyhow::Result<Option<Timestamp>> {
-        let due = due_after(self.store.reader(), now, &self.gates.closed(now)).await?;
+    pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
+        let now = self.parts.log.clock().now();
+        let due = due_after(self.parts.store.reader(), now, &self.gates.closed(now)).await?;
         Ok(due.into_iter().chain(self.gates.opens_at(now)).min())
     }
 
@@ -177,16 +163,26 @@ impl Dispatcher {
         self.gates.stopped()
     }
 
+    /// The transports by channel.
+    pub fn transports(&self) -> impl Iterator<Item = (Channel, &Arc<dyn channel::Channel>)> {
+        self.parts.channels.0.iter().map(|(channel, transport)| (*channel, transport))
+    }
+
+    /// Who mail is from.
+    pub fn sender(&self) -> &Sender {
+        &self.parts.sender
+    }
+
     /// Puts a dead letter back into the queue; false if it is none, or was redriven a moment before.
     ///
     /// # Errors
     /// The database cannot be read or written.
     pub async fn redrive_message(&self, id: WorkspaceId, message: MessageId, now: Timestamp) -> anyhow::Result<bool> {
-        redrive_message(&self.log, id, message, now).await
+        redrive_message(&self.parts.log, id, message, now).await
     }
 
     fn now(&self, at_least: Timestamp) -> Timestamp {
-        self.log.clock().now().max(at_least)
+        self.parts.log.clock().now().max(at_least)
     }
 
     fn count(&self, stored: &Stored) -> usize {
@@ -207,7 +203,7 @@ impl Dispatcher {
         let mut shut = BTreeSet::new();
         for (turn, (id, message)) in due.into_iter().enumerate() {
             let Some(sight) = sights.get(&id) else { continue };
-            let live = self.definitions.live(id);
+            let live = self.parts.definitions.live(id);
             let before = message.clone();
             let moves_to = match sight.check(now, &live, restore_unconfirmed, message) {
                 // Its lease ran out and nothing was sent: it starts over.
@@ -251,10 +247,10 @@ impl Dispatcher {
         let mut versions: BTreeMap<WorkspaceId, Versions> = BTreeMap::new();
         for Asking { turn, workspace: id, request } in asking {
             let versions = versions.entry(id).or_default();
-            let caps = self.caps.of(id);
-            match slots::ask(&self.store, caps.as_ref(), id, versions, now, request).await? {
+            let caps = self.parts.caps.of(id);
+            match slots::ask(&self.parts.store, caps.as_ref(), id, versions, now, request).await? {
                 Asked::Cleared(cleared) => {
-                    let live = self.definitions.live(id);
+                    let live = self.parts.definitions.live(id);
                     plan.claims.push(self.to_claim(turn, id, cleared, &live));
                 }
                 Asked::Full(mut message, full) => {
@@ -297,7 +293,7 @@ impl Dispatcher {
         {
             return Ok(None);
         }
-        Ok(self.store.workspace(id).rival_due(message, now).await?)
+        Ok(self.parts.store.workspace(id).rival_due(message, now).await?)
     }
 
     fn gate(&self, now: Timestamp, message: &Message, address: &str, shut: &mut BTreeSet<Channel>) -> Gate {
@@ -330,8 +326,9 @@ impl Dispatcher {
             .iter()
             .map(|claim| (claim.workspace, claim.cleared.message().clone(), claim.cleared.versions().to_vec()))
             .collect();
-        let since = self.log.clock().monotonic();
+        let since = self.parts.log.clock().monotonic();
         let stored = self
+            .parts
             .log
             .writer()
             .change(Queue::Sends, move |tx, appender| {
@@ -341,10 +338,10 @@ impl Dispatcher {
         let claimed: BTreeSet<MessageId> =
             stored.iter().flat_map(|stored| &stored.claimed).map(|claimed| claimed.message.id).collect();
         for (id, message, moves) in asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id)) {
-            withdraw(self.caps.of(*id).as_ref(), message, moves).await;
+            withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await;
         }
         let stored = stored?;
-        tell(&self.caps, &stored.given_up).await;
+        tell(&self.parts.caps, &stored.given_up).await;
         Ok(stored)
     }
 
@@ -359,6 +356,7 @@ impl Dispatcher {
         }
         let kept = moves.clone();
         let stored = self
+            .parts
             .log
             .writer()
             .change(Queue::Sends, move |tx, appender| {
@@ -367,7 +365,7 @@ impl Dispatcher {
             .await;
         match stored {
             Ok(stored) => {
-                tell(&self.caps, &stored.given_up).await;
+                tell(&self.parts.caps, &stored.given_up).await;
                 Ok(self.count(&stored))
             }
             Err(error) => {

@@ -6,6 +6,7 @@ use sea_orm::DatabaseTransaction;
 use crate::ids::WorkspaceId;
 use crate::message::Status;
 use crate::store::{Workspace, workspace};
+use crate::worker::dispatcher::release_cancelled;
 use crate::worker::world::Changes;
 
 /// Stores the changes of every workspace in the batch.
@@ -34,7 +35,9 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     for (message, at, reason) in changes.cancelled {
         // One that was claimed meanwhile goes out: the exit came after the claim.
-        store.cancel_message(message, &Status::Cancelled { at, reason }, at).await?;
+        if store.cancel_message(message, &Status::Cancelled { at, reason }, at).await? {
+            release_cancelled(store, message).await?;
+        }
     }
     for (profile, conversion) in &changes.conversions {
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;

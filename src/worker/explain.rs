@@ -168,7 +168,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let entries = store.entries_apart(&newest).await?;
     findings.retain(|position, _| newest.contains(position));
     let named = named(store, &messages).await?;
-    let is_behind = !store.profiles_with_backlog(&[question.profile]).await?.is_empty();
+    let is_behind = store.is_behind(question.profile).await?;
     Ok(Rows { enrollments, messages, findings, entries, named, is_behind })
 }
 

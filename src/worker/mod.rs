@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod dispatcher;
+pub mod doctor;
 pub mod effects;
 pub mod explain;
 pub mod janitor;

@@ -61,14 +61,15 @@ impl Processor {
     /// # Errors
     /// The database cannot be read or written, or an injected fault; nothing is stored and the next tick starts again.
     pub async fn tick(&mut self) -> anyhow::Result<usize> {
-        let batch = read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?;
+        let batch = self.next_entries().await?;
         if batch.is_empty() {
             return Ok(0);
         }
         let batch = up_to_barrier(batch);
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
-        let changes = self.decide_all(&batch).await?;
+        let barrier = batch.last().and_then(barrier_of);
+        let changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
         let from = self.cursor;
         let stored = self
@@ -89,30 +90,31 @@ impl Processor {
         }
         self.cursor = last;
         self.faults.hit("processor.stored")?;
-        self.refresh_definitions(&batch).await?;
+        if let Some(workspace) = barrier {
+            self.definitions.refresh(workspace).await?;
+        }
         telemetry::entries_processed(count as u64);
         telemetry::backlog(self.log.appended().borrow().0 - last.0);
         Ok(count)
     }
 
-    /// Definitions and controls change what is in force for everything after them.
-    async fn refresh_definitions(&self, batch: &[ReadEntry]) -> anyhow::Result<()> {
-        if let Some(Ok(entry)) = batch.last()
-            && is_barrier(entry)
-        {
-            self.definitions.refresh(entry.workspace).await?;
+    /// From memory where they were committed a moment ago, else from the database.
+    async fn next_entries(&self) -> anyhow::Result<Vec<ReadEntry>> {
+        let recent = self.log.recent().take_after(self.cursor, BATCH_ENTRIES);
+        if !recent.is_empty() {
+            return Ok(recent.into_iter().map(Ok).collect());
         }
-        Ok(())
+        Ok(read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?)
     }
 
-    async fn decide_all(&self, batch: &[ReadEntry]) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
+    async fn decide_all(&self, batch: Vec<ReadEntry>) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
         let mut by_workspace: BTreeMap<WorkspaceId, Work> = BTreeMap::new();
         for read in batch {
             match read {
-                Ok(entry) => by_workspace.entry(entry.workspace).or_default().entries.push(entry.clone()),
+                Ok(entry) => by_workspace.entry(entry.workspace).or_default().entries.push(entry),
                 Err((position, error)) => {
                     tracing::error!(%position, %error, "a log entry cannot be read");
-                    let unreadable = (*position, error.to_string());
+                    let unreadable = (position, error.to_string());
                     by_workspace.entry(WorkspaceId(0)).or_default().unreadable.push(unreadable);
                 }
             }
@@ -142,7 +144,8 @@ impl Processor {
             places.push(At { position: entry.position, now: entry.now });
             inputs.push((profile, entry.now, input));
         }
-        let mut slots = world::load(self.store.workspace(id), &live.catalog, &inputs).await?;
+        let mut slots =
+            world::load(self.log.warm().workspace(id), self.store.workspace(id), &live.catalog, &inputs).await?;
         for (at, (profile, _, input)) in places.into_iter().zip(inputs) {
             let decided = match slots.get_mut(&profile) {
                 Some(Ok(slot)) => self.decide_one(&live.catalog, at, slot, &input, &mut changes),
@@ -206,13 +209,19 @@ fn input_of(logged: Logged) -> Option<Input> {
     }
 }
 
-fn is_barrier(entry: &Entry) -> bool {
-    matches!(entry.logged, Logged::DefinitionsApplied { .. } | Logged::Control { .. })
+/// Definitions and controls change what is in force for everything after them: the workspace, if this is one.
+fn barrier_of(read: &ReadEntry) -> Option<WorkspaceId> {
+    match read {
+        Ok(Entry { workspace, logged: Logged::DefinitionsApplied { .. } | Logged::Control { .. }, .. }) => {
+            Some(*workspace)
+        }
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// Entries up to and including the first that changes what is in force.
 fn up_to_barrier(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
-    if let Some(at) = batch.iter().position(|read| matches!(read, Ok(entry) if is_barrier(entry))) {
+    if let Some(at) = batch.iter().position(|read| barrier_of(read).is_some()) {
         batch.truncate(at + 1);
     }
     batch
@@ -244,7 +253,7 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
             Box::pin(async move {
                 let redriven = workspace(tx, id).mark_redriven(position, now).await?;
                 if redriven {
-                    appender.append(tx, &[vec![crate::eventlog::Draft::event(id, event)]]).await?;
+                    appender.append(tx, vec![vec![crate::eventlog::Draft::event(id, event)]]).await?;
                 }
                 Ok(redriven)
             })

@@ -43,7 +43,7 @@ impl Scheduler {
                         logged: Logged::Timer,
                     };
                     let drafts = due.iter().map(|(workspace, profile, at)| timer(*workspace, *profile, *at)).collect();
-                    appender.append(tx, &[drafts]).await?;
+                    appender.append(tx, vec![drafts]).await?;
                     let wakes: Vec<_> = due.into_iter().map(|(_, profile, at)| (profile, at)).collect();
                     clear_wakes(tx, &wakes).await?;
                     Ok(())

@@ -137,7 +137,7 @@ impl Workers {
     /// The database cannot be read.
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
         let timer = self.scheduler.next_due().await?;
-        let message = self.dispatcher.next_due(self.log.clock().now()).await?;
+        let message = self.dispatcher.next_due().await?;
         Ok([timer, message].into_iter().flatten().min())
     }
 
@@ -190,7 +190,7 @@ impl Workers {
             stored.borrow_and_update();
             let now = self.log.clock().now();
             let next = match self.dispatcher.tick(now).await {
-                Ok(0) => self.dispatcher.next_due(now).await,
+                Ok(0) => self.dispatcher.next_due().await,
                 Ok(_) => continue,
                 Err(error) => Err(error),
             };

@@ -137,3 +137,12 @@ proptest! {
         prop_assert_eq!(check(text.as_bytes()).is_ok(), !says_nul(&value));
     }
 }
+
+#[test]
+fn a_text_that_ends_in_the_middle_of_an_escape_is_read_to_its_end() {
+    for text in ["\"\\", "{\"a\":\"\\", "\"\\u00", "\"abc\\", "[\"\\ud800\\"] {
+        let _ = check(text.as_bytes());
+        assert!(serde_json::from_str::<serde_json::Value>(text).is_err(), "{text}");
+    }
+    assert!(check(b"\"\\").is_ok(), "the grammar is judged by whoever reads it");
+}

@@ -59,7 +59,7 @@ async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused:
                 Box::pin(async move {
                     workspace(tx, id).set_paused(&which, paused, now).await?;
                     let entry = logged(id, None, now, Logged::Control { scope: which, paused });
-                    appender.append(tx, &[vec![entry]]).await?;
+                    appender.append(tx, vec![vec![entry]]).await?;
                     Ok(())
                 })
             })

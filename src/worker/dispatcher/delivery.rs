@@ -80,7 +80,7 @@ impl Dispatcher {
         let event = |position: &Position| {
             sight.events.get(position).ok_or_else(|| failed(format!("the event at position {position} cannot be read")))
         };
-        let live = self.definitions.live(id);
+        let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);
         let link =
             links::Unsubscribe { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
@@ -90,10 +90,11 @@ impl Dispatcher {
             entry: event(&message.entry)?,
             message,
             campaign_name: campaign.map_or(message.campaign.as_str(), |campaign| &campaign.name),
-            workspace: &self.house,
-            unsubscribe: &self.links.unsubscribe(&link),
+            workspace: &self.parts.workspace,
+            unsubscribe: &self.parts.links.unsubscribe(&link),
         };
-        render(cleared, template, &Scope::new(now, &about), &self.sender).map_err(|error| failed(error.to_string()))
+        render(cleared, template, &Scope::new(now, &about), &self.parts.sender)
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// Sends what is ready, a group at a time. Returns how many rows changed.
@@ -110,15 +111,15 @@ impl Dispatcher {
         let mut changed = 0;
         let mut moves = failed;
         while !ready.is_empty() || !moves.is_empty() {
-            let rest = ready.split_off(ready.len().min(2 * self.connections));
+            let rest = ready.split_off(ready.len().min(2 * self.parts.connections));
             let group = std::mem::replace(&mut ready, rest);
             let now = self.now(now);
             let (underway, count) = self.exchange(now, head, moves, group).await?;
-            self.faults.hit("dispatcher.outcome")?;
+            self.parts.faults.hit("dispatcher.outcome")?;
             changed += count;
-            self.faults.hit("dispatcher.sending")?;
+            self.parts.faults.hit("dispatcher.sending")?;
             moves = self.send_all(now, underway).await;
-            self.faults.hit("dispatcher.sent")?;
+            self.parts.faults.hit("dispatcher.sent")?;
         }
         Ok(changed)
     }
@@ -132,12 +133,13 @@ impl Dispatcher {
         group: Vec<Ready>,
     ) -> anyhow::Result<(Vec<Underway>, usize)> {
         let kept: Vec<Moved> = moves.iter().filter(|one| one.answered.is_some()).cloned().collect();
-        let monotonic = self.log.clock().monotonic();
+        let monotonic = self.parts.log.clock().monotonic();
         let stopped: BTreeMap<_, _> = group
             .iter()
             .filter_map(|ready| Some((ready.message.channel, self.gates.stopped_until(now, ready.message.channel)?)))
             .collect();
         let result = self
+            .parts
             .log
             .writer()
             .change(Queue::Sends, move |tx, appender| {
@@ -165,7 +167,7 @@ impl Dispatcher {
             .await;
         match result {
             Ok((underway, stored)) => {
-                tell(&self.caps, &stored.given_up).await;
+                tell(&self.parts.caps, &stored.given_up).await;
                 Ok((underway, self.count(&stored)))
             }
             Err(error) => {
@@ -178,13 +180,13 @@ impl Dispatcher {
     /// Hands a group to its channels; the answers come back in the group's order.
     async fn send_all(&self, now: Timestamp, underway: Vec<Underway>) -> Vec<Moved> {
         let sends = underway.into_iter().map(|one| async move {
-            let outcome = match self.channels.of(one.ready.message.channel) {
+            let outcome = match self.parts.channels.of(one.ready.message.channel) {
                 Some(channel) => channel.send(&one.ready.rendered).await,
                 None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
             };
             (one, outcome)
         });
-        let answered: Vec<_> = futures::stream::iter(sends).buffered(self.connections).collect().await;
+        let answered: Vec<_> = futures::stream::iter(sends).buffered(self.parts.connections).collect().await;
         let now = self.now(now);
         answered.into_iter().map(|(one, outcome)| self.conclude(now, one, outcome)).collect()
     }
@@ -192,7 +194,7 @@ impl Dispatcher {
     fn conclude(&self, now: Timestamp, one: Underway, outcome: Outcome) -> Moved {
         let Underway { ready: Ready { workspace, mut message, correlation, .. }, attempt } = one;
         let before = message.status.clone();
-        message.advance(now, &outcome, &self.policy);
+        message.advance(now, &outcome, &self.parts.retry);
         if let Some(until) = self.gates.learn(now, message.channel, &outcome) {
             message.status = Status::Queued { due_at: until };
         }

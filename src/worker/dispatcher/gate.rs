@@ -10,6 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::ids::{Span, Timestamp};
 use crate::message::{Channel, Outcome};
+use crate::telemetry;
 
 /// The longest pause of a transport that stays unusable.
 const PAUSE_MAX: Span = Span::from_seconds(15 * 60);
@@ -47,12 +48,15 @@ struct Down {
 }
 
 impl Gates {
-    /// `pause` is the first pause of an unusable transport; each further one is twice as long. `per_second` are the
-    /// providers' limits; a channel without one is unlimited.
-    pub fn new(pause: Span, per_second: &BTreeMap<Channel, NonZeroU32>) -> Self {
+    /// `pause` is the first pause of an unusable transport; each further one is twice as long.
+    pub fn new(pause: Span) -> Self {
+        Self { pause, limits: BTreeMap::new(), state: Mutex::default() }
+    }
+
+    /// Sets the providers' limits; a channel without one is unlimited.
+    pub fn limit(&mut self, per_second: &BTreeMap<Channel, NonZeroU32>) {
         let limiter = |rate: &NonZeroU32| RateLimiter::direct(Quota::per_second(*rate));
-        let limits = per_second.iter().map(|(channel, rate)| (*channel, limiter(rate))).collect();
-        Self { pause, limits, state: Mutex::default() }
+        self.limits = per_second.iter().map(|(channel, rate)| (*channel, limiter(rate))).collect();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,6 +123,7 @@ impl Gates {
         let Outcome::TransportDown { cause } = outcome else {
             if state.down.remove(&channel).is_some() {
                 tracing::info!(channel = channel.as_str(), "the transport works again");
+                telemetry::transport_stopped(channel.as_str(), false);
             }
             return None;
         };
@@ -132,6 +137,7 @@ impl Gates {
         let pause = self.pause.millis().saturating_mul(factor).clamp(0, PAUSE_MAX.millis().max(self.pause.millis()));
         let until = now.plus_millis(pause);
         tracing::error!(channel = channel.as_str(), %until, cause, "the transport cannot be used; its messages wait");
+        telemetry::transport_stopped(channel.as_str(), true);
         state.down.insert(channel, Down { failures: failures + 1, until, cause: cause.clone() });
         Some(until)
     }
@@ -167,7 +173,7 @@ mod tests {
     }
 
     fn gates() -> Gates {
-        Gates::new(Span::from_seconds(60), &BTreeMap::new())
+        Gates::new(Span::from_seconds(60))
     }
 
     fn down() -> Outcome {
@@ -210,7 +216,8 @@ mod tests {
 
     #[test]
     fn a_used_up_rate_closes_the_channel_and_no_other() {
-        let gates = Gates::new(Span::from_seconds(60), &BTreeMap::from([(Channel::Sms, NonZeroU32::MIN)]));
+        let mut gates = gates();
+        gates.limit(&BTreeMap::from([(Channel::Sms, NonZeroU32::MIN)]));
         assert!(gates.admit(at(0), Channel::Sms));
         assert!(!gates.admit(at(0), Channel::Sms));
         assert!(gates.admit(at(0), Channel::Email));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
-use crate::caps::{CapStore, Taken, take};
+use crate::caps::{CapStore, Embedded, Taken, take};
 use crate::guard::{CapVersion, Change, Cleared, Full, Request, Subject, VersionMove, settle};
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
@@ -28,6 +28,11 @@ pub struct CapStores {
 impl CapStores {
     pub fn new(make: impl Fn(WorkspaceId) -> Arc<dyn CapStore> + Send + Sync + 'static) -> Self {
         Self { make: Arc::new(make), made: Arc::default() }
+    }
+
+    /// Slots kept in this process.
+    pub fn embedded() -> Self {
+        Self::new(|_| Arc::new(Embedded::default()))
     }
 
     pub fn of(&self, id: WorkspaceId) -> Arc<dyn CapStore> {

@@ -1,0 +1,387 @@
+//! A whole shop in a temporary folder: log, processor, scheduler and dispatcher over a real database, on a clock that
+//! only moves when told, with a channel that answers from a script.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Unreachable};
+use carillon::channel::{self, Unusable};
+use carillon::clock::Clock;
+use carillon::event::{Body, Event, Kind, Origin};
+use carillon::eventlog::{EventLog, Queue};
+use carillon::fault::Faults;
+use carillon::guard::{CapVersion, Slot, Subject};
+use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
+use carillon::message::{Message, Outcome, RetryPolicy, Status};
+use carillon::render::links::{KeyRing, Links};
+use carillon::render::{Content, Rendered, Sender, Workspace};
+use carillon::store::definitions::{StoredDefinition, StoredFile};
+use carillon::store::{self, Store};
+use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use carillon::worker::live::Definitions;
+use carillon::worker::processor::Processor;
+use carillon::worker::scheduler::Scheduler;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+pub const HERE: WorkspaceId = WorkspaceId(1);
+pub const START: i64 = 1_772_000_000_000;
+
+/// Answers in the order written, then accepts; remembers what it was handed.
+#[derive(Clone, Default)]
+pub struct Carrier(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    answers: VecDeque<Outcome>,
+    handed: Vec<(MessageId, String)>,
+    meanwhile: Option<BoxFuture<'static, ()>>,
+}
+
+impl Carrier {
+    pub fn will(&self, answers: impl IntoIterator<Item = Outcome>) {
+        self.0.lock().unwrap().answers.extend(answers);
+    }
+
+    /// Happens once, while the next message is with the provider.
+    pub fn meanwhile(&self, happens: impl Future<Output = ()> + Send + 'static) {
+        self.0.lock().unwrap().meanwhile = Some(happens.boxed());
+    }
+
+    /// Every message handed over, with its `Message-ID`, in order.
+    pub fn handed(&self) -> Vec<(MessageId, String)> {
+        self.0.lock().unwrap().handed.clone()
+    }
+}
+
+impl channel::Channel for Carrier {
+    fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
+        let Content::Email(email) = rendered.content() else { panic!("not an e-mail") };
+        let mut script = self.0.lock().unwrap();
+        script.handed.push((rendered.message(), email.message_id.clone()));
+        let answer = script.answers.pop_front().unwrap_or(Outcome::Accepted { reply: "250 ok".into() });
+        let meanwhile = script.meanwhile.take();
+        async move {
+            if let Some(happens) = meanwhile {
+                happens.await;
+            }
+            answer
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
+        futures::future::ready(Ok("a script".to_owned())).boxed()
+    }
+}
+
+/// A cap store beside which something happens once, when it has granted a message all its slots: after the guard
+/// looked, before the claim.
+struct Meddled {
+    inner: Embedded,
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl CapStore for Meddled {
+    fn reserve<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Reserved, Unreachable>> {
+        async move {
+            let answer = self.inner.reserve(ask).await;
+            let is_last = matches!((ask.subject, &answer), (Subject::Address(..), Ok(Reserved::Granted { .. })));
+            let meanwhile = if is_last { self.meanwhile.lock().unwrap().take() } else { None };
+            if let Some(happens) = meanwhile {
+                happens.await;
+            }
+            answer
+        }
+        .boxed()
+    }
+
+    fn reseed<'a>(
+        &'a self,
+        subject: &'a Subject,
+        version: CapVersion,
+        horizon: Span,
+        slots: Vec<Slot>,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.reseed(subject, version, horizon, slots)
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        reserved: CapVersion,
+        before: CapVersion,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.withdraw(subject, message, reserved, before)
+    }
+
+    fn release<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        expected: CapVersion,
+    ) -> BoxFuture<'a, Result<Released, Unreachable>> {
+        self.inner.release(subject, message, expected)
+    }
+}
+
+pub struct World {
+    pub clock: Clock,
+    pub log: EventLog,
+    pub store: Store,
+    pub definitions: Arc<Definitions>,
+    pub processor: Processor,
+    pub scheduler: Scheduler,
+    pub dispatcher: Dispatcher,
+    pub carrier: Carrier,
+    pub caps: CapStores,
+    pub folder: Arc<tempfile::TempDir>,
+}
+
+/// One campaign per entry event, all without delay, sending the template `hello`.
+pub fn campaign(key: &str, event: &str, more: &str) -> String {
+    let purpose = if more.contains("purpose:") { "" } else { "purpose: marketing\n" };
+    format!(
+        "kind: campaign\nkey: {key}\nname: {key}\nowner: crm@shop.example\ntype: trigger\nstatus: live\n{purpose}\
+         entry: {{ event: {event}, key: properties.cart_id }}\nexit: [ {{ event: Order Completed }} ]\n\
+         send: {{ channel: email, template: hello }}\n{more}\n"
+    )
+}
+
+pub const TEMPLATE: &str =
+    "kind: template\nkey: hello\nemail: { subject: 'Hi', html: '<p>{{event.properties.cart_id}}</p>' }\n";
+pub const CONSENT: &str = "kind: consent_policy\nrules: [ { channel: email, unknown: allowed } ]\n";
+
+impl World {
+    /// A shop with these campaigns (and caps), the usual template, and unknown consent allowed.
+    pub async fn with(documents: &[String]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let mut world = Self::open(folder, Carrier::default(), Faults::none(), START).await;
+        world.apply(&[TEMPLATE.to_owned(), CONSENT.to_owned()]).await;
+        world.apply(documents).await;
+        world
+    }
+
+    async fn open(folder: Arc<tempfile::TempDir>, carrier: Carrier, faults: Faults, now: i64) -> Self {
+        let clock = Clock::fixed(Timestamp::from_millis(now));
+        let database = store::open(&Path::join(folder.path(), "carillon.db")).await.unwrap();
+        let log = EventLog::start(&database, clock.clone()).await.unwrap();
+        let store = Store::new(database.reader.clone());
+        let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
+        let processor =
+            Processor::new(log.clone(), store.clone(), definitions.clone(), Faults::none(), Span::from_seconds(2))
+                .await
+                .unwrap();
+        let scheduler = Scheduler::new(log.clone(), store.clone(), Faults::none());
+        let caps = CapStores::embedded();
+        let dispatcher = dispatcher(&log, &store, &definitions, &carrier, &caps, faults);
+        Self { clock, log, store, definitions, processor, scheduler, dispatcher, carrier, caps, folder }
+    }
+
+    /// A second dispatcher over the same database, with cap stores of its own.
+    pub fn another_dispatcher(&self) -> Dispatcher {
+        let (log, store) = (&self.log, &self.store);
+        dispatcher(log, store, &self.definitions, &self.carrier, &CapStores::embedded(), Faults::none())
+    }
+
+    /// From now on the dispatcher fails at this point, each time.
+    pub fn fail_at(&mut self, point: &'static str) {
+        let faults = Faults::new(move |name| name == point);
+        self.dispatcher = dispatcher(&self.log, &self.store, &self.definitions, &self.carrier, &self.caps, faults);
+    }
+
+    /// Happens once, between the guard's look and the claim of the next message that needs a slot.
+    pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
+        let meddled = Meddled { inner: Embedded::default(), meanwhile: Mutex::new(Some(happens.boxed())) };
+        let meddled: Arc<dyn CapStore> = Arc::new(meddled);
+        self.caps = CapStores::new(move |_| meddled.clone());
+        self.fail_at("nowhere");
+    }
+
+    /// Kills everything in memory and starts again on the same files.
+    pub async fn restart(self) -> Self {
+        let (folder, carrier, now) = (self.folder.clone(), self.carrier.clone(), self.clock.now().millis());
+        drop(self);
+        let world = Self::open(folder, carrier, Faults::none(), now).await;
+        world.dispatcher.recover(world.clock.now()).await.unwrap();
+        world
+    }
+
+    pub async fn apply(&mut self, documents: &[String]) {
+        for text in documents {
+            let of = |name: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("the_one");
+                line.trim().to_owned()
+            };
+            let (kind, key) = (of("kind:"), of("key:"));
+            let known = self.store.workspace(HERE).definitions().await.unwrap();
+            let version = known.iter().find(|one| one.kind == kind && one.key == key).map_or(1, |one| one.version + 1);
+            let stored = StoredDefinition {
+                files: vec![StoredFile { name: format!("{key}.yaml"), text: text.clone() }],
+                position: Position(0),
+                applied_at: self.clock.now(),
+                kind,
+                key,
+                version,
+            };
+            self.log
+                .writer()
+                .change(Queue::Effects, move |tx, _| {
+                    Box::pin(async move { Ok(store::workspace(tx, HERE).add_definition(&stored).await?) })
+                })
+                .await
+                .unwrap();
+        }
+        self.definitions.refresh(HERE).await.unwrap();
+    }
+
+    /// Pauses or resumes a scope as the service does: the row, then what is in force.
+    pub async fn pause(&mut self, scope: &'static str, paused: bool) {
+        let now = self.clock.now();
+        self.log
+            .writer()
+            .change(Queue::Effects, move |tx, _| {
+                Box::pin(async move { Ok(store::workspace(tx, HERE).set_paused(scope, paused, now).await?) })
+            })
+            .await
+            .unwrap();
+        self.definitions.refresh(HERE).await.unwrap();
+    }
+
+    /// Appends a track call of a person.
+    pub async fn track(&self, user: &str, name: &str, cart: &str) {
+        self.append(self.call(user, name, cart)).await;
+    }
+
+    /// A track call of now.
+    pub fn call(&self, user: &str, name: &str, cart: &str) -> Event {
+        let n = self.log.appended().borrow().0;
+        let body =
+            format!(r#"{{"type":"track","event":"{name}","userId":"{user}","properties":{{"cart_id":"{cart}"}}}}"#);
+        event(&format!("{user}-{name}-{cart}-{n}"), Kind::Track, name, user, &body, self.clock.now())
+    }
+
+    pub async fn identify(&self, user: &str, email: &str) {
+        let n = self.log.appended().borrow().0;
+        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{{"email":"{email}"}}}}"#);
+        let id = format!("{user}-{email}-{n}");
+        self.append(event(&id, Kind::Identify, "Identified", user, &body, self.clock.now())).await;
+    }
+
+    async fn append(&self, event: Event) {
+        self.log.append(HERE, vec![event]).await.unwrap();
+    }
+
+    /// Runs processor and scheduler until the log is read to its end.
+    pub async fn process(&mut self) {
+        loop {
+            let timers = self.scheduler.tick(self.clock.now()).await.unwrap();
+            if self.processor.tick().await.unwrap() + timers == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Runs everything until nothing is left to do now.
+    pub async fn settle(&mut self) {
+        loop {
+            self.process().await;
+            if self.dispatcher.tick(self.clock.now()).await.unwrap() == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Moves the clock, then settles.
+    pub async fn after(&mut self, seconds: i64) {
+        self.clock.advance(Span::from_seconds(seconds));
+        self.settle().await;
+    }
+
+    /// When the dispatcher has something to do by itself.
+    pub async fn next_due(&self) -> Option<Timestamp> {
+        self.dispatcher.next_due().await.unwrap()
+    }
+
+    /// Every message, oldest first.
+    pub async fn messages(&self) -> Vec<Message> {
+        use sea_orm::{ConnectionTrait, DbBackend, Statement};
+        let sql = format!("{} ORDER BY created_at, entry, id", store::messages::SELECT);
+        let rows = self.store.reader().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        rows.iter().map(|row| store::messages::read(row).unwrap()).collect()
+    }
+
+    pub async fn only(&self) -> Message {
+        let mut all = self.messages().await;
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    pub async fn statuses(&self) -> Vec<&'static str> {
+        self.messages().await.iter().map(|message| message.status.name()).collect()
+    }
+
+    /// The states a message went through.
+    pub async fn path(&self, message: MessageId) -> Vec<&'static str> {
+        let steps = self.store.workspace(HERE).steps_of(message).await.unwrap();
+        steps.iter().map(|step| step.state.name()).collect()
+    }
+}
+
+fn dispatcher(
+    log: &EventLog,
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    carrier: &Carrier,
+    caps: &CapStores,
+    faults: Faults,
+) -> Dispatcher {
+    Dispatcher::new(Parts {
+        log: log.clone(),
+        store: store.clone(),
+        definitions: definitions.clone(),
+        caps: caps.clone(),
+        channels: Channels::sandboxed(Arc::new(carrier.clone())),
+        links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
+        sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),
+        workspace: Workspace { name: "Shop".into(), postal_address: Some("1 High Street".into()) },
+        retry: RetryPolicy::default(),
+        faults,
+        connections: 2,
+    })
+}
+
+fn event(id: &str, kind: Kind, name: &str, user: &str, body: &str, now: Timestamp) -> Event {
+    Event {
+        id: EventId::derive(&[id.as_bytes()]),
+        kind,
+        name: name.to_owned(),
+        message_id: id.to_owned(),
+        version: 1,
+        source: "shop".into(),
+        correlation_id: id.to_owned(),
+        user_id: Some(user.to_owned()),
+        anonymous_id: None,
+        previous_id: None,
+        at: now,
+        received_at: now,
+        original_at: None,
+        sent_at: None,
+        origin: Origin::Live,
+        body: Body::new(body.to_owned()),
+    }
+}
+
+pub fn reason_of(message: &Message) -> &'static str {
+    message.status.reason().map_or("none", carillon::message::Reason::code)
+}
+
+pub fn retry(cause: &str) -> Outcome {
+    Outcome::Retry { cause: cause.into(), after: None, slow_domain: false }
+}
+
+pub fn is_sent(status: &Status) -> bool {
+    matches!(status, Status::Sent { .. })
+}
