@@ -31,7 +31,8 @@ fmt: ## format the code
 	cargo fmt --all
 
 bench: ## measure, and write benches/RESULTS.md
-	cargo bench --locked
+	@benches/install
+	cargo bench --locked --bench speed
 
 services: ## install the clients and tools that the tests run, into target/test-services
 	@tests/services/install

@@ -1,9 +1,12 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
+mod controls;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
@@ -20,7 +23,7 @@ use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog, Queue};
+use crate::eventlog::{Draft, EventLog};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
@@ -32,7 +35,7 @@ use crate::message::RetryPolicy;
 use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::{set_setting, setting};
+use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
@@ -62,6 +65,8 @@ pub struct Options {
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
     pub settle: Span,
+    /// Threads that answer requests; 0: one for each processor.
+    pub threads: usize,
     pub retry: RetryPolicy,
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
@@ -84,6 +89,12 @@ pub struct Carillon {
     pub links: Links,
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
+    threads: usize,
+    /// The data folder.
+    folder: PathBuf,
+    stopping: Arc<AtomicBool>,
+    /// One person at a time moves the clock.
+    forwarding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The loops, running.
@@ -110,6 +121,7 @@ impl Options {
             },
             public_url: config.sender.links_base(listening),
             settle: config.sending.settle,
+            threads: config.server.threads,
             retry: config.retry.clone(),
             clock: None,
             faults: Faults::none(),
@@ -140,10 +152,29 @@ impl Carillon {
         let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
+        let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let carillon =
-            Self { database, store, log, clock, definitions, workers, keys, counts, sandbox, links, smtp, ingest };
+        let (stopping, forwarding) = Default::default();
+        let folder = options.data.clone();
+        let carillon = Self {
+            database,
+            store,
+            log,
+            clock,
+            definitions,
+            workers,
+            keys,
+            counts,
+            sandbox,
+            links,
+            smtp,
+            ingest,
+            folder,
+            stopping,
+            forwarding,
+            threads,
+        };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
@@ -184,24 +215,40 @@ impl Carillon {
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let running = self.start();
+        let answered = self.answer(listener, pages, stop).await;
+        running.stop().await;
+        self.close().await;
+        answered
+    }
+
+    /// Answers requests until `stop` resolves, without the loops: nothing is decided or sent by itself.
+    ///
+    /// # Errors
+    /// The server cannot run on the listener.
+    pub async fn answer<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
+    where
+        F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(pages.clone()).configure(public.clone()).configure(http::configure(ingest.clone()))
+            App::new().configure(public.clone()).configure(pages.clone()).configure(http::configure(ingest.clone()))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
         .shutdown_timeout(20)
-        .workers(std::thread::available_parallelism().map_or(2, std::num::NonZero::get))
+        .workers(match self.threads {
+            0 => std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            threads => threads,
+        })
         .disable_signals()
         .listen(listener)?
         .run();
         let handle = server.handle();
         let server = tokio::spawn(server);
         stop.await;
+        self.stopping.store(true, Ordering::Release);
         handle.stop(true).await;
         server.await.context("the server panicked")??;
-        running.stop().await;
-        self.close().await;
         Ok(())
     }
 
@@ -217,28 +264,6 @@ impl Carillon {
                 inbox::configure(web::Data::from(inbox.clone()))(app);
             }
         }
-    }
-
-    /// Moves the demo's clock and remembers where it stands, before it moves: after a crash on the way the log must not be
-    /// ahead of the clock.
-    ///
-    /// # Errors
-    /// The loops or the database fail.
-    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        self.remember_offset(Span::from_millis(self.clock.offset().millis().saturating_add(by.millis()))).await?;
-        let done = self.workers.forward(by).await;
-        self.remember_offset(self.clock.offset()).await?;
-        done
-    }
-
-    async fn remember_offset(&self, offset: Span) -> anyhow::Result<()> {
-        let offset = offset.millis().to_string();
-        self.log
-            .writer()
-            .change(Queue::Effects, move |tx, _| {
-                Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) })
-            })
-            .await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.

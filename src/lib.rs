@@ -28,3 +28,4 @@ pub mod demo;
 pub mod http;
 pub mod config;
 pub mod app;
+pub mod cli;

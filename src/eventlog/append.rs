@@ -10,7 +10,7 @@ use crate::eventlog::Receipt;
 use crate::eventlog::identity::Identities;
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
-use crate::store::rows::{Error, Rows, Values};
+use crate::store::rows::{Error, Rows, Values, padded, repeated};
 use crate::store::workspace;
 
 /// How long an event id is remembered.
@@ -47,6 +47,8 @@ pub struct Appender {
     last_now: Timestamp,
     identities: Identities,
     days: BTreeSet<i64>,
+    /// Entries of the running transaction.
+    placed: Vec<Entry>,
 }
 
 /// Where the appender stood, to return to when a change is rolled back.
@@ -54,6 +56,7 @@ pub struct Appender {
 pub struct Mark {
     head: Position,
     fresh: usize,
+    placed: usize,
 }
 
 impl Appender {
@@ -69,6 +72,7 @@ impl Appender {
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
             days,
+            placed: Vec::new(),
         })
     }
 
@@ -78,17 +82,20 @@ impl Appender {
         Ok(())
     }
 
-    pub(super) fn committed(&mut self) {
+    /// The transaction is on disk; the answer is what it appended.
+    pub(super) fn committed(&mut self) -> std::vec::Drain<'_, Entry> {
         self.identities.committed();
+        self.placed.drain(..)
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { head: self.head, fresh: self.identities.fresh_count() }
+        Mark { head: self.head, fresh: self.identities.fresh_count(), placed: self.placed.len() }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
         self.head = mark.head;
         self.identities.forget_since(mark.fresh);
+        self.placed.truncate(mark.placed);
     }
 
     /// Where the log ends, this transaction included.
@@ -100,41 +107,42 @@ impl Appender {
     pub async fn append<C: ConnectionTrait>(
         &mut self,
         conn: &C,
-        groups: &[Vec<Draft>],
+        groups: Vec<Vec<Draft>>,
     ) -> Result<Vec<Vec<Receipt>>, Error> {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let fresh = self.identities.fresh_count();
-        let repeated = self.remember(conn, groups, now).await?;
+        let repeated = self.remember(conn, &groups, now).await?;
         let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
             Logged::Event(event) => Some((draft.workspace, event)),
             _ => None,
         });
         self.identities.prepare(conn, events).await?;
-        let mut rows = Vec::new();
+        let first = self.placed.len();
         let mut taken = BTreeSet::new();
         let mut answers = Vec::with_capacity(groups.len());
         let mut duplicates: Vec<(WorkspaceId, i64)> = Vec::new();
         for group in groups {
             let mut receipts = Vec::with_capacity(group.len());
             for draft in group {
-                let receipt = match self.place(draft, now, &repeated, &mut taken) {
+                let workspace = draft.workspace;
+                receipts.push(match self.place(draft, now, &repeated, &mut taken) {
                     Some(entry) => {
                         let receipt = Receipt::Stored { position: entry.position, profile: entry.profile };
-                        rows.push(entry.into_values());
+                        self.placed.push(entry);
                         receipt
                     }
                     None => {
-                        duplicates.push((draft.workspace, 1));
+                        duplicates.push((workspace, 1));
                         Receipt::Duplicate
                     }
-                };
-                receipts.push(receipt);
+                });
             }
             answers.push(receipts);
         }
         let identifiers = "INSERT INTO identifiers (workspace, kind, value, profile)";
         Rows(conn).insert(identifiers, "", 4, self.identities.fresh_since(fresh)).await?;
+        let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
         if let Some((first, _)) = duplicates.first() {
             let same = duplicates.iter().filter(|(id, _)| id == first).count();
@@ -149,7 +157,7 @@ impl Appender {
     /// The entry at the next position; none for an event that is known already.
     fn place(
         &mut self,
-        draft: &Draft,
+        draft: Draft,
         now: Timestamp,
         repeated: &BTreeSet<EventId>,
         taken: &mut BTreeSet<EventId>,
@@ -170,7 +178,7 @@ impl Appender {
             }
         }
         self.head = Position(self.head.0 + 1);
-        let (position, workspace, logged) = (self.head, draft.workspace, draft.logged.clone());
+        let (position, workspace, logged) = (self.head, draft.workspace, draft.logged);
         Some(Entry { position, workspace, profile, now: at, joins, logged })
     }
 
@@ -193,20 +201,9 @@ impl Appender {
         let oldest = now.day() - DEDUPE_DAYS;
         let days: Vec<i64> = self.days.iter().copied().filter(|day| *day == FOR_EVER || *day > oldest).collect();
         let wanted: Vec<(i64, EventId)> = wanted.into_iter().collect();
-        for chunk in wanted.chunks(512) {
-            for day in &days {
-                let marks = vec!["(?)"; chunk.len()].join(",");
-                let sql = format!(
-                    "WITH wanted(id) AS (VALUES {marks})
-                     SELECT event_ids.id FROM wanted CROSS JOIN event_ids ON event_ids.day = ? AND event_ids.id = wanted.id"
-                );
-                let mut values: Values = chunk.iter().map(|(_, id)| id.as_bytes().to_vec().into()).collect();
-                values.push((*day).into());
-                for row in Rows(conn).all(&sql, values).await? {
-                    let id: Vec<u8> = row.try_get_by_index(0)?;
-                    repeated.extend(EventId::try_from(id.as_slice()).ok());
-                }
-            }
+        let ids: Vec<EventId> = wanted.iter().map(|(_, id)| *id).collect();
+        for chunk in ids.chunks(512).filter(|_| !days.is_empty()) {
+            repeated.extend(self::known(conn, &days, chunk).await?);
         }
         let new = wanted.iter().filter(|(_, id)| !repeated.contains(id));
         let rows: Vec<Values> = new.map(|(day, id)| vec![(*day).into(), id.as_bytes().to_vec().into()]).collect();
@@ -214,6 +211,26 @@ impl Appender {
         Rows(conn).insert("INSERT INTO event_ids (day, id)", "", 2, rows).await?;
         Ok(repeated)
     }
+}
+
+/// Of these ids, those stored under one of these days.
+async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> Result<Vec<EventId>, Error> {
+    let ids = padded(ids);
+    let sql = format!(
+        "WITH days(day) AS (VALUES {}), wanted(id) AS (VALUES {})
+         SELECT event_ids.id FROM days CROSS JOIN wanted CROSS JOIN event_ids
+         ON event_ids.day = days.day AND event_ids.id = wanted.id",
+        repeated("(?)", days.len()),
+        repeated("(?)", ids.len())
+    );
+    let mut values: Values = days.iter().map(|day| (*day).into()).collect();
+    values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
+    let mut known = Vec::new();
+    for row in Rows(conn).all(&sql, values).await? {
+        let id: Vec<u8> = row.try_get_by_index(0)?;
+        known.extend(EventId::try_from(id.as_slice()).ok());
+    }
+    Ok(known)
 }
 
 /// A redriven event has its old id on purpose.

@@ -3,13 +3,13 @@
 //! A user id wins over an anonymous id. An anonymous id belongs to the first person it was seen with. Whatever would
 //! join two known profiles is left as it is and takes effect when merges do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::ConnectionTrait;
 
 use crate::event::{Event, Kind};
 use crate::ids::{ProfileId, WorkspaceId};
-use crate::store::rows::{Error, Rows, Values, marks};
+use crate::store::rows::{Error, Rows, Values, marks, padded, repeated};
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
 const KNOWN_MAX: usize = 200_000;
@@ -20,11 +20,11 @@ type Identifier = (i64, bool, String);
 /// Finds and makes profiles for identifiers.
 #[derive(Debug, Default)]
 pub struct Identities {
-    known: BTreeMap<Identifier, ProfileId>,
+    known: HashMap<Identifier, ProfileId>,
     /// Added in the running transaction: forgotten when it is rolled back.
     fresh: Vec<Identifier>,
     /// Whether a profile that was found by an anonymous id has a user id too.
-    has_user: BTreeMap<ProfileId, bool>,
+    has_user: HashMap<ProfileId, bool>,
     next_profile: i64,
 }
 
@@ -59,16 +59,15 @@ impl Identities {
         }
         let wanted: Vec<Identifier> = wanted.into_iter().collect();
         for chunk in wanted.chunks(512) {
-            let rows = vec!["(?,?,?)"; chunk.len()].join(",");
+            let chunk = padded(chunk);
             let sql = format!(
-                "WITH wanted(workspace, kind, value) AS (VALUES {rows})
-                 SELECT workspace, kind, value, profile FROM wanted JOIN identifiers USING (workspace, kind, value)"
+                "WITH wanted(workspace, kind, value) AS (VALUES {})
+                 SELECT workspace, kind, value, profile FROM wanted JOIN identifiers USING (workspace, kind, value)",
+                repeated("(?,?,?)", chunk.len())
             );
             let values: Values = chunk
-                .iter()
-                .flat_map(|(workspace, anonymous, id)| {
-                    [(*workspace).into(), i64::from(*anonymous).into(), id.clone().into()]
-                })
+                .into_iter()
+                .flat_map(|(workspace, anonymous, id)| [workspace.into(), i64::from(anonymous).into(), id.into()])
                 .collect();
             let mut anonymous = Vec::new();
             for row in Rows(conn).all(&sql, values).await? {

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod identity;
+pub mod recent;
 pub mod writer;
 
 use tokio::sync::watch;
@@ -12,10 +13,11 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::ids::{Position, ProfileId, WorkspaceId};
-use crate::store::Database;
 use crate::store::entries::Logged;
+use crate::store::{Database, Store};
 use crate::telemetry;
 pub use append::{Appender, Draft};
+pub use recent::Recent;
 pub use writer::{Queue, Writer};
 
 /// What became of one event.
@@ -63,6 +65,8 @@ pub struct EventLog {
     writer: Writer,
     clock: Clock,
     pulses: Pulses,
+    recent: Recent,
+    warm: Store,
 }
 
 impl EventLog {
@@ -73,8 +77,10 @@ impl EventLog {
     pub async fn start(database: &Database, clock: Clock) -> anyhow::Result<Self> {
         let appender = Appender::load(&database.writer, clock.clone()).await?;
         let pulses = Pulses::new(appender.head());
-        let writer = Writer::start(database.clone(), appender, pulses.clone());
-        Ok(Self { writer, clock, pulses })
+        let recent = Recent::default();
+        let writer = Writer::start(database.clone(), appender, pulses.clone(), recent.clone());
+        let warm = Store::new(database.writer.clone());
+        Ok(Self { writer, clock, pulses, recent, warm })
     }
 
     /// Stores events; the answers are in their order.
@@ -103,6 +109,17 @@ impl EventLog {
     /// The writer, for changes that are not appends (or that append beside other changes).
     pub fn writer(&self) -> &Writer {
         &self.writer
+    }
+
+    /// Entries committed a moment ago.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// Reads on the write connection, between two commits. Readers of their own forget what they have cached whenever
+    /// something is committed; this one knows the pages that are about to be written again. For short reads.
+    pub fn warm(&self) -> &Store {
+        &self.warm
     }
 
     pub fn clock(&self) -> &Clock {

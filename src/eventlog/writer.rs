@@ -12,6 +12,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::eventlog::append::{Appender, Draft};
+use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
 
@@ -64,11 +65,12 @@ struct Loop {
     effects: mpsc::Receiver<Change>,
     sends: mpsc::Receiver<Change>,
     pulses: Pulses,
+    recent: Recent,
     commits: u32,
 }
 
 impl Writer {
-    pub fn start(database: Database, appender: Appender, pulses: Pulses) -> Self {
+    pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> Self {
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
@@ -80,6 +82,7 @@ impl Writer {
             effects: effect_jobs,
             sends: send_jobs,
             pulses,
+            recent,
             commits: 0,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
@@ -191,10 +194,10 @@ impl Loop {
         let (answers, drafts): (Vec<_>, Vec<_>) = appends.into_iter().map(|job| (job.answer, job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        let result = self.transaction(&drafts, changes, &mut told).await;
+        let result = self.transaction(drafts, changes, &mut told).await;
         match result {
             Ok(receipts) => {
-                self.appender.committed();
+                self.recent.committed(self.appender.committed());
                 self.pulses.committed(self.appender.head(), changed);
                 for (answer, receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));
@@ -221,13 +224,13 @@ impl Loop {
 
     async fn transaction(
         &mut self,
-        drafts: &[Vec<Draft>],
+        drafts: Vec<Vec<Draft>>,
         changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
         let tx = self.database.writer.begin().await?;
-        let receipts = if drafts.is_empty() { Vec::new() } else { self.appender.append(&tx, drafts).await? };
         let alone = changes.len() == 1 && drafts.is_empty();
+        let receipts = if drafts.is_empty() { Vec::new() } else { self.appender.append(&tx, drafts).await? };
         for change in changes {
             let savepoint = if alone { None } else { Some(tx.begin().await?) };
             let before = self.appender.mark();

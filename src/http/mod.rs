@@ -1,5 +1,6 @@
 //! The doors: the track API. Each request gets an id, a bounded body, and an answer that clients act on rightly.
 
+pub mod admin;
 pub mod append;
 pub mod auth;
 mod body;

@@ -10,10 +10,15 @@ use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER,
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use crate::definition;
 use crate::event::track_api::{Fault, ItemFault};
 use crate::eventlog::AppendError;
+use crate::store;
 
 use super::rate::Wait;
+pub use refusal::Refusal;
+
+mod refusal;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Problem {
@@ -55,6 +60,28 @@ pub enum Problem {
     NotFound,
     #[error("this address takes {allow}")]
     MethodNotAllowed { allow: &'static str },
+    #[error("{0}")]
+    Control(Box<Refusal>),
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Control(Box::new(refusal))
+    }
+}
+
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        // The cause names files and rows: for our log, not for the client.
+        tracing::error!(error = format!("{error:#}"), "a request to the controls failed");
+        Refusal::Unavailable.into()
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        anyhow::Error::from(error).into()
+    }
 }
 
 impl From<Fault> for Problem {
@@ -95,6 +122,11 @@ struct Details<'a> {
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expected: Option<String>,
+    /// The known name nearest to an unknown one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<&'a [definition::Problem]>,
 }
 
 impl Problem {
@@ -135,6 +167,7 @@ impl Problem {
             Self::MethodNotAllowed { .. } => {
                 ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
             }
+            Self::Control(refusal) => refusal.kind(),
         }
     }
 
@@ -149,6 +182,7 @@ impl Problem {
             Self::Overloaded => Some(1),
             Self::KeysUnreadable | Self::StorageSlow | Self::Stopping => Some(2),
             Self::StorageFailing => Some(5),
+            Self::Control(refusal) if **refusal == Refusal::Unavailable => Some(2),
             _ => None,
         }
     }
@@ -158,6 +192,14 @@ impl Problem {
             Self::Call(fault) => fault.field,
             Self::Body(Fault::NotABatch | Fault::TooManyItems) => Some("batch"),
             Self::MissingKey => Some("writeKey"),
+            Self::Control(refusal) => refusal.field(),
+            _ => None,
+        }
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Control(refusal) => Some(refusal),
             _ => None,
         }
     }
@@ -189,6 +231,8 @@ impl ResponseError for Problem {
             detail: self.to_string(),
             field: self.field(),
             expected: self.expected(),
+            nearest: self.refusal().and_then(Refusal::nearest),
+            problems: self.refusal().and_then(Refusal::problems),
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
@@ -199,6 +243,9 @@ impl ResponseError for Problem {
             }
         }
         match self {
+            Self::Control(_) if status == StatusCode::UNAUTHORIZED => {
+                response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"controls\""));
+            }
             // Not `Basic`: a browser would ask the shop's visitor for a password.
             _ if status == StatusCode::UNAUTHORIZED => {
                 response.insert_header((WWW_AUTHENTICATE, "WriteKey realm=\"track\""));

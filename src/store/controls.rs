@@ -90,6 +90,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(sql, values).await?.iter().map(read_parked).collect()
     }
 
+    pub async fn parked_at(&self, position: Position) -> Result<Option<Parked>, Error> {
+        let sql =
+            "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ? AND position = ?";
+        let row = Rows(self.conn).one(sql, vec![self.id.0.into(), position.0.into()]).await?;
+        row.as_ref().map(read_parked).transpose()
+    }
+
     /// Marks a parked entry as redriven; false if it is not parked or was redriven before.
     pub async fn mark_redriven(&self, position: Position, at: Timestamp) -> Result<bool, Error> {
         let sql = "UPDATE parked SET redriven_at = ? WHERE workspace = ? AND position = ? AND redriven_at IS NULL";

@@ -65,9 +65,11 @@ pub async fn due_after<C: ConnectionTrait>(
     Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
 }
 
-/// Claimed messages, whatever their lease.
-pub async fn claimed_ids<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
-    let sql = "SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed' ORDER BY due_at, id";
+/// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
+pub async fn in_hand<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let sql = "SELECT workspace, id FROM messages WHERE status = 'sending'
+               UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'
+               ORDER BY 2";
     let rows = Rows(conn).all(sql, vec![]).await?;
     rows.iter()
         .map(|row| {

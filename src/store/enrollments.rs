@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use crate::decision::{Enrollment, State};
 use crate::ids::{EnrollmentId, Position, ProfileId, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 11;
 pub(super) const SELECT: &str =
@@ -42,7 +42,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         profiles: &[ProfileId],
     ) -> Result<Vec<(ProfileId, Result<Enrollment, Error>)>, Error> {
         let mut found = Vec::new();
-        for chunk in profiles.chunks(500) {
+        for chunk in profiles.chunks(512) {
+            let chunk = padded(chunk);
             let sql = format!("{SELECT} WHERE ended_at IS NULL AND profile IN ({})", marks(chunk.len()));
             let values: Values = chunk.iter().map(|profile| profile.0.into()).collect();
             for row in Rows(self.conn).all(&sql, values).await? {

@@ -1,5 +1,6 @@
 //! Entries of the log as rows: one table holds every input, each stamped with the `now` at which it is decided.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -48,19 +49,19 @@ pub struct Entry {
 
 /// The part of an event that is neither a column nor the client's body.
 #[derive(Serialize, Deserialize)]
-struct EventMeta {
+struct EventMeta<'e> {
     format: u8,
-    message_id: String,
+    message_id: Cow<'e, str>,
     version: u32,
-    source: String,
-    correlation_id: String,
-    user_id: Option<String>,
-    anonymous_id: Option<String>,
-    previous_id: Option<String>,
+    source: Cow<'e, str>,
+    correlation_id: Cow<'e, str>,
+    user_id: Option<Cow<'e, str>>,
+    anonymous_id: Option<Cow<'e, str>>,
+    previous_id: Option<Cow<'e, str>>,
     received_at: Timestamp,
     original_at: Option<Timestamp>,
     sent_at: Option<Timestamp>,
-    origin: Origin,
+    origin: Cow<'e, Origin>,
     joins: Option<i64>,
 }
 
@@ -98,29 +99,24 @@ impl Logged {
 
 impl Entry {
     /// The row, in the order of [`INSERT`].
-    pub fn into_values(self) -> Values {
-        let kind = self.logged.kind();
-        let (name, event_id, at, meta, body) = match self.logged {
+    pub fn values(&self) -> Values {
+        let (mut name, mut event_id, mut at, mut meta) = ("", None, self.now, Vec::new());
+        let body = match &self.logged {
             Logged::Event(event) => {
-                let meta = pack_meta(&event, self.joins);
-                let id = event.id.as_bytes().to_vec();
-                (event.name, Some(id), event.at, meta, event.body.text().to_owned())
+                (name, event_id, at, meta) =
+                    (&event.name, Some(event.id.as_bytes().to_vec()), event.at, pack_meta(event, self.joins));
+                event.body.text().to_owned()
             }
-            Logged::Timer => (String::new(), None, self.now, Vec::new(), String::new()),
-            Logged::MessageEnded { message, status } => {
-                let body = encode(&EndedBody { message, state: status });
-                (String::new(), None, self.now, Vec::new(), body)
-            }
-            Logged::DefinitionsApplied { documents } => (String::new(), None, self.now, Vec::new(), encode(&documents)),
-            Logged::Control { scope, paused } => {
-                (String::new(), None, self.now, Vec::new(), encode(&ControlBody { scope, paused }))
-            }
+            Logged::Timer => String::new(),
+            Logged::MessageEnded { message, status } => encode(&EndedBody { message: *message, state: status.clone() }),
+            Logged::DefinitionsApplied { documents } => encode(documents),
+            Logged::Control { scope, paused } => encode(&ControlBody { scope: scope.clone(), paused: *paused }),
         };
         vec![
             self.position.0.into(),
             self.workspace.0.into(),
             self.profile.map(|profile| profile.0).into(),
-            kind.into(),
+            self.logged.kind().into(),
             name.into(),
             event_id.into(),
             at.millis().into(),
@@ -164,19 +160,22 @@ impl Entry {
 }
 
 fn pack_meta(event: &Event, joins: Option<ProfileId>) -> Vec<u8> {
+    fn lent(text: &Option<String>) -> Option<Cow<'_, str>> {
+        text.as_deref().map(Cow::Borrowed)
+    }
     let meta = EventMeta {
         format: EVENT_META_FORMAT,
-        message_id: event.message_id.clone(),
+        message_id: Cow::Borrowed(&event.message_id),
         version: event.version,
-        source: event.source.clone(),
-        correlation_id: event.correlation_id.clone(),
-        user_id: event.user_id.clone(),
-        anonymous_id: event.anonymous_id.clone(),
-        previous_id: event.previous_id.clone(),
+        source: Cow::Borrowed(&event.source),
+        correlation_id: Cow::Borrowed(&event.correlation_id),
+        user_id: lent(&event.user_id),
+        anonymous_id: lent(&event.anonymous_id),
+        previous_id: lent(&event.previous_id),
         received_at: event.received_at,
         original_at: event.original_at,
         sent_at: event.sent_at,
-        origin: event.origin.clone(),
+        origin: Cow::Borrowed(&event.origin),
         joins: joins.map(|profile| profile.0),
     };
     // Plain strings and integers into memory: cannot fail.
@@ -193,18 +192,18 @@ fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<(Event, Opt
         id: EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable(what, error))?,
         kind,
         name: row.try_get_by_index(4)?,
-        message_id: meta.message_id,
+        message_id: meta.message_id.into_owned(),
         version: meta.version,
-        source: meta.source,
-        correlation_id: meta.correlation_id,
-        user_id: meta.user_id,
-        anonymous_id: meta.anonymous_id,
-        previous_id: meta.previous_id,
+        source: meta.source.into_owned(),
+        correlation_id: meta.correlation_id.into_owned(),
+        user_id: meta.user_id.map(Cow::into_owned),
+        anonymous_id: meta.anonymous_id.map(Cow::into_owned),
+        previous_id: meta.previous_id.map(Cow::into_owned),
         at: Timestamp::from_millis(row.try_get_by_index(6)?),
         received_at: meta.received_at,
         original_at: meta.original_at,
         sent_at: meta.sent_at,
-        origin: meta.origin,
+        origin: meta.origin.into_owned(),
         body: Body::new(body),
     };
     Ok((event, meta.joins.map(ProfileId)))
@@ -246,6 +245,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(Entry::read).collect()
     }
 
+    /// A page of events after `after`; those Carillon made itself (consent changed by a link) only where `own` asks.
+    pub async fn events_page(&self, after: Position, limit: u32, own: bool) -> Result<Vec<Entry>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL AND (? OR kind <> 'own')
+             ORDER BY position LIMIT ?"
+        );
+        let values = vec![after.0.into(), self.id.0.into(), own.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
+    }
+
+    /// Whether something is logged about this person that is not processed yet.
+    pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
+        let sql =
+            "SELECT 1 FROM entries WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = ?)
+             AND profile = ? LIMIT 1";
+        Ok(Rows(self.conn).one(sql, vec![PROCESSED.into(), profile.0.into()]).await?.is_some())
+    }
+
     /// Entries at these positions; missing ones are missing in the answer.
     pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();
@@ -266,19 +283,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let sql = format!("{SELECT} WHERE workspace = ? AND position >= ? AND event_id = ? LIMIT 1");
         let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
-    }
-
-    /// Of these profiles, those with entries that are not processed yet.
-    pub async fn profiles_with_backlog(&self, profiles: &[ProfileId]) -> Result<Vec<ProfileId>, Error> {
-        let sql = format!(
-            "SELECT DISTINCT profile FROM entries
-             WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')
-               AND profile IN ({})",
-            marks(profiles.len())
-        );
-        let values = profiles.iter().map(|profile| profile.0.into()).collect();
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
     }
 }
 

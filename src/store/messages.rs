@@ -1,5 +1,7 @@
 //! Messages as rows, with the path each has taken.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
@@ -120,14 +122,39 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
     }
 
+    /// Messages of a person that the entry at `position` led to: as the first or newest event of their enrollment, or
+    /// as the input whose decision made them.
+    pub async fn messages_from(
+        &self,
+        profile: ProfileId,
+        position: Position,
+        limit: u32,
+    ) -> Result<Vec<Message>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
+             ORDER BY created_at, id LIMIT ?"
+        );
+        let at = position.0;
+        let values = vec![self.id.0.into(), profile.0.into(), at.into(), at.into(), at.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
     /// Appends to the paths of messages.
     pub async fn add_steps(&self, steps: Vec<(MessageId, Timestamp, Status)>) -> Result<(), Error> {
-        for (message, at, state) in steps {
-            let sql = "INSERT INTO message_states (message, step, at, state)
-                       VALUES (?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
-            let id = message.as_bytes().to_vec();
-            let values = vec![id.clone().into(), id.into(), at.millis().into(), encode(&state).into()];
-            Rows(self.conn).run(sql, values).await?;
+        let head = "INSERT INTO message_states (message, step, at, state)";
+        let row = "(?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
+        let mut rest = steps;
+        while !rest.is_empty() {
+            // The numbers are those before the statement, so a message's second step goes into the next one.
+            let mut seen = BTreeSet::new();
+            let (now, later) = rest.into_iter().partition(|(message, ..)| seen.insert(*message));
+            rest = later;
+            let steps: Vec<(MessageId, Timestamp, Status)> = now;
+            let rows = steps.into_iter().map(|(message, at, state)| -> Values {
+                let id = message.as_bytes().to_vec();
+                vec![id.clone().into(), id.into(), at.millis().into(), encode(&state).into()]
+            });
+            Rows(self.conn).insert_as(head, row, "", 4, rows.collect()).await?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The outbox: messages that are due, and the guarded changes of state the dispatcher makes.
+//! The outbox: the guarded changes of state the dispatcher makes.
 //!
 //! Every change names the state it expects; a row that has moved on since it was read is left alone and the caller is
 //! told, so that nothing is sent twice by two hands.
@@ -6,52 +6,10 @@
 use sea_orm::ConnectionTrait;
 
 use crate::guard::frequency_cap::Slot;
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
-use crate::store::messages::{SELECT, read};
 use crate::store::rows::{Error, Rows, Values, encode};
-
-/// The earliest due messages, transactional first, then by priority and age.
-pub async fn due_messages<C: ConnectionTrait>(
-    conn: &C,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<(WorkspaceId, Message)>, Error> {
-    let sql = "SELECT workspace, id FROM messages WHERE due_at <= ?
-               ORDER BY purpose = 'marketing', due_at, priority DESC, created_at, id LIMIT ?";
-    let rows = Rows(conn).all(sql, vec![now.millis().into(), limit.into()]).await?;
-    let mut due = Vec::with_capacity(rows.len());
-    for row in rows {
-        let workspace = WorkspaceId(row.try_get_by_index(0)?);
-        let id: Vec<u8> = row.try_get_by_index(1)?;
-        let sql = format!("{SELECT} WHERE id = ?");
-        if let Some(row) = Rows(conn).one(&sql, vec![id.into()]).await? {
-            due.push((workspace, read(&row)?));
-        }
-    }
-    Ok(due)
-}
-
-/// When the next message is due.
-pub async fn next_due<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
-    let sql = "SELECT min(due_at) FROM messages WHERE due_at IS NOT NULL";
-    Ok(Rows(conn).scalar::<Option<i64>>(sql, vec![]).await?.flatten().map(Timestamp::from_millis))
-}
-
-/// Messages whose sending began and whose outcome is not recorded.
-pub async fn sending<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, Message)>, Error> {
-    let sql = "SELECT workspace, id FROM messages WHERE status = 'sending'";
-    let mut found = Vec::new();
-    for row in Rows(conn).all(sql, vec![]).await? {
-        let id: Vec<u8> = row.try_get_by_index(1)?;
-        let sql = format!("{SELECT} WHERE id = ?");
-        if let Some(message) = Rows(conn).one(&sql, vec![id.into()]).await? {
-            found.push((WorkspaceId(row.try_get_by_index(0)?), read(&message)?));
-        }
-    }
-    Ok(found)
-}
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
@@ -96,11 +54,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
-    /// Stops a message that waits; false if it was claimed, sent or ended before. It keeps no slot, unless it may have
-    /// arrived.
+    /// Stops a message that waits; false if it was claimed, sent or ended before.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL,
-                   slot_at = CASE WHEN answer_lost_at IS NULL THEN NULL ELSE slot_at END
+        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
         let values: Values =
             vec![cancelled.name().into(), encode(cancelled).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
@@ -109,6 +65,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             self.add_steps(vec![(id, at, cancelled.clone())]).await?;
         }
         Ok(stopped)
+    }
+
+    /// The message no longer uses a slot; the caller moves the versions of its subjects.
+    pub async fn clear_slot(&self, id: MessageId) -> Result<(), Error> {
+        let sql = "UPDATE messages SET slot_at = NULL WHERE workspace = ? AND id = ?";
+        Rows(self.conn).run(sql, vec![self.id.0.into(), id.as_bytes().to_vec().into()]).await?;
+        Ok(())
     }
 
     /// The used slots of a profile since `since`, oldest first: the record a cap store is reseeded from.

@@ -8,7 +8,7 @@ use crate::audience::{Consent, History, Profile};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 10;
 /// Pages of one person a decision looks at: 32,000 events; what a machine did before that counts no more.
@@ -42,7 +42,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// be read is its own error, so that one person's damage stops nobody else.
     pub async fn people(&self, ids: &[ProfileId]) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
         let mut people = BTreeMap::new();
-        for chunk in ids.chunks(500) {
+        for chunk in ids.chunks(512) {
+            let chunk = padded(chunk);
             let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(chunk.len()));
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|id| id.0.into()));

@@ -22,8 +22,9 @@ impl Error {
 /// Bound parameters of one statement.
 pub type Values = Vec<Value>;
 
-/// Parameters bound by one statement; SQLite's own limit is 32,766.
-const PARAMETERS_MAX: usize = 16_000;
+/// Parameters bound by one statement, far below SQLite's own limit of 32,766: a hundred rows or so already spread the
+/// cost of a statement thin, and their values stay in the processor's cache on the way.
+const PARAMETERS_MAX: usize = 2_000;
 
 /// Queries on anything that takes statements.
 pub struct Rows<'c, C: ConnectionTrait>(pub &'c C);
@@ -51,29 +52,73 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         Ok(self.0.execute_raw(statement).await?.rows_affected())
     }
 
-    /// `head VALUES (..),(..) tail`, in as few statements as fit. Sizes are powers of two, so that the prepared
-    /// statements are few and reused. Returns the number of rows changed.
+    /// `head VALUES (..),(..) tail`, in as few statements as fit. Returns the number of rows changed.
     pub async fn insert(&self, head: &str, tail: &str, columns: usize, rows: Vec<Values>) -> Result<u64, Error> {
+        self.insert_as(head, &format!("({})", marks(columns)), tail, columns, rows).await
+    }
+
+    /// The same with each row's text given, for values that are computed: `columns` counts its question marks.
+    pub async fn insert_as(
+        &self,
+        head: &str,
+        row: &str,
+        tail: &str,
+        columns: usize,
+        rows: Vec<Values>,
+    ) -> Result<u64, Error> {
         let mut changed = 0;
         let mut rows = rows.into_iter();
         while rows.len() > 0 {
             let fits = (PARAMETERS_MAX / columns.max(1)).max(1);
-            let size = 1 << rows.len().min(fits).ilog2();
-            let values: Values = rows.by_ref().take(size).flatten().collect();
-            changed += self.run(&insert_sql(head, tail, columns, size), values).await?;
+            let size = step_below(rows.len().min(fits));
+            let mut values: Values = Vec::with_capacity(size * columns);
+            rows.by_ref().take(size).for_each(|row| values.extend(row));
+            changed += self.run(&format!("{head} VALUES {} {tail}", repeated(row, size)), values).await?;
         }
         Ok(changed)
     }
 }
 
-fn insert_sql(head: &str, tail: &str, columns: usize, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(","));
-    format!("{head} VALUES {} {tail}", vec![row; rows].join(","))
+/// The largest step that is not above `count`. Steps are few, so that prepared statements are reused, and near to each
+/// other where commits are small: 1 to 16, then every eighth to 128, then powers of two.
+fn step_below(count: usize) -> usize {
+    match count {
+        0..=16 => count,
+        17..=128 => count - count % 8,
+        _ => 1 << count.ilog2(),
+    }
+}
+
+/// Repeats the last of at most 512 keys until their number is a step: questions about keys are the same question
+/// when one is asked twice, and the statement is known.
+pub fn padded<T: Clone>(keys: &[T]) -> Vec<T> {
+    let mut padded = keys.to_vec();
+    let size = match keys.len() {
+        0..=4 => keys.len(),
+        5..=64 => keys.len().next_multiple_of(8),
+        _ => keys.len().next_power_of_two(),
+    };
+    if let Some(last) = keys.last() {
+        padded.resize(size, last.clone());
+    }
+    padded
+}
+
+/// `text,text,text`.
+pub fn repeated(text: &str, count: usize) -> String {
+    let mut all = String::with_capacity((text.len() + 1) * count);
+    for n in 0..count {
+        if n > 0 {
+            all.push(',');
+        }
+        all.push_str(text);
+    }
+    all
 }
 
 /// `?,?,?` for `count` values.
 pub fn marks(count: usize) -> String {
-    vec!["?"; count].join(",")
+    repeated("?", count)
 }
 
 pub fn encode<T: Serialize>(value: &T) -> String {

@@ -83,7 +83,7 @@ async fn store_changed(
     }
     let names = applied.created.iter().chain(&applied.changed).cloned().collect();
     let entry = logged(id, None, now, Logged::DefinitionsApplied { documents: names });
-    let receipts = appender.append(tx, &[vec![entry]]).await?;
+    let receipts = appender.append(tx, vec![vec![entry]]).await?;
     let Some(Receipt::Stored { position, .. }) = receipts.first().and_then(|group| group.first()).copied() else {
         anyhow::bail!("the log took no entry for the definitions");
     };

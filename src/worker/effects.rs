@@ -3,10 +3,10 @@
 use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
-use crate::ids::{MessageId, Timestamp, WorkspaceId};
+use crate::ids::WorkspaceId;
 use crate::message::Status;
 use crate::store::{Workspace, workspace};
-use crate::worker::dispatcher::give_up;
+use crate::worker::dispatcher::release_cancelled;
 use crate::worker::world::Changes;
 
 /// Stores the changes of every workspace in the batch.
@@ -37,7 +37,10 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
         store.renew_message(message, event).await?;
     }
     for (message, at, reason) in changes.cancelled {
-        cancel(store, message, Status::Cancelled { at, reason }, at).await?;
+        // One that was claimed meanwhile goes out: the exit came after the claim.
+        if store.cancel_message(message, &Status::Cancelled { at, reason }, at).await? {
+            release_cancelled(store, message).await?;
+        }
     }
     for (profile, conversion) in &changes.conversions {
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;
@@ -48,25 +51,6 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     if changes.events_processed != 0 {
         store.count("events_processed", changes.events_processed).await?;
-    }
-    Ok(())
-}
-
-/// Stops a message and gives its slot back, as its cap subjects must learn. One that was claimed meanwhile goes out: the
-/// exit came after the claim.
-async fn cancel(
-    store: Workspace<'_, DatabaseTransaction>,
-    id: MessageId,
-    cancelled: Status,
-    at: Timestamp,
-) -> anyhow::Result<()> {
-    let waiting = store.message(id).await?;
-    if !store.cancel_message(id, &cancelled, at).await? {
-        return Ok(());
-    }
-    if let Some(message) = waiting.filter(|message| message.slot_at.is_some() && message.answer_lost_at.is_none()) {
-        // The cap stores are not told: their version no longer fits, so they are reseeded when next asked.
-        give_up(store, &message).await?;
     }
     Ok(())
 }

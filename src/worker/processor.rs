@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::decision::{self, At, Catalog, Finding, Input, Snapshot};
-use crate::event::Origin;
+use crate::event::{Event, Kind, Origin};
 use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
@@ -68,15 +68,16 @@ impl Processor {
     /// The database cannot be read or written, or an injected fault; nothing is stored and the next tick starts again.
     pub async fn tick(&mut self) -> anyhow::Result<usize> {
         self.refresh_definitions().await?;
-        let batch = read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?;
+        let batch = self.next_entries().await?;
         if batch.is_empty() {
             return Ok(0);
         }
         let batch = up_to_barrier(batch);
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
+        let barrier = batch.last().and_then(barrier_in);
         self.read_catalogs(&batch).await?;
-        let changes = self.decide_all(&batch).await?;
+        let changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
         let from = self.cursor;
         let stored = self
@@ -96,7 +97,7 @@ impl Processor {
             return Err(error);
         }
         self.cursor = last;
-        if let Some(id) = batch.last().and_then(barrier_in) {
+        if let Some(id) = barrier {
             self.catalogs.remove(&id);
             self.changed.insert(id);
         }
@@ -128,17 +129,26 @@ impl Processor {
         Ok(())
     }
 
-    async fn decide_all(&self, batch: &[ReadEntry]) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
+    /// From memory where they were committed a moment ago, else from the database.
+    async fn next_entries(&self) -> anyhow::Result<Vec<ReadEntry>> {
+        let recent = self.log.recent().take_after(self.cursor, BATCH_ENTRIES);
+        if !recent.is_empty() {
+            return Ok(recent.into_iter().map(Ok).collect());
+        }
+        Ok(read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?)
+    }
+
+    async fn decide_all(&self, batch: Vec<ReadEntry>) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
         let mut by_workspace: BTreeMap<WorkspaceId, Work> = BTreeMap::new();
         let parked_at = self.log.clock().now();
         for read in batch {
-            let work = by_workspace.entry(workspace_of(read)).or_default();
+            let work = by_workspace.entry(workspace_of(&read)).or_default();
             match read {
-                Ok(entry) => work.entries.push(entry.clone()),
+                Ok(entry) => work.entries.push(entry),
                 Err(Damaged { position, profile, error, .. }) => {
                     tracing::error!(%position, %error, "a log entry cannot be read");
                     telemetry::entries_parked(1);
-                    let (position, profile, cause) = (*position, *profile, error.to_string());
+                    let cause = error.to_string();
                     work.unreadable.push(Parked { position, profile, cause, parked_at, redriven_at: None });
                 }
             }
@@ -156,12 +166,15 @@ impl Processor {
         let mut inputs = Vec::with_capacity(work.entries.len());
         let mut places = Vec::with_capacity(work.entries.len());
         for entry in work.entries {
-            changes.events_processed += i64::from(matches!(entry.logged, Logged::Event(_)));
+            changes.events_processed += match &entry.logged {
+                Logged::Event(event) => counted(event),
+                _ => 0,
+            };
             let (Some(profile), Some(input)) = (entry.profile, input_of(entry.logged)) else { continue };
             places.push((At { position: entry.position, now: entry.now }, entry.joins));
             inputs.push((profile, entry.now, input));
         }
-        let mut slots = world::load(self.store.workspace(id), &catalog, &inputs).await?;
+        let mut slots = world::load(self.log.warm().workspace(id), self.store.workspace(id), &catalog, &inputs).await?;
         for ((at, joins), (profile, _, input)) in places.into_iter().zip(inputs) {
             let decided = match slots.get_mut(&profile) {
                 Some(Ok(slot)) => self.decide_one(&catalog, at, joins, slot, &input, &mut changes),
@@ -203,10 +216,18 @@ impl Processor {
     }
 }
 
+/// The books are of what clients sent; Carillon's own events are not in them.
+fn counted(event: &Event) -> i64 {
+    i64::from(event.kind != Kind::Own)
+}
+
 fn park(changes: &mut Changes, at: At, profile: ProfileId, input: &Input, cause: String) {
     tracing::error!(position = %at.position, %cause, "an entry is parked");
     telemetry::entries_parked(1);
-    changes.events_processed -= i64::from(matches!(input, Input::Event(_)));
+    changes.events_processed -= match input {
+        Input::Event(event) => counted(event),
+        _ => 0,
+    };
     let position = at.position;
     changes.parked.push(Parked { position, profile: Some(profile), cause, parked_at: at.now, redriven_at: None });
 }
@@ -276,7 +297,7 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
             Box::pin(async move {
                 let redriven = workspace(tx, id).mark_redriven(position, now).await?;
                 if redriven {
-                    appender.append(tx, &[vec![draft]]).await?;
+                    appender.append(tx, vec![vec![draft]]).await?;
                 }
                 Ok(redriven)
             })

@@ -42,7 +42,7 @@ impl Scheduler {
                         }
                     }
                     let count = timers.len();
-                    appender.append(tx, &[timers]).await?;
+                    appender.append(tx, vec![timers]).await?;
                     Ok(count)
                 })
             })

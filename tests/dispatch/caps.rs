@@ -1,8 +1,12 @@
 //! Frequency caps from event to reason.
 
+use carillon::eventlog::Queue;
+use carillon::ids::Timestamp;
 use carillon::message::{Outcome, Reason, Status};
+use carillon::store::outbox::CapSubject;
+use carillon::store::workspace;
 
-use crate::world::{HERE, World, campaign, is_sent, reason_of};
+use crate::world::{HERE, World, campaign, is_sent, reason_of, retry};
 
 const THREE_A_DAY: &str = "kind: caps\nrules: [ { at_most: 3, per: 1d } ]\n";
 
@@ -93,7 +97,7 @@ async fn a_deferred_message_waits_for_the_slot_that_frees() {
     let message = world.messages().await.pop().unwrap();
     assert_eq!((message.status.name(), reason_of(&message)), ("deferred", "capped"));
     assert_eq!(message.capped_at, Some(world.clock.now()));
-    let next = world.dispatcher.next_due().await.unwrap().unwrap();
+    let next = world.next_due().await.unwrap();
     world.clock.advance_to(next);
     world.settle().await;
     assert!(world.messages().await.iter().all(|message| is_sent(&message.status)));
@@ -153,19 +157,58 @@ async fn two_dispatchers_with_their_own_cap_stores_exceed_no_cap() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_longer_wanted_gives_its_slot_back() {
-    let mut world = shop("exit: [ { event: Order Completed } ]").await;
-    world.carrier.will([Outcome::Retry { cause: "451 later".into(), after: None, slow_domain: false }]);
+async fn a_message_stopped_between_two_tries_gives_its_slot_back() {
+    let mut world = shop("").await;
+    world.carrier.will([retry("451 later")]);
     world.track("ann", "Product Added", "c1").await;
     world.settle().await;
-    assert_eq!(world.statuses().await, ["retrying"]);
+    assert!(world.only().await.slot_at.is_some(), "a retry keeps its slot");
     world.track("ann", "Order Completed", "c1").await;
     world.settle().await;
+    assert_eq!((world.only().await.status.name(), world.only().await.slot_at), ("cancelled", None));
     for cart in ["c2", "c3", "c4"] {
         world.track("ann", "Product Added", cart).await;
-        world.settle().await;
     }
-    let mut statuses = world.statuses().await;
-    statuses.sort_unstable();
-    assert_eq!(statuses, ["cancelled", "sent", "sent", "sent"]);
+    world.settle().await;
+    assert_eq!(world.carrier.handed().len(), 4, "the try and three messages");
+}
+
+#[tokio::test]
+async fn whoever_moves_to_another_address_leaves_the_slot_of_the_old_one() {
+    let mut world = shop("").await;
+    world.carrier.will([retry("451 later")]);
+    world.track("ann", "Product Added", "c1").await;
+    world.settle().await;
+    world.identify("ann", "ann@example.org").await;
+    world.after(100).await;
+    assert_eq!(world.statuses().await, ["sent"]);
+    let old = world.store.workspace(HERE).cap_subject("email:ann@example.com").await.unwrap().unwrap();
+    let new = world.store.workspace(HERE).cap_subject("email:ann@example.org").await.unwrap().unwrap();
+    assert_eq!((old.step, new.step), (2, 1), "taken and left; taken");
+    world.identify("bob", "ann@example.com").await;
+    for cart in ["c2", "c3", "c4", "c5"] {
+        world.track("bob", "Product Added", cart).await;
+    }
+    world.settle().await;
+    assert_eq!(world.carrier.handed().len(), 2 + 3, "the old address has all its slots");
+}
+
+#[tokio::test]
+async fn a_claim_whose_subject_moved_meanwhile_is_abandoned_and_starts_over() {
+    let mut world = shop("").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.process().await;
+    let (log, profile) = (world.log.clone(), world.only().await.profile);
+    let name = format!("profile:{profile}");
+    let subject = name.clone();
+    world.before_the_claim(async move {
+        let elsewhere = CapSubject { step: 1, chain: vec![9; 16], horizon_ms: 0, last_slot_at: Timestamp::default() };
+        let moved = log.writer().change(Queue::Sends, move |tx, _| {
+            Box::pin(async move { Ok(workspace(tx, HERE).move_cap_subject(&subject, None, &elsewhere).await?) })
+        });
+        assert!(moved.await.unwrap());
+    });
+    world.settle().await;
+    assert_eq!(world.path(world.only().await.id).await, ["queued", "claimed", "sending", "sent"]);
+    assert_eq!(world.store.workspace(HERE).cap_subject(&name).await.unwrap().unwrap().step, 2, "theirs, then ours");
 }

@@ -27,7 +27,7 @@ async fn an_event_becomes_a_message_with_its_whole_path() {
     assert_eq!(world.carrier.handed(), [(message.id, format!("<{}@shop.example>", message.id))]);
     let enrollment = world.store.workspace(HERE).enrollment(message.enrollment).await.unwrap().unwrap();
     assert_eq!(enrollment.state.name(), "completed");
-    assert_eq!(world.dispatcher.next_due().await.unwrap(), None);
+    assert_eq!(world.next_due().await, None);
 }
 
 #[tokio::test]
@@ -64,6 +64,19 @@ async fn six() -> World {
     }
     world.process().await;
     world
+}
+
+#[tokio::test]
+async fn a_purchase_between_the_guard_and_the_claim_is_in_time() {
+    let mut world = World::with(&[cart("")]).await;
+    world.identify("ann", "ann@example.com").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.process().await;
+    let (log, bought) = (world.log.clone(), world.call("ann", "Order Completed", "c1"));
+    world.before_the_claim(async move { drop(log.append(HERE, vec![bought]).await.unwrap()) });
+    assert_eq!(world.dispatcher.tick(world.clock.now()).await.unwrap(), 0, "nothing can be done before it is read");
+    world.settle().await;
+    assert_eq!(world.path(world.only().await.id).await, ["queued", "cancelled"], "never claimed");
 }
 
 #[tokio::test]

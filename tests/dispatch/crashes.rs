@@ -20,7 +20,7 @@ async fn crash_at(point: &'static str, more: &str) -> World {
     world.settle().await;
     // Whatever was to be tried again has had its time.
     for _ in 0..5 {
-        if let Some(next) = world.dispatcher.next_due().await.unwrap() {
+        if let Some(next) = world.next_due().await {
             world.clock.advance_to(next);
         }
         world.settle().await;

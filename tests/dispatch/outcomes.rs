@@ -17,7 +17,7 @@ async fn retries_end_as_a_dead_letter_that_a_person_can_redrive_once() {
     world.track("ann", "Product Added", "c1").await;
     world.settle().await;
     assert_eq!(world.statuses().await, ["retrying"]);
-    while let Some(next) = world.dispatcher.next_due().await.unwrap() {
+    while let Some(next) = world.next_due().await {
         world.clock.advance_to(next);
         world.settle().await;
     }
@@ -74,7 +74,7 @@ async fn a_transport_that_is_down_keeps_everything_and_spends_no_try() {
         world.track(user, "Product Added", &format!("c{n}")).await;
     }
     world.settle().await;
-    while let Some(next) = world.dispatcher.next_due().await.unwrap() {
+    while let Some(next) = world.next_due().await {
         world.clock.advance_to(next);
         world.settle().await;
     }

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Unreachable};
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
+use carillon::guard::{CapVersion, Slot, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
 use carillon::message::{Message, Outcome, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
@@ -71,6 +73,57 @@ impl channel::Channel for Carrier {
 
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
         futures::future::ready(Ok("a script".to_owned())).boxed()
+    }
+}
+
+/// A cap store beside which something happens once, when it has granted a message all its slots: after the guard
+/// looked, before the claim.
+struct Meddled {
+    inner: Embedded,
+    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl CapStore for Meddled {
+    fn reserve<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Reserved, Unreachable>> {
+        async move {
+            let answer = self.inner.reserve(ask).await;
+            let is_last = matches!((ask.subject, &answer), (Subject::Address(..), Ok(Reserved::Granted { .. })));
+            let meanwhile = if is_last { self.meanwhile.lock().unwrap().take() } else { None };
+            if let Some(happens) = meanwhile {
+                happens.await;
+            }
+            answer
+        }
+        .boxed()
+    }
+
+    fn reseed<'a>(
+        &'a self,
+        subject: &'a Subject,
+        version: CapVersion,
+        horizon: Span,
+        slots: Vec<Slot>,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.reseed(subject, version, horizon, slots)
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        reserved: CapVersion,
+        before: CapVersion,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.withdraw(subject, message, reserved, before)
+    }
+
+    fn release<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        expected: CapVersion,
+    ) -> BoxFuture<'a, Result<Released, Unreachable>> {
+        self.inner.release(subject, message, expected)
     }
 }
 
@@ -137,6 +190,14 @@ impl World {
     pub fn fail_at(&mut self, point: &'static str) {
         let faults = Faults::new(move |name| name == point);
         self.dispatcher = dispatcher(&self.log, &self.store, &self.definitions, &self.carrier, &self.caps, faults);
+    }
+
+    /// Happens once, between the guard's look and the claim of the next message that needs a slot.
+    pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
+        let meddled = Meddled { inner: Embedded::default(), meanwhile: Mutex::new(Some(happens.boxed())) };
+        let meddled: Arc<dyn CapStore> = Arc::new(meddled);
+        self.caps = CapStores::new(move |_| meddled.clone());
+        self.fail_at("nowhere");
     }
 
     /// Kills everything in memory and starts again on the same files.
@@ -237,6 +298,11 @@ impl World {
     pub async fn after(&mut self, seconds: i64) {
         self.clock.advance(Span::from_seconds(seconds));
         self.settle().await;
+    }
+
+    /// When the dispatcher has something to do by itself.
+    pub async fn next_due(&self) -> Option<Timestamp> {
+        self.dispatcher.next_due().await.unwrap()
     }
 
     /// Every message, oldest first.

@@ -114,6 +114,7 @@ async fn an_entry_that_cannot_be_read_is_parked_where_it_belongs() {
     let house = shop().await;
     house.append(vec![event("m1", "ann", "A"), event("m2", "bob", "B")]).await;
     house.damage("UPDATE entries SET meta = x'ff' WHERE position = 2").await;
+    let house = house.restart().await;
     house.process().await;
     let parked = house.workspace().parked(9).await.unwrap();
     assert_eq!(parked.len(), 1);

@@ -123,7 +123,7 @@ async fn a_failed_change_that_appended_leaves_no_trace() {
         .writer()
         .change(carillon::eventlog::Queue::Effects, move |tx, appender| {
             Box::pin(async move {
-                appender.append(tx, &[vec![draft]]).await?;
+                appender.append(tx, vec![vec![draft]]).await?;
                 anyhow::bail!("no")
             })
         })

@@ -295,6 +295,7 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
             && fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1)
     });
     let options = Options {
+        threads: 1,
         data: folder.path().to_owned(),
         database: None,
         ingest: http::config::Config::default(),

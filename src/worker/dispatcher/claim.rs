@@ -204,13 +204,13 @@ pub async fn store_moves<C: ConnectionTrait>(
         }
     }
     if !ended.is_empty() {
-        appender.append(tx, &[ended]).await?;
+        appender.append(tx, vec![ended]).await?;
     }
     Ok(())
 }
 
 /// A message that ends unsent gives its slot back, unless it may have arrived all the same.
-fn gives_up_slot(message: &Message) -> bool {
+pub fn gives_up_slot(message: &Message) -> bool {
     let unsent = matches!(message.status, Status::Suppressed { .. } | Status::Cancelled { .. } | Status::Failed { .. });
     unsent && message.slot_at.is_some() && message.answer_lost_at.is_none()
 }
@@ -223,6 +223,21 @@ async fn suppress<C: ConnectionTrait>(
 ) -> anyhow::Result<()> {
     if let (Outcome::Rejected { suppress: true, .. }, Some(subject)) = (outcome, address_subject(message)) {
         store.suppress(&subject.to_string(), message.channel.as_str(), "rejected by the provider", now).await?;
+    }
+    Ok(())
+}
+
+/// A message that waited for another try was stopped: its slot is free again. The cap store is not told, so that it
+/// reseeds both subjects when next asked.
+///
+/// # Errors
+/// The database refuses; nothing may be kept.
+pub async fn release_cancelled<C: ConnectionTrait>(store: Workspace<'_, C>, id: MessageId) -> anyhow::Result<()> {
+    if let Some(message) = store.message(id).await?
+        && gives_up_slot(&message)
+    {
+        store.clear_slot(id).await?;
+        give_up(store, &message).await?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::ids::{Span, Timestamp};
 use crate::message::{Channel, Outcome};
+use crate::telemetry;
 
 /// The longest pause of a transport that stays unusable.
 const PAUSE_MAX: Span = Span::from_seconds(15 * 60);
@@ -122,6 +123,7 @@ impl Gates {
         let Outcome::TransportDown { cause } = outcome else {
             if state.down.remove(&channel).is_some() {
                 tracing::info!(channel = channel.as_str(), "the transport works again");
+                telemetry::transport_stopped(channel.as_str(), false);
             }
             return None;
         };
@@ -135,6 +137,7 @@ impl Gates {
         let pause = self.pause.millis().saturating_mul(factor).clamp(0, PAUSE_MAX.millis().max(self.pause.millis()));
         let until = now.plus_millis(pause);
         tracing::error!(channel = channel.as_str(), %until, cause, "the transport cannot be used; its messages wait");
+        telemetry::transport_stopped(channel.as_str(), true);
         state.down.insert(channel, Down { failures: failures + 1, until, cause: cause.clone() });
         Some(until)
     }

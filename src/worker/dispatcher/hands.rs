@@ -5,11 +5,10 @@ use crate::eventlog::{EventLog, Queue};
 use crate::ids::{MessageId, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, RetryPolicy, Status, status};
 use crate::store::controls::PAUSE_ALL;
-use crate::store::dispatch::claimed_ids;
-use crate::store::outbox::sending;
+use crate::store::dispatch::in_hand;
 use crate::store::{Store, workspace};
 use crate::telemetry;
-use crate::worker::dispatcher::claim::{Moved, Stored, store_moves};
+use crate::worker::dispatcher::claim::{self, Moved, Plan, Stored, store_moves};
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
@@ -87,35 +86,39 @@ pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: T
 /// # Errors
 /// The database cannot be read or written.
 pub async fn recover(log: &EventLog, store: &Store, policy: &RetryPolicy, now: Timestamp) -> anyhow::Result<usize> {
-    let mut moves = Vec::new();
-    for (id, mut message) in sending(store.reader()).await? {
-        let before = message.status.clone();
-        let Status::Sending { attempt, .. } = before else { continue };
-        let outcome = Outcome::Unknown { cause: "the process ended before the answer came".to_owned() };
-        message.advance(now, &outcome, policy);
-        tracing::warn!(message = %message.id, attempt, status = message.status.name(), "a message's answer was lost");
-        moves.push(Moved { workspace: id, before, message, answered: Some((attempt, outcome)) });
-    }
-    for (id, message) in claimed_ids(store.reader()).await? {
-        // One that cannot be read is set aside when it is due.
-        let read = store.workspace(id).messages_apart(&[message]).await?.pop();
-        if let Some((_, Ok(message))) = read {
-            moves.push(Moved::new(id, message, Status::Queued { due_at: now }));
+    let mut plan = Plan::default();
+    for (id, message) in in_hand(store.reader()).await? {
+        match store.workspace(id).messages_apart(&[message]).await?.pop() {
+            Some((_, Ok(message))) => plan.moves.extend(recovered(id, message, policy, now)),
+            Some((_, Err(error))) => plan.unreadable.push((id, message, error.to_string())),
+            None => {}
         }
     }
-    if moves.is_empty() {
+    if plan.moves.is_empty() && plan.unreadable.is_empty() {
         return Ok(0);
     }
+    let head = log.appended().borrow().to_owned();
+    let since = log.clock().monotonic();
     let stored = log
         .writer()
         .change(Queue::Sends, move |tx, appender| {
-            Box::pin(async move {
-                let mut stored = Stored::default();
-                store_moves(tx, appender, now, moves, &mut stored).await?;
-                Ok(stored)
-            })
+            Box::pin(async move { claim::store(tx, appender, now, since, head, plan).await })
         })
         .await?;
     stored.reached.iter().for_each(|status| telemetry::message_reached(status));
     Ok(stored.reached.len())
+}
+
+fn recovered(id: WorkspaceId, mut message: Message, policy: &RetryPolicy, now: Timestamp) -> Option<Moved> {
+    let before = message.status.clone();
+    match before {
+        Status::Sending { attempt, .. } => {
+            let outcome = Outcome::Unknown { cause: "the process ended before the answer came".to_owned() };
+            message.advance(now, &outcome, policy);
+            tracing::warn!(message = %message.id, attempt, status = message.status.name(), "a message's answer was lost");
+            Some(Moved { workspace: id, before, message, answered: Some((attempt, outcome)) })
+        }
+        Status::Claimed { .. } => Some(Moved::new(id, message, Status::Queued { due_at: now })),
+        _ => None,
+    }
 }

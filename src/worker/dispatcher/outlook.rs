@@ -14,10 +14,13 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, Worksp
 use crate::message::{Channel, Message, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::{RESTORE_UNCONFIRMED, due_ids};
-use crate::store::entries::{Logged, head};
+use crate::store::entries::{Logged, cursor, head};
 use crate::store::{Store, workspace};
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::Live;
+
+/// Unprocessed entries that are looked through for each batch; behind by more, everybody waits for the processor.
+const BACKLOG_MAX: i64 = 10_000;
 
 /// Due messages and everything about them.
 pub struct Outlook {
@@ -59,9 +62,11 @@ async fn load<C: ConnectionTrait>(
     limit: usize,
     closed: &[Channel],
 ) -> anyhow::Result<Outlook> {
-    let ids = due_ids(conn, now, limit, closed).await?;
+    let head = head(conn).await?;
+    let is_behind = head.0 - cursor(conn).await?.0 > BACKLOG_MAX;
+    let ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, closed).await? };
     let mut outlook = Outlook {
-        head: head(conn).await?,
+        head,
         restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
         due: Vec::with_capacity(ids.len()),
         unreadable: Vec::new(),

@@ -1,0 +1,217 @@
+//! The mail of the bench, and how fast it renders beside bare Handlebars over the same text.
+
+use anyhow::bail;
+use carillon::audience::Profile;
+use carillon::audience::consent::UnknownConsent;
+use carillon::clock::Clock;
+use carillon::event::Event;
+use carillon::guard::{CampaignSwitch, Cleared, Draft, GuardState, Verdict, check};
+use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::template::{EmailPart, Parts, Template};
+use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
+use handlebars::{Context, Handlebars};
+
+use crate::Plan;
+use crate::report::{Figures, Row, Target};
+
+const SUBJECT: &str = "Your cart, {{profile.traits.first_name}}";
+
+/// A template, and everything one message of it is about.
+pub struct Letter {
+    now: Timestamp,
+    profile: Profile,
+    message: Message,
+    event: Event,
+    workspace: Workspace,
+    sender: Sender,
+    html: String,
+    compiled: Compiled,
+}
+
+impl Letter {
+    /// A mail of about this many bytes when it is sent; without `text` its text part is derived from the HTML.
+    ///
+    /// # Errors
+    /// Its template does not compile.
+    pub fn new(bytes: usize, text: Option<&str>) -> anyhow::Result<Self> {
+        let now: Timestamp = "2026-03-01T11:00Z".parse()?;
+        let mut profile = Profile::new(ProfileId(7), now);
+        profile.traits.insert("email".to_owned(), "ann@example.com".into());
+        profile.traits.insert("first_name".to_owned(), "Ann".into());
+        let event = shop_event(now);
+        let html = html(bytes);
+        let compiled = Compiled::new(&template(&html, text))?;
+        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+        let sender = Sender::new(Some("The Shop"), "hello@shop.example", None)?;
+        Ok(Self { now, profile, message: message(now), event, workspace, sender, html, compiled })
+    }
+
+    fn scope(&self) -> Scope {
+        let about = Occasion {
+            profile: &self.profile,
+            event: &self.event,
+            entry: &self.event,
+            message: &self.message,
+            campaign_name: "Cart reminder",
+            workspace: &self.workspace,
+            unsubscribe: "https://news.shop.example/u/TOKEN",
+        };
+        Scope::new(self.now, &about)
+    }
+
+    fn cleared(&self) -> anyhow::Result<Cleared> {
+        let state = GuardState {
+            profile: &self.profile,
+            suppressed: false,
+            unknown_consent: UnknownConsent::Allowed,
+            exited: None,
+            campaign: CampaignSwitch::Live,
+            all_paused: false,
+            restore_unconfirmed: false,
+            rules: &[],
+        };
+        match check(self.now, &state, Draft(self.message.clone())) {
+            Verdict::Clear(cleared) => Ok(cleared),
+            other => bail!("the guard does not clear it: {other:?}"),
+        }
+    }
+
+    /// # Errors
+    /// It does not render.
+    pub fn render(&self) -> anyhow::Result<Rendered> {
+        Ok(render(&self.cleared()?, &self.compiled, &self.scope(), &self.sender)?)
+    }
+}
+
+/// The row about rendering: subject, HTML and text part with scope and links, beside the HTML alone by Handlebars.
+///
+/// # Errors
+/// The template does not render.
+pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
+    let text = "Hello {{profile.traits.first_name}}, your cart waits: {{links.unsubscribe}}";
+    let (letter, derived) = (Letter::new(8_000, Some(text))?, Letter::new(8_000, None)?);
+    let Content::Email(email) = letter.render()?.content().clone() else { bail!("not an e-mail") };
+    let (mut whole, mut scoped, mut bare) = (Figures::default(), Figures::default(), Figures::default());
+    let mut from_html = Figures::default();
+    let (cleared, scope) = (letter.cleared()?, letter.scope());
+    let mut handlebars = Handlebars::new();
+    handlebars.register_template_string("mail", &letter.html)?;
+    let context = Context::wraps(serde_json::json!({
+        "profile": { "traits": letter.profile.traits },
+        "event": letter.event.body.document(),
+        "links": { "unsubscribe": "https://news.shop.example/u/TOKEN" },
+    }))?;
+    for _ in 0..plan.repetitions {
+        whole.0.push(per_second(plan, || made(letter.render()))?);
+        scoped.0.push(per_second(plan, || made(render(&cleared, &letter.compiled, &scope, &letter.sender)))?);
+        from_html.0.push(per_second(plan, || made(derived.render()))?);
+        bare.0.push(per_second(plan, || made(handlebars.render_with_context("mail", &context)))?);
+    }
+    let row = |what: String, ours, target| Row {
+        what,
+        unit: "mails/s per core",
+        ours,
+        yardstick: Some(("Handlebars, the HTML alone".to_owned(), bare.clone())),
+        target,
+    };
+    let size = email.html.len();
+    Ok(vec![
+        row(
+            format!("render {size} bytes of HTML with subject and text part, scope built before"),
+            scoped,
+            Target::RatioAtLeast(0.70),
+        ),
+        row("the same with guard and scope".to_owned(), whole, Target::None),
+        row("the same, the text part derived from the HTML of each mail".to_owned(), from_html, Target::None),
+    ])
+}
+
+/// Whether it was made; what was made is not looked at, and not optimised away either.
+fn made<T, E: Into<anyhow::Error>>(made: Result<T, E>) -> anyhow::Result<()> {
+    made.map(|made| drop(std::hint::black_box(made))).map_err(Into::into)
+}
+
+fn per_second(plan: &Plan, mut once: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let clock = Clock::system(Span::ZERO);
+    let started = clock.monotonic();
+    let mut count = 0;
+    loop {
+        for _ in 0..100 {
+            once()?;
+        }
+        count += 100;
+        let seconds = (clock.monotonic() - started).as_secs_f64();
+        if seconds >= plan.seconds / 4.0 {
+            return Ok(f64::from(count) / seconds);
+        }
+    }
+}
+
+/// Five items in a loop, and prose up to the size.
+fn html(bytes: usize) -> String {
+    let prose = "<p>It is still there, and it would look good beside the window.</p>\n";
+    let mut html = String::from(
+        "<html><body><h1>Hello {{profile.traits.first_name}}</h1>\n<table>{{#each event.properties.products}}\
+         <tr><td><a href=\"{{url}}\">{{name}}</a></td><td>{{price}}</td></tr>{{/each}}</table>\n",
+    );
+    while html.len() * 2 < bytes {
+        html.push_str(prose);
+    }
+    html.push_str("<p><a href=\"{{links.unsubscribe}}\">No more of this</a></p></body></html>\n");
+    html
+}
+
+fn template(html: &str, text: Option<&str>) -> Template {
+    let email = EmailPart {
+        subject: SUBJECT.to_owned(),
+        preheader: None,
+        html: html.to_owned(),
+        text: text.map(ToOwned::to_owned),
+    };
+    Template {
+        key: "cart_reminder".to_owned(),
+        version: 1,
+        name: None,
+        defaults: serde_json::Map::new(),
+        sample: serde_json::Map::new(),
+        parts: Parts { email: Some(email), ..Parts::default() },
+    }
+}
+
+fn shop_event(now: Timestamp) -> Event {
+    let mut event = crate::shop::event("letter", 1, 7, 1, now);
+    let product = r#"{"name":"Walnut desk lamp","url":"https://shop.test/p/1","price":"40.50"}"#;
+    let products = [product; 5].join(",");
+    event.body = carillon::event::Body::new(format!(r#"{{"properties":{{"products":[{products}]}}}}"#));
+    event
+}
+
+fn message(now: Timestamp) -> Message {
+    Message {
+        id: MessageId::derive(&[b"letter"]),
+        profile: ProfileId(7),
+        enrollment: EnrollmentId::derive(&[b"letter"]),
+        campaign: "cart_reminder".to_owned(),
+        campaign_version: 1,
+        channel: Channel::Email,
+        template: "cart_reminder".to_owned(),
+        purpose: Purpose::Marketing,
+        priority: 50,
+        // Neither obeys nor counts, so the guard clears it without a cap store.
+        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
+        on_unknown_send: OnUnknownSend::Skip,
+        created_at: now,
+        expires_at: now.plus(Span::from_hours(24)),
+        cause: Position(1),
+        event: Position(1),
+        entry: Position(1),
+        status: Status::Queued { due_at: now },
+        attempts: 0,
+        answer_lost_at: None,
+        capped_at: None,
+        slot_at: None,
+        address: None,
+        template_version: None,
+    }
+}

@@ -1,0 +1,170 @@
+//! The server under load: the real door and parser over four kinds of log, from one that stores nothing to the real
+//! one with the processor behind it.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use carillon::clock::Clock;
+use carillon::event::Event;
+use carillon::event::source::Source;
+use carillon::eventlog::{AppendError, Receipt};
+use carillon::eventlog::{EventLog, Queue};
+use carillon::fault::Faults;
+use carillon::http::append::Append;
+use carillon::http::auth::{WriteKey, WriteKeys};
+use carillon::http::config::Config;
+use carillon::http::door::DoorCounts;
+use carillon::http::{self, Ingest};
+use carillon::ids::{Position, Span, WorkspaceId};
+use carillon::store::definitions::{StoredDefinition, StoredFile};
+use carillon::store::{Database, Store, open, workspace};
+use carillon::worker::live::Definitions;
+use carillon::worker::processor::Processor;
+use futures::future::{self, BoxFuture, FutureExt};
+use serde::{Deserialize, Serialize};
+
+use crate::client::KEY;
+use crate::probe::ProbeLog;
+use crate::shop;
+
+/// What is behind the door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Behind {
+    /// Answers at once.
+    Nothing,
+    /// The same rows, written by prepared statements with nothing in between.
+    Probe,
+    Log,
+    LogAndProcessor,
+}
+
+struct StoresNothing;
+
+impl Append for StoresNothing {
+    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+        future::ready(Ok(vec![Receipt::Stored { position: Position(1), profile: None }; events.len()])).boxed()
+    }
+}
+
+/// Serves until standard input closes; the first line printed is the address.
+///
+/// # Errors
+/// The database or the listener cannot be used.
+pub fn run(behind: Behind, folder: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let clock = Clock::system(Span::ZERO);
+        let path = folder.join("carillon.db");
+        let log: Arc<dyn Append> = match behind {
+            Behind::Nothing => Arc::new(StoresNothing),
+            Behind::Probe => {
+                close(open(&path).await?).await?;
+                Arc::new(ProbeLog::start(&path, clock.clone())?)
+            }
+            Behind::Log => Arc::new(EventLog::start(&open(&path).await?, clock.clone()).await?),
+            Behind::LogAndProcessor => {
+                let database = open(&path).await?;
+                let log = EventLog::start(&database, clock.clone()).await?;
+                apply(&log, shop::campaigns()).await?;
+                tokio::spawn(process(log.clone(), processor(&log, &database).await?));
+                Arc::new(log)
+            }
+        };
+        serve(log, clock).await
+    })
+}
+
+async fn serve(log: Arc<dyn Append>, clock: Clock) -> anyhow::Result<()> {
+    let keys = WriteKeys::unread();
+    keys.replace([WriteKey {
+        hash: WriteKey::hash_of(KEY),
+        id: "key-bench".to_owned(),
+        workspace: shop::WORKSPACE,
+        source: Arc::new(Source { key: "shop".to_owned(), name: None, rules: Vec::new() }),
+    }]);
+    let most = std::num::NonZeroU32::MAX;
+    let config = Config { requests_per_second: most, requests_burst: most, ..Config::default() };
+    let ingest = web::Data::new(Ingest::new(config, keys, log, clock, DoorCounts::default()));
+    let server = HttpServer::new(move || App::new().configure(http::configure(ingest.clone())))
+        .workers(1)
+        .disable_signals()
+        .bind(("127.0.0.1", 0))?;
+    println!("{}", server.addrs().first().context("no address")?);
+    let server = server.run();
+    let handle = server.handle();
+    let server = tokio::spawn(server);
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    handle.stop(false).await;
+    server.await??;
+    Ok(())
+}
+
+/// Closes both sides of a database.
+///
+/// # Errors
+/// A connection cannot be closed.
+pub async fn close(database: Database) -> anyhow::Result<()> {
+    database.reader.close().await?;
+    database.writer.close().await?;
+    Ok(())
+}
+
+/// Stores definitions as if they had been applied: (key, text).
+///
+/// # Errors
+/// The database cannot be written.
+pub async fn apply(log: &EventLog, documents: Vec<(String, String)>) -> anyhow::Result<()> {
+    let applied_at = log.clock().now();
+    log.writer()
+        .change(Queue::Effects, move |tx, _| {
+            Box::pin(async move {
+                let store = workspace(tx, shop::WORKSPACE);
+                let known = store.definitions().await?;
+                for (key, text) in documents {
+                    if known.iter().any(|one| one.key == key) {
+                        continue;
+                    }
+                    let files = vec![StoredFile { name: format!("{key}.yaml"), text }];
+                    let kind = "campaign".to_owned();
+                    let position = Position(0);
+                    store
+                        .add_definition(&StoredDefinition { kind, key, version: 1, files, position, applied_at })
+                        .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// The processor of a log, with what is applied in force.
+///
+/// # Errors
+/// The database cannot be read, or a campaign was not understood.
+pub async fn processor(log: &EventLog, database: &Database) -> anyhow::Result<Processor> {
+    let store = Store::new(database.reader.clone());
+    let definitions = Arc::new(Definitions::load(store.clone()).await?);
+    let live = definitions.live(shop::WORKSPACE).catalog.campaigns().count();
+    anyhow::ensure!(live as u64 >= shop::CAMPAIGNS, "only {live} campaigns are live");
+    Processor::new(log.clone(), store, definitions, Faults::none(), Span::from_seconds(2)).await
+}
+
+/// Processes whatever is appended, until the log stops.
+pub async fn process(log: EventLog, mut processor: Processor) {
+    let mut appended = log.appended();
+    loop {
+        appended.borrow_and_update();
+        match processor.tick().await {
+            Ok(0) if appended.changed().await.is_err() => return,
+            Ok(_) => {}
+            Err(error) => {
+                eprintln!("the processor failed: {error:#}");
+                return;
+            }
+        }
+    }
+}

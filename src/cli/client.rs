@@ -1,0 +1,194 @@
+//! How every command speaks to the service: over HTTP, to the server of the folder, or where none runs to one of its
+//! own that answers and does nothing else.
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::app::{Carillon, Options};
+use crate::cli::place::{Held, Place, Whereabouts, new_token};
+use crate::cli::serving::pages;
+
+/// A server that has just started builds its parts first; a large log takes a while.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The service, wherever it runs.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+    own: Option<Own>,
+}
+
+/// A server for this command alone.
+struct Own {
+    carillon: Arc<Carillon>,
+    stop: oneshot::Sender<()>,
+    answering: JoinHandle<anyhow::Result<()>>,
+    held: Held,
+}
+
+/// The service understood and said no.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub answer: Value,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.answer["detail"].as_str().or(self.answer["title"].as_str()) {
+            Some(detail) => f.write_str(detail),
+            None => write!(f, "the service answers {}", self.status),
+        }
+    }
+}
+
+impl Client {
+    /// Finds the server of the folder or becomes one.
+    ///
+    /// # Errors
+    /// The folder is held by something that does not answer, or cannot be used.
+    pub async fn connect(place: &Place) -> anyhow::Result<Self> {
+        let find = async {
+            loop {
+                let holder = match place.take("a command")? {
+                    Ok(held) => return Self::alone(place, held).await,
+                    Err(holder) => holder,
+                };
+                if holder.command == "import" {
+                    anyhow::bail!("{holder} is importing into {}: wait until it is done", place.folder().display());
+                }
+                if let Some(there) = place.whereabouts()
+                    && answers(&there.address).await
+                {
+                    return Self::to(&there);
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        match tokio::time::timeout(ANNOUNCED_WITHIN, find).await {
+            Ok(found) => found,
+            Err(_) => anyhow::bail!(
+                "{} is in use by a process that does not answer: look at its log, or end it and try again",
+                place.folder().display()
+            ),
+        }
+    }
+
+    /// Speaks to a server that is known to run.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn to(there: &Whereabouts) -> anyhow::Result<Self> {
+        // A proxy named in the environment has no business on the way to our own machine.
+        let http = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_WITHIN).build()?;
+        let base = there.address.parse().with_context(|| format!("{} is no address", there.address))?;
+        Ok(Self { http, base, token: there.token.clone(), own: None })
+    }
+
+    async fn alone(place: &Place, held: Held) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("no port is free on the loopback")?;
+        listener.set_nonblocking(true)?;
+        let address = format!("http://{}", listener.local_addr()?);
+        let carillon = Arc::new(Carillon::open(Options::of(&place.config, &address)?).await?);
+        let there = Whereabouts { address, token: new_token(), pid: std::process::id() };
+        let (stop, stopped) = oneshot::channel();
+        let answering = tokio::spawn({
+            let (carillon, token) = (carillon.clone(), there.token.clone());
+            async move { carillon.answer(listener, pages(&carillon, &token), async { drop(stopped.await) }).await }
+        });
+        Ok(Self { own: Some(Own { carillon, stop, answering, held }), ..Self::to(&there)? })
+    }
+
+    /// # Errors
+    /// [`Refused`], or the service cannot be reached.
+    pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
+        let mut url = self.base.join(path)?;
+        for (name, value) in query {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        self.call(Method::GET, url, None).await
+    }
+
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, self.base.join(path)?, Some(body)).await
+    }
+
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, self.base.join(path)?, None).await
+    }
+
+    async fn call(&self, method: Method, url: Url, body: Option<Value>) -> anyhow::Result<Value> {
+        let mut request = self.http.request(method, url).bearer_auth(&self.token);
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.context("the server cannot be reached; is it still running?")?;
+        let status = answer.status();
+        let text = answer.text().await.context("the server's answer broke off")?;
+        let value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        if status.is_success() { Ok(value) } else { Err(Refused { status, answer: value }.into()) }
+    }
+
+    /// Ends a server of our own; others go on.
+    pub async fn close(self) -> anyhow::Result<()> {
+        let Some(Own { carillon, stop, answering, held }) = self.own else { return Ok(()) };
+        // An idle connection of ours would keep the server waiting.
+        drop(self.http);
+        drop(stop);
+        let ended = answering.await.context("the server panicked")?;
+        carillon.close().await;
+        drop(held);
+        ended
+    }
+}
+
+/// Whether somebody listens at the address.
+async fn answers(address: &str) -> bool {
+    let authority = address.strip_prefix("http://").unwrap_or(address);
+    let connect = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(authority));
+    matches!(connect.await, Ok(Ok(_)))
+}
+
+/// A part of a path, with whatever it holds made harmless.
+pub fn segment(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
+impl Refused {
+    /// Every single problem of a refused set of files, a line each.
+    pub fn problems(&self) -> String {
+        let problems = self.answer["problems"].as_array().map_or(&[][..], Vec::as_slice);
+        problems.iter().map(|problem| format!("\n{}", problem_line(problem))).collect()
+    }
+}
+
+/// `file:line:column: field: message; did you mean `nearest`?`
+fn problem_line(problem: &Value) -> String {
+    let text = |name: &str| problem[name].as_str().unwrap_or_default();
+    let number = |name: &str| problem[name].as_u64().unwrap_or(0);
+    let field = if text("field").is_empty() { String::new() } else { format!("{}: ", text("field")) };
+    let nearest = match text("nearest") {
+        "" => String::new(),
+        nearest => format!("; did you mean `{nearest}`?"),
+    };
+    format!("{}:{}:{}: {field}{}{nearest}", text("file"), number("line"), number("column"), text("message"))
+}

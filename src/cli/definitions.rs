@@ -1,0 +1,242 @@
+//! Definitions between folders and the service: put into force, written back, and tried on stories.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::client::Client;
+use crate::cli::table::{cell, list};
+use crate::cli::{Answer, Usage, print, print_json};
+use crate::definition::{self, Definition, Known, Problem, SourceFile};
+use crate::story;
+
+/// A definition is a page; a larger file is something else.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon apply ./definitions
+  carillon apply ./definitions --dry-run      what would change, and every problem
+  carillon apply cart_reminder.yaml templates/cart_reminder
+
+All or nothing: with one problem anywhere nothing changes.")]
+pub struct Apply {
+    /// Files, or folders with definitions in them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Check everything and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon export ./backup
+  carillon export ./backup --force            write over what is there
+
+What is written is what was applied, byte for byte; `carillon apply DIR` reads it again.")]
+pub struct Export {
+    /// A folder that is empty or does not exist yet
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Write into a folder that holds something already
+    #[arg(long)]
+    force: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon test ./definitions
+  carillon test ./definitions --json
+
+Needs no server and no data folder: stories run on the rules themselves, in milliseconds.")]
+pub struct Test {
+    /// Files, or folders with stories and what they are about
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `carillon apply`; the files are read before the service is asked.
+pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
+    let path = format!("/api/v1/definitions?dry_run={}", asked.dry_run);
+    let answer = client.post(&path, body(&files)).await?;
+    if asked.json {
+        print_json(&answer);
+        return Ok(Answer::Yes);
+    }
+    let (created, changed) = (list(&answer, "created"), list(&answer, "changed"));
+    for (mark, names) in [("+", created), ("~", changed)] {
+        for name in names {
+            print(&format!("{mark} {}\n", cell(name)));
+        }
+    }
+    let counts =
+        format!("{} new, {} changed, {} as before", created.len(), changed.len(), list(&answer, "unchanged").len());
+    print(&format!("{counts}{}\n", if asked.dry_run { "; nothing was applied" } else { "" }));
+    Ok(Answer::Yes)
+}
+
+impl Apply {
+    pub fn files(&self) -> anyhow::Result<Vec<SourceFile>> {
+        files(&self.paths)
+    }
+}
+
+/// The body of a request that applies files.
+pub fn body(files: &[SourceFile]) -> Value {
+    json!({ "files": files })
+}
+
+impl Export {
+    /// # Errors
+    /// The folder holds something.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let is_empty = fs::read_dir(&self.folder).map_or(true, |mut entries| entries.next().is_none());
+        if is_empty || self.force {
+            return Ok(());
+        }
+        let folder = self.folder.display();
+        Err(Usage(format!("{folder} is not empty: name another folder, or write over it with --force")).into())
+    }
+}
+
+pub async fn export(client: &Client, asked: &Export) -> anyhow::Result<Answer> {
+    let answer = client.get("/api/v1/definitions", &[]).await?;
+    let files: Vec<SourceFile> =
+        serde_json::from_value(answer["files"].clone()).context("the server's answer holds no files")?;
+    for file in &files {
+        let name = Path::new(&file.name);
+        let is_inside = name.components().all(|part| matches!(part, Component::Normal(_)));
+        anyhow::ensure!(is_inside, "`{}` would be written outside of the folder", file.name);
+        let path = asked.folder.join(name);
+        let cannot = || format!("{} cannot be written", path.display());
+        fs::create_dir_all(path.parent().unwrap_or(&asked.folder)).with_context(cannot)?;
+        fs::write(&path, &file.text).with_context(cannot)?;
+    }
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    if asked.json {
+        print_json(&json!({ "folder": asked.folder, "files": names }));
+    } else {
+        print(&format!("{} files written to {}\n", names.len(), asked.folder.display()));
+    }
+    Ok(Answer::Yes)
+}
+
+/// `carillon test`.
+///
+/// # Errors
+/// The files cannot be read, or hold no story.
+pub fn test(asked: &Test) -> anyhow::Result<Answer> {
+    let checked = definition::read(&files(&asked.paths)?).and_then(|documents| {
+        let problems = definition::cross_check(&documents, &Known::default());
+        if problems.is_empty() { Ok(documents) } else { Err(problems) }
+    });
+    let documents = match checked {
+        Ok(documents) => documents,
+        Err(problems) => return Ok(refuse(&problems, asked.json)),
+    };
+    if !documents.iter().any(|document| matches!(document.definition, Definition::Story(_))) {
+        let message = "there is no story in these files; a story is a document with `kind: story`";
+        return Err(Usage(message.to_owned()).into());
+    }
+    let reports = story::run_all(&documents);
+    let failed = reports.iter().filter(|report| !report.passed).count();
+    if asked.json {
+        let told: Vec<Value> = reports
+            .iter()
+            .map(|it| {
+                let timeline: Vec<&str> = it.timeline.lines().collect();
+                json!({ "name": it.name, "passed": it.passed, "failures": it.failures, "timeline": timeline })
+            })
+            .collect();
+        print_json(&json!({ "stories": told, "passed": reports.len() - failed, "failed": failed }));
+    } else {
+        for report in &reports {
+            print(&format!("{}  {}\n", if report.passed { "ok    " } else { "FAILED" }, report.name));
+            if !report.passed {
+                let lines = report.failures.iter().map(String::as_str).chain(["what happened:"]);
+                let lines: String =
+                    lines.chain(report.timeline.lines()).map(|line| format!("        {line}\n")).collect();
+                print(&lines);
+            }
+        }
+        print(&format!("{} passed, {failed} failed\n", reports.len() - failed));
+    }
+    Ok(if failed == 0 { Answer::Yes } else { Answer::No })
+}
+
+fn refuse(problems: &[Problem], json: bool) -> Answer {
+    if json {
+        print_json(&json!({ "problems": problems }));
+    } else {
+        for problem in problems {
+            eprintln!("{problem}");
+        }
+        eprintln!("carillon: {} problems; no story was run", problems.len());
+    }
+    Answer::No
+}
+
+/// The files named, and those of the folders named, under the names they were found by.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+    let mut found = Vec::new();
+    for path in paths {
+        let metadata = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+        if metadata.is_dir() { walk(path, &mut found)? } else { found.push(path.clone()) }
+    }
+    if found.is_empty() {
+        return Err(Usage("there are no definitions there: files end in .yaml, .yml or .json".to_owned()).into());
+    }
+    found.iter().map(|path| read(path)).collect()
+}
+
+/// In the order of names, without hidden files; links to folders are not followed.
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let named = || format!("{} cannot be read", folder.display());
+    let mut entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).with_context(named)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if name.starts_with('.') {
+            continue;
+        }
+        if entry.file_type().with_context(named)?.is_dir() {
+            walk(&path, found)?;
+            continue;
+        }
+        // A name without an ending is part of a template, or a LICENSE.
+        let belongs = name.contains('.') || folder.join("template.yaml").is_file();
+        if belongs && definition::is_definition_file(&name) && path.is_file() {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<SourceFile> {
+    let named = || format!("{} cannot be read", path.display());
+    let size = fs::metadata(path).with_context(named)?.len();
+    anyhow::ensure!(
+        size <= FILE_BYTES_MAX,
+        "{} has {size} bytes; a definition has at most {FILE_BYTES_MAX}",
+        path.display()
+    );
+    let text = fs::read_to_string(path).with_context(named)?;
+    let name = path.strip_prefix(".").unwrap_or(path).to_string_lossy().into_owned();
+    Ok(SourceFile { name, text })
+}

@@ -1,0 +1,235 @@
+//! The command line: every command finds the service, asks it one thing over HTTP, and prints the answer.
+//!
+//! Exit codes: 0 done, 1 the answer is no or it failed, 2 the command or the settings make no sense.
+
+mod client;
+mod controls;
+mod definitions;
+mod demo;
+mod import;
+mod outline;
+mod place;
+mod seed;
+mod serving;
+mod table;
+mod trace;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::cli::client::Client;
+use crate::cli::place::Place;
+use crate::config::Refused;
+
+/// What customers do becomes the message that helps them, and the reason is always known.
+#[derive(Debug, Parser)]
+#[command(
+    name = "carillon",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  carillon demo                                   a shop with customers and history, to look around
+  carillon serve --data ./shop --listen :8080     the service
+  carillon apply ./definitions                    campaigns and templates into force
+  carillon explain --profile ann --campaign cart_reminder
+  carillon doctor                                 is everything as it should be?"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Shared {
+    /// The data folder [default: data.folder of the settings, carillon-data]
+    #[arg(long, global = true, env = "CARILLON_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// A settings file; config/default.toml has every key
+    #[arg(long, global = true, env = "CARILLON_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service
+    #[command(after_help = "\
+Examples:
+  carillon serve --data ./shop --listen 127.0.0.1:8080
+  CARILLON_SMTP__URL=smtps://user:password@relay.example carillon serve
+
+The folder is locked; its server.json holds the address and a token for the other commands.
+SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand is finished.")]
+    Serve {
+        /// ADDRESS:PORT; port 0 takes a free one [default: server.listen of the settings, 127.0.0.1:8080]
+        #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+        listen: Option<SocketAddr>,
+    },
+    /// Run the service with a demo shop: customers, 90 days of history, live visitors
+    Demo(demo::Demo),
+    /// Bring the database's schema up to date; serve does it by itself
+    #[command(after_help = "Examples:\n  carillon migrate --data ./shop")]
+    Migrate {
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put campaigns, templates, caps and policies into force, all or none
+    Apply(definitions::Apply),
+    /// Write everything that is in force to a folder
+    Export(definitions::Export),
+    /// Live through the events of a file, on its own clock, into the sandbox
+    Import(import::Import),
+    /// Run the stories beside the definitions
+    Test(definitions::Test),
+    /// Create, list and revoke the write keys storefronts send events with
+    #[command(subcommand)]
+    Key(controls::Key),
+    /// List messages with their states and reasons, or show one with its whole path
+    Messages(trace::Messages),
+    /// Say why a campaign did or did not speak to someone
+    Explain(trace::Explain),
+    /// Stop all sending, or one campaign, within a second
+    Pause(controls::Scope),
+    /// Send again what a pause stopped
+    Resume(controls::Scope),
+    /// Give failed messages and parked entries another chance
+    Redrive(controls::Redrive),
+    /// Send a template's sample to an address
+    SendTest(controls::SendTest),
+    /// Check that everything is as it should be, with advice where it is not
+    #[command(after_help = "Examples:\n  carillon doctor\n  carillon doctor --json     exit code 1 if a check fails")]
+    Doctor {
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The caller is told how to ask rightly; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Whether the answer was yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Yes,
+    No,
+}
+
+/// Reads the command line of this process and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let ended = runtime.block_on(run(cli));
+    // What still runs was told to stop and had its time.
+    runtime.shutdown_background();
+    match ended {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let mut said = format!("{error:#}");
+    if let Some(refused) = error.downcast_ref::<client::Refused>() {
+        said.push_str(&refused.problems());
+    }
+    let _ = writeln!(std::io::stderr(), "carillon: {said}");
+    let is_usage = error.is::<Usage>() || error.is::<Refused>();
+    ExitCode::from(if is_usage { 2 } else { 1 })
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Answer> {
+    let place = Place::find(cli.shared.data, cli.shared.config.as_deref())?;
+    match cli.command {
+        Command::Serve { listen } => serving::serve(&place, listen).await.map(|()| Answer::Yes),
+        Command::Demo(demo) => demo::run(&place, demo).await,
+        Command::Migrate { json } => migrate(&place, json).await,
+        Command::Apply(asked) => {
+            let files = asked.files()?;
+            asking(&place, async |client| definitions::apply(client, &asked, files).await).await
+        }
+        Command::Export(asked) => {
+            asked.check()?;
+            place.must_exist()?;
+            asking(&place, async |client| definitions::export(client, &asked).await).await
+        }
+        Command::Import(asked) => import::import(&place, &asked).await,
+        Command::Test(asked) => definitions::test(&asked),
+        Command::Key(key) => asking(&place, async |client| controls::key(client, key).await).await,
+        look_or_control => {
+            place.must_exist()?;
+            asking(&place, async |client| ask(client, look_or_control).await).await
+        }
+    }
+}
+
+/// The commands that need a folder with something in it.
+async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
+    match command {
+        Command::Messages(asked) => trace::messages(client, &asked).await,
+        Command::Explain(asked) => trace::explain(client, &asked).await,
+        Command::Pause(scope) => controls::pause(client, &scope, true).await,
+        Command::Resume(scope) => controls::pause(client, &scope, false).await,
+        Command::Redrive(asked) => controls::redrive(client, &asked).await,
+        Command::SendTest(asked) => controls::send_test(client, &asked).await,
+        Command::Doctor { json } => controls::doctor(client, json).await,
+        other => anyhow::bail!("{other:?} is not asked of a server"),
+    }
+}
+
+async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
+    let held = place.take_or_explain("migrate")?;
+    let path = place.config.database_path();
+    let database = crate::store::open(&path).await?;
+    database.reader.close().await?;
+    database.writer.close().await?;
+    drop(held);
+    if json {
+        print_json(&serde_json::json!({ "database": path, "state": "up to date" }));
+    } else {
+        print(&format!("{} is up to date\n", path.display()));
+    }
+    Ok(Answer::Yes)
+}
+
+/// Connects, asks, and leaves nothing behind.
+async fn asking(place: &Place, ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>) -> anyhow::Result<Answer> {
+    serving::log_to_stderr(&place.config, "warn")?;
+    let client = Client::connect(place).await?;
+    let answer = ask(&client).await;
+    client.close().await?;
+    answer
+}
+
+/// `:8080` is short for all addresses of this machine.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.replace("localhost:", "127.0.0.1:") };
+    full.parse().map_err(|_| "is written ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
+}
+
+/// Writes to stdout; a reader that has gone is no error of ours.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+fn print_json(value: &Value) {
+    print(&format!("{value:#}\n"));
+}

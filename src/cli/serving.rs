@@ -1,0 +1,136 @@
+//! The service as a process: it takes its folder, says where it is, and goes when it is asked to.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use actix_web::web::ServiceConfig;
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{Carillon, Options};
+use crate::cli::place::{Held, Place, Whereabouts, new_token};
+use crate::cli::print;
+use crate::config::{Config, LogFormat};
+use crate::http::admin;
+use crate::telemetry;
+
+/// A server that holds its folder and its port, and does not answer yet.
+pub struct Server {
+    pub carillon: Arc<Carillon>,
+    pub whereabouts: Whereabouts,
+    listener: TcpListener,
+    held: Held,
+}
+
+/// `carillon serve`.
+pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+    log_to_stderr(&place.config, &place.config.log.level)?;
+    // Installed before the first thing is counted.
+    let _ = telemetry::prometheus();
+    let options = |address: &str| Options::of(&place.config, address);
+    let server = Server::open(place, listen, "serve", options).await?;
+    let address = server.whereabouts.address.clone();
+    server
+        .run(place, async move {
+            print(&format!("listening on {address}\n"));
+            std::future::pending().await
+        })
+        .await
+}
+
+impl Server {
+    /// Takes the folder and the port and builds every part.
+    pub async fn open(
+        place: &Place,
+        listen: Option<SocketAddr>,
+        command: &str,
+        options: impl FnOnce(&str) -> anyhow::Result<Options>,
+    ) -> anyhow::Result<Self> {
+        let held = place.take_or_explain(command)?;
+        let listen = listen.unwrap_or(place.config.server.listen);
+        let listener = TcpListener::bind(listen)
+            .with_context(|| format!("cannot listen on {listen}; another address is given with --listen"))?;
+        listener.set_nonblocking(true)?;
+        let address = format!("http://{}", reachable(listener.local_addr()?));
+        let carillon = Carillon::open(options(&address)?).await?;
+        let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, held })
+    }
+
+    /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
+    pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+        let Self { carillon, whereabouts, listener, held } = self;
+        let mut stop = Stop::listen()?;
+        held.announce(&whereabouts)?;
+        let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+        let serving = tokio::spawn({
+            let (carillon, token) = (carillon.clone(), whereabouts.token.clone());
+            async move { carillon.serve(listener, pages(&carillon, &token), async { drop(asked.await) }).await }
+        });
+        let mut failed = Ok(());
+        tokio::select! {
+            () = stop.asked() => {}
+            ended = beside => failed = ended,
+        }
+        tracing::info!("stopping: what is in hand is finished first");
+        held.withdraw();
+        drop(ask);
+        let within = place.config.server.stop_within();
+        match tokio::time::timeout(within, serving).await {
+            Ok(ended) => failed.and(ended.context("the server panicked")?),
+            Err(_) => {
+                tracing::warn!("not everything stopped in time; the rest is recovered at the next start");
+                failed
+            }
+        }
+    }
+}
+
+/// The signals that end a server.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Where a listener is reached from this machine: one on all addresses is on the loopback too.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Logs go to stderr: stdout is for answers.
+///
+/// # Errors
+/// The level is none.
+pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
+    let filter: tracing_subscriber::EnvFilter = level.parse().context("log.level")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}
+
+/// The routes of the controls, for the holder of the token.
+pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let admin = carillon.admin(token);
+    move |app| admin::configure(admin.clone())(app)
+}

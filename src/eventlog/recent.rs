@@ -1,0 +1,117 @@
+//! The newest entries, kept in memory as they are committed: the processor takes them from here and need not read back
+//! what was written a moment ago. What is no longer here is in the database.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::ids::Position;
+use crate::store::entries::{Entry, Logged};
+
+/// Bytes of bodies kept while nobody takes them.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What an entry weighs beside its body, roughly.
+const ENTRY_BYTES: usize = 1_024;
+
+/// Committed entries in log order, without a gap. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Recent(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// After a commit, in its order.
+    pub(super) fn committed(&self, entries: impl Iterator<Item = Entry>) {
+        let mut kept = self.lock();
+        for entry in entries {
+            if kept.entries.back().is_some_and(|last| last.position.0 + 1 != entry.position.0) {
+                *kept = Kept::default();
+            }
+            kept.bytes += weight(&entry);
+            kept.entries.push_back(entry);
+        }
+        while kept.bytes > BYTES_MAX {
+            kept.forget_first();
+        }
+    }
+
+    /// Takes at most `limit` entries that follow `after`; none if the next one is not here. Each is handed out once:
+    /// whoever needs it again reads the database.
+    pub fn take_after(&self, after: Position, limit: usize) -> Vec<Entry> {
+        let mut kept = self.lock();
+        while kept.entries.front().is_some_and(|first| first.position <= after) {
+            kept.forget_first();
+        }
+        if kept.entries.front().is_none_or(|first| first.position.0 != after.0 + 1) {
+            return Vec::new();
+        }
+        let count = limit.min(kept.entries.len());
+        let taken: Vec<Entry> = kept.entries.drain(..count).collect();
+        kept.bytes -= taken.iter().map(weight).sum::<usize>();
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn forget_first(&mut self) {
+        if let Some(first) = self.entries.pop_front() {
+            self.bytes -= weight(&first);
+        }
+    }
+}
+
+fn weight(entry: &Entry) -> usize {
+    match &entry.logged {
+        Logged::Event(event) => ENTRY_BYTES + event.body.text().len(),
+        Logged::DefinitionsApplied { documents } => ENTRY_BYTES + documents.iter().map(String::len).sum::<usize>(),
+        Logged::Timer | Logged::MessageEnded { .. } | Logged::Control { .. } => ENTRY_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Timestamp, WorkspaceId};
+
+    fn entry(position: i64) -> Entry {
+        let (workspace, now) = (WorkspaceId(1), Timestamp::default());
+        Entry { position: Position(position), workspace, profile: None, now, joins: None, logged: Logged::Timer }
+    }
+
+    fn positions(taken: &[Entry]) -> Vec<i64> {
+        taken.iter().map(|entry| entry.position.0).collect()
+    }
+
+    #[test]
+    fn entries_are_handed_out_once_and_in_order() {
+        let recent = Recent::default();
+        recent.committed((1..=5).map(entry));
+        assert_eq!(positions(&recent.take_after(Position(0), 2)), [1, 2]);
+        assert_eq!(positions(&recent.take_after(Position(0), 2)), [0_i64; 0], "1 and 2 are in the database");
+        assert_eq!(positions(&recent.take_after(Position(3), 9)), [4, 5], "what was read elsewhere is forgotten");
+    }
+
+    #[test]
+    fn a_gap_forgets_what_was_before_it() {
+        let recent = Recent::default();
+        recent.committed([entry(1), entry(2), entry(4)].into_iter());
+        assert!(recent.take_after(Position(0), 9).is_empty());
+        assert_eq!(positions(&recent.take_after(Position(3), 9)), [4]);
+    }
+
+    #[test]
+    fn nobody_taking_costs_no_more_than_so_many_bytes() {
+        let recent = Recent::default();
+        let count = i64::try_from(BYTES_MAX / ENTRY_BYTES).unwrap_or_default() + 10;
+        recent.committed((1..=count).map(entry));
+        assert!(recent.take_after(Position(0), 9).is_empty());
+        assert_eq!(positions(&recent.take_after(Position(10), 1)), [11]);
+    }
+}

@@ -1,0 +1,193 @@
+//! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
+//! every route under `/api/v1` asks for the token that `serve` leaves in its data folder; health and metrics do not.
+
+mod checks;
+mod control;
+mod definitions;
+mod events;
+mod explain;
+mod health;
+pub mod keys;
+mod messages;
+mod parked;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route};
+use futures::future::BoxFuture;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::event::json;
+use crate::eventlog::EventLog;
+use crate::ids::{Span, WorkspaceId};
+use crate::store::{Store, Workspace};
+use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::doctor::Check;
+use crate::worker::live::Definitions;
+
+use super::body;
+use super::correlation;
+use super::problem::{Problem, Refusal};
+
+/// Rows of one page, and of the list of events.
+const ROWS_MAX: u32 = 200;
+const ROWS_DEFAULT: u32 = 50;
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A thing done elsewhere, called from here.
+pub type Doing<A, T> = Arc<dyn Fn(A) -> BoxFuture<'static, anyhow::Result<T>> + Send + Sync>;
+
+/// What the controls reach.
+pub struct Admin {
+    pub workspace: WorkspaceId,
+    pub store: Store,
+    pub log: EventLog,
+    pub definitions: Arc<Definitions>,
+    /// Hash of the token; the token itself is kept nowhere.
+    pub token: blake3::Hash,
+    /// Moves the clock and runs the loops; none where nobody may.
+    pub forward: Option<Doing<Span, usize>>,
+    /// Reads the write keys again.
+    pub refresh_keys: Doing<(), ()>,
+    /// Sends one message to see a template arrive.
+    pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
+    pub doctor: Doing<(), Vec<Check>>,
+    pub metrics: PrometheusHandle,
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl Admin {
+    fn db(&self) -> Workspace<'_, sea_orm::DatabaseConnection> {
+        self.store.workspace(self.workspace)
+    }
+
+    pub fn hash_of(token: &str) -> blake3::Hash {
+        blake3::hash(token.as_bytes())
+    }
+
+    /// `blake3::Hash` compares in constant time.
+    fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let value = headers.get(AUTHORIZATION).ok_or(Refusal::MissingToken)?;
+        let value = value.to_str().map_err(|_| Refusal::WrongToken)?;
+        let (scheme, token) = value.trim().split_once(' ').ok_or(Refusal::MissingToken)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(Refusal::MissingToken);
+        }
+        if Self::hash_of(token.trim()) == self.token { Ok(()) } else { Err(Refusal::WrongToken) }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
+type Controls = web::Data<Admin>;
+type Answer = Result<HttpResponse, Problem>;
+
+/// Adds `/api/v1`, `/healthz`, `/readyz` and `/metrics`. What else lives under `/api/v1` must be added before.
+pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
+    move |app| {
+        let scope = web::scope("/api/v1")
+            .app_data(admin.clone())
+            .wrap(from_fn(admitted))
+            .wrap(from_fn(correlation::correlate))
+            .configure(events::routes)
+            .configure(parked::routes)
+            .configure(messages::routes)
+            .configure(explain::routes)
+            .configure(definitions::routes)
+            .configure(keys::routes)
+            .configure(control::routes)
+            .configure(checks::routes)
+            .default_service(web::to(super::not_found));
+        app.configure(health::routes(&admin)).service(scope);
+    }
+}
+
+/// Lets only bearers of the token pass, also to routes that do not exist.
+async fn admitted(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let refused = match request.app_data::<Controls>() {
+        Some(admin) => admin.admits(request.headers()).err(),
+        None => Some(Refusal::MissingToken),
+    };
+    match refused {
+        None => Ok(next.call(request).await?.map_into_boxed_body()),
+        Some(refusal) => {
+            let payload = request.extract::<Payload>().await?;
+            Ok(request.into_response(body::refused(refusal.into(), payload)))
+        }
+    }
+}
+
+/// A resource with its methods; every other method is told which.
+fn resource(path: &str, allow: &'static str, routes: impl IntoIterator<Item = Route>) -> Resource {
+    let other = move |payload: Payload| async move { body::refused(Problem::MethodNotAllowed { allow }, payload) };
+    routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(other))
+}
+
+fn get<F, Args>(path: &str, answer: F) -> Resource
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    resource(path, "GET", [web::get().to(answer)])
+}
+
+fn post<F, Args>(path: &str, answer: F) -> Resource
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    resource(path, "POST", [web::post().to(answer)])
+}
+
+/// The query, of which every part must be known.
+fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+    let read = web::Query::<T>::from_query(request.query_string());
+    Ok(read.map_err(|error| Refusal::Query { cause: error.to_string() })?.into_inner())
+}
+
+/// The rows asked for, refused where out of range.
+fn rows(asked: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
+    match asked.unwrap_or(default) {
+        limit if (1..=most).contains(&limit) => Ok(limit),
+        _ => Err(Refusal::Parameter { field: "limit", cause: format!("`limit` is 1 to {most}") }.into()),
+    }
+}
+
+/// A JSON body, of which every field must be known; an empty one is `{}`. The error is the finished answer.
+async fn read_json<T: DeserializeOwned>(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<T, HttpResponse> {
+    let mut payload = payload;
+    let bytes = match body::read(request, &mut payload, limit, BODY_DEADLINE).await {
+        Ok(bytes) => bytes,
+        Err(problem) => return Err(body::refused(problem, payload)),
+    };
+    let text = if bytes.is_empty() { Ok("{}") } else { json::check(&bytes) };
+    let read = text.map_err(|fault| Problem::from(Refusal::Json(fault))).and_then(|text| {
+        serde_json::from_str(text).map_err(|error| Problem::from(Refusal::Body { cause: error.to_string() }))
+    });
+    read.map_err(|problem| body::refused(problem, payload))
+}
+
+fn json_answer(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(body)
+}

@@ -1,0 +1,177 @@
+//! The program in a folder that outlives it: started, signalled, started again.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::load::exchange;
+use crate::sink::Sink;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
+const ENDED_WITHIN: Duration = Duration::from_secs(30);
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
+
+const DEFINITIONS: &str = r#"
+kind: campaign
+key: thanks
+name: Thanks
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: transactional
+entry: { event: Order Completed, key: properties.order_id }
+send: { channel: email, template: note }
+---
+kind: campaign
+key: offer
+name: Offer
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Order Completed, key: properties.order_id }
+caps: { obey: false, count: false }
+send: { channel: email, template: note }
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: allowed } ]
+---
+kind: template
+key: note
+email:
+  subject: "{{campaign.key}} {{event.properties.order_id}}"
+  html: "<p>About your order. <a href=\"{{links.unsubscribe}}\">Unsubscribe</a></p>"
+"#;
+
+pub struct House {
+    folder: TempDir,
+    sink: String,
+    child: Option<Child>,
+    pub address: String,
+    token: String,
+    pub key: String,
+}
+
+impl House {
+    /// A data folder with the definitions in force, and a key.
+    pub fn new(sink: &Sink) -> Self {
+        let folder = TempDir::new().unwrap();
+        let sink = format!("smtp://{}?tls=none", sink.address);
+        let mut house =
+            Self { folder, sink, child: None, address: String::new(), token: String::new(), key: String::new() };
+        house.start();
+        let body = serde_json::json!({ "files": [{ "name": "shop.yaml", "text": DEFINITIONS }] });
+        house.post("/api/v1/definitions", &body);
+        house.key = house.post("/api/v1/keys", &serde_json::json!({ "source": "web" }))["key"].as_str().unwrap().into();
+        house.signal("-TERM");
+        assert!(house.wait().success());
+        house
+    }
+
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn start(&mut self) {
+        let errors = std::fs::File::options().create(true).append(true).open(self.folder.path().join("stderr.txt"));
+        let child = Command::new(PROGRAM)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(self.folder())
+            .env("CARILLON_SMTP__URL", &self.sink)
+            .env("CARILLON_SMTP__CONNECTIONS", crate::CONNECTIONS.to_string())
+            .env("CARILLON_RETRY__DELAYS", "1s")
+            .env("CARILLON_RETRY__DELAY_MIN", "1s")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors.unwrap())
+            .spawn()
+            .unwrap();
+        let pid = child.id();
+        self.child = Some(child);
+        let deadline = Instant::now() + STARTED_WITHIN;
+        loop {
+            // After a kill the last run's file is still there: only this process's counts.
+            if let Some(it) = read(&self.folder()).filter(|it| it["pid"] == pid) {
+                self.address = it["address"].as_str().unwrap().strip_prefix("http://").unwrap().to_owned();
+                self.token = it["token"].as_str().unwrap().to_owned();
+                return;
+            }
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "serve ended with {ended:?}\n{}", self.log());
+            assert!(Instant::now() < deadline, "serve did not start\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + ENDED_WITHIN;
+        let mut child = self.child.take().unwrap();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not end\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until everything is processed and no message waits any more.
+    pub fn settle(&self) {
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let accounts = self.get("/api/v1/accounting");
+            let waiting = ["queued", "deferred", "claimed", "sending", "retrying"];
+            let waits = |name: &&str| accounts["messages"]["by_status"][*name].as_u64().unwrap_or(0) > 0;
+            if accounts["events"]["unprocessed"] == 0 && !waiting.iter().any(waits) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it did not come to rest: {accounts}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn count_by_status(&self, status: &str) -> usize {
+        let accounts = self.get("/api/v1/accounting");
+        usize::try_from(accounts["messages"]["by_status"][status].as_u64().unwrap_or(0)).unwrap()
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let (status, body) = exchange(&self.address, "GET", path, &format!("Bearer {}", self.token), "").unwrap();
+        assert_eq!(status, 200, "GET {path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Value {
+        let token = format!("Bearer {}", self.token);
+        let (status, body) = exchange(&self.address, "POST", path, &token, &body.to_string()).unwrap();
+        assert!((200..300).contains(&status), "POST {path}: {status} {body}");
+        serde_json::from_str(&body).unwrap_or(Value::Null)
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("stderr.txt")).unwrap_or_default()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Already gone is as good as ended.
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+fn read(folder: &Path) -> Option<Value> {
+    serde_json::from_str(&std::fs::read_to_string(folder.join("server.json")).ok()?).ok()
+}

@@ -1,0 +1,140 @@
+//! Shoppers who order until the house goes away, remember what was answered, and send the rest again.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+
+use crate::house::House;
+
+const SHOPPERS: usize = 6;
+
+/// Orders by id: true where a 200 came back.
+#[derive(Default)]
+pub struct Load {
+    orders: Mutex<BTreeMap<String, bool>>,
+    round: usize,
+}
+
+impl Load {
+    /// Shoppers order for `time`, then `end` happens and they notice.
+    pub fn run(&mut self, house: &House, time: Duration, end: impl FnOnce(&House)) {
+        self.round += 1;
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for shopper in 0..SHOPPERS {
+                let (over, this) = (&over, &*self);
+                scope.spawn(move || {
+                    for n in 0.. {
+                        let order = format!("o{}-{shopper}-{n}", this.round);
+                        this.orders.lock().unwrap().insert(order.clone(), false);
+                        if !this.order(house, shopper, &order) || over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                });
+            }
+            let until = Instant::now() + time;
+            while Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            end(house);
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// What was not answered is sent again with the same ids, as every client does.
+    pub fn finish(&self, house: &House) {
+        let open: Vec<String> =
+            self.orders.lock().unwrap().iter().filter(|(_, done)| !**done).map(|(order, _)| order.clone()).collect();
+        for order in open {
+            let shopper = order.split('-').nth(1).unwrap().parse().unwrap();
+            assert!(self.order(house, shopper, &order), "{order} is refused by a house at rest");
+        }
+    }
+
+    fn order(&self, house: &House, shopper: usize, order: &str) -> bool {
+        let body = serde_json::json!({
+            "userId": format!("shopper-{shopper}"), "messageId": order, "event": "Order Completed",
+            "properties": { "order_id": order, "revenue": 10 } });
+        let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
+        if order.ends_with("-0") {
+            let traits = serde_json::json!({ "userId": format!("shopper-{shopper}"), "messageId": format!("i{order}"),
+                "traits": { "email": format!("shopper-{shopper}@example.com") } });
+            if post(house, "/v1/identify", &key, &traits) != Some(200) {
+                return false;
+            }
+        }
+        let stored = post(house, "/v1/track", &key, &body) == Some(200);
+        if stored {
+            self.orders.lock().unwrap().insert(order.to_owned(), true);
+        }
+        stored
+    }
+
+    pub fn orders(&self) -> Vec<String> {
+        self.orders.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Every order is in the log exactly once.
+    pub fn check_stored(&self, house: &House) {
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        let mut after = 0;
+        loop {
+            let page = house.get(&format!("/api/v1/events?after={after}&limit=1000"));
+            let events = page["events"].as_array().unwrap();
+            for event in events {
+                *found.entry(event["message_id"].as_str().unwrap().to_owned()).or_default() += 1;
+                after = event["position"].as_i64().unwrap();
+            }
+            if events.is_empty() || page["next"].is_null() {
+                break;
+            }
+        }
+        let orders = self.orders();
+        assert!(orders.len() > 50, "only {} orders: that shows nothing", orders.len());
+        for order in orders {
+            assert_eq!(found.get(&order), Some(&1), "{order}");
+        }
+    }
+}
+
+fn post(house: &House, path: &str, key: &str, body: &serde_json::Value) -> Option<u16> {
+    exchange(&house.address, "POST", path, &format!("Basic {key}"), &body.to_string()).ok().map(|(status, _)| status)
+}
+
+/// One request on a connection of its own.
+pub fn exchange(address: &str, method: &str, path: &str, auth: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {auth}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let text = String::from_utf8_lossy(&answer);
+    let status = text.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let chunked = text.to_lowercase().contains("transfer-encoding: chunked");
+    Ok((status, if chunked { unchunk(body) } else { body.to_owned() }))
+}
+
+fn unchunk(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((length, rest)) = body.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or(0);
+        if length == 0 {
+            break;
+        }
+        whole.push_str(&rest[..length]);
+        body = rest[length..].trim_start_matches("\r\n");
+    }
+    whole
+}
