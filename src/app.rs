@@ -1,6 +1,8 @@
 //! The composition root: builds every part, gives each what it needs, starts the loops and the server, and stops them
 //! so that nothing is lost or doubled.
 
+mod controls;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,9 +23,8 @@ use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
 use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog, Queue};
+use crate::eventlog::{Draft, EventLog};
 use crate::fault::Faults;
-use crate::http::admin::Admin;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::http::inbox;
@@ -34,10 +35,9 @@ use crate::message::RetryPolicy;
 use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::{set_setting, setting};
+use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Database, Store, open};
-use crate::telemetry;
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -90,6 +90,8 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    /// The data folder.
+    folder: PathBuf,
     stopping: Arc<AtomicBool>,
     /// One person at a time moves the clock.
     forwarding: Arc<tokio::sync::Mutex<()>>,
@@ -154,6 +156,7 @@ impl Carillon {
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
+        let folder = options.data.clone();
         let carillon = Self {
             database,
             store,
@@ -167,6 +170,7 @@ impl Carillon {
             links,
             smtp,
             ingest,
+            folder,
             stopping,
             forwarding,
             threads,
@@ -221,12 +225,7 @@ impl Carillon {
     ///
     /// # Errors
     /// The server cannot run on the listener.
-    pub async fn answer<F>(
-        &self,
-        listener: TcpListener,
-        pages: F,
-        stop: impl Future<Output = ()>,
-    ) -> anyhow::Result<()>
+    pub async fn answer<F>(&self, listener: TcpListener, pages: F, stop: impl Future<Output = ()>) -> anyhow::Result<()>
     where
         F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
@@ -265,37 +264,6 @@ impl Carillon {
                 inbox::configure(web::Data::from(inbox.clone()))(app);
             }
         }
-    }
-
-    /// What the controls reach, for whoever holds `token`; [`http::admin::configure`] makes it pages for
-    /// [`Carillon::serve`].
-    pub fn admin(&self, token: &str) -> web::Data<Admin> {
-        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
-        let forward: http::admin::Doing<Span, usize> =
-            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
-        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
-        web::Data::new(Admin {
-            workspace: WORKSPACE,
-            store: self.store.clone(),
-            log: self.log.clone(),
-            definitions: self.definitions.clone(),
-            token: Admin::hash_of(token),
-            forward: self.smtp.is_none().then_some(forward),
-            refresh_keys: Arc::new(move |()| {
-                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
-                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
-            }),
-            metrics: telemetry::prometheus(),
-            stopping: self.stopping.clone(),
-        })
-    }
-
-    /// Moves the demo's clock and remembers where it stands.
-    ///
-    /// # Errors
-    /// The loops or the database fail.
-    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
-        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.
@@ -363,21 +331,6 @@ fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
             log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
         })
     })
-}
-
-async fn forward(
-    workers: Arc<Workers>,
-    log: EventLog,
-    turn: Arc<tokio::sync::Mutex<()>>,
-    by: Span,
-) -> anyhow::Result<usize> {
-    let _turn = turn.lock().await;
-    let done = workers.forward(by).await?;
-    let offset = log.clock().offset().millis().to_string();
-    log.writer()
-        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
-        .await?;
-    Ok(done)
 }
 
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {

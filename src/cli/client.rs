@@ -112,11 +112,6 @@ impl Client {
         Ok(Self { own: Some(Own { carillon, stop, answering, held }), ..Self::to(&there)? })
     }
 
-    /// Whether a server runs by itself, so that what was asked of it goes on.
-    pub fn is_served(&self) -> bool {
-        self.own.is_none()
-    }
-
     /// # Errors
     /// [`Refused`], or the service cannot be reached.
     pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {

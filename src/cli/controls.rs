@@ -1,7 +1,7 @@
-//! Commands that change how the service runs: write keys.
+//! Commands that change how the service runs: write keys, pauses, second chances, test messages; and its check-up.
 
-use clap::Subcommand;
-use serde_json::json;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::table::{cell, list, table};
@@ -62,7 +62,9 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
             } else {
                 let rows: Vec<_> = list(&answer, "keys")
                     .iter()
-                    .map(|key| ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name])))
+                    .map(|key| {
+                        ["id", "source", "name", "prefix", "created_at", "revoked_at"].map(|name| cell(&key[name]))
+                    })
                     .collect();
                 print(&table(["ID", "SOURCE", "NAME", "BEGINS", "CREATED", "REVOKED"], &rows));
             }
@@ -77,4 +79,143 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
         }
     }
     Ok(Answer::Yes)
+}
+
+/// What to stop or start again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon pause --all                         nothing is sent any more, within a second
+  carillon pause --campaign cart_reminder
+  carillon resume --all
+
+What is due while paused waits, and is sent after resuming if it has not expired.")]
+#[group(required = true, multiple = false, id = "scope")]
+pub struct Scope {
+    /// Everything
+    #[arg(long, group = "scope")]
+    all: bool,
+    /// One campaign, by key
+    #[arg(long, value_name = "KEY", group = "scope")]
+    campaign: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon redrive --message ID                a failed message is tried again
+  carillon redrive --parked 1234               an entry that could not be applied, by its position
+  carillon redrive --all                       everything that failed, and the last 200 parked")]
+#[group(required = true, multiple = false, id = "which")]
+pub struct Redrive {
+    /// A failed message, by id
+    #[arg(long, value_name = "ID", group = "which")]
+    message: Option<String>,
+    /// A parked entry, by its position in the log
+    #[arg(long, value_name = "POSITION", group = "which")]
+    parked: Option<i64>,
+    /// Failed messages and parked entries, the last ones parked first
+    #[arg(long, group = "which")]
+    all: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon send-test --template cart_reminder --channel email --to me@example.com
+
+The template's own sample is rendered. Consent and caps are not asked, nothing is counted.")]
+pub struct SendTest {
+    /// The template's key
+    #[arg(long, value_name = "KEY")]
+    template: String,
+    /// email, sms, push or whatsapp
+    #[arg(long, default_value = "email")]
+    channel: String,
+    /// The address it goes to
+    #[arg(long, value_name = "ADDRESS")]
+    to: String,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `carillon pause` and `carillon resume`.
+pub async fn pause(client: &Client, scope: &Scope, paused: bool) -> anyhow::Result<Answer> {
+    let body = json!({ "scope": scope.campaign.as_deref().unwrap_or("all") });
+    let answer = client.post(if paused { "/api/v1/pause" } else { "/api/v1/resume" }, body).await?;
+    let what = scope.campaign.as_deref().unwrap_or("all sending");
+    say(&answer, scope.json, &format!("{what} {}", if paused { "is paused" } else { "goes on" }));
+    Ok(Answer::Yes)
+}
+
+/// `carillon redrive`.
+pub async fn redrive(client: &Client, asked: &Redrive) -> anyhow::Result<Answer> {
+    let (messages, parked) = match (&asked.message, asked.parked) {
+        (Some(id), _) => {
+            client.post(&format!("/api/v1/messages/{}/redrive", segment(id)), json!({})).await?;
+            (1, 0)
+        }
+        (None, Some(position)) => {
+            client.post(&format!("/api/v1/parked/{position}/redrive"), json!({})).await?;
+            (0, 1)
+        }
+        (None, None) => (redrive_messages(client).await?, redrive_parked(client).await?),
+    };
+    let text = format!("another chance: {messages} messages, {parked} parked entries");
+    say(&json!({ "messages": messages, "parked": parked }), asked.json, &text);
+    Ok(Answer::Yes)
+}
+
+async fn redrive_messages(client: &Client) -> anyhow::Result<u64> {
+    let answer = client.post("/api/v1/messages/redrive", json!({})).await?;
+    Ok(answer["redriven"].as_u64().unwrap_or_else(|| list(&answer, "redriven").len() as u64))
+}
+
+async fn redrive_parked(client: &Client) -> anyhow::Result<u64> {
+    let answer = client.get("/api/v1/parked", &[("limit", Some("200"))]).await?;
+    let mut count = 0;
+    for parked in list(&answer, "parked").iter().filter(|parked| parked["redriven_at"].is_null()) {
+        client.post(&format!("/api/v1/parked/{}/redrive", cell(&parked["position"])), json!({})).await?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// `carillon send-test`.
+pub async fn send_test(client: &Client, asked: &SendTest) -> anyhow::Result<Answer> {
+    let body = json!({ "template": asked.template, "channel": asked.channel, "to": asked.to });
+    let answer = client.post("/api/v1/send-test", body).await?;
+    say(&answer, asked.json, &format!("sent to {}: {}", asked.to, cell(&answer["reply"])));
+    Ok(Answer::Yes)
+}
+
+/// `carillon doctor`.
+pub async fn doctor(client: &Client, json: bool) -> anyhow::Result<Answer> {
+    let answer = client.get("/api/v1/doctor", &[]).await?;
+    let checks = list(&answer, "checks");
+    let failed = checks.iter().filter(|check| check["ok"] != true).count();
+    if json {
+        print_json(&answer);
+    } else {
+        for check in checks {
+            let mark = if check["ok"] == true { "\u{2713}" } else { "\u{2717}" };
+            print(&format!("{mark} {}: {}\n", cell(&check["name"]), cell(&check["detail"])));
+            if let Some(advice) = check["advice"].as_str().filter(|_| check["ok"] != true) {
+                print(&format!("  {advice}\n"));
+            }
+        }
+        print(if failed == 0 { "all is well\n" } else { "not all is well\n" });
+    }
+    Ok(if failed == 0 { Answer::Yes } else { Answer::No })
+}
+
+fn say(answer: &Value, json: bool, text: &str) {
+    if json { print_json(answer) } else { print(&format!("{text}\n")) }
 }

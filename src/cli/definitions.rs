@@ -85,7 +85,8 @@ pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> an
             print(&format!("{mark} {}\n", cell(name)));
         }
     }
-    let counts = format!("{} new, {} changed, {} as before", created.len(), changed.len(), list(&answer, "unchanged").len());
+    let counts =
+        format!("{} new, {} changed, {} as before", created.len(), changed.len(), list(&answer, "unchanged").len());
     print(&format!("{counts}{}\n", if asked.dry_run { "; nothing was applied" } else { "" }));
     Ok(Answer::Yes)
 }
@@ -169,7 +170,8 @@ pub fn test(asked: &Test) -> anyhow::Result<Answer> {
             print(&format!("{}  {}\n", if report.passed { "ok    " } else { "FAILED" }, report.name));
             if !report.passed {
                 let lines = report.failures.iter().map(String::as_str).chain(["what happened:"]);
-                let lines: String = lines.chain(report.timeline.lines()).map(|line| format!("        {line}\n")).collect();
+                let lines: String =
+                    lines.chain(report.timeline.lines()).map(|line| format!("        {line}\n")).collect();
                 print(&lines);
             }
         }
@@ -229,7 +231,11 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 fn read(path: &Path) -> anyhow::Result<SourceFile> {
     let named = || format!("{} cannot be read", path.display());
     let size = fs::metadata(path).with_context(named)?.len();
-    anyhow::ensure!(size <= FILE_BYTES_MAX, "{} has {size} bytes; a definition has at most {FILE_BYTES_MAX}", path.display());
+    anyhow::ensure!(
+        size <= FILE_BYTES_MAX,
+        "{} has {size} bytes; a definition has at most {FILE_BYTES_MAX}",
+        path.display()
+    );
     let text = fs::read_to_string(path).with_context(named)?;
     let name = path.strip_prefix(".").unwrap_or(path).to_string_lossy().into_owned();
     Ok(SourceFile { name, text })

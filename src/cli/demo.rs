@@ -26,14 +26,17 @@ const TRICKLE_EVERY: Duration = Duration::from_secs(2);
 const JUMP: Span = Span::from_seconds(10);
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   carillon demo                     serve the demo shop from ./carillon-data
   carillon demo --seed 7 --data ./other-shop
   carillon demo forward 1h          an hour passes; everything due in it is done
   carillon demo curl                the call that leaves a cart behind, once more
 
-Nothing real is ever sent: everything goes to the inbox at /inbox.")]
+Nothing real is ever sent: everything goes to the inbox at /inbox."
+)]
 pub struct Demo {
     #[command(subcommand)]
     what: Option<What>,
@@ -144,13 +147,9 @@ fn since(told: Timestamp, now: Timestamp) -> Timestamp {
 }
 
 fn curl(address: &str, key: &str) -> String {
-    format!(
-        "curl -s -u '{key}:' {address}/v1/track -d '{}'",
-        json!({
-            "userId": "ann", "event": "Product Added", "properties": {
-                "cart_id": "c1", "product_id": "p1", "name": "Copper kettle", "price": 49, "currency": "EUR" }
-        })
-    )
+    // Written out: a price keeps its digits.
+    let cart = r#"{"userId":"ann","event":"Product Added","properties":{"cart_id":"c1","product_id":"p1","name":"Copper kettle","price":49.00,"currency":"EUR"}}"#;
+    format!("curl -s -u '{key}:' {address}/v1/track -d '{cart}'")
 }
 
 fn welcome(place: &Place, address: &str, key: &str) -> String {

@@ -32,8 +32,9 @@ Examples:
   carillon import clicks.csv --format taobao --consent email=granted --address-domain example.com
   carillon import calls.jsonl --format jsonl --errors refused.jsonl
 
-Apply campaigns first, and import into a folder of its own: events are decided at the time they happened, messages go
-to the sandbox's inbox, and no server may run on the folder meanwhile. The same file again changes nothing.")]
+Apply campaigns first, and import into a folder of its own: events are decided at the time
+they happened, messages go to the sandbox's inbox, and no server may run on the folder
+meanwhile. The same file again changes nothing.")]
 pub struct Import {
     /// The file, plain or gzip-compressed
     file: PathBuf,

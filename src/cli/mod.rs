@@ -7,10 +7,12 @@ mod controls;
 mod definitions;
 mod demo;
 mod import;
+mod outline;
 mod place;
 mod seed;
 mod serving;
 mod table;
+mod trace;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -26,14 +28,19 @@ use crate::config::Refused;
 
 /// What customers do becomes the message that helps them, and the reason is always known.
 #[derive(Debug, Parser)]
-#[command(name = "carillon", version, about, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "carillon",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
   carillon demo                                   a shop with customers and history, to look around
   carillon serve --data ./shop --listen :8080     the service
   carillon apply ./definitions                    campaigns and templates into force
   carillon explain --profile ann --campaign cart_reminder
-
-The first four lines of any trouble: carillon doctor")]
+  carillon doctor                                 is everything as it should be?"
+)]
 pub struct Cli {
     #[command(flatten)]
     shared: Shared,
@@ -43,6 +50,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 struct Shared {
     /// The data folder [default: data.folder of the settings, carillon-data]
     #[arg(long, global = true, env = "CARILLON_DATA", value_name = "DIR")]
@@ -87,6 +95,25 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     /// Create, list and revoke the write keys storefronts send events with
     #[command(subcommand)]
     Key(controls::Key),
+    /// List messages with their states and reasons, or show one with its whole path
+    Messages(trace::Messages),
+    /// Say why a campaign did or did not speak to someone
+    Explain(trace::Explain),
+    /// Stop all sending, or one campaign, within a second
+    Pause(controls::Scope),
+    /// Send again what a pause stopped
+    Resume(controls::Scope),
+    /// Give failed messages and parked entries another chance
+    Redrive(controls::Redrive),
+    /// Send a template's sample to an address
+    SendTest(controls::SendTest),
+    /// Check that everything is as it should be, with advice where it is not
+    #[command(after_help = "Examples:\n  carillon doctor\n  carillon doctor --json     exit code 1 if a check fails")]
+    Doctor {
+        /// Print the answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// The caller is told how to ask rightly; exit code 2.
@@ -146,6 +173,24 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Import(asked) => import::import(&place, &asked).await,
         Command::Test(asked) => definitions::test(&asked),
         Command::Key(key) => asking(&place, async |client| controls::key(client, key).await).await,
+        look_or_control => {
+            place.must_exist()?;
+            asking(&place, async |client| ask(client, look_or_control).await).await
+        }
+    }
+}
+
+/// The commands that need a folder with something in it.
+async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
+    match command {
+        Command::Messages(asked) => trace::messages(client, &asked).await,
+        Command::Explain(asked) => trace::explain(client, &asked).await,
+        Command::Pause(scope) => controls::pause(client, &scope, true).await,
+        Command::Resume(scope) => controls::pause(client, &scope, false).await,
+        Command::Redrive(asked) => controls::redrive(client, &asked).await,
+        Command::SendTest(asked) => controls::send_test(client, &asked).await,
+        Command::Doctor { json } => controls::doctor(client, json).await,
+        other => anyhow::bail!("{other:?} is not asked of a server"),
     }
 }
 
@@ -165,10 +210,7 @@ async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
 }
 
 /// Connects, asks, and leaves nothing behind.
-async fn asking(
-    place: &Place,
-    ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>,
-) -> anyhow::Result<Answer> {
+async fn asking(place: &Place, ask: impl AsyncFnOnce(&Client) -> anyhow::Result<Answer>) -> anyhow::Result<Answer> {
     serving::log_to_stderr(&place.config, "warn")?;
     let client = Client::connect(place).await?;
     let answer = ask(&client).await;

@@ -78,7 +78,8 @@ impl Place {
             return Ok(());
         }
         let folder = self.folder().display();
-        Err(Usage(format!("there is no data folder {folder}: start with `carillon demo` or name it with --data")).into())
+        Err(Usage(format!("there is no data folder {folder}: start with `carillon demo` or name it with --data"))
+            .into())
     }
 
     /// Takes the folder for `command`, or says who has it.

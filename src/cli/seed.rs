@@ -59,9 +59,10 @@ fn read_shop(text: &str) -> Option<(u64, Timestamp)> {
 }
 
 async fn keep(carillon: &Carillon, name: &'static str, value: String) -> anyhow::Result<()> {
-    let change = carillon.log.writer().change(Queue::Effects, move |tx, _| {
-        Box::pin(async move { Ok(set_setting(tx, name, &value).await?) })
-    });
+    let change = carillon
+        .log
+        .writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, name, &value).await?) }));
     change.await
 }
 

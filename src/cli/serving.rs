@@ -11,6 +11,8 @@ use crate::app::{Carillon, Options};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
+use crate::http::admin;
+use crate::telemetry;
 
 /// A server that holds its folder and its port, and does not answer yet.
 pub struct Server {
@@ -23,14 +25,17 @@ pub struct Server {
 /// `carillon serve`.
 pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
+    // Installed before the first thing is counted.
+    let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     let address = server.whereabouts.address.clone();
-    server.run(place, async move {
-        print(&format!("listening on {address}\n"));
-        std::future::pending().await
-    })
-    .await
+    server
+        .run(place, async move {
+            print(&format!("listening on {address}\n"));
+            std::future::pending().await
+        })
+        .await
 }
 
 impl Server {
@@ -125,6 +130,7 @@ pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
 }
 
 /// The routes of the controls, for the holder of the token.
-pub fn pages(_carillon: &Carillon, _token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    |_| {}
+pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let admin = carillon.admin(token);
+    move |app| admin::configure(admin.clone())(app)
 }

@@ -1,8 +1,15 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
 //! every route under `/api/v1` asks for the token that `serve` leaves in its data folder; health and metrics do not.
 
-pub mod events;
+mod checks;
+mod control;
+mod definitions;
+mod events;
+mod explain;
+mod health;
 pub mod keys;
+mod messages;
+mod parked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +30,8 @@ use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
 use crate::store::{Store, Workspace};
+use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::doctor::Check;
 use crate::worker::live::Definitions;
 
 use super::body;
@@ -50,6 +59,9 @@ pub struct Admin {
     pub forward: Option<Doing<Span, usize>>,
     /// Reads the write keys again.
     pub refresh_keys: Doing<(), ()>,
+    /// Sends one message to see a template arrive.
+    pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
+    pub doctor: Doing<(), Vec<Check>>,
     pub metrics: PrometheusHandle,
     pub stopping: Arc<AtomicBool>,
 }
@@ -90,9 +102,15 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .wrap(from_fn(admitted))
             .wrap(from_fn(correlation::correlate))
             .configure(events::routes)
+            .configure(parked::routes)
+            .configure(messages::routes)
+            .configure(explain::routes)
+            .configure(definitions::routes)
             .configure(keys::routes)
+            .configure(control::routes)
+            .configure(checks::routes)
             .default_service(web::to(super::not_found));
-        app.service(scope);
+        app.configure(health::routes(&admin)).service(scope);
     }
 }
 

@@ -70,6 +70,10 @@ impl Sender {
             reply_to: reply_to.map(str::to_owned),
         })
     }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
 }
 
 /// A name, if any, and an address.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
 
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -72,17 +72,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ?
                    ORDER BY position DESC LIMIT ?";
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), limit.into()]).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Parked {
-                    position: Position(row.try_get_by_index(0)?),
-                    profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
-                    cause: row.try_get_by_index(2)?,
-                    parked_at: Timestamp::from_millis(row.try_get_by_index(3)?),
-                    redriven_at: row.try_get_by_index::<Option<i64>>(4)?.map(Timestamp::from_millis),
-                })
-            })
-            .collect()
+        rows.iter().map(read_parked).collect()
+    }
+
+    pub async fn parked_at(&self, position: Position) -> Result<Option<Parked>, Error> {
+        let sql =
+            "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ? AND position = ?";
+        let row = Rows(self.conn).one(sql, vec![self.id.0.into(), position.0.into()]).await?;
+        row.as_ref().map(read_parked).transpose()
     }
 
     /// Marks a parked entry as redriven; false if it is not parked or was redriven before.
@@ -104,6 +101,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }
+}
+
+fn read_parked(row: &QueryResult) -> Result<Parked, Error> {
+    Ok(Parked {
+        position: Position(row.try_get_by_index(0)?),
+        profile: row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId),
+        cause: row.try_get_by_index(2)?,
+        parked_at: Timestamp::from_millis(row.try_get_by_index(3)?),
+        redriven_at: row.try_get_by_index::<Option<i64>>(4)?.map(Timestamp::from_millis),
+    })
 }
 
 pub async fn setting<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<String>, Error> {

@@ -233,6 +233,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
     }
 
+    /// Whether something is logged about this person that is not processed yet.
+    pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
+        let sql =
+            "SELECT 1 FROM entries WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = ?)
+             AND profile = ? LIMIT 1";
+        Ok(Rows(self.conn).one(sql, vec![PROCESSED.into(), profile.0.into()]).await?.is_some())
+    }
+
     /// Entries at these positions; missing ones are missing in the answer.
     pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();

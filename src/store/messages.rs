@@ -122,6 +122,23 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
     }
 
+    /// Messages of a person that the entry at `position` led to: as the first or newest event of their enrollment, or
+    /// as the input whose decision made them.
+    pub async fn messages_from(
+        &self,
+        profile: ProfileId,
+        position: Position,
+        limit: u32,
+    ) -> Result<Vec<Message>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
+             ORDER BY created_at, id LIMIT ?"
+        );
+        let at = position.0;
+        let values = vec![self.id.0.into(), profile.0.into(), at.into(), at.into(), at.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
     /// Appends to the paths of messages.
     pub async fn add_steps(&self, steps: Vec<(MessageId, Timestamp, Status)>) -> Result<(), Error> {
         let head = "INSERT INTO message_states (message, step, at, state)";

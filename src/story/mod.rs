@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use crate::definition::story::{Expectation, Expected, Story};
 use crate::definition::{Definition, Document};
 use crate::ids::Timestamp;
-pub use timeline::instant;
+pub use timeline::{Timeline, instant};
 use world::{Happening, What, World};
 
 /// What came of a story.

@@ -10,6 +10,7 @@ mod gate;
 mod hands;
 mod outlook;
 mod slots;
+mod test_send;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub use hands::{redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 use slots::{Asked, Versions, tell, withdraw};
+pub use test_send::{NotSent, TestSend, TestSent};
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;
@@ -159,6 +161,16 @@ impl Dispatcher {
     /// Transports that cannot be used at present, with what they said.
     pub fn stopped(&self) -> Vec<Stopped> {
         self.gates.stopped()
+    }
+
+    /// The transports by channel.
+    pub fn transports(&self) -> impl Iterator<Item = (Channel, &Arc<dyn channel::Channel>)> {
+        self.parts.channels.0.iter().map(|(channel, transport)| (*channel, transport))
+    }
+
+    /// Who mail is from.
+    pub fn sender(&self) -> &Sender {
+        &self.parts.sender
     }
 
     /// Puts a dead letter back into the queue; false if it is none, or was redriven a moment before.

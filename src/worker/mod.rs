@@ -5,7 +5,9 @@
 
 pub mod apply;
 pub mod dispatcher;
+pub mod doctor;
 pub mod effects;
+pub mod explain;
 pub mod janitor;
 pub mod live;
 pub mod processor;

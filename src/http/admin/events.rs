@@ -7,12 +7,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::decision::Finding;
 use crate::event::{Event, Origin, track_api};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
-use crate::store::entries::{Entry, Logged};
-use crate::store::trace::{EventAccounts, MessageAccounts};
+use crate::store::controls::Parked;
+use crate::store::entries::{Entry, Logged, cursor};
+use crate::store::trace::{EventAccounts, Findings, MessageAccounts};
+use crate::worker::explain::words::found_sentence;
 
-use super::{Admin, Answer, Controls, Refusal, get, json_answer, query, rows};
+use super::messages::{MessageOut, shown};
+use super::{Admin, Answer, Controls, ROWS_MAX, Refusal, get, json_answer, query, rows};
 
 const EVENTS_MAX: u32 = 1_000;
 
@@ -101,11 +105,40 @@ struct Path {
     /// The instant at which it was decided.
     decided_as_of: Timestamp,
     processed: bool,
-    parked: Option<String>,
+    /// Why it could not be applied.
+    parked: Option<Parked>,
+    findings: Vec<FindingOut>,
+    /// Messages of enrollments that it began, or repeated as the newest.
+    messages: Vec<MessageOut>,
+}
+
+/// What one campaign made of an input.
+#[derive(Serialize)]
+pub(super) struct FindingOut {
+    position: Position,
+    sentence: String,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+impl FindingOut {
+    /// All of one campaign, or of every.
+    pub(super) fn all(found: &BTreeMap<Position, Findings>, campaign: Option<&str>) -> Vec<Self> {
+        let each = found.values().flat_map(|one| one.findings.iter().map(|finding| (one.position, finding)));
+        each.filter(|(_, finding)| campaign.is_none_or(|key| finding.campaign == key))
+            .map(|(position, finding)| Self { position, sentence: found_sentence(finding), finding: finding.clone() })
+            .collect()
+    }
 }
 
 async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let (entry, event) = find(&admin, &id).await?;
+    let db = admin.db();
+    let found = db.findings_at(&[entry.position]).await?;
+    let caused = match entry.profile {
+        Some(profile) => db.messages_from(profile, entry.position, ROWS_MAX).await?,
+        None => Vec::new(),
+    };
     Ok(json_answer(&Path {
         event: EventOut::new(entry.position, &event),
         version: event.version,
@@ -115,8 +148,10 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
         previous_id: event.previous_id.clone(),
         profile: entry.profile,
         decided_as_of: entry.now,
-        processed: false,
-        parked: None,
+        processed: entry.position <= cursor(admin.store.reader()).await?,
+        parked: db.parked_at(entry.position).await?,
+        findings: FindingOut::all(&found, None),
+        messages: shown(&admin, caused).await?,
     }))
 }
 

@@ -1,0 +1,99 @@
+//! What the controls reach: the pieces of a running service that a person at the switches may use.
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use crate::app::{CLOCK_OFFSET, Carillon, WORKSPACE, refresh_keys};
+use crate::eventlog::{EventLog, Queue};
+use crate::http::admin::{Admin, Doing};
+use crate::ids::Span;
+use crate::store::controls::set_setting;
+use crate::telemetry;
+use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::doctor::{Check, Patient, doctor};
+use crate::worker::service::Workers;
+
+impl Carillon {
+    /// What the controls reach, for whoever holds `token`; [`crate::http::admin::configure`] makes it pages for
+    /// [`Carillon::serve`].
+    pub fn admin(&self, token: &str) -> web::Data<Admin> {
+        let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
+        let forward: Doing<Span, usize> =
+            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
+        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
+        web::Data::new(Admin {
+            workspace: WORKSPACE,
+            store: self.store.clone(),
+            log: self.log.clone(),
+            definitions: self.definitions.clone(),
+            token: Admin::hash_of(token),
+            forward: self.smtp.is_none().then_some(forward),
+            refresh_keys: Arc::new(move |()| {
+                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
+            }),
+            send_test: self.sending_tests(),
+            doctor: self.examining(),
+            metrics: telemetry::prometheus(),
+            stopping: self.stopping.clone(),
+        })
+    }
+
+    fn sending_tests(&self) -> Doing<TestSend, Result<TestSent, NotSent>> {
+        let workers = self.workers.clone();
+        Arc::new(move |test| {
+            let workers = workers.clone();
+            Box::pin(async move { workers.dispatcher().send_test(WORKSPACE, test).await })
+        })
+    }
+
+    fn examining(&self) -> Doing<(), Vec<Check>> {
+        let (store, log, definitions) = (self.store.clone(), self.log.clone(), self.definitions.clone());
+        let (workers, folder, is_real) = (self.workers.clone(), self.folder.clone(), self.smtp.is_some());
+        Arc::new(move |()| {
+            let (store, log, definitions) = (store.clone(), log.clone(), definitions.clone());
+            let (workers, folder) = (workers.clone(), folder.clone());
+            Box::pin(async move {
+                Ok(doctor(Patient {
+                    workspace: WORKSPACE,
+                    store: &store,
+                    log: &log,
+                    definitions: &definitions,
+                    dispatcher: workers.dispatcher(),
+                    folder: &folder,
+                    is_real,
+                })
+                .await)
+            })
+        })
+    }
+
+    /// Examines the service; see [`doctor`].
+    pub async fn doctor(&self) -> Vec<Check> {
+        (self.examining())(()).await.unwrap_or_default()
+    }
+
+    /// Moves the demo's clock and remembers where it stands.
+    ///
+    /// # Errors
+    /// The loops or the database fail.
+    pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
+        forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
+    }
+}
+
+async fn forward(
+    workers: Arc<Workers>,
+    log: EventLog,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    by: Span,
+) -> anyhow::Result<usize> {
+    let _turn = turn.lock().await;
+    let done = workers.forward(by).await?;
+    let offset = log.clock().offset().millis().to_string();
+    log.writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(set_setting(tx, CLOCK_OFFSET, &offset).await?) }))
+        .await?;
+    Ok(done)
+}

@@ -1,0 +1,142 @@
+//! Looking into what happened: messages with their states and reasons, and why a campaign did or did not speak.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::client::{Client, segment};
+use crate::cli::outline::outline;
+use crate::cli::table::{cell, list, table};
+use crate::cli::{Answer, print, print_json};
+
+/// Messages asked for at once.
+const PAGE: usize = 200;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon messages --profile ann
+  carillon messages --campaign cart_reminder --status suppressed --reason capped
+  carillon messages ID                         one message with its whole path
+  carillon messages --limit 1000 --json
+
+States: queued, deferred, claimed, sending, retrying, sent, unknown, suppressed, cancelled, failed.")]
+pub struct Messages {
+    /// One message: everything about it
+    #[arg(conflicts_with_all = ["profile", "campaign", "status", "reason", "limit"])]
+    id: Option<String>,
+    /// Of one person, by userId or anonymousId
+    #[arg(long, value_name = "WHO")]
+    profile: Option<String>,
+    /// Of one campaign
+    #[arg(long, value_name = "KEY")]
+    campaign: Option<String>,
+    /// In one state, such as sent or suppressed
+    #[arg(long, value_name = "STATE")]
+    status: Option<String>,
+    /// With one reason, such as capped or consent_denied
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+    /// How many, the newest first
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    limit: usize,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon explain --profile ann --campaign cart_reminder
+  carillon explain --event 1234                what an event led to; by position, id or messageId
+  carillon explain --message ID                why a message was sent or not")]
+#[group(required = true, multiple = true)]
+pub struct Explain {
+    /// A person, by userId or anonymousId
+    #[arg(long, value_name = "WHO")]
+    profile: Option<String>,
+    /// A campaign, by key
+    #[arg(long, value_name = "KEY", requires = "profile")]
+    campaign: Option<String>,
+    /// An event, by its position in the log, its id or its messageId
+    #[arg(long, value_name = "EVENT", conflicts_with_all = ["profile", "message"])]
+    event: Option<String>,
+    /// A message, by id
+    #[arg(long, value_name = "ID", conflicts_with = "profile")]
+    message: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// `carillon messages`.
+pub async fn messages(client: &Client, asked: &Messages) -> anyhow::Result<Answer> {
+    if let Some(id) = &asked.id {
+        let answer = client.get(&format!("/api/v1/messages/{}", segment(id)), &[]).await?;
+        show(&answer, asked.json);
+        return Ok(Answer::Yes);
+    }
+    let found = pages(client, asked).await?;
+    if asked.json {
+        print_json(&json!({ "messages": found }));
+        return Ok(Answer::Yes);
+    }
+    if found.is_empty() {
+        print("no messages\n");
+        return Ok(Answer::Yes);
+    }
+    let rows: Vec<_> = found.iter().map(row).collect();
+    print(&table(["ID", "CREATED", "PERSON", "CAMPAIGN", "CHANNEL", "STATE", "WHY"], &rows));
+    Ok(Answer::Yes)
+}
+
+/// As many pages as it takes.
+async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<Vec<Value>> {
+    let mut found = Vec::new();
+    let mut cursor: Option<String> = None;
+    while found.len() < asked.limit {
+        let limit = (asked.limit - found.len()).min(PAGE).to_string();
+        let query = [
+            ("profile", asked.profile.as_deref()),
+            ("campaign", asked.campaign.as_deref()),
+            ("status", asked.status.as_deref()),
+            ("reason", asked.reason.as_deref()),
+            ("limit", Some(limit.as_str())),
+            ("cursor", cursor.as_deref()),
+        ];
+        let answer = client.get("/api/v1/messages", &query).await?;
+        found.extend_from_slice(list(&answer, "messages"));
+        match answer["next"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+fn row(message: &Value) -> [String; 7] {
+    let text = |name: &str| cell(&message[name]);
+    let person = if message["user_id"].is_null() { text("profile") } else { text("user_id") };
+    let why = cell(&message["reason"]["sentence"]);
+    [text("id"), text("created_at"), person, text("campaign"), text("channel"), text("status"), why]
+}
+
+/// `carillon explain`.
+pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer> {
+    let query = [
+        ("profile", asked.profile.as_deref()),
+        ("campaign", asked.campaign.as_deref()),
+        ("event", asked.event.as_deref()),
+        ("message", asked.message.as_deref()),
+    ];
+    let answer = client.get("/api/v1/explain", &query).await?;
+    match answer["text"].as_str().filter(|_| !asked.json) {
+        Some(text) => print(&format!("{}\n", text.trim_end())),
+        None => show(&answer, asked.json),
+    }
+    Ok(Answer::Yes)
+}
+
+fn show(answer: &Value, json: bool) {
+    if json { print_json(answer) } else { print(&outline(answer)) }
+}

@@ -1,0 +1,97 @@
+//! For whoever watches the process: is it alive, is it ready, what does it count. Open to all, and without any content.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::ServiceConfig;
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+
+use crate::eventlog::Queue;
+use crate::store::entries::{cursor, head};
+
+use super::{Controls, get};
+
+/// Each check of readiness may take this long.
+const CHECK_DEADLINE: Duration = Duration::from_secs(2);
+/// Entries waiting to be processed, beyond which others should be asked first.
+const BACKLOG_MAX: i64 = 100_000;
+
+pub fn routes(admin: &Controls) -> impl FnOnce(&mut ServiceConfig) {
+    let admin = admin.clone();
+    move |app| {
+        app.service(get("/healthz", alive))
+            .service(get("/readyz", ready).app_data(admin.clone()))
+            .service(get("/metrics", metrics).app_data(admin));
+    }
+}
+
+async fn alive() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(serde_json::json!({ "status": "ok" }))
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    checks: Vec<Checked>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    name: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl Checked {
+    fn new(name: &'static str, result: Result<Option<String>, String>) -> Self {
+        match result {
+            Ok(detail) => Self { name, ok: true, detail },
+            Err(detail) => Self { name, ok: false, detail: Some(detail) },
+        }
+    }
+}
+
+async fn ready(admin: Controls) -> HttpResponse {
+    let stopping = match admin.is_stopping() {
+        true => Err("the service is stopping".to_owned()),
+        false => Ok(None),
+    };
+    let reading = async {
+        let behind = head(admin.store.reader()).await?.0 - cursor(admin.store.reader()).await?.0;
+        Ok::<i64, crate::store::Error>(behind)
+    };
+    let (database, backlog) = match tokio::time::timeout(CHECK_DEADLINE, reading).await {
+        Ok(Ok(behind)) if behind > BACKLOG_MAX => (Ok(None), Err(format!("{behind} entries wait to be processed"))),
+        Ok(Ok(behind)) => (Ok(None), Ok(Some(format!("{behind} entries wait to be processed")))),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the database does not answer a readiness check");
+            (Err("the database cannot be read".to_owned()), Ok(None))
+        }
+        Err(_) => (Err("the database did not answer in time".to_owned()), Ok(None)),
+    };
+    let writing = admin.log.writer().change(Queue::Sends, |_, _| Box::pin(async { Ok(()) }));
+    let writer = match tokio::time::timeout(CHECK_DEADLINE, writing).await {
+        Ok(Ok(())) => Ok(None),
+        Ok(Err(_)) => Err("the log's writer has stopped or fails".to_owned()),
+        Err(_) => Err("the log's writer did not answer in time".to_owned()),
+    };
+    let checks = vec![
+        Checked::new("stopping", stopping),
+        Checked::new("database", database),
+        Checked::new("writer", writer),
+        Checked::new("backlog", backlog),
+    ];
+    let is_ready = checks.iter().all(|check| check.ok);
+    let mut answer = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    let status = if is_ready { "ready" } else { "not ready" };
+    answer.insert_header((CACHE_CONTROL, "no-store")).json(Readiness { status, checks })
+}
+
+async fn metrics(admin: web::Data<super::Admin>) -> HttpResponse {
+    admin.metrics.run_upkeep();
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(admin.metrics.render())
+}

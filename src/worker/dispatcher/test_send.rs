@@ -1,0 +1,156 @@
+//! One message to one address, on demand, to see a template arrive: through the same guard, renderer and channel as
+//! every other, and nowhere in the books. It is for the operator's own eyes, so it counts against no cap.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::audience::Profile;
+use crate::audience::consent::UnknownConsent;
+use crate::definition::problem::nearest;
+use crate::definition::{Definition, DocumentKind};
+use crate::guard::{self, CampaignSwitch, Cleared, Draft, GuardState, Verdict, address_of};
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
+use crate::render::{Scope, render};
+use crate::store::controls::PAUSE_ALL;
+use crate::worker::dispatcher::Dispatcher;
+use crate::worker::dispatcher::slots::subject_name;
+use crate::worker::live::read_stored;
+
+/// What its messages name as their campaign.
+const CAMPAIGN: &str = "send-test";
+
+/// What to send, to whom.
+#[derive(Debug, Clone)]
+pub struct TestSend {
+    pub template: String,
+    pub channel: Channel,
+    pub to: String,
+    /// None: the template's own sample.
+    pub sample: Option<Map<String, Value>>,
+}
+
+/// What came of handing it over.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TestSent {
+    pub message: MessageId,
+    pub template_version: u32,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// Why nothing was handed over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    #[error("there is no template `{asked}`")]
+    UnknownTemplate { asked: String, nearest: Option<String> },
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Dispatcher {
+    /// Renders a template with a sample and hands it to the channel. Nothing is stored, and nothing is tried again.
+    ///
+    /// # Errors
+    /// The outer error is the database's; the inner one says why nothing was handed over.
+    pub async fn send_test(&self, id: WorkspaceId, test: TestSend) -> anyhow::Result<Result<TestSent, NotSent>> {
+        let now = self.parts.log.clock().now();
+        let live = self.parts.definitions.live(id);
+        let Some(template) = live.templates.get(&test.template) else {
+            let nearest = nearest(&test.template, live.templates.keys().map(String::as_str));
+            return Ok(Err(NotSent::UnknownTemplate { asked: test.template, nearest }));
+        };
+        let cleared = match self.clear_test(now, id, &test).await? {
+            Ok(cleared) => cleared,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let sample = match test.sample {
+            Some(sample) => sample,
+            None => self.sample_of(id, &test.template).await?,
+        };
+        let rendered = match render(&cleared, template, &Scope::sample(now, &sample), &self.parts.sender) {
+            Ok(rendered) => rendered,
+            Err(error) => return Ok(Err(NotSent::Refused(error.to_string()))),
+        };
+        let Some(channel) = self.parts.channels.of(test.channel) else {
+            return Ok(Err(NotSent::Refused("no provider is set up for this channel".to_owned())));
+        };
+        let outcome = channel.send(&rendered).await;
+        let message = rendered.message();
+        tracing::info!(%message, template = test.template, "a test message was handed over");
+        Ok(Ok(TestSent { message, template_version: rendered.template_version(), outcome }))
+    }
+
+    async fn clear_test(
+        &self,
+        now: Timestamp,
+        id: WorkspaceId,
+        test: &TestSend,
+    ) -> anyhow::Result<Result<Cleared, NotSent>> {
+        let mut profile = Profile::new(ProfileId(0), now);
+        profile.traits.insert(test.channel.address_trait().to_owned(), test.to.clone().into());
+        let suppressed = match address_of(&profile, test.channel) {
+            Ok(address) => {
+                let subject = subject_name(test.channel, address.normalised());
+                self.parts.store.workspace(id).is_suppressed(&subject).await?
+            }
+            // The guard finds the same and says so.
+            Err(_) => false,
+        };
+        let state = GuardState {
+            profile: &profile,
+            suppressed,
+            unknown_consent: UnknownConsent::Blocked,
+            exited: None,
+            campaign: CampaignSwitch::Live,
+            all_paused: self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL),
+            restore_unconfirmed: false,
+            rules: &[],
+        };
+        Ok(match guard::check(now, &state, Draft(message(now, test))) {
+            Verdict::Clear(cleared) => Ok(cleared),
+            Verdict::Suppress { reason } | Verdict::Defer { reason, .. } => Err(NotSent::Refused(reason.sentence())),
+            Verdict::NeedsSlots(_) => Err(NotSent::Refused("a test message may not take slots".to_owned())),
+        })
+    }
+
+    async fn sample_of(&self, id: WorkspaceId, key: &str) -> anyhow::Result<Map<String, Value>> {
+        let stored = self.parts.store.workspace(id).definitions().await?;
+        let kind = DocumentKind::Template.as_str();
+        let templates = stored.iter().filter(|one| one.kind == kind && one.key == key).flat_map(read_stored);
+        let mut samples = templates.filter_map(|definition| match definition {
+            Definition::Template(template) => Some(template.sample),
+            _ => None,
+        });
+        Ok(samples.next().unwrap_or_default())
+    }
+}
+
+fn message(now: Timestamp, test: &TestSend) -> Message {
+    let chance = uuid::Uuid::new_v4();
+    Message {
+        id: MessageId::derive(&[CAMPAIGN.as_bytes(), chance.as_bytes()]),
+        profile: ProfileId(0),
+        enrollment: EnrollmentId::derive(&[CAMPAIGN.as_bytes(), chance.as_bytes()]),
+        campaign: CAMPAIGN.to_owned(),
+        campaign_version: 1,
+        channel: test.channel,
+        template: test.template.clone(),
+        purpose: Purpose::Transactional,
+        priority: 0,
+        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
+        on_unknown_send: OnUnknownSend::Skip,
+        created_at: now,
+        expires_at: now.plus(Span::from_hours(1)),
+        cause: Position(0),
+        event: Position(0),
+        entry: Position(0),
+        status: Status::Queued { due_at: now },
+        attempts: 0,
+        answer_lost_at: None,
+        capped_at: None,
+        slot_at: None,
+        address: None,
+        template_version: None,
+    }
+}

@@ -1,0 +1,278 @@
+//! What a person should know before trusting a running service: each check says what it found and what to do about it.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::definition::DocumentKind;
+use crate::eventlog::{EventLog, Queue};
+use crate::ids::{Span, Timestamp, WorkspaceId};
+use crate::store::Store;
+use crate::store::controls::setting;
+use crate::store::dispatch::RESTORE_UNCONFIRMED;
+use crate::store::entries::{cursor, head};
+use crate::store::soundness::{durability, last_entry, quick_check};
+use crate::worker::dispatcher::Dispatcher;
+use crate::worker::live::{Definitions, read_stored};
+
+/// The file is read through once; beyond this the person is told to look with the service stopped.
+const FILE_DEADLINE: Duration = Duration::from_secs(60);
+const CHANNEL_DEADLINE: Duration = Duration::from_secs(20);
+const WRITER_DEADLINE: Duration = Duration::from_secs(5);
+/// Written and deleted again, to see that there is room.
+const PROBE_BYTES: usize = 4 * 1024 * 1024;
+/// Entries behind the end of the log that are no cause for worry.
+const BACKLOG_MAX: i64 = 10_000;
+/// 2026-01-01: no clock that is right shows less.
+const EARLIEST: i64 = 1_767_225_600_000;
+/// How far the log may be ahead of a clock that was set back.
+const AHEAD_MAX: Span = Span::from_seconds(300);
+
+/// One check and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub name: &'static str,
+    pub ok: bool,
+    pub detail: String,
+    /// What to do, where there is something.
+    pub advice: Option<String>,
+}
+
+impl Check {
+    fn good(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: true, detail: detail.into(), advice: None }
+    }
+
+    fn bad(name: &'static str, detail: impl Into<String>, advice: &str) -> Self {
+        Self { name, ok: false, detail: detail.into(), advice: Some(advice.to_owned()) }
+    }
+}
+
+/// What is examined.
+#[derive(Clone, Copy)]
+pub struct Patient<'a> {
+    pub workspace: WorkspaceId,
+    pub store: &'a Store,
+    pub log: &'a EventLog,
+    pub definitions: &'a Definitions,
+    pub dispatcher: &'a Dispatcher,
+    /// The data folder.
+    pub folder: &'a Path,
+    /// Messages leave through a real provider.
+    pub is_real: bool,
+}
+
+/// Runs every check; a part that cannot be examined is a bad check, never an error.
+pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
+    let mut checks = vec![file(patient).await, writer(patient).await, disk(patient.folder).await];
+    checks.extend(books(patient).await);
+    checks.push(backlog(patient).await);
+    checks.push(definitions(patient).await);
+    checks.push(clock(patient).await);
+    checks.push(restored(patient).await);
+    checks.push(sender(patient));
+    checks.extend(channels(patient).await);
+    checks
+}
+
+fn unreadable(name: &'static str, error: &dyn std::fmt::Display) -> Check {
+    Check::bad(name, format!("cannot be examined: {error}"), "look at the log of the service")
+}
+
+async fn file(patient: Patient<'_>) -> Check {
+    let name = "database file";
+    match tokio::time::timeout(FILE_DEADLINE, quick_check(patient.store.reader())).await {
+        Ok(Ok(complaints)) if complaints.is_empty() => Check::good(name, "SQLite finds it whole"),
+        Ok(Ok(complaints)) => {
+            Check::bad(name, complaints.join("; "), "stop the service, keep a copy of the file, restore a backup")
+        }
+        Ok(Err(error)) => unreadable(name, &error),
+        Err(_) => Check::bad(
+            name,
+            "it is too large to be read through in a minute",
+            "stop the service and run `PRAGMA integrity_check` on the file",
+        ),
+    }
+}
+
+async fn writer(patient: Patient<'_>) -> Check {
+    let name = "durability";
+    let asking = patient.log.writer().change(Queue::Sends, |tx, _| Box::pin(async move { Ok(durability(tx).await?) }));
+    match tokio::time::timeout(WRITER_DEADLINE, asking).await {
+        Ok(Ok((synchronous, journal))) if (synchronous.as_str(), journal.as_str()) == ("2", "wal") => {
+            Check::good(name, "every commit is synced to disk (synchronous=FULL, write-ahead log)")
+        }
+        Ok(Ok((synchronous, journal))) => Check::bad(
+            name,
+            format!("synchronous={synchronous}, journal_mode={journal}: accepted events could be lost"),
+            "restart the service; it refuses weaker settings",
+        ),
+        Ok(Err(error)) => unreadable(name, &error),
+        Err(_) => Check::bad(name, "the writer did not answer in time", "look at the load and at the disk"),
+    }
+}
+
+async fn disk(folder: &Path) -> Check {
+    let name = "disk";
+    let path = folder.join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
+    let writing = tokio::task::spawn_blocking(move || {
+        let written = fs::File::create(&path).and_then(|mut file| {
+            file.write_all(&vec![0; PROBE_BYTES])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    });
+    match writing.await {
+        Ok(Ok(())) => Check::good(name, format!("{} MiB could be written and synced", PROBE_BYTES / 1024 / 1024)),
+        Ok(Err(error)) => Check::bad(name, format!("the data folder cannot be written: {error}"), "make room"),
+        Err(error) => unreadable(name, &error),
+    }
+}
+
+async fn books(patient: Patient<'_>) -> Vec<Check> {
+    let books = match patient.store.workspace(patient.workspace).accounts().await {
+        Ok(books) => books,
+        Err(error) => return vec![unreadable("books", &error)],
+    };
+    let events = &books.events;
+    let imbalances = books.imbalances();
+    let balance = if imbalances.is_empty() {
+        let text = format!(
+            "accepted {} = processed {} + unprocessed {} + parked {}; created messages {} = the sum over all states",
+            events.accepted, events.processed, events.unprocessed, events.parked, books.messages.created
+        );
+        Check::good("books", text)
+    } else {
+        Check::bad("books", imbalances.join("; "), "report this with the output of `carillon doctor --json`")
+    };
+    let parked = match events.parked {
+        0 => Check::good("parked entries", "none"),
+        count => Check::bad(
+            "parked entries",
+            format!("{count} entries could not be applied"),
+            "GET /api/v1/parked tells why; redrive them when the cause is gone",
+        ),
+    };
+    let dead = books.messages.by_status.get("failed").copied().unwrap_or(0);
+    let mut letters = Check::good("dead letters", format!("{dead} messages failed for good"));
+    if dead > 0 {
+        letters.advice = Some("`carillon messages --status failed` tells why; they can be redriven".to_owned());
+    }
+    vec![balance, parked, letters]
+}
+
+async fn backlog(patient: Patient<'_>) -> Check {
+    let name = "backlog";
+    let reader = patient.store.reader();
+    let behind = async { Ok::<i64, crate::store::Error>(head(reader).await?.0 - cursor(reader).await?.0) };
+    match behind.await {
+        Ok(behind) if behind <= BACKLOG_MAX => Check::good(name, format!("{behind} entries wait to be processed")),
+        Ok(behind) => Check::bad(
+            name,
+            format!("{behind} entries wait to be processed"),
+            "while the service runs it works them off; if the number grows, it has too little to work with",
+        ),
+        Err(error) => unreadable(name, &error),
+    }
+}
+
+async fn definitions(patient: Patient<'_>) -> Check {
+    let name = "definitions";
+    let stored = match patient.store.workspace(patient.workspace).definitions().await {
+        Ok(stored) => stored,
+        Err(error) => return unreadable(name, &error),
+    };
+    let live = patient.definitions.live(patient.workspace);
+    let template = DocumentKind::Template.as_str();
+    let broken: Vec<String> = stored
+        .iter()
+        .filter(|one| read_stored(one).is_empty() || one.kind == template && !live.templates.contains_key(&one.key))
+        .map(|one| format!("{} {}", one.kind, one.key))
+        .collect();
+    if broken.is_empty() {
+        return Check::good(name, format!("{} documents are read, every template compiles", stored.len()));
+    }
+    let detail = format!("this release cannot read or compile: {}", broken.join(", "));
+    Check::bad(name, detail, "correct and apply them again; until then they are not in force")
+}
+
+async fn clock(patient: Patient<'_>) -> Check {
+    let name = "clock";
+    let (now, offset) = (patient.log.clock().now(), patient.log.clock().offset());
+    if now < Timestamp::from_millis(EARLIEST) {
+        return Check::bad(name, format!("it shows {now}"), "set the machine's clock");
+    }
+    if patient.is_real && offset != Span::ZERO {
+        let detail = format!("a demo moved it {offset} ahead, and messages leave through a real provider");
+        return Check::bad(name, detail, "use a fresh data folder for real messages");
+    }
+    match last_entry(patient.store.reader()).await {
+        Ok(Some((_, last))) if last > now.plus(AHEAD_MAX) => Check::bad(
+            name,
+            format!("it shows {now}, and the log was already at {last}"),
+            "the clock was set back: set it right; until then time stands still in the log",
+        ),
+        Ok(_) if offset == Span::ZERO => Check::good(name, format!("it shows {now}")),
+        Ok(_) => Check::good(name, format!("it shows {now}, {offset} ahead of the machine's, moved by the demo")),
+        Err(error) => unreadable(name, &error),
+    }
+}
+
+async fn restored(patient: Patient<'_>) -> Check {
+    let name = "restore";
+    match setting(patient.store.reader(), RESTORE_UNCONFIRMED).await {
+        Ok(Some(value)) if value == "true" => Check::bad(
+            name,
+            "a restored backup was recognised; marketing waits",
+            "when nothing else sends from this data, confirm the restore",
+        ),
+        Ok(_) => Check::good(name, "no restored backup waits for a person"),
+        Err(error) => unreadable(name, &error),
+    }
+}
+
+fn sender(patient: Patient<'_>) -> Check {
+    let name = "sender";
+    let address = patient.dispatcher.sender().address();
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
+    let reserved = ["example", "example.com", "example.org", "example.net", "invalid", "localhost", "test", "local"];
+    let is_reserved = reserved.iter().any(|name| domain == *name || domain.ends_with(&format!(".{name}")));
+    if patient.is_real && is_reserved {
+        let detail = format!("mail is sent from {address}, a domain nobody can own");
+        return Check::bad(name, detail, "set CARILLON_SENDER__ADDRESS to an address of your own");
+    }
+    Check::good(name, format!("mail is from {address}"))
+}
+
+async fn channels(patient: Patient<'_>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for (channel, transport) in patient.dispatcher.transports() {
+        let name = "channel";
+        let check = match tokio::time::timeout(CHANNEL_DEADLINE, transport.check()).await {
+            Ok(Ok(said)) => Check::good(name, format!("{}: {said}", channel.as_str())),
+            Ok(Err(error)) => Check::bad(
+                name,
+                format!("{}: {error}", channel.as_str()),
+                "correct the provider's settings; messages wait until then",
+            ),
+            Err(_) => Check::bad(
+                name,
+                format!("{}: no answer in time", channel.as_str()),
+                "look at the network and at the provider",
+            ),
+        };
+        checks.push(check);
+    }
+    for stopped in patient.dispatcher.stopped() {
+        checks.push(Check::bad(
+            "channel stopped",
+            format!("{}: {}; tried again at {}", stopped.channel.as_str(), stopped.cause, stopped.until),
+            "correct the provider's settings; messages wait and no try is spent",
+        ));
+    }
+    checks
+}

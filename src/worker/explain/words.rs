@@ -1,0 +1,194 @@
+//! The sentences of an explanation: findings and states of messages, with the values they were decided on. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::decision::Finding;
+use crate::decision::effect::FindingVerdict;
+use crate::ids::{MessageId, Timestamp};
+use crate::message::{Channel, Message, Reason, Status};
+use crate::worker::explain::Sign;
+
+/// How a person recognises a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    pub campaign: String,
+    /// Of its enrollment: the cart, the order; may be empty.
+    pub key: String,
+    pub slot_at: Option<Timestamp>,
+}
+
+/// A line before it has its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    pub sign: Sign,
+    pub text: String,
+    pub code: Option<&'static str>,
+}
+
+impl Said {
+    pub fn event(text: String) -> Self {
+        Self { sign: Sign::Event, text, code: None }
+    }
+
+    fn did(text: String) -> Self {
+        Self { sign: Sign::Did, text, code: None }
+    }
+
+    fn did_not(text: String, code: Option<&'static str>) -> Self {
+        Self { sign: Sign::DidNot, text, code }
+    }
+}
+
+/// What a campaign made of an input.
+pub fn finding(now: Timestamp, finding: &Finding) -> Said {
+    let Finding { campaign, version, verdict } = finding;
+    let with = |key: &str| if key.is_empty() { String::new() } else { format!(" with key {key}") };
+    match verdict {
+        FindingVerdict::Entered { key, until } => {
+            Said::did(format!("entered {campaign}@v{version}{}; its delay ends at {until}", with(key)))
+        }
+        FindingVerdict::Repeated { key, until: Some(until) } => {
+            Said::did(format!("repeated {campaign}@v{version}{}; its delay now ends at {until}", with(key)))
+        }
+        FindingVerdict::Repeated { key, until: None } => {
+            Said::did(format!("repeated {campaign}@v{version}{}; the newest event counts", with(key)))
+        }
+        FindingVerdict::Exited { key, by } => exited(now, by, campaign, key),
+        FindingVerdict::Queued { key, message } => {
+            Said::did(format!("{campaign}@v{version}{}: the delay is over, message {message}", with(key)))
+        }
+        FindingVerdict::Completed { key, message, status } => {
+            Said::did(format!("completed {campaign}@v{version}{}: message {message} is {status}", with(key)))
+        }
+        FindingVerdict::Converted { message } => {
+            Said::did(format!("converted: the goal of {campaign} was reached after message {message}"))
+        }
+        FindingVerdict::NotEntered { reason } => {
+            Said::did_not(format!("did not enter {campaign}@v{version}: {}", reason.sentence()), Some(reason.code()))
+        }
+    }
+}
+
+/// The same without an instant, for a place that shows one beside it.
+pub fn found_sentence(found: &Finding) -> String {
+    match &found.verdict {
+        FindingVerdict::Exited { key, by } if key.is_empty() => format!("exited {}: {by}", found.campaign),
+        FindingVerdict::Exited { key, by } => format!("exited {} with key {key}: {by}", found.campaign),
+        // No other sentence says when it was found.
+        _ => finding(Timestamp::default(), found).text,
+    }
+}
+
+/// An enrollment that ended before its message went.
+pub fn exited(at: Timestamp, by: &str, campaign: &str, key: &str) -> Said {
+    let which = if key.is_empty() { campaign.to_owned() } else { format!("{campaign}, key {key}") };
+    Said::did_not(format!("exited: {by} at {at} ({which})"), Some("exited"))
+}
+
+/// A state of a message; `n` counts from 0 along its path.
+pub fn state(message: &Message, n: usize, state: &Status, named: &BTreeMap<MessageId, Named>) -> Said {
+    let (channel, template) = (message.channel.as_str(), &message.template);
+    let reason_code = state.reason().map(Reason::code);
+    match state {
+        Status::Queued { due_at } if n == 0 => {
+            Said::did(format!("queued {channel} {template}: due at {due_at} (message {})", message.id))
+        }
+        Status::Queued { due_at } => Said::did(format!("back in the queue: due at {due_at}")),
+        Status::Deferred { until, reason } => {
+            Said::did_not(format!("deferred until {until}: {}", sentence(reason, named)), reason_code)
+        }
+        Status::Claimed { .. } => {
+            let slot = message.slot_at.map_or_else(String::new, |at| format!(", with the slot of {at}"));
+            Said::did(format!("cleared by the guard{slot}"))
+        }
+        Status::Sending { attempt, .. } => {
+            let version = message.template_version.map_or_else(String::new, |version| format!(" version {version}"));
+            Said::did(format!("rendered from template {template}{version}; attempt {attempt} began"))
+        }
+        Status::Retrying { attempt, at, cause } => {
+            Said::did_not(format!("attempt {attempt} was not accepted: {cause}; the next is at {at}"), None)
+        }
+        Status::Sent { at, reply } => {
+            let to = message
+                .address
+                .as_deref()
+                .map_or_else(String::new, |to| format!(" to {}", masked(message.channel, to)));
+            Said::did(format!("sent {channel} {template}{to} at {at}; the provider answered: {reply}"))
+        }
+        Status::Unknown { attempt, since } => {
+            Said::did_not(format!("attempt {attempt} began at {since} and no answer came; it is not repeated"), None)
+        }
+        Status::Suppressed { reason, .. } => {
+            Said::did_not(format!("not sent: {}", sentence(reason, named)), reason_code)
+        }
+        Status::Cancelled { reason, .. } => {
+            Said::did_not(format!("cancelled: {}", sentence(reason, named)), reason_code)
+        }
+        Status::Failed { reason, .. } => {
+            Said::did_not(format!("failed, kept for redrive: {}", sentence(reason, named)), reason_code)
+        }
+    }
+}
+
+/// A reason's sentence, with messages named so that a person recognises them.
+pub fn sentence(reason: &Reason, named: &BTreeMap<MessageId, Named>) -> String {
+    let Reason::Capped { rule, by, frees_at } = reason else { return reason.sentence() };
+    let used: Vec<String> = by.iter().map(|id| name(id, named)).collect();
+    format!("capped by {rule}: used by {}; a slot frees at {frees_at}", used.join(", "))
+}
+
+fn name(id: &MessageId, named: &BTreeMap<MessageId, Named>) -> String {
+    let Some(Named { campaign, key, slot_at }) = named.get(id) else { return format!("message {id}") };
+    let key = if key.is_empty() { String::new() } else { format!(" {key}") };
+    let at = slot_at.map_or_else(String::new, |at| format!(", slot of {at}"));
+    format!("{campaign}{key} (message {id}{at})")
+}
+
+/// An address that says whose it is to those who know it, and to nobody else: `a***@example.com`.
+pub fn masked(channel: Channel, address: &str) -> String {
+    let start: String = address.chars().take(1).collect();
+    match channel {
+        Channel::Email => match address.rsplit_once('@') {
+            Some((_, domain)) => format!("{start}***@{domain}"),
+            None => format!("{start}***"),
+        },
+        Channel::Sms | Channel::Whatsapp => {
+            let count = address.chars().count();
+            let end: String = address.chars().skip(count.saturating_sub(2)).collect();
+            format!("{start}***{end}")
+        }
+        Channel::Push => format!("{start}***"),
+        Channel::Webhook => match address.split_once("://").map(|(scheme, rest)| (scheme, rest.split('/').next())) {
+            Some((scheme, Some(host))) => format!("{scheme}://{}/***", host.rsplit('@').next().unwrap_or(host)),
+            _ => format!("{start}***"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_masked_beyond_recognition_by_strangers() {
+        assert_eq!(masked(Channel::Email, "ann@example.com"), "a***@example.com");
+        assert_eq!(masked(Channel::Sms, "+447700900123"), "+***23");
+        assert_eq!(masked(Channel::Push, "token"), "t***");
+        assert_eq!(masked(Channel::Webhook, "https://u:p@shop.example/hook?key=1"), "https://shop.example/***");
+        assert_eq!(masked(Channel::Email, "é"), "é***");
+    }
+
+    #[test]
+    fn a_capped_message_names_those_that_used_the_slots() {
+        let by = [b"1", b"2"].map(|n| MessageId::derive(&[n]));
+        let frees_at = Timestamp::from_millis(0);
+        let reason = Reason::Capped { rule: "at most 2 per 1d".to_owned(), by: by.to_vec(), frees_at };
+        let first = Named { campaign: "cart_reminder".to_owned(), key: "c1".to_owned(), slot_at: None };
+        let text = sentence(&reason, &BTreeMap::from([(by[0], first)]));
+        let expected = format!(
+            "capped by at most 2 per 1d: used by cart_reminder c1 (message {}), message {}; a slot frees at {frees_at}",
+            by[0], by[1]
+        );
+        assert_eq!(text, expected);
+    }
+}

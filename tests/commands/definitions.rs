@@ -1,0 +1,84 @@
+//! Definitions by the command line: applied all or none, exported as they were written, tried on their stories.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::program::{Folder, root};
+
+fn shop() -> String {
+    root().join("templates").display().to_string()
+}
+
+#[test]
+fn a_problem_is_named_by_file_line_and_field_and_nothing_is_applied() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "defs/reminder.yaml",
+        "kind: campaign\nkey: late\nname: Late\nowner: crm\ntype: trigger\nstatus: live\npurpose: marketing\n\
+         entry: { event: Product Added }\ndelay: soon\nsend: { channel: email, template: nothing }\n",
+    );
+    let defs = file.parent().unwrap().to_str().unwrap();
+    for extra in [&[][..], &["--dry-run"]] {
+        let said = folder.run(&[&["apply", defs, &shop()], extra].concat());
+        assert_eq!(said.code, 1, "{said:?}");
+        let line = said.err.lines().find(|line| line.contains("reminder.yaml:9:8: delay: "));
+        assert!(line.is_some(), "{}", said.err);
+    }
+    folder.ok(&["export", folder.path("out").to_str().unwrap()]);
+    assert!(!folder.path("out").join("campaigns").exists());
+}
+
+#[test]
+fn what_is_exported_is_what_was_applied() {
+    let folder = Folder::new();
+    let dry = folder.json(&["apply", &shop(), "--dry-run", "--json"]);
+    let applied = folder.json(&["apply", &shop(), "--json"]);
+    assert_eq!(dry, applied);
+    assert!(applied["created"].as_array().unwrap().contains(&"campaign cart_reminder".into()), "{applied}");
+    let out = folder.path("out");
+    let out = out.to_str().unwrap();
+    folder.ok(&["export", out]);
+    let again = folder.json(&["apply", out, "--json"]);
+    assert_eq!(
+        (again["created"].as_array().unwrap().len(), again["changed"].as_array().unwrap().len()),
+        (0, 0),
+        "{again}"
+    );
+    let refused = folder.run(&["export", out]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("--force"), "{}", refused.err);
+    let before = files(Path::new(out));
+    folder.ok(&["export", out, "--force"]);
+    assert_eq!(files(Path::new(out)), before);
+}
+
+fn files(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.display().to_string(), std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn stories_pass_and_fail_with_what_happened() {
+    let folder = Folder::new();
+    let passed = folder.ok(&["test", &shop()]);
+    assert!(passed.ends_with("2 passed, 0 failed\n"), "{passed}");
+    let text = std::fs::read_to_string(root().join("templates/recipes/cart_reminder.yaml")).unwrap();
+    let stories = text.split_once("---\n").unwrap().1.replace("11:00Z\", ann: sent", "11:05Z\", ann: sent");
+    assert!(stories.contains("11:05Z"));
+    let file = folder.write("wrong.yaml", &stories.replace("name: a", "name: wrongly a"));
+    let failed = folder.run(&["test", &shop(), file.to_str().unwrap()]);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    assert!(failed.out.contains("FAILED  wrongly an abandoned cart"), "{}", failed.out);
+    assert!(failed.out.contains("11:00"), "the timeline says when it was sent: {}", failed.out);
+    assert!(!folder.data().exists(), "stories need no folder");
+}

@@ -1,0 +1,117 @@
+//! One process holds the data folder, says where it is, and leaves nothing behind; settings are refused by name.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::program::{Folder, Server, get};
+
+#[test]
+fn a_second_server_on_the_folder_is_told_who_has_it() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["serve"]);
+    let second = folder.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, 1, "{second:?}");
+    assert!(second.err.contains(&format!("process {}", server.pid())), "{}", second.err);
+    assert!(second.err.contains(&server.address()), "{}", second.err);
+}
+
+#[test]
+fn the_address_and_token_are_for_the_owner_alone_and_gone_after_a_stop() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["serve"]);
+    let left = folder.data().join("server.json");
+    let mode = std::fs::metadata(&left).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(std::fs::metadata(folder.data()).unwrap().permissions().mode() & 0o777, 0o700);
+    let whereabouts: Value = serde_json::from_str(&std::fs::read_to_string(&left).unwrap()).unwrap();
+    assert_eq!(whereabouts["address"], server.address());
+    assert_eq!(whereabouts["pid"], server.pid());
+    assert!(whereabouts["token"].as_str().unwrap().len() >= 32);
+    assert_eq!(server.stop(), 0);
+    assert!(!left.exists());
+}
+
+#[test]
+fn a_server_that_was_killed_leaves_nothing_in_the_way() {
+    let folder = Folder::new();
+    drop(Server::start(&folder, &["serve"]));
+    assert!(folder.data().join("server.json").exists(), "it had no time for a farewell");
+    assert_eq!(folder.json(&["key", "list", "--json"])["keys"], Value::Array(Vec::new()));
+    drop(Server::start(&folder, &["serve"]));
+}
+
+#[test]
+fn a_running_server_shows_its_inbox() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["serve"]);
+    assert!(get(&format!("{}/inbox", server.address())).contains("<html"));
+}
+
+#[test]
+fn a_wrong_setting_is_named_with_the_nearest_and_nothing_is_made() {
+    let folder = Folder::new();
+    let file = folder.write("settings.toml", "[server]\nlisten_on = \"127.0.0.1:1\"\n[smpt]\nurl = \"\"\n");
+    let said = folder.run(&["serve", "--config", file.to_str().unwrap()]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("server.listen_on") && said.err.contains("did you mean `smtp`?"), "{}", said.err);
+    assert!(!folder.data().exists());
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let folder = Folder::new();
+    for url in ["smtp://user:hunter2@", "hunter2", "postgres://carillon:hunter2@db/carillon"] {
+        for name in ["CARILLON_SMTP__URL", "CARILLON_DATABASE__URL"] {
+            let said = crate::program::said(folder.command().arg("doctor").env(name, url));
+            assert_eq!(said.code, 2, "{name}={url}: {said:?}");
+            assert!(!format!("{}{}", said.out, said.err).contains("hunter2"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn looking_never_makes_a_folder() {
+    let folder = Folder::new();
+    for arguments in
+        [&["messages"][..], &["doctor"], &["export", "nowhere"], &["explain", "--profile", "ann", "--campaign", "c"]]
+    {
+        let said = folder.run(arguments);
+        assert_eq!(said.code, 2, "{arguments:?}: {said:?}");
+        assert!(said.err.contains("--data"), "{}", said.err);
+        assert!(!folder.data().exists());
+    }
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let folder = Folder::new();
+    let help = folder.ok(&["--help"]);
+    let commands = help.split("Commands:").nth(1).unwrap().split("Options:").next().unwrap();
+    let commands: Vec<&str> = commands
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    for needed in [
+        "serve",
+        "demo",
+        "migrate",
+        "apply",
+        "export",
+        "import",
+        "test",
+        "key",
+        "messages",
+        "explain",
+        "send-test",
+        "doctor",
+    ] {
+        assert!(commands.contains(&needed), "{needed} is not in {commands:?}");
+    }
+    for command in commands {
+        let help = folder.ok(&[command, "--help"]);
+        assert!(help.contains("Examples:") || command == "key", "{command}:\n{help}");
+    }
+}

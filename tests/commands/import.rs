@@ -1,0 +1,113 @@
+//! An import prints what came of it, and every number opens with `messages`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::program::{Folder, root};
+
+/// A reminder for each item left in the cart; a purchase of that item ends it.
+const REMINDER: &str = "\
+kind: campaign
+key: item_reminder
+name: Item reminder
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.product_id }
+delay: 1h
+exit: [ { event: Order Completed, same: properties.product_id } ]
+send: { channel: email, template: item_reminder }
+---
+kind: caps
+rules: [ { at_most: 2, per: 1d } ]
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: blocked } ]
+";
+
+fn applied() -> Folder {
+    let folder = Folder::new();
+    folder.write("defs/reminder.yaml", REMINDER);
+    let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
+    folder.write("defs/item_reminder/template.yaml", template);
+    folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
+    folder.write(
+        "defs/item_reminder/email.html",
+        "<p>Item {{event.properties.product_id}}</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>",
+    );
+    folder.ok(&["apply", folder.path("defs").to_str().unwrap()]);
+    folder
+}
+
+fn import(folder: &Folder, file: &str, consent: &str) -> Value {
+    let arguments =
+        ["import", file, "--format", "taobao", "--address-domain", "example.com", "--consent", consent, "--json"];
+    folder.json(&arguments)
+}
+
+/// Every number of the answer is the number of messages that its command lists.
+fn every_number_opens(folder: &Folder, answer: &Value) {
+    let outcomes = answer["outcomes"].as_array().unwrap();
+    for outcome in outcomes {
+        let words: Vec<&str> = outcome["open"].as_str().unwrap().split(' ').skip(1).collect();
+        let listed = folder.json(&[&words[..], &["--json", "--limit", "100000"]].concat());
+        let count = listed["messages"].as_array().unwrap().len();
+        assert_eq!(outcome["count"], count, "{outcome}");
+    }
+    let sum = |fits: &dyn Fn(&Value) -> bool| -> u64 {
+        outcomes.iter().filter(|it| fits(it)).map(|it| it["count"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(answer["messages"], sum(&|_| true));
+    assert_eq!(answer["sent"], sum(&|it| it["status"] == "sent"));
+    assert_eq!(answer["capped"], sum(&|it| it["reason"] == "capped"));
+    assert_eq!(answer["suppressed"], sum(&|it| it["status"] == "suppressed" && it["reason"] != "capped"));
+}
+
+#[test]
+fn clicks_lead_to_reminders_and_every_number_opens() {
+    let folder = applied();
+    let file = root().join("tests/fixtures/intake/clicks.csv");
+    let answer = import(&folder, file.to_str().unwrap(), "email=granted");
+    assert_eq!(
+        (&answer["events"], &answer["matched"], &answer["sent"]),
+        (&9.into(), &2.into(), &1.into()),
+        "{answer:#}"
+    );
+    every_number_opens(&folder, &answer);
+    let again = import(&folder, file.to_str().unwrap(), "email=granted");
+    assert_eq!(
+        (&again["events"], &again["matched"], &again["file"]["repeated"]),
+        (&0.into(), &0.into(), &9.into()),
+        "{again:#}"
+    );
+}
+
+#[test]
+fn without_consent_the_same_clicks_are_suppressed() {
+    let folder = applied();
+    let file = root().join("tests/fixtures/intake/clicks.csv");
+    let answer = import(&folder, file.to_str().unwrap(), "email=denied");
+    assert_eq!((&answer["sent"], &answer["suppressed"]), (&0.into(), &1.into()), "{answer:#}");
+    every_number_opens(&folder, &answer);
+}
+
+#[test]
+fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
+    let name = "real_data_of_taobao_drives_a_cart_reminder_keyed_by_item";
+    let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let file = root().join(data).join("A_behaviour/taobao_userbehavior_full_histories.csv.gz");
+    if !file.exists() {
+        // Past the harness, which shows nothing of tests that pass.
+        writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {name}").unwrap();
+        return;
+    }
+    let folder = applied();
+    let answer = import(&folder, file.to_str().unwrap(), "email=granted");
+    for number in ["events", "matched", "sent", "capped"] {
+        assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
+    }
+    every_number_opens(&folder, &answer);
+}

@@ -1,0 +1,11 @@
+//! The program as a person uses it: the real binary, its folder, its words and its exit codes.
+
+// A test says what is wrong by ending; and it runs beside other processes, so it waits by the wall clock.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod definitions;
+mod folder;
+mod import;
+mod keys;
+mod program;
+mod tour;

@@ -1,0 +1,174 @@
+//! Runs `carillon` in a folder of its own, as a server or for one answer.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
+/// Nothing here takes as long, even beside other tests.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A data folder, removed in the end.
+pub struct Folder(TempDir);
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    /// The data folder itself; it need not exist.
+    pub fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    /// A file beside the data folder.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.env("CARILLON_DATA", self.data()).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        said(self.command().args(arguments))
+    }
+
+    /// The standard output of a command that succeeds.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
+        assert_eq!(said.code, 0, "carillon {arguments:?}: {}{}", said.out, said.err);
+        said.out
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(arguments);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("carillon {arguments:?}: {error} in {text}"))
+    }
+}
+
+pub fn said(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A server that runs until this is dropped.
+pub struct Server {
+    child: Child,
+    lines: Receiver<String>,
+    pub said: Vec<String>,
+}
+
+impl Server {
+    /// Starts `serve` or `demo` on a free port.
+    pub fn start(folder: &Folder, arguments: &[&str]) -> Self {
+        let mut command = folder.command();
+        command.args(arguments).args(["--listen", "127.0.0.1:0"]);
+        let errors = std::fs::File::create(folder.path("stderr.txt")).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let out = child.stdout.take().unwrap();
+        let (say, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self { child, lines, said: Vec::new() };
+        server.wait_for(folder, "listening on http://");
+        server
+    }
+
+    /// Reads what it prints until a line contains `words`; the answer is that line.
+    pub fn wait_for(&mut self, folder: &Folder, words: &str) -> String {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if line.contains(words) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    let log = std::fs::read_to_string(folder.path("stderr.txt")).unwrap_or_default();
+                    panic!("`{words}` was not said: {:?}\n{log}", self.said);
+                }
+            }
+        }
+    }
+
+    /// `http://host:port`, as it was printed.
+    pub fn address(&self) -> String {
+        let line = self.said.iter().find(|line| line.contains("listening on ")).unwrap();
+        line.trim().strip_prefix("listening on ").unwrap().to_owned()
+    }
+
+    /// Asks it to stop as an init system does; the answer is its exit code.
+    pub fn stop(mut self) -> i32 {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < deadline, "it did not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is as good as ended.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// What an address answers, as text.
+pub fn get(url: &str) -> String {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        // A proxy named in the environment has no business between a test and loopback.
+        let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().unwrap();
+        let answer = client.get(url).send().await.unwrap();
+        assert!(answer.status().is_success(), "GET {url}: {}", answer.status());
+        answer.text().await.unwrap()
+    })
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,66 @@
+//! The README's five-minute tour, as it is written there, on the demo.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::program::{Folder, PROGRAM, Server, get, root, said};
+
+/// The blocks of the README that are part of the tour.
+fn blocks() -> Vec<String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = readme.split("```sh tour\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_tour_of_the_readme_goes_as_it_says() {
+    let folder = Folder::new();
+    let mut server = Server::start(&folder, &["demo"]);
+    let address = server.address();
+    let key = server.wait_for(&folder, "write key ").split_whitespace().last().unwrap().to_owned();
+    let run = |block: &str| {
+        let mut bash = Command::new("bash");
+        let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        bash.args(["-euo", "pipefail", "-c", block]).env("PATH", path).env("CARILLON_DATA", folder.data());
+        bash.env("KEY", &key).env("SHOP", &address).env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
+        let said = said(&mut bash);
+        assert_eq!(said.code, 0, "{block}\n{}{}", said.out, said.err);
+        said.out
+    };
+    let blocks = blocks();
+    assert_eq!(blocks.len(), 3, "the tour has three stops");
+
+    run(&blocks[0]);
+    let c1 = of_ann(&folder, "sent");
+    assert_eq!(c1.len(), 1, "{c1:?}");
+    let inbox: Value = serde_json::from_str(&get(&format!("{address}/api/v1/inbox?limit=200"))).unwrap();
+    let reminder = get(&format!("{address}/inbox/{}/html", c1[0]));
+    assert!(inbox.to_string().contains(&c1[0]), "{inbox}");
+    assert!(reminder.contains("Copper kettle") && reminder.contains("49.00"), "{reminder}");
+
+    let told = run(&blocks[1]);
+    assert!(told.contains("exited: Order Completed"), "{told}");
+    assert_eq!(of_ann(&folder, "sent"), c1, "nothing was sent for c2");
+
+    let told = run(&blocks[2]);
+    let sent = of_ann(&folder, "sent");
+    assert_eq!(sent.len(), 3, "{told}");
+    let capped = folder.json(&["messages", "--profile", "ann", "--reason", "capped", "--json"]);
+    assert_eq!(capped["messages"].as_array().unwrap().len(), 1, "{capped}");
+    for id in &sent {
+        assert!(capped["messages"][0].to_string().contains(id.as_str()), "{id} is not named by {capped}");
+        assert!(told.contains(id.as_str()), "{id} is not named in what was printed:\n{told}");
+    }
+    assert_eq!(server.stop(), 0);
+}
+
+/// The ids of ann's messages in a state, in order.
+fn of_ann(folder: &Folder, status: &str) -> Vec<String> {
+    let listed = folder.json(&["messages", "--profile", "ann", "--status", status, "--json"]);
+    let mut ids: Vec<String> =
+        listed["messages"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids
+}
