@@ -12,7 +12,7 @@ use crate::report::{Figures, Row, Target};
 use crate::server::Behind;
 use crate::{Plan, fresh_nonce};
 
-const PEOPLE: u64 = 100_000;
+const PEOPLE: u64 = 10_000;
 
 /// All rows of the door.
 ///

@@ -50,7 +50,7 @@ impl Probe {
             ("secure_delete", "ON"),
             ("wal_autocheckpoint", "0"),
             ("temp_store", "MEMORY"),
-            ("cache_size", "-32000"),
+            ("cache_size", "-64000"),
         ] {
             connection.pragma_update(None, name, value)?;
         }

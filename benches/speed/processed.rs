@@ -94,7 +94,7 @@ async fn append(
     nonce: String,
 ) -> anyhow::Result<()> {
     let clock = log.clock().clone();
-    let (mut random, mut count) = (Random(lane), 0);
+    let (mut random, mut count) = (Random(seed(&nonce).wrapping_add(lane)), 0);
     let nonce = format!("{nonce}-{lane}");
     let appended = log.appended();
     while (clock.monotonic() - started).as_secs_f64() < seconds {
@@ -123,6 +123,11 @@ fn group(
         .collect()
 }
 
+/// Other people in every run: those of the last one may still be enrolled.
+fn seed(nonce: &str) -> u64 {
+    nonce.bytes().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 /// The same by bare SQL, on one thread.
 ///
 /// # Errors
@@ -130,7 +135,7 @@ fn group(
 pub fn probe(folder: &Path, seconds: f64, people: u64, nonce: &str) -> anyhow::Result<Processed> {
     let clock = Clock::system(Span::ZERO);
     let mut probe = Probe::open(&folder.join("carillon.db"))?;
-    let (mut random, mut count, mut messages) = (Random(99), 0, 0);
+    let (mut random, mut count, mut messages) = (Random(seed(nonce)), 0, 0);
     let started = clock.monotonic();
     while (clock.monotonic() - started).as_secs_f64() < seconds {
         let now = clock.now();

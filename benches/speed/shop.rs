@@ -20,7 +20,7 @@ pub fn user_id(person: u64) -> String {
 
 /// The name of an event for a throw of 0..100,000.
 pub fn name_of(dice: u64) -> String {
-    if dice % 20 == 0 { watched_name(dice / 20 % WATCHED_NAMES) } else { "Product Viewed".to_owned() }
+    if dice.is_multiple_of(20) { watched_name(dice / 20 % WATCHED_NAMES) } else { "Product Viewed".to_owned() }
 }
 
 fn watched_name(n: u64) -> String {

@@ -234,6 +234,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         retry: RetryPolicy::default(),
         clock: None,
         faults: Faults::none(),
+        threads: 1,
         carrier: None,
     })
 }

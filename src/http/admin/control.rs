@@ -39,7 +39,8 @@ async fn resume(admin: Controls, request: HttpRequest, payload: Payload) -> Answ
     switch(admin, request, payload, false).await
 }
 
-/// In force when it is answered: what is claimed afterwards sees it.
+/// In force when it is answered: every claim reads the pauses. Entries are decided by what was paused at their place in
+/// the log, so the decisions learn of it when they come to this entry and not before.
 async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused: bool) -> Answer {
     let Scope { scope } = match read_json(&request, payload, BODY_BYTES_MAX).await {
         Ok(scope) => scope,
@@ -64,7 +65,6 @@ async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused:
                 })
             })
             .await?;
-        admin.definitions.refresh(admin.workspace).await?;
     }
     let requeued = match paused {
         true => 0,
