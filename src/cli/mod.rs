@@ -214,8 +214,11 @@ async fn asking(place: &Place, ask: impl AsyncFnOnce(&Client) -> anyhow::Result<
     serving::log_to_stderr(&place.config, "warn")?;
     let client = Client::connect(place).await?;
     let answer = ask(&client).await;
-    client.close().await?;
-    answer
+    // What went wrong first is what matters.
+    let closed = client.close().await;
+    let answer = answer?;
+    closed?;
+    Ok(answer)
 }
 
 /// `:8080` is short for all addresses of this machine.
