@@ -109,7 +109,11 @@ mod tests {
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { folders.push(path) } else { drop(on_disk.insert(path.display().to_string())) }
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    on_disk.insert(path.display().to_string());
+                }
             }
         }
         assert_eq!(files.into_iter().map(|file| file.name).collect::<BTreeSet<_>>(), on_disk);

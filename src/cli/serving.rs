@@ -34,8 +34,7 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> a
     let address = server.whereabouts.address.clone();
     if paused {
         // No loop runs yet.
-        let Carillon { log, definitions, .. } = &*server.carillon;
-        set_paused(log, definitions, WORKSPACE, PAUSE_ALL, true).await?;
+        set_paused(&server.carillon.log, WORKSPACE, PAUSE_ALL, true).await?;
     }
     server
         .run(place, async move {

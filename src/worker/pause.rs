@@ -4,23 +4,16 @@ use crate::eventlog::{EventLog, Queue, logged};
 use crate::ids::WorkspaceId;
 use crate::store::entries::Logged;
 use crate::store::workspace;
-use crate::worker::live::Definitions;
 
-/// In force when it is answered: what is claimed afterwards sees it. False: it was so already. `scope` is
-/// [`PAUSE_ALL`](crate::store::controls::PAUSE_ALL) or a campaign's key.
+/// In force when it is answered: every claim reads the pauses. Entries are decided by what was paused at their place in
+/// the log, so the decisions learn of it when they come to this entry and not before. False: it was so already. `scope`
+/// is [`PAUSE_ALL`](crate::store::controls::PAUSE_ALL) or a campaign's key.
 ///
 /// # Errors
 /// The database cannot be read or written.
-pub async fn set_paused(
-    log: &EventLog,
-    definitions: &Definitions,
-    id: WorkspaceId,
-    scope: &str,
-    paused: bool,
-) -> anyhow::Result<bool> {
+pub async fn set_paused(log: &EventLog, id: WorkspaceId, scope: &str, paused: bool) -> anyhow::Result<bool> {
     let (now, scope) = (log.clock().now(), scope.to_owned());
-    let switched = log
-        .writer()
+    log.writer()
         .change(Queue::Effects, move |tx, appender| {
             Box::pin(async move {
                 let store = workspace(tx, id);
@@ -33,9 +26,5 @@ pub async fn set_paused(
                 Ok(true)
             })
         })
-        .await?;
-    if switched {
-        definitions.refresh(id).await?;
-    }
-    Ok(switched)
+        .await
 }

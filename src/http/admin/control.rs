@@ -37,7 +37,6 @@ async fn resume(admin: Controls, request: HttpRequest, payload: Payload) -> Answ
     switch(admin, request, payload, false).await
 }
 
-/// In force when it is answered: what is claimed afterwards sees it.
 async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused: bool) -> Answer {
     let Scope { scope } = match read_json(&request, payload, BODY_BYTES_MAX).await {
         Ok(scope) => scope,
@@ -48,7 +47,7 @@ async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused:
     if scope != PAUSE_ALL && (paused || !known.contains(&scope)) {
         campaign_known(&admin, &scope)?;
     }
-    set_paused(&admin.log, &admin.definitions, admin.workspace, &scope, paused).await?;
+    set_paused(&admin.log, admin.workspace, &scope, paused).await?;
     let requeued = match paused {
         true => 0,
         false => requeue_paused(&admin.log, admin.workspace, &scope, admin.log.clock().now()).await?,

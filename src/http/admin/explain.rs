@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{Consent, Traits};
-use crate::decision::Enrollment;
+use crate::decision::{Enrollment, Person};
 use crate::definition::problem::nearest;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::trace::MessageFilter;
@@ -119,6 +119,8 @@ struct ProfileOut {
     last_seen_at: Timestamp,
     /// The next instant at which something may happen by itself.
     wake_at: Option<Timestamp>,
+    /// Newer events are not processed yet.
+    is_behind: bool,
     /// Newest first.
     history: Vec<PastOut>,
     enrollments: Vec<Enrollment>,
@@ -135,8 +137,8 @@ struct PastOut {
 async fn profile(admin: Controls, id: web::Path<String>) -> Answer {
     let profile = profile_known(&admin, &id).await?;
     let db = admin.db();
-    let unknown = || Refusal::UnknownProfile { asked: id.chars().take(80).collect() };
-    let person = db.person(profile).await?.ok_or_else(unknown)?;
+    // Known from the log, and not processed yet: nothing more is known.
+    let person = db.person(profile).await?.unwrap_or_else(|| Person::new(profile, admin.log.clock().now()));
     let (anonymous, users): (Vec<_>, Vec<_>) =
         db.identifiers_of(profile).await?.into_iter().partition(|(anonymous, _)| *anonymous);
     let ids = |list: Vec<(bool, String)>| list.into_iter().map(|(_, id)| id).collect();
@@ -161,6 +163,7 @@ async fn profile(admin: Controls, id: web::Path<String>) -> Answer {
         created_at: person.profile.created_at,
         last_seen_at: person.profile.last_seen_at,
         wake_at: person.wake_at,
+        is_behind: db.is_behind(profile).await?,
         history,
         enrollments,
         messages,

@@ -147,11 +147,11 @@ struct Which {
 
 async fn revoke_asked(admin: Controls, request: HttpRequest) -> Answer {
     let Which { id } = query(&request)?;
-    Ok(revoked(&admin, id).await?)
+    revoked(&admin, id).await
 }
 
 async fn revoke(admin: Controls, id: web::Path<String>) -> Answer {
-    Ok(revoked(&admin, id.into_inner()).await?)
+    revoked(&admin, id.into_inner()).await
 }
 
 async fn revoked(admin: &Controls, asked: String) -> Result<HttpResponse, Problem> {

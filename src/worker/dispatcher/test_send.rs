@@ -12,6 +12,7 @@ use crate::guard::{self, CampaignSwitch, Cleared, Draft, GuardState, Verdict, ad
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
 use crate::render::{Scope, render};
+use crate::store::controls::PAUSE_ALL;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::read_stored;
@@ -59,7 +60,7 @@ impl Dispatcher {
             let nearest = nearest(&test.template, live.templates.keys().map(String::as_str));
             return Ok(Err(NotSent::UnknownTemplate { asked: test.template, nearest }));
         };
-        let cleared = match self.clear_test(now, id, live.all_paused, &test).await? {
+        let cleared = match self.clear_test(now, id, &test).await? {
             Ok(cleared) => cleared,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -84,7 +85,6 @@ impl Dispatcher {
         &self,
         now: Timestamp,
         id: WorkspaceId,
-        all_paused: bool,
         test: &TestSend,
     ) -> anyhow::Result<Result<Cleared, NotSent>> {
         let mut profile = Profile::new(ProfileId(0), now);
@@ -103,7 +103,7 @@ impl Dispatcher {
             unknown_consent: UnknownConsent::Blocked,
             exited: None,
             campaign: CampaignSwitch::Live,
-            all_paused,
+            all_paused: self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL),
             restore_unconfirmed: false,
             rules: &[],
         };

@@ -1,0 +1,223 @@
+//! A running service on a free port, with the demo's definitions, and somebody who asks.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use carillon::app::{Carillon, Options};
+use carillon::channel::{Channel, Unusable};
+use carillon::clock::Clock;
+use carillon::fault::Faults;
+use carillon::http;
+use carillon::ids::Span;
+use carillon::message::{Outcome, RetryPolicy};
+use carillon::render::{Rendered, Sender, Workspace};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub const TOKEN: &str = "the operator's token";
+
+pub struct House {
+    address: String,
+    client: reqwest::Client,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<anyhow::Result<()>>,
+    _folder: TempDir,
+}
+
+/// What was answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub kind: String,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The body of a 200.
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()
+    }
+
+    /// Status and stable code of a problem.
+    pub fn problem(&self) -> (u16, String) {
+        assert_eq!(self.kind, "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
+        (self.status, problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+/// Refuses every message for good until it is told to take them.
+#[derive(Default)]
+pub struct Moody(pub AtomicBool);
+
+impl Channel for Moody {
+    fn send<'a>(&'a self, _: &'a Rendered) -> BoxFuture<'a, Outcome> {
+        let outcome = match self.0.load(Ordering::SeqCst) {
+            true => Outcome::Accepted { reply: "250 ok".to_owned() },
+            false => Outcome::Rejected { cause: "550 no such mailbox".to_owned(), suppress: false },
+        };
+        futures::future::ready(outcome).boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
+        futures::future::ready(Ok("moody".to_owned())).boxed()
+    }
+}
+
+impl House {
+    pub async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// With the demo's templates, campaign, cap and policy in force.
+    pub async fn furnished() -> Self {
+        let house = Self::new().await;
+        house.furnish().await;
+        house
+    }
+
+    pub async fn with(carrier: Option<Arc<dyn Channel>>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            data: folder.path().to_owned(),
+            database: None,
+            ingest: http::config::Config::default(),
+            smtp: None,
+            sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
+            workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
+            public_url: "http://shop.example".to_owned(),
+            settle: Span::from_seconds(2),
+            threads: 1,
+            retry: RetryPolicy::default(),
+            clock: Some(Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())),
+            faults: Faults::none(),
+            carrier,
+        };
+        let carillon = Carillon::open(options).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let admin = carillon.admin(TOKEN);
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let pages = move |app: &mut actix_web::web::ServiceConfig| http::admin::configure(admin.clone())(app);
+            carillon.serve(listener, pages, async move { drop(stopped.await) }).await
+        });
+        Self { address, client: reqwest::Client::new(), stop, served, _folder: folder }
+    }
+
+    pub async fn furnish(&self) {
+        let files = ["templates/cart_reminder", "templates/order_thanks", "templates/recipes", "demo/definitions"];
+        let files: Vec<Value> = files.iter().flat_map(|folder| files_in(folder)).collect();
+        let applied = self.post("/api/v1/definitions", json!({ "files": files })).await.ok();
+        assert!(applied["created"].as_array().unwrap().contains(&json!("campaign cart_reminder")), "{applied}");
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(self.client.get(self.url(path)).bearer_auth(TOKEN)).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(self.client.post(self.url(path)).bearer_auth(TOKEN).body(body.to_string())).await
+    }
+
+    /// Without a token, unless the caller adds one.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    pub async fn ask(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        Answer { status, kind: kind.unwrap_or_default(), text: answer.text().await.unwrap() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.address)
+    }
+
+    /// A key that the track API takes.
+    pub async fn key(&self) -> String {
+        let made = self.post("/api/v1/keys", json!({ "source": "web", "name": "the shop" })).await.ok();
+        made["key"].as_str().unwrap().to_owned()
+    }
+
+    /// A track API call that must be taken.
+    pub async fn send(&self, key: &str, call: &str, body: Value) {
+        let request = self.request("POST", &format!("/v1/{call}")).basic_auth(key, Some("")).body(body.to_string());
+        let answer = self.ask(request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
+    /// Ann, who may be written to.
+    pub async fn meet_ann(&self, key: &str) {
+        self.send(
+            key,
+            "identify",
+            json!({ "userId": "ann", "messageId": "i1", "traits": {
+            "email": "ann@example.com", "first_name": "Ann" } }),
+        )
+        .await;
+        self.send(
+            key,
+            "track",
+            json!({ "userId": "ann", "messageId": "consent", "event": "Consent Changed",
+            "properties": { "channel": "email", "state": "granted", "source": "checkout form" } }),
+        )
+        .await;
+    }
+
+    pub async fn put_in_cart(&self, key: &str, cart: &str) {
+        self.send(
+            key,
+            "track",
+            json!({ "userId": "ann", "messageId": format!("add-{cart}"), "event": "Product Added",
+            "properties": { "cart_id": cart, "product_id": "p1", "name": "Walnut desk lamp", "price": 40,
+                "currency": "EUR" } }),
+        )
+        .await;
+    }
+
+    pub async fn forward(&self, by: &str) -> Value {
+        self.post("/api/v1/demo/forward", json!({ "by": by })).await.ok()
+    }
+
+    pub async fn explain(&self) -> String {
+        let told = self.get("/api/v1/explain?profile=ann&campaign=cart_reminder").await.ok();
+        assert!(!told["timeline"].as_array().unwrap().is_empty());
+        told["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Messages by status.
+    pub async fn listed(&self, query: &str) -> Vec<Value> {
+        let listed = self.get(&format!("/api/v1/messages?{query}")).await.ok();
+        listed["messages"].as_array().unwrap().clone()
+    }
+
+    pub async fn close(self) {
+        let _ = self.stop.send(());
+        self.served.await.unwrap().unwrap();
+    }
+}
+
+fn files_in(folder: &str) -> Vec<Value> {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+        .iter()
+        .map(|path| json!({ "name": path.to_str().unwrap(), "text": std::fs::read_to_string(path).unwrap() }))
+        .collect()
+}

@@ -1,0 +1,127 @@
+//! The README's tour, by its routes: a cart is reminded of, a bought one is not, and the fourth in a day is capped.
+
+use serde_json::Value;
+
+use crate::house::House;
+
+fn column<'v>(rows: &'v [Value], name: &str) -> Vec<&'v str> {
+    rows.iter().map(|row| row[name].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_can_be_taken_and_every_step_is_explained() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    house.put_in_cart(&key, "c1").await;
+    house.forward("1h").await;
+    let inbox = house.get("/api/v1/inbox").await.ok();
+    assert_eq!(inbox["messages"].as_array().unwrap().len(), 1, "{inbox}");
+    let first = &house.listed("profile=ann&campaign=cart_reminder").await[0];
+    assert_eq!(
+        (&first["status"], &first["address"], &first["user_id"]),
+        (&"sent".into(), &"a***@example.com".into(), &"ann".into())
+    );
+    let text = house.explain().await;
+    for part in [
+        "Product Added received",
+        "entered cart_reminder@v1 with key c1",
+        "queued email cart_reminder",
+        "rendered from template cart_reminder version 1",
+        "sent email cart_reminder to a***@example.com at 2026-03-01T11:00",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+
+    house.put_in_cart(&key, "c2").await;
+    house
+        .send(
+            &key,
+            "track",
+            serde_json::json!({ "userId": "ann", "messageId": "o1", "event": "Order Completed",
+            "properties": { "order_id": "o1", "revenue": 40, "currency": "EUR" } }),
+        )
+        .await;
+    house.forward("1h").await;
+    assert_eq!(house.listed("profile=ann&campaign=cart_reminder").await.len(), 1);
+    let text = house.explain().await;
+    assert!(text.contains("exited: Order Completed at 2026-03-01T11:00"), "{text}");
+
+    for cart in ["c3", "c4", "c5"] {
+        house.put_in_cart(&key, cart).await;
+    }
+    house.forward("1h").await;
+    assert_eq!(house.listed("profile=ann&status=sent").await.len(), 3);
+    let capped = house.listed("profile=ann&reason=capped").await;
+    assert_eq!(capped.len(), 1);
+    let reason = &capped[0]["reason"];
+    assert_eq!(reason["operands"]["by"].as_array().unwrap().len(), 3);
+    let text = house.explain().await;
+    let line = text.lines().find(|line| line.contains("capped by")).unwrap_or_else(|| panic!("{text}"));
+    for cart in ["cart_reminder c1", "cart_reminder c3", "cart_reminder c4"] {
+        assert!(line.contains(cart), "{cart} is not in {line}");
+        assert!(reason["sentence"].as_str().unwrap().contains(cart));
+    }
+    assert!(line.contains("a slot frees at 2026-03-02T11:00"), "{line}");
+    the_books_balance(&house).await;
+    a_message_and_an_event_tell_their_path(&house).await;
+    house.close().await;
+}
+
+async fn the_books_balance(house: &House) {
+    let books = house.get("/api/v1/accounting").await.ok();
+    assert_eq!(books["imbalances"], serde_json::json!([]), "{books}");
+    assert_eq!(books["events"]["accepted"], 8);
+    assert_eq!(books["messages"]["by_status"], serde_json::json!({ "sent": 3, "suppressed": 1 }));
+    let doctor = house.get("/api/v1/doctor").await.ok();
+    assert_eq!(doctor["ok"], true, "{doctor}");
+}
+
+async fn a_message_and_an_event_tell_their_path(house: &House) {
+    let capped = &house.listed("reason=capped").await[0];
+    let id = capped["id"].as_str().unwrap();
+    let path = house.get(&format!("/api/v1/messages/{id}")).await.ok();
+    assert_eq!(path["cause_event"]["body"]["properties"]["cart_id"], "c5");
+    assert_eq!(path["enrollment_state"]["key"], "c5");
+    assert_eq!(column(path["states"].as_array().unwrap(), "status"), ["queued", "suppressed"]);
+    let told = house.get(&format!("/api/v1/explain?message={id}")).await.ok();
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("key c5") && text.contains("capped by") && !text.contains("key c4"), "{text}");
+
+    let position = path["cause_event"]["position"].as_i64().unwrap();
+    for asked in [position.to_string(), "add-c5".to_owned(), path["cause_event"]["id"].as_str().unwrap().to_owned()] {
+        let event = house.get(&format!("/api/v1/events/{asked}")).await.ok();
+        assert_eq!(event["position"], position);
+        assert_eq!((&event["processed"], &event["messages"][0]["id"]), (&true.into(), &id.into()));
+        assert_eq!(event["findings"][0]["found"], "entered");
+    }
+    let told = house.get(&format!("/api/v1/explain?event={position}")).await.ok();
+    assert!(told["text"].as_str().unwrap().contains("capped by"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_listed_in_pages_with_the_client_s_own_json() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    for cart in ["c1", "c2", "c3"] {
+        house.put_in_cart(&key, cart).await;
+    }
+    let (mut after, mut carts) = (serde_json::json!(0), Vec::new());
+    while !after.is_null() {
+        let page = house.get(&format!("/api/v1/events?after={after}&limit=2")).await.ok();
+        for event in page["events"].as_array().unwrap() {
+            assert_eq!((&event["type"], &event["name"]), (&"track".into(), &"Product Added".into()));
+            carts.push(event["body"]["properties"]["cart_id"].as_str().unwrap().to_owned());
+        }
+        after = page["next"].clone();
+    }
+    assert_eq!(carts, ["c1", "c2", "c3"]);
+    let profile = house.get("/api/v1/profiles/ann").await.ok();
+    assert_eq!(profile["user_ids"], serde_json::json!(["ann"]));
+    house.meet_ann(&key).await;
+    house.forward("1s").await;
+    let profile = house.get("/api/v1/profiles/ann").await.ok();
+    assert_eq!((&profile["traits"]["first_name"], &profile["is_behind"]), (&"Ann".into(), &false.into()));
+    assert_eq!(profile["consent"]["email"]["state"], "granted");
+    house.close().await;
+}
