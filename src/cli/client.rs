@@ -49,8 +49,12 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.answer["detail"].as_str().or(self.answer["title"].as_str()) {
-            Some(detail) => f.write_str(detail),
-            None => write!(f, "the service answers {}", self.status),
+            Some(detail) => f.write_str(detail)?,
+            None => write!(f, "the service answers {}", self.status)?,
+        }
+        match self.answer["nearest"].as_str() {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Commands that change how the service runs: write keys, pauses, second chances, test messages; and its check-up.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
@@ -90,13 +90,14 @@ Examples:
   carillon resume --all
 
 What is due while paused waits, and is sent after resuming if it has not expired.")]
-#[group(required = true, multiple = false, id = "scope")]
+#[group(skip)]
+#[command(group = ArgGroup::new("scope").required(true).args(["all", "campaign"]))]
 pub struct Scope {
     /// Everything
-    #[arg(long, group = "scope")]
+    #[arg(long)]
     all: bool,
     /// One campaign, by key
-    #[arg(long, value_name = "KEY", group = "scope")]
+    #[arg(long, value_name = "KEY")]
     campaign: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]
@@ -109,16 +110,17 @@ Examples:
   carillon redrive --message ID                a failed message is tried again
   carillon redrive --parked 1234               an entry that could not be applied, by its position
   carillon redrive --all                       everything that failed, and the last 200 parked")]
-#[group(required = true, multiple = false, id = "which")]
+#[group(skip)]
+#[command(group = ArgGroup::new("which").required(true).args(["message", "parked", "all"]))]
 pub struct Redrive {
     /// A failed message, by id
-    #[arg(long, value_name = "ID", group = "which")]
+    #[arg(long, value_name = "ID")]
     message: Option<String>,
     /// A parked entry, by its position in the log
-    #[arg(long, value_name = "POSITION", group = "which")]
+    #[arg(long, value_name = "POSITION")]
     parked: Option<i64>,
     /// Failed messages and parked entries, the last ones parked first
-    #[arg(long, group = "which")]
+    #[arg(long)]
     all: bool,
     /// Print the answer as JSON
     #[arg(long)]
@@ -192,8 +194,13 @@ async fn redrive_parked(client: &Client) -> anyhow::Result<u64> {
 pub async fn send_test(client: &Client, asked: &SendTest) -> anyhow::Result<Answer> {
     let body = json!({ "template": asked.template, "channel": asked.channel, "to": asked.to });
     let answer = client.post("/api/v1/send-test", body).await?;
-    say(&answer, asked.json, &format!("sent to {}: {}", asked.to, cell(&answer["reply"])));
-    Ok(Answer::Yes)
+    let is_sent = answer["outcome"] == "accepted";
+    let text = match is_sent {
+        true => format!("sent to {}: {}", asked.to, cell(&answer["reply"])),
+        false => format!("not sent ({}): {}", cell(&answer["outcome"]), cell(&answer["cause"])),
+    };
+    say(&answer, asked.json, &text);
+    Ok(if is_sent { Answer::Yes } else { Answer::No })
 }
 
 /// `carillon doctor`.

@@ -74,6 +74,9 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
         /// ADDRESS:PORT; port 0 takes a free one [default: server.listen of the settings, 127.0.0.1:8080]
         #[arg(long, value_name = "ADDR", value_parser = listen_address)]
         listen: Option<SocketAddr>,
+        /// Start with all sending paused, until `carillon resume --all`: for a restored or copied folder
+        #[arg(long)]
+        held: bool,
     },
     /// Run the service with a demo shop: customers, 90 days of history, live visitors
     Demo(demo::Demo),
@@ -158,7 +161,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Answer> {
     let place = Place::find(cli.shared.data, cli.shared.config.as_deref())?;
     match cli.command {
-        Command::Serve { listen } => serving::serve(&place, listen).await.map(|()| Answer::Yes),
+        Command::Serve { listen, held } => serving::serve(&place, listen, held).await.map(|()| Answer::Yes),
         Command::Demo(demo) => demo::run(&place, demo).await,
         Command::Migrate { json } => migrate(&place, json).await,
         Command::Apply(asked) => {
@@ -214,8 +217,11 @@ async fn asking(place: &Place, ask: impl AsyncFnOnce(&Client) -> anyhow::Result<
     serving::log_to_stderr(&place.config, "warn")?;
     let client = Client::connect(place).await?;
     let answer = ask(&client).await;
-    client.close().await?;
-    answer
+    // What went wrong first is what matters.
+    let closed = client.close().await;
+    let answer = answer?;
+    closed?;
+    Ok(answer)
 }
 
 /// `:8080` is short for all addresses of this machine.

@@ -14,7 +14,6 @@ fn write(text: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields.iter().filter(|(_, value)| !is_empty(value)) {
-                let name = name.replace('_', " ");
                 match plain(value) {
                     Some(line) => text.push_str(&format!("{indent}{name}: {line}\n")),
                     None => {
@@ -73,14 +72,14 @@ mod tests {
     #[test]
     fn an_outline_shows_every_value_and_no_braces() {
         let value = json!({
-            "campaign": "cart_reminder", "next_at": null,
+            "campaign_key": "cart_reminder", "next_at": null,
             "enrollments": [
                 { "key": "c1", "messages": [{ "id": "a", "by": ["x", "y"] }] },
                 { "key": "c2", "ended": true, "messages": [] },
             ],
         });
         let expected = "\
-campaign: cart_reminder
+campaign_key: cart_reminder
 enrollments:
   - key: c1
     messages:

@@ -7,12 +7,14 @@ use actix_web::web::ServiceConfig;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{Carillon, Options};
+use crate::app::{Carillon, Options, WORKSPACE};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin;
+use crate::store::controls::PAUSE_ALL;
 use crate::telemetry;
+use crate::worker::pause::set_paused;
 
 /// A server that holds its folder and its port, and does not answer yet.
 pub struct Server {
@@ -22,14 +24,18 @@ pub struct Server {
     held: Held,
 }
 
-/// `carillon serve`.
-pub async fn serve(place: &Place, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+/// `carillon serve`; `paused`: nothing is sent before a person resumes.
+pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
     // Installed before the first thing is counted.
     let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     let address = server.whereabouts.address.clone();
+    if paused {
+        // No loop runs yet.
+        set_paused(&server.carillon.log, WORKSPACE, PAUSE_ALL, true).await?;
+    }
     server
         .run(place, async move {
             print(&format!("listening on {address}\n"));

@@ -1,6 +1,6 @@
 //! Looking into what happened: messages with their states and reasons, and why a campaign did or did not speak.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
@@ -50,7 +50,8 @@ Examples:
   carillon explain --profile ann --campaign cart_reminder
   carillon explain --event 1234                what an event led to; by position, id or messageId
   carillon explain --message ID                why a message was sent or not")]
-#[group(required = true, multiple = true)]
+#[group(skip)]
+#[command(group = ArgGroup::new("about").required(true).args(["profile", "event", "message"]))]
 pub struct Explain {
     /// A person, by userId or anonymousId
     #[arg(long, value_name = "WHO")]
@@ -59,10 +60,10 @@ pub struct Explain {
     #[arg(long, value_name = "KEY", requires = "profile")]
     campaign: Option<String>,
     /// An event, by its position in the log, its id or its messageId
-    #[arg(long, value_name = "EVENT", conflicts_with_all = ["profile", "message"])]
+    #[arg(long, value_name = "EVENT")]
     event: Option<String>,
     /// A message, by id
-    #[arg(long, value_name = "ID", conflicts_with = "profile")]
+    #[arg(long, value_name = "ID")]
     message: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]

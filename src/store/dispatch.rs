@@ -35,7 +35,7 @@ pub async fn due_ids<C: ConnectionTrait>(
             "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND channel NOT IN ({})
              AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
                 AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
-             ORDER BY due_at, priority DESC, created_at, id LIMIT ?",
+             ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             marks(closed.len())
         );
         let mut values: Values = vec![now.millis().into()];

@@ -10,6 +10,7 @@ pub mod effects;
 pub mod explain;
 pub mod janitor;
 pub mod live;
+pub mod pause;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::{Folder, Server, get};
+use crate::program::{Folder, Server, ask, get};
 
 #[test]
 fn a_second_server_on_the_folder_is_told_who_has_it() {
@@ -39,6 +39,21 @@ fn a_server_that_was_killed_leaves_nothing_in_the_way() {
     assert!(folder.data().join("server.json").exists(), "it had no time for a farewell");
     assert_eq!(folder.json(&["key", "list", "--json"])["keys"], Value::Array(Vec::new()));
     drop(Server::start(&folder, &["serve"]));
+}
+
+#[test]
+fn a_server_started_held_sends_nothing_until_somebody_resumes() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["serve", "--held"]);
+    let left = std::fs::read_to_string(folder.data().join("server.json")).unwrap();
+    let left: Value = serde_json::from_str(&left).unwrap();
+    let pauses = || -> Value {
+        let url = format!("{}/api/v1/pauses", server.address());
+        serde_json::from_str(&ask(&url, left["token"].as_str().unwrap())).unwrap()
+    };
+    assert_eq!(pauses()["pauses"], serde_json::json!(["all"]));
+    folder.ok(&["resume", "--all"]);
+    assert_eq!(pauses()["pauses"], serde_json::json!([]));
 }
 
 #[test]

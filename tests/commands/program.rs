@@ -160,10 +160,15 @@ impl Drop for Server {
 
 /// What an address answers, as text.
 pub fn get(url: &str) -> String {
+    ask(url, "")
+}
+
+/// What an address answers to the holder of a token.
+pub fn ask(url: &str, token: &str) -> String {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         // A proxy named in the environment has no business between a test and loopback.
         let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().unwrap();
-        let answer = client.get(url).send().await.unwrap();
+        let answer = client.get(url).bearer_auth(token).send().await.unwrap();
         assert!(answer.status().is_success(), "GET {url}: {}", answer.status());
         answer.text().await.unwrap()
     })

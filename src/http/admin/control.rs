@@ -4,12 +4,10 @@ use actix_web::HttpRequest;
 use actix_web::web::{Payload, ServiceConfig};
 use serde::Deserialize;
 
-use crate::eventlog::{Queue, logged};
 use crate::ids::Span;
 use crate::store::controls::PAUSE_ALL;
-use crate::store::entries::Logged;
-use crate::store::workspace;
 use crate::worker::dispatcher::requeue_paused;
+use crate::worker::pause::set_paused;
 
 use super::explain::campaign_known;
 use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, get, json_answer, post, read_json};
@@ -39,8 +37,6 @@ async fn resume(admin: Controls, request: HttpRequest, payload: Payload) -> Answ
     switch(admin, request, payload, false).await
 }
 
-/// In force when it is answered: every claim reads the pauses. Entries are decided by what was paused at their place in
-/// the log, so the decisions learn of it when they come to this entry and not before.
 async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused: bool) -> Answer {
     let Scope { scope } = match read_json(&request, payload, BODY_BYTES_MAX).await {
         Ok(scope) => scope,
@@ -51,21 +47,7 @@ async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused:
     if scope != PAUSE_ALL && (paused || !known.contains(&scope)) {
         campaign_known(&admin, &scope)?;
     }
-    if known.contains(&scope) != paused {
-        let (id, now, which) = (admin.workspace, admin.log.clock().now(), scope.clone());
-        admin
-            .log
-            .writer()
-            .change(Queue::Effects, move |tx, appender| {
-                Box::pin(async move {
-                    workspace(tx, id).set_paused(&which, paused, now).await?;
-                    let entry = logged(id, None, now, Logged::Control { scope: which, paused });
-                    appender.append(tx, vec![vec![entry]]).await?;
-                    Ok(())
-                })
-            })
-            .await?;
-    }
+    set_paused(&admin.log, admin.workspace, &scope, paused).await?;
     let requeued = match paused {
         true => 0,
         false => requeue_paused(&admin.log, admin.workspace, &scope, admin.log.clock().now()).await?,

@@ -1,0 +1,44 @@
+//! The switches a person needs, with a server and without, and the check-up.
+
+use serde_json::json;
+
+use crate::program::{Folder, Server, root};
+
+fn shop() -> Folder {
+    let folder = Folder::new();
+    folder.ok(&["apply", root().join("templates").to_str().unwrap()]);
+    folder
+}
+
+#[test]
+fn sending_is_paused_and_resumed() {
+    let folder = shop();
+    let _server = Server::start(&folder, &["serve"]);
+    assert_eq!(folder.json(&["pause", "--all", "--json"])["pauses"], json!(["all"]));
+    let both = folder.json(&["pause", "--campaign", "cart_reminder", "--json"]);
+    assert_eq!(both["pauses"], json!(["all", "cart_reminder"]));
+    assert_eq!(folder.json(&["resume", "--all", "--json"])["pauses"], json!(["cart_reminder"]));
+    for arguments in [&["pause"][..], &["pause", "--json"], &["pause", "--all", "--campaign", "x"], &["redrive"]] {
+        assert_eq!(folder.run(arguments).code, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_test_message_is_in_the_inbox_and_a_wrong_name_is_told_the_nearest() {
+    let folder = shop();
+    let sent = folder.ok(&["send-test", "--template", "cart_reminder", "--to", "me@example.com"]);
+    assert!(sent.contains("sandbox"), "{sent}");
+    let said = folder.run(&["send-test", "--template", "cart_remainder", "--to", "me@example.com"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("did you mean `cart_reminder`?"), "{}", said.err);
+}
+
+#[test]
+fn the_doctor_works_with_a_server_and_without_and_finds_all_well() {
+    let folder = shop();
+    let told = folder.ok(&["doctor"]);
+    assert!(told.contains('\u{2713}') && !told.contains('\u{2717}') && told.ends_with("all is well\n"), "{told}");
+    let _server = Server::start(&folder, &["serve"]);
+    let told = folder.json(&["doctor", "--json"]);
+    assert!(told["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true), "{told:#}");
+}
