@@ -35,6 +35,14 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// About how much memory it holds while it waits.
+    pub fn bytes(&self) -> usize {
+        match &self.logged {
+            Logged::Event(event) => size_of::<Self>() + event.body.text().len(),
+            _ => size_of::<Self>(),
+        }
+    }
+
     pub fn event(workspace: WorkspaceId, event: Event) -> Self {
         Self { workspace, profile: None, now: None, logged: Logged::Event(event) }
     }

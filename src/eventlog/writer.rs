@@ -4,9 +4,11 @@
 //! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back to its own savepoint
 //! and does not disturb its neighbours.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -18,6 +20,8 @@ use crate::store::Database;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
+/// Bytes of events that may wait.
+const BYTES_WAITING_MAX: usize = 64 * 1024 * 1024;
 /// Events of one commit.
 const EVENTS_PER_COMMIT_MAX: usize = 4_096;
 const CHANGES_WAITING_MAX: usize = 1_024;
@@ -36,6 +40,28 @@ pub enum Queue {
 struct AppendJob {
     drafts: Vec<Draft>,
     answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
+    waiting: Waiting,
+}
+
+/// Bytes that wait for their commit, given back when it is over.
+struct Waiting {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    fn admit(all: &Arc<AtomicUsize>, bytes: usize) -> Result<Self, AppendError> {
+        let waiting = Self { bytes, all: all.clone() };
+        // Whoever is refused gives back what it added, as everyone does when dropped.
+        let before = all.fetch_add(bytes, Ordering::AcqRel);
+        if before > 0 && before + bytes > BYTES_WAITING_MAX { Err(AppendError::Overloaded) } else { Ok(waiting) }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 /// Told after the transaction: committed, or why not.
@@ -54,6 +80,8 @@ pub struct Writer {
     appends: mpsc::Sender<AppendJob>,
     effects: mpsc::Sender<Change>,
     sends: mpsc::Sender<Change>,
+    /// Of appends that wait.
+    bytes: Arc<AtomicUsize>,
     stopping: Arc<AtomicBool>,
     wake: Arc<Notify>,
 }
@@ -74,7 +102,8 @@ impl Writer {
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
-        let writer = Self { appends, effects, sends, stopping: Arc::default(), wake: Arc::default() };
+        let writer =
+            Self { appends, effects, sends, bytes: Arc::default(), stopping: Arc::default(), wake: Arc::default() };
         let turn = Loop {
             database,
             appender,
@@ -93,8 +122,9 @@ impl Writer {
         if self.stopping.load(Ordering::Acquire) {
             return Err(AppendError::Stopping);
         }
+        let waiting = Waiting::admit(&self.bytes, drafts.iter().map(Draft::bytes).sum())?;
         let (answer, answered) = oneshot::channel();
-        self.appends.try_send(AppendJob { drafts, answer }).map_err(|error| match error {
+        self.appends.try_send(AppendJob { drafts, answer, waiting }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopping,
         })?;
@@ -115,7 +145,9 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let boxed: Change = Box::new(move |tx, appender| {
             Box::pin(async move {
-                let result = change(tx, appender).await;
+                // A panic is a bug of ours; it must not end the writer, and with it the service.
+                let result = AssertUnwindSafe(async { change(tx, appender).await }).catch_unwind().await;
+                let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("the change panicked")));
                 Changed {
                     keep: result.is_ok(),
                     answer: Box::new(move |committed| {
@@ -191,15 +223,17 @@ impl Loop {
 
     /// One transaction for all that was taken.
     async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) {
-        let (answers, drafts): (Vec<_>, Vec<_>) = appends.into_iter().map(|job| (job.answer, job.drafts)).unzip();
+        let (answers, drafts): (Vec<_>, Vec<_>) =
+            appends.into_iter().map(|job| ((job.answer, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        let result = self.transaction(drafts, changes, &mut told).await;
+        let transaction = AssertUnwindSafe(self.transaction(drafts, changes, &mut told)).catch_unwind().await;
+        let result = transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")));
         match result {
             Ok(receipts) => {
                 self.recent.committed(self.appender.committed());
                 self.pulses.committed(self.appender.head(), changed);
-                for (answer, receipts) in answers.into_iter().zip(receipts) {
+                for ((answer, _), receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));
                 }
                 told.into_iter().for_each(|answer| answer(Ok(())));
@@ -207,7 +241,7 @@ impl Loop {
             Err(error) => {
                 tracing::error!(%error, "a commit failed; nothing of it is stored");
                 let cause = error.to_string();
-                for answer in answers {
+                for (answer, _) in answers {
                     let _ = answer.send(Err(AppendError::Failing(cause.clone())));
                 }
                 told.into_iter().for_each(|answer| answer(Err(cause.clone())));

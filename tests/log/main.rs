@@ -142,3 +142,40 @@ async fn a_log_that_was_stopped_can_be_stopped_again_and_refuses_what_comes() {
     tokio::time::timeout(std::time::Duration::from_secs(5), house.log.stop()).await.expect("the second stop hangs");
     assert!(house.log.append(support::WORKSPACE, vec![event("m1", "ann", "A")]).await.is_err());
 }
+
+#[tokio::test]
+async fn a_change_that_panics_keeps_nothing_and_the_writer_goes_on() {
+    let house = House::new().await;
+    let writer = house.log.writer();
+    let panicked: anyhow::Result<()> = writer
+        .change(carillon::eventlog::Queue::Effects, |tx, _| {
+            Box::pin(async move {
+                carillon::store::workspace(tx, support::WORKSPACE).count("half done", 1).await?;
+                panic!("a bug")
+            })
+        })
+        .await;
+    assert!(panicked.is_err());
+    assert!(house.workspace().counters().await.unwrap().is_empty(), "what it wrote is gone");
+    let receipts = house.append(vec![event("m1", "ann", "Product Viewed")]).await;
+    assert_eq!(receipts.iter().map(position).collect::<Vec<_>>(), [Some(1)]);
+}
+
+#[tokio::test]
+async fn more_bytes_than_may_wait_are_told_to_come_back() {
+    let house = House::new().await;
+    let big = format!("{{\"note\":\"{}\"}}", "x".repeat(30_000));
+    let mut posts = Vec::new();
+    for n in 0..60 {
+        let events: Vec<_> = (0..100)
+            .map(|m| support::build(&format!("m{n}-{m}"), carillon::event::Kind::Track, "Big", Some("ann"), None, &big))
+            .collect();
+        posts.push(house.log.append(support::WORKSPACE, events));
+    }
+    // All are asked before the writer runs: 180 MB at once.
+    let answers = futures::future::join_all(posts).await;
+    let refused = answers.iter().filter(|it| matches!(it, Err(carillon::eventlog::AppendError::Overloaded))).count();
+    let stored = answers.iter().filter(|it| it.is_ok()).count();
+    assert!(refused > 0 && stored > 0 && refused + stored == 60, "{refused} refused, {stored} stored");
+    assert_eq!(house.workspace().accounts().await.unwrap().events.accepted, i64::try_from(stored * 100).unwrap());
+}
