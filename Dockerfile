@@ -6,6 +6,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY migrations ./migrations
 COPY config ./config
+COPY benches ./benches
 COPY demo ./demo
 COPY templates ./templates
 COPY src ./src
