@@ -12,6 +12,7 @@ use crate::decision::effect::FindingVerdict;
 use crate::decision::{Enrollment, Finding, State};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Reason, Status};
+use crate::store::controls::Parked;
 use crate::store::entries::{Entry, Logged};
 use crate::store::messages::Step;
 use crate::store::trace::{Findings, MessageFilter};
@@ -80,6 +81,8 @@ struct Rows {
     entries: BTreeMap<Position, Entry>,
     /// How the messages that reasons name are recognised.
     named: BTreeMap<MessageId, Named>,
+    /// Entries of this person that could not be applied and were not redriven: later ones were decided without them.
+    parked: Vec<Parked>,
     is_behind: bool,
 }
 
@@ -170,8 +173,9 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let entries = store.entries_apart(&newest).await?;
     findings.retain(|position, _| newest.contains(position));
     let named = named(store, &messages).await?;
+    let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, is_behind })
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind })
 }
 
 async fn history<C: ConnectionTrait>(store: Workspace<'_, C>, profile: ProfileId) -> Result<BTreeSet<Position>, Error> {
@@ -271,6 +275,7 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
             ..line(step.at, words::state(message, n, &step.state, &rows.named), (message.cause, n + 2))
         }));
     }
+    told.extend(rows.parked.iter().map(|one| line(one.parked_at, words::parked(one), (one.position, 1))));
     told.retain(|told| question.campaign.is_none() || told.campaign.is_none() || told.campaign == question.campaign);
     told.sort_by_key(|told| (told.at, told.order));
     told

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use carillon::fault::Faults;
 use carillon::ids::Position;
 use carillon::store::entries::cursor;
+use carillon::worker::explain::{Question, explain};
 use carillon::worker::processor::redrive;
 
 use crate::support::{House, WORKSPACE, event, identify};
@@ -90,4 +91,21 @@ async fn two_processors_do_not_apply_an_entry_twice() {
     let person = house.workspace().person(id).await.unwrap().unwrap();
     let pages = house.workspace().history_pages(id).await.unwrap();
     assert_eq!(person.profile.history.len() + pages.iter().map(|page| page.len()).sum::<usize>(), 100);
+}
+
+#[tokio::test]
+async fn an_explanation_names_what_was_parked_until_it_is_redriven() {
+    let house = House::new().await;
+    house.append(vec![event("m1", "ann", "A"), event("m2", "ann", "B")]).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let faults = Faults::new(move |point| point == "processor.decide" && count.fetch_add(1, Ordering::SeqCst) == 0);
+    let mut processor = house.processor(faults).await;
+    while processor.tick().await.unwrap() > 0 {}
+    let profile = house.workspace().profile_by_id("ann").await.unwrap().unwrap();
+    let question = Question { profile, person: "ann".into(), campaign: None, event: None, message: None };
+    let before = explain(house.workspace(), &question).await.unwrap();
+    assert!(before.text.contains("entry 1 is parked, and what came after was decided without it"), "{}", before.text);
+    assert!(redrive(&house.log, &house.store, WORKSPACE, Position(1)).await.unwrap());
+    let after = explain(house.workspace(), &question).await.unwrap();
+    assert!(!after.text.contains("parked"), "{}", after.text);
 }

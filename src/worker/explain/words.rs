@@ -6,6 +6,7 @@ use crate::decision::Finding;
 use crate::decision::effect::FindingVerdict;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
+use crate::store::controls::Parked;
 use crate::worker::explain::Sign;
 
 /// How a person recognises a message.
@@ -37,6 +38,13 @@ impl Said {
     fn did_not(text: String, code: Option<&'static str>) -> Self {
         Self { sign: Sign::DidNot, text, code }
     }
+}
+
+/// An entry that was set aside: what was decided after it did not know of it.
+pub fn parked(parked: &Parked) -> Said {
+    let Parked { position, cause, .. } = parked;
+    let text = format!("entry {position} is parked, and what came after was decided without it: {cause}");
+    Said::did_not(text, Some("parked"))
 }
 
 /// What a campaign made of an input.
