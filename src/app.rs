@@ -231,7 +231,11 @@ impl Carillon {
     {
         let (ingest, public) = (self.ingest.clone(), self.public_pages());
         let server = HttpServer::new(move || {
-            App::new().configure(public.clone()).configure(pages.clone()).configure(http::configure(ingest.clone()))
+            App::new()
+                .configure(public.clone())
+                .configure(pages.clone())
+                .configure(http::configure(ingest.clone()))
+                .default_service(web::to(http::not_found))
         })
         .client_request_timeout(http::HEAD_DEADLINE)
         .client_disconnect_timeout(http::DISCONNECT_DEADLINE)
@@ -264,6 +268,13 @@ impl Carillon {
                 inbox::configure(web::Data::from(inbox.clone()))(app);
             }
         }
+    }
+
+    /// How far a demo has moved the clock, where messages leave through a real provider: they would go out early, and to
+    /// people who do not exist.
+    pub fn unreal_time(&self) -> Option<Span> {
+        let offset = self.clock.offset();
+        (self.smtp.is_some() && offset != Span::ZERO).then_some(offset)
     }
 
     /// The shortest time in which an event can lead to a message: the shortest delay of a campaign that runs.

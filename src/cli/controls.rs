@@ -214,7 +214,7 @@ pub async fn doctor(client: &Client, json: bool) -> anyhow::Result<Answer> {
         for check in checks {
             let mark = if check["ok"] == true { "\u{2713}" } else { "\u{2717}" };
             print(&format!("{mark} {}: {}\n", cell(&check["name"]), cell(&check["detail"])));
-            if let Some(advice) = check["advice"].as_str().filter(|_| check["ok"] != true) {
+            if let Some(advice) = check["advice"].as_str() {
                 print(&format!("  {advice}\n"));
             }
         }

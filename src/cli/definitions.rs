@@ -187,7 +187,8 @@ fn refuse(problems: &[Problem], json: bool) -> Answer {
         for problem in problems {
             eprintln!("{problem}");
         }
-        eprintln!("carillon: {} problems; no story was run", problems.len());
+        let found = if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
+        eprintln!("carillon: {found}; no story was run");
     }
     Answer::No
 }

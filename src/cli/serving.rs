@@ -31,6 +31,13 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> a
     let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
+    if let Some(offset) = server.carillon.unreal_time() {
+        let folder = place.folder().display();
+        anyhow::bail!(
+            "a demo moved the clock of {folder} {offset} ahead, and messages would leave through a real provider: use a \
+             fresh data folder for them"
+        );
+    }
     let address = server.whereabouts.address.clone();
     if paused {
         // No loop runs yet.

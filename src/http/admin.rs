@@ -1,5 +1,6 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
-//! every route under `/api/v1` asks for the token that `serve` leaves in its data folder; health and metrics do not.
+//! every route under `/api/v1` but the sandbox's inbox asks for the token that `serve` leaves in its data folder;
+//! health and metrics do not.
 
 mod checks;
 mod control;

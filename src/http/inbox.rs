@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{MessageId, Timestamp};
@@ -16,7 +16,7 @@ use crate::render::kept::{Cursor, Kept, KeptMessages, KeptSummary, Unreadable};
 use crate::render::{Content, Email, Mailbox};
 
 use super::page::{escape, page};
-use super::problem::Problem;
+use super::problem::{Problem, Refusal};
 
 const PAGE_ROWS: usize = 50;
 const PAGE_ROWS_MAX: usize = 200;
@@ -27,11 +27,12 @@ const FRAME_POLICY: &str =
 
 type Inbox = web::Data<dyn KeptMessages>;
 
-/// Adds `/inbox` and `/api/v1/inbox`. Whoever can reach them reads every message: for the sandbox only.
+/// Adds `/inbox` and `/api/v1/inbox`, and leads there from `/`. Whoever can reach them reads every message: for the sandbox only.
 pub fn configure(inbox: Inbox) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let resource = |path: &str, route| web::resource(path).app_data(inbox.clone()).route(route);
-        app.service(resource("/inbox", web::get().to(list_page)))
+        app.service(resource("/", web::get().to(home)))
+            .service(resource("/inbox", web::get().to(list_page)))
             .service(resource("/inbox/{id}", web::get().to(message_page)))
             .service(resource("/inbox/{id}/html", web::get().to(html)))
             .service(resource("/inbox/{id}/source", web::get().to(source)))
@@ -48,6 +49,11 @@ struct Asked {
 }
 
 impl Asked {
+    fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let read = web::Query::<Self>::from_query(request.query_string());
+        Ok(read.map_err(|error| Refusal::Query { cause: error.to_string() })?.into_inner())
+    }
+
     fn after(&self) -> Result<Option<Cursor>, Problem> {
         let Some(text) = &self.after else { return Ok(None) };
         let (millis, id) = text.rsplit_once('-').ok_or(Problem::NotFound)?;
@@ -64,7 +70,8 @@ struct Listed {
     next: Option<String>,
 }
 
-async fn listed(inbox: Inbox, asked: &Asked) -> Result<Listed, Problem> {
+async fn listed(inbox: Inbox, request: &HttpRequest) -> Result<Listed, Problem> {
+    let asked = Asked::of(request)?;
     let limit = asked.limit.unwrap_or(PAGE_ROWS).clamp(1, PAGE_ROWS_MAX);
     let after = asked.after()?;
     let mut messages = read(inbox, move |inbox| inbox.list(limit + 1, after)).await?;
@@ -97,16 +104,21 @@ async fn found(inbox: Inbox, id: &str) -> Result<Kept, Problem> {
     read(inbox, move |inbox| inbox.get(id)).await?.ok_or(Problem::NotFound)
 }
 
-async fn list_json(inbox: Inbox, asked: web::Query<Asked>) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(listed(inbox, &asked).await?))
+/// Who opens the bare address wants to see something.
+async fn home() -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, "/inbox")).finish()
+}
+
+async fn list_json(inbox: Inbox, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(listed(inbox, &request).await?))
 }
 
 async fn message_json(inbox: Inbox, id: web::Path<String>) -> Result<HttpResponse, Problem> {
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(found(inbox, &id).await?))
 }
 
-async fn list_page(inbox: Inbox, asked: web::Query<Asked>) -> HttpResponse {
-    let Listed { messages, next } = match listed(inbox, &asked).await {
+async fn list_page(inbox: Inbox, request: HttpRequest) -> HttpResponse {
+    let Listed { messages, next } = match listed(inbox, &request).await {
         Ok(listed) => listed,
         Err(problem) => return problem_page(&problem),
     };

@@ -61,7 +61,8 @@ fn resource(path: &str, route: actix_web::Route, allow: &'static str) -> actix_w
     web::resource(path).route(route).default_service(web::to(other))
 }
 
-async fn not_found(payload: Payload) -> HttpResponse {
+/// What every address answers that is none.
+pub async fn not_found(payload: Payload) -> HttpResponse {
     body::refused(Problem::NotFound, payload)
 }
 

@@ -122,7 +122,9 @@ fn set_default(at: &mut Value, path: &[String], default: &Value) {
 /// How the recipient is named in `To:`.
 fn name_of(traits: &Map<String, Value>) -> Option<Line> {
     let text = |key: &str| traits.get(key).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
-    let name = text("name").map(str::to_owned).or_else(|| match (text("first_name"), text("last_name")) {
+    // The track API's own spelling first: official clients send `firstName`.
+    let (first, last) = (text("firstName").or(text("first_name")), text("lastName").or(text("last_name")));
+    let name = text("name").map(str::to_owned).or_else(|| match (first, last) {
         (Some(first), Some(last)) => Some(format!("{first} {last}")),
         (one, other) => one.or(other).map(str::to_owned),
     })?;

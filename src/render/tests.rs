@@ -375,6 +375,20 @@ fn marketing_mail_carries_one_click_unsubscribe_and_transactional_does_not() {
 }
 
 #[test]
+fn the_recipient_is_named_as_official_clients_and_others_spell_it() {
+    for (traits, expected) in [
+        (json!({ "firstName": "Zoë", "lastName": "Müller" }), Some("Zoë Müller")),
+        (json!({ "first_name": "Zoë", "last_name": "Müller" }), Some("Zoë Müller")),
+        (json!({ "firstName": " ", "lastName": "Müller" }), Some("Müller")),
+        (json!({ "name": "Dr. Müller", "firstName": "Zoë" }), Some("Dr. Müller")),
+        (json!({ "firstName": 5 }), None),
+    ] {
+        let mail = email("x", "<p>x</p>").traits(traits.clone()).mail();
+        assert_eq!(mail.to.name.as_ref().map(|name| name.as_str()), expected, "{traits}");
+    }
+}
+
+#[test]
 fn a_customers_name_with_line_breaks_stays_one_line() {
     let case = email("Dear {{profile.traits.name}}", "<p>x</p>");
     let mail = case.traits(json!({ "name": "Ann\r\nBcc: eve@example.com\0" })).mail();

@@ -11,7 +11,7 @@ use crate::definition::DocumentKind;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::store::Store;
-use crate::store::controls::setting;
+use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::RESTORE_UNCONFIRMED;
 use crate::store::entries::{cursor, head};
 use crate::store::soundness::{durability, last_entry, quick_check};
@@ -72,6 +72,7 @@ pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
     checks.push(backlog(patient).await);
     checks.push(definitions(patient).await);
     checks.push(clock(patient).await);
+    checks.push(pauses(patient).await);
     checks.push(restored(patient).await);
     checks.push(sender(patient));
     checks.extend(channels(patient).await);
@@ -218,6 +219,24 @@ async fn clock(patient: Patient<'_>) -> Check {
         ),
         Ok(_) if offset == Span::ZERO => Check::good(name, format!("it shows {now}")),
         Ok(_) => Check::good(name, format!("it shows {now}, {offset} ahead of the machine's, moved by the demo")),
+        Err(error) => unreadable(name, &error),
+    }
+}
+
+/// A pause is a person's wish and nothing wrong; who wonders why nothing is sent must be told all the same.
+async fn pauses(patient: Patient<'_>) -> Check {
+    let name = "pauses";
+    match patient.store.workspace(patient.workspace).pauses().await {
+        Ok(scopes) if scopes.is_empty() => Check::good(name, "nothing is paused"),
+        Ok(scopes) if scopes.contains(PAUSE_ALL) => {
+            let advice = "`carillon resume --all` sends again".to_owned();
+            Check { advice: Some(advice), ..Check::good(name, "all sending is paused") }
+        }
+        Ok(scopes) => {
+            let campaigns = scopes.into_iter().collect::<Vec<_>>().join(", ");
+            let advice = "`carillon resume --campaign KEY` sends again".to_owned();
+            Check { advice: Some(advice), ..Check::good(name, format!("paused: {campaigns}")) }
+        }
         Err(error) => unreadable(name, &error),
     }
 }

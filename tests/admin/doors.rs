@@ -71,6 +71,9 @@ async fn bad_questions_get_a_problem_with_its_code() {
         ("/api/v1/profiles/nobody", 404, "unknown_profile"),
         ("/api/v1/parked?limit=0", 400, "invalid_parameter"),
         ("/api/v1/nothing-here", 404, "not_found"),
+        ("/nothing-here", 404, "not_found"),
+        ("/u/", 404, "not_found"),
+        ("/inbox/", 404, "not_found"),
         ("/api/v1/pause", 405, "method_not_allowed"),
     ];
     for (path, status, code) in questions {

@@ -34,6 +34,30 @@ fn a_test_message_is_in_the_inbox_and_a_wrong_name_is_told_the_nearest() {
 }
 
 #[test]
+fn the_doctor_names_what_is_paused_and_how_it_goes_on() {
+    let folder = shop();
+    assert!(folder.ok(&["doctor"]).contains("nothing is paused"));
+    folder.ok(&["pause", "--campaign", "cart_reminder"]);
+    let told = folder.ok(&["doctor"]);
+    assert!(told.contains("paused: cart_reminder") && told.contains("resume --campaign"), "{told}");
+    folder.ok(&["pause", "--all"]);
+    let told = folder.ok(&["doctor"]);
+    assert!(told.contains("all sending is paused") && told.contains("resume --all"), "{told}");
+}
+
+#[test]
+fn a_folder_whose_clock_was_moved_never_sends_for_real() {
+    let folder = shop();
+    folder.ok(&["demo", "forward", "1h"]);
+    let mut serve = folder.command();
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).env("CARILLON_SMTP__URL", "smtp://127.0.0.1:1");
+    let said = crate::program::said(&mut serve);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("fresh data folder"), "{}", said.err);
+    drop(Server::start(&folder, &["serve"]));
+}
+
+#[test]
 fn the_doctor_works_with_a_server_and_without_and_finds_all_well() {
     let folder = shop();
     let told = folder.ok(&["doctor"]);

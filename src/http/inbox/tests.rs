@@ -112,5 +112,13 @@ async fn strange_addresses_are_not_found() {
         assert_eq!(ask(&sandbox, &path).await.0, 404, "{path}");
     }
     assert_eq!(ask(&sandbox, "/inbox?limit=0").await.0, 200);
+    for path in ["/inbox?limit=many", "/inbox?limit=-1"] {
+        let (status, _, page) = ask(&sandbox, path).await;
+        assert!(status == 400 && page.contains("Nothing to show"), "{path}: {page}");
+    }
+    let (status, _, answer) = ask(&sandbox, "/api/v1/inbox?limit=many").await;
+    assert!(status == 400 && answer.contains("\"invalid_query\""), "{answer}");
+    let (status, headers, _) = ask(&sandbox, "/").await;
+    assert!(status == 303 && headers.contains("/inbox"), "{headers}");
     assert!(ask(&filled(&[]).await.1, "/inbox").await.2.contains("No messages yet"));
 }

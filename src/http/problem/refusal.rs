@@ -37,7 +37,7 @@ pub enum Refusal {
     NotParked { asked: String },
     #[error("message {asked} is {status}; only failed messages are redriven")]
     NotADeadLetter { asked: String, status: &'static str },
-    #[error("{} problems were found and nothing was applied", .0.len())]
+    #[error("{} found and nothing was applied", found(.0.len()))]
     Definitions(Vec<definition::Problem>),
     #[error(
         "messages leave through a real provider here, so nobody may move the clock; the demo's clock moves only in the sandbox"
@@ -47,6 +47,10 @@ pub enum Refusal {
     TestNotSent { cause: String },
     #[error("the service cannot do this at the moment; the same request may succeed shortly")]
     Unavailable,
+}
+
+fn found(problems: usize) -> String {
+    if problems == 1 { "1 problem was".to_owned() } else { format!("{problems} problems were") }
 }
 
 impl Refusal {
