@@ -157,6 +157,11 @@ impl House {
         serde_json::from_str(&body).unwrap_or(Value::Null)
     }
 
+    /// Pauses or resumes all sending.
+    pub fn switch(&self, which: &str) {
+        self.post(&format!("/api/v1/{which}"), &serde_json::json!({ "scope": "all" }));
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("stderr.txt")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! How the program ends: asked to (SIGTERM) and killed (SIGKILL), under load, with a real SMTP server at the other end.
+//! How the program stops: asked to (SIGTERM), killed (SIGKILL) and paused, under load, with a real SMTP conversation.
 //!
 //! Whatever was answered with 200 is there afterwards, exactly once. A graceful stop loses and doubles no message. A kill
 //! doubles no marketing, and transactional mail only where an answer was lost, at most twice the connections each time.
@@ -32,6 +32,31 @@ fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
         assert!(!house.folder().join("server.json").exists(), "the address stays behind");
     }
     house.start();
+    load.finish(&house);
+    house.settle();
+    load.check_stored(&house);
+    let delivered = sink.delivered();
+    for order in load.orders() {
+        for kind in ["thanks", "offer"] {
+            assert_eq!(delivered.get(&(kind.to_owned(), order.clone())).copied(), Some(1), "{kind} {order}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_stops_sending_within_a_second_and_loses_nothing() {
+    let sink = Sink::start();
+    let mut house = House::new(&sink);
+    let mut load = Load::default();
+    house.start();
+    load.run(&house, Duration::from_millis(400), |house| house.switch("pause"));
+    std::thread::sleep(Duration::from_secs(1));
+    let delivered = sink.delivered();
+    // Shoppers go on ordering: what they order is accepted, decided and held.
+    load.run(&house, Duration::from_millis(400), |_| {});
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(sink.delivered(), delivered, "something went out while everything was paused");
+    house.switch("resume");
     load.finish(&house);
     house.settle();
     load.check_stored(&house);
