@@ -17,7 +17,10 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use flate2::write::GzDecoder;
 use futures::StreamExt;
 
+use self::room::{ROOM, Share};
 use super::problem::Problem;
+
+mod room;
 
 /// Bytes of a refused caller's body that are read to keep the connection.
 const SKIPPED_MAX: u64 = 32 * 1024;
@@ -25,6 +28,7 @@ const SKIP_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Reads at most `limit` bytes, encoded and decoded alike, within `deadline`.
 ///
+/// A body that arrives in pieces while others hold all the room there is for such is refused as overload.
 /// Content-Encoding may be absent, `identity` or `gzip` (one member, as every client sends). After an error the rest is
 /// unread; see [`refused`].
 pub async fn read(
@@ -104,17 +108,20 @@ async fn collect(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> 
         return Err(Problem::BodyTooLarge { limit });
     }
     let Some(second) = payload.next().await else { return Ok(first) };
-    let mut body = Bounded { bytes: first.to_vec(), limit, is_over: false };
+    let mut body = Bounded::of(limit);
+    body.write_all(&first).map_err(|_| body.refusal())?;
+    // Held here, it would be held twice.
+    drop(first);
     let mut next = Some(second);
     while let Some(chunk) = next {
-        body.write_all(&chunk.map_err(broken)?).map_err(|_| Problem::BodyTooLarge { limit })?;
+        body.write_all(&chunk.map_err(broken)?).map_err(|_| body.refusal())?;
         next = payload.next().await;
     }
     Ok(body.bytes.into())
 }
 
 async fn inflate(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
-    let mut decoder = GzDecoder::new(Bounded { bytes: Vec::new(), limit, is_over: false });
+    let mut decoder = GzDecoder::new(Bounded::of(limit));
     let mut encoded = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(broken)?;
@@ -123,17 +130,18 @@ async fn inflate(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> 
             return Err(Problem::BodyTooLarge { limit });
         }
         if decoder.write_all(&chunk).is_err() {
-            return Err(not_inflated(&decoder, limit));
+            return Err(not_inflated(&decoder));
         }
     }
     match decoder.try_finish() {
         Ok(()) => Ok(std::mem::take(&mut decoder.get_mut().bytes).into()),
-        Err(_) => Err(not_inflated(&decoder, limit)),
+        Err(_) => Err(not_inflated(&decoder)),
     }
 }
 
-fn not_inflated(decoder: &GzDecoder<Bounded>, limit: usize) -> Problem {
-    if decoder.get_ref().is_over { Problem::BodyTooLarge { limit } } else { Problem::NotGzip }
+fn not_inflated(decoder: &GzDecoder<Bounded>) -> Problem {
+    let taken = decoder.get_ref();
+    if taken.is_over || taken.is_crowded { taken.refusal() } else { Problem::NotGzip }
 }
 
 fn broken(_: PayloadError) -> Problem {
@@ -145,6 +153,19 @@ struct Bounded {
     bytes: Vec<u8>,
     limit: usize,
     is_over: bool,
+    share: Share<'static>,
+    is_crowded: bool,
+}
+
+impl Bounded {
+    fn of(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, is_over: false, share: ROOM.share(), is_crowded: false }
+    }
+
+    /// Why a write failed.
+    fn refusal(&self) -> Problem {
+        if self.is_crowded { Problem::Overloaded } else { Problem::BodyTooLarge { limit: self.limit } }
+    }
 }
 
 impl Write for Bounded {
@@ -157,6 +178,10 @@ impl Write for Bounded {
         if needed > self.bytes.capacity() {
             // Doubling, but never past what can be used.
             let capacity = (self.bytes.capacity() * 2).clamp(needed, self.limit);
+            if !self.share.grow(capacity - self.bytes.capacity()) {
+                self.is_crowded = true;
+                return Err(io::Error::other("no room at the moment"));
+            }
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(part);
@@ -183,7 +208,7 @@ mod tests {
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 40_000);
         let limit = 100_000;
-        let mut decoder = GzDecoder::new(Bounded { bytes: Vec::new(), limit, is_over: false });
+        let mut decoder = GzDecoder::new(Bounded::of(limit));
         assert!(decoder.write_all(&bomb).is_err());
         assert!(decoder.get_ref().is_over);
         assert!(decoder.get_ref().bytes.capacity() <= limit);

@@ -48,7 +48,7 @@ pub enum Problem {
     TooManyRequests(Wait),
     #[error("the write keys cannot be read at the moment")]
     KeysUnreadable,
-    #[error("more events are waiting than can be stored at once")]
+    #[error("more is waiting to be stored than can be held at once")]
     Overloaded,
     #[error("events cannot be stored at the moment; none of this request's were")]
     StorageFailing,
