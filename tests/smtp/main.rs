@@ -40,7 +40,7 @@ impl Drop for Real {
 impl Real {
     fn start(mode: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join("target/test-services/venv/bin/python");
+        let python = root.join("target/test-services/python/bin/python");
         assert!(python.exists(), "the tests' services are missing: run tests/services/install, or make test");
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(python)
