@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, RwLock, watch};
 use tokio::task::JoinSet;
 
 use crate::event::Event;
@@ -31,11 +31,14 @@ pub struct Workers {
     processor: Mutex<Processor>,
     scheduler: Scheduler,
     dispatcher: Dispatcher,
+    /// Each loop holds it for a tick, together; whoever pumps by hand holds it alone, so that nothing is in another's
+    /// hands when it says that nothing is due.
+    turn: RwLock<()>,
 }
 
 impl Workers {
     pub fn new(log: EventLog, processor: Processor, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
-        Self { log, processor: Mutex::new(processor), scheduler, dispatcher }
+        Self { log, processor: Mutex::new(processor), scheduler, dispatcher, turn: RwLock::default() }
     }
 
     pub fn dispatcher(&self) -> &Dispatcher {
@@ -60,6 +63,11 @@ impl Workers {
     /// # Errors
     /// As for `tick`, or the work does not end.
     pub async fn settle(&self) -> anyhow::Result<usize> {
+        let _alone = self.turn.write().await;
+        self.settle_alone().await
+    }
+
+    async fn settle_alone(&self) -> anyhow::Result<usize> {
         let mut done = 0;
         for _ in 0..ROUNDS_MAX {
             match self.tick().await? {
@@ -75,13 +83,14 @@ impl Workers {
     /// # Errors
     /// As for `settle`.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
+        let _alone = self.turn.write().await;
         let target = self.log.clock().now().plus(by);
-        let mut done = self.settle().await?;
+        let mut done = self.settle_alone().await?;
         for _ in 0..ROUNDS_MAX {
             let Some(next) = self.next_due().await?.filter(|next| *next <= target) else { break };
             let moved = next > self.log.clock().now();
             self.log.clock().advance_to(next);
-            let count = self.settle().await?;
+            let count = self.settle_alone().await?;
             done += count;
             if !moved && count == 0 {
                 // Due, and nothing can be done about it now: what it waits for lies further on.
@@ -89,7 +98,7 @@ impl Workers {
             }
         }
         self.log.clock().advance_to(target);
-        Ok(done + self.settle().await?)
+        Ok(done + self.settle_alone().await?)
     }
 
     /// Lives through events of the past, oldest first, on a clock of their own time: before each group of events that
@@ -104,6 +113,7 @@ impl Workers {
         events: Vec<Event>,
         reaction: Span,
     ) -> anyhow::Result<Vec<Receipt>> {
+        let _alone = self.turn.write().await;
         let clock = self.log.clock();
         let mut receipts = Vec::with_capacity(events.len());
         let mut events = events.into_iter().peekable();
@@ -111,7 +121,7 @@ impl Workers {
             if let Some(next) = self.next_due().await?.filter(|next| *next <= first) {
                 let moved = next > clock.now();
                 clock.advance_to(next);
-                if self.settle().await? > 0 || moved {
+                if self.settle_alone().await? > 0 || moved {
                     continue;
                 }
             }
@@ -126,7 +136,7 @@ impl Workers {
                 }
             }
             receipts.extend(self.log.append(workspace, group).await?);
-            self.settle().await?;
+            self.settle_alone().await?;
         }
         Ok(receipts)
     }
@@ -158,7 +168,9 @@ impl Workers {
         let mut appended = self.log.appended();
         while !*stop.borrow() {
             appended.borrow_and_update();
+            let turn = self.turn.read().await;
             let result = self.processor.lock().await.tick().await;
+            drop(turn);
             match result {
                 Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, SLEEP_MAX).await,
                 Ok(_) => {}
@@ -172,7 +184,10 @@ impl Workers {
         while !*stop.borrow() {
             stored.borrow_and_update();
             let now = self.log.clock().now();
-            let next = match self.scheduler.tick(now).await {
+            let turn = self.turn.read().await;
+            let ticked = self.scheduler.tick(now).await;
+            drop(turn);
+            let next = match ticked {
                 Ok(0) => self.scheduler.next_due().await,
                 Ok(_) => continue,
                 Err(error) => Err(error),
@@ -189,7 +204,10 @@ impl Workers {
         while !*stop.borrow() {
             stored.borrow_and_update();
             let now = self.log.clock().now();
-            let next = match self.dispatcher.tick(now).await {
+            let turn = self.turn.read().await;
+            let ticked = self.dispatcher.tick(now).await;
+            drop(turn);
+            let next = match ticked {
                 Ok(0) => self.dispatcher.next_due().await,
                 Ok(_) => continue,
                 Err(error) => Err(error),
