@@ -32,6 +32,7 @@ use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
+use crate::money::Currency;
 use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
@@ -62,6 +63,8 @@ pub struct Options {
     pub smtp: Option<smtp::Settings>,
     pub sender: Sender,
     pub workspace: Workspace,
+    /// Of amounts that name none.
+    pub currency: Currency,
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
     pub settle: Span,
@@ -119,6 +122,7 @@ impl Options {
                 name: config.sender.name.clone(),
                 postal_address: config.sender.postal_address.clone(),
             },
+            currency: config.money.currency,
             public_url: config.sender.links_base(listening),
             settle: config.sending.settle,
             threads: config.server.threads,
@@ -145,7 +149,7 @@ impl Carillon {
         };
         let store = Store::new(database.reader.clone());
         let log = EventLog::start(&database, clock.clone()).await?;
-        let definitions = Arc::new(Definitions::load(store.clone()).await?);
+        let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));

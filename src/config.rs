@@ -19,6 +19,7 @@ use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
 use crate::message::RetryPolicy;
+use crate::money::Currency;
 use crate::render::Sender as MailSender;
 
 /// Every key with its default and its meaning.
@@ -34,6 +35,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub ingest: Ingest,
     pub sender: Sender,
+    pub money: Money,
     pub sending: Sending,
     pub retry: RetryPolicy,
     pub log: Log,
@@ -92,6 +94,12 @@ pub struct Sender {
     pub public_url: Option<String>,
     #[serde(deserialize_with = "unless_empty")]
     pub postal_address: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    pub currency: Currency,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -2,7 +2,9 @@
 
 pub mod condition;
 pub mod consent;
+pub mod field;
 pub mod history;
+pub mod segment;
 pub mod value_test;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use crate::ids::{ProfileId, Timestamp};
 pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
+pub use segment::{Segment, Standings};
 
 /// Bytes of one person's traits as JSON, over all the calls that set them.
 pub const TRAITS_BYTES_MAX: usize = 128 * 1024;
@@ -31,6 +34,9 @@ pub struct Profile {
     /// By channel name (`email`, `sms`, …); absent means unknown.
     pub consent: BTreeMap<String, Consent>,
     pub history: History,
+    /// Where the person stands in the segments.
+    #[serde(default)]
+    pub segments: Standings,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
 }
@@ -43,6 +49,7 @@ impl Profile {
             traits: Traits::new(),
             consent: BTreeMap::new(),
             history: History::default(),
+            segments: Standings::default(),
             created_at: now,
             last_seen_at: now,
         }

@@ -10,6 +10,7 @@ mod import;
 mod outline;
 mod place;
 mod seed;
+mod segments;
 mod serving;
 mod table;
 mod trace;
@@ -100,6 +101,8 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     Key(controls::Key),
     /// List messages with their states and reasons, or show one with its whole path
     Messages(trace::Messages),
+    /// List segments with their sizes, look into one, or say why a person is in it or not
+    Segments(segments::Segments),
     /// Say why a campaign did or did not speak to someone
     Explain(trace::Explain),
     /// Stop all sending, or one campaign, within a second
@@ -187,6 +190,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
 async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Messages(asked) => trace::messages(client, &asked).await,
+        Command::Segments(asked) => segments::segments(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::audience::condition::Terms;
 use crate::audience::consent::UnknownConsent;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
 use crate::message::{Channel, Purpose};
@@ -20,6 +21,8 @@ pub struct Catalog {
     goals: BTreeMap<String, Vec<Arc<Campaign>>>,
     paused: BTreeSet<String>,
     pub unknown_consent: BTreeMap<Channel, UnknownConsent>,
+    /// The workspace, its money and its segments.
+    pub terms: Terms,
 }
 
 impl Catalog {
@@ -48,6 +51,12 @@ impl Catalog {
             }
         }
         catalog
+    }
+
+    /// The same with what conditions know of the workspace.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     pub fn campaign(&self, key: &str) -> Option<&Arc<Campaign>> {

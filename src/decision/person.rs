@@ -70,9 +70,12 @@ impl Person {
                 self.enrollments.insert(enrollment.id, enrollment.clone());
             }
             Effect::WakeAt(at) => self.wake_at = *at,
+            Effect::Standing { segment, standing } => self.profile.segments.set(segment, *standing),
+            Effect::SegmentsSeen(position) => self.profile.segments.seen = *position,
             Effect::CreateMessage(_)
             | Effect::RenewMessage { .. }
             | Effect::CancelMessage { .. }
+            | Effect::Happen(_)
             | Effect::Convert(_) => {}
         }
     }

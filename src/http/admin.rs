@@ -11,6 +11,7 @@ mod health;
 pub mod keys;
 mod messages;
 mod parked;
+mod segments;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,6 +108,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(messages::routes)
             .configure(explain::routes)
             .configure(definitions::routes)
+            .configure(segments::routes)
             .configure(keys::routes)
             .configure(control::routes)
             .configure(checks::routes)

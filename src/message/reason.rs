@@ -12,6 +12,16 @@ pub enum Reason {
     ConditionNotMet {
         operand: String,
     },
+    /// The condition compares money, and a currency in it has no rate.
+    CurrencyUnknown {
+        operand: String,
+    },
+    /// A membership that a changed definition or an import brought about starts nothing.
+    Backfill,
+    /// Decisions on events that decisions made, too many in a row.
+    DepthExceeded {
+        depth_max: u8,
+    },
     /// The event's name fits, its pattern does not.
     PatternNotMet {
         operand: String,
@@ -106,6 +116,9 @@ impl Reason {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::ConditionNotMet { .. } => "condition_not_met",
+            Self::CurrencyUnknown { .. } => "currency_unknown",
+            Self::Backfill => "backfill",
+            Self::DepthExceeded { .. } => "depth_exceeded",
             Self::PatternNotMet { .. } => "pattern_not_met",
             Self::Late { .. } => "late",
             Self::AlreadyEnrolled { .. } => "already_enrolled",
@@ -139,6 +152,11 @@ impl Reason {
     pub fn sentence(&self) -> String {
         match self {
             Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
+            Self::CurrencyUnknown { operand } => format!("a currency has no rate: {operand}"),
+            Self::Backfill => "the membership comes from a changed definition or an import, which starts nothing".to_owned(),
+            Self::DepthExceeded { depth_max } => {
+                format!("more than {depth_max} events that Carillon made itself would follow each other; this one is left out")
+            }
             Self::PatternNotMet { operand } => format!("the event pattern did not match: {operand}"),
             Self::Late { event_at, max_lateness } => format!("the event of {event_at} is older than {max_lateness}"),
             Self::AlreadyEnrolled { key, since } if key.is_empty() => format!("already enrolled since {since}"),

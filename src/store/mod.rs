@@ -15,6 +15,7 @@ pub mod messages;
 pub mod outbox;
 pub mod profiles;
 pub mod rows;
+pub mod segments;
 pub mod soundness;
 pub mod trace;
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
+use crate::audience::condition::Terms;
 use crate::audience::consent::Consent;
+use crate::audience::segment::SegmentSet;
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
 use crate::definition::story::{Given, Story};
@@ -13,6 +15,7 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::guard::{CampaignSwitch, Draft, GuardState, Rule, Slot, Subject, Verdict, capped, check, frequency_cap};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
+use crate::money::Exchange;
 use crate::story::timeline::{Timeline, instant};
 
 /// Instants at which something happens; far more than any story needs.
@@ -25,6 +28,7 @@ pub struct Happening {
     pub person: String,
     pub campaign: String,
     pub template: String,
+    /// Of the campaign's message; empty and meaningless where it is about a segment.
     pub channel: Channel,
     pub what: What,
 }
@@ -35,6 +39,7 @@ pub enum What {
     Exited { by: String },
     Sent,
     NotSent(Reason),
+    Segment { entered: bool, segment: String },
 }
 
 impl Happening {
@@ -42,6 +47,8 @@ impl Happening {
         let what = match &self.what {
             What::Enrolled => format!("enrolled in {}", self.campaign),
             What::Exited { by } => format!("exited from {} by {by}", self.campaign),
+            What::Segment { entered: true, segment } => format!("entered segment {segment}"),
+            What::Segment { entered: false, segment } => format!("left segment {segment}"),
             What::Sent => format!("sent {} by {}", self.template, self.channel.as_str()),
             What::NotSent(reason) => format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence()),
         };
@@ -67,6 +74,7 @@ impl World {
         let mut campaigns = Vec::new();
         let mut rules = Vec::new();
         let mut unknown_consent = BTreeMap::new();
+        let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
         for document in documents {
             match &document.definition {
                 Definition::Campaign(campaign) if story.campaigns.contains(&campaign.key) => {
@@ -75,6 +83,8 @@ impl World {
                     campaign.version = campaign.version.max(1);
                     campaigns.push(campaign);
                 }
+                Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
+                Definition::Rates(rates) => exchange.rates = rates.clone(),
                 Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
                 Definition::ConsentPolicy(policy) => {
                     unknown_consent.extend(policy.iter().map(|rule| (rule.channel, rule.unknown)));
@@ -83,8 +93,10 @@ impl World {
             }
         }
         let start = story.given.first().map_or(Timestamp::from_millis(0), |given| given.at);
+        let segments = SegmentSet::new(segments, Position(1));
+        let terms = Terms { exchange, segments, ..Terms::default() };
         Self {
-            catalog: Catalog::new(campaigns, BTreeSet::new(), unknown_consent),
+            catalog: Catalog::new(campaigns, BTreeSet::new(), unknown_consent).with_terms(terms),
             rules,
             people: people(story, start),
             messages: Vec::new(),
@@ -100,6 +112,7 @@ impl World {
     /// events, then messages.
     pub fn run(&mut self, given: &[Given]) -> Result<(), String> {
         let mut next = 0;
+        self.begin();
         for _ in 0..STEPS_MAX {
             let wake = self.people.iter().filter_map(|(_, person, _)| person.wake_at).min();
             let due = self.messages.iter().filter_map(|message| message.status.due_at()).min();
@@ -114,6 +127,19 @@ impl World {
             self.dispatch(now);
         }
         Err(format!("the story does not come to an end within {STEPS_MAX} steps"))
+    }
+
+    /// Where everybody stands as the story begins is given; it is nothing that happens.
+    fn begin(&mut self) {
+        if self.catalog.terms.segments.is_empty() {
+            return;
+        }
+        for (_, person, loaded) in &mut self.people {
+            let now = person.profile.created_at;
+            let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
+            let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
+            decision.effects.iter().for_each(|effect| person.apply(effect));
+        }
     }
 
     fn fire_timers(&mut self, now: Timestamp) {
@@ -139,17 +165,23 @@ impl World {
         let (_, person, loaded) = &self.people[index];
         let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
         let Decision { effects, findings } = decide(At { position: Position(self.log), now }, &snapshot, input);
+        let mut follow = Vec::new();
         for effect in effects {
             self.people[index].1.apply(&effect);
             match effect {
                 Effect::CreateMessage(message) => self.create(message),
                 Effect::RenewMessage { message, event } => self.renew(message, event),
                 Effect::CancelMessage { message, reason } => self.cancel(now, message, reason),
+                Effect::Happen(event) => follow.push(event.into_event()),
                 _ => {}
             }
         }
         for finding in findings {
             self.find(index, now, &finding.campaign, finding.version, finding.verdict);
+        }
+        for event in follow {
+            self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
+            self.decide(index, event.at, &Input::Event(event));
         }
     }
 
@@ -202,6 +234,13 @@ impl World {
                 self.note(now, &person, key, What::NotSent(reason));
             }
             FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
+            FindingVerdict::Segment { segment, entered, because, .. } => {
+                let verb = if entered { "entered" } else { "left" };
+                self.timeline.did(now, &person, &format!("{verb} segment {segment}: {because}"));
+                let what = What::Segment { entered, segment };
+                let (campaign, template) = (String::new(), String::new());
+                self.happenings.push(Happening { at: now, person, campaign, template, channel: Channel::Email, what });
+            }
             FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
             FindingVerdict::Completed { .. } => {}
         }

@@ -3,7 +3,10 @@
 use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
-use crate::ids::WorkspaceId;
+use crate::decision::effect::OwnEvent;
+use crate::eventlog::Draft;
+use crate::eventlog::append::Appender;
+use crate::ids::{ProfileId, WorkspaceId};
 use crate::message::Status;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::release_cancelled;
@@ -13,11 +16,27 @@ use crate::worker::world::Changes;
 ///
 /// # Errors
 /// A person's row has changed since it was read, or the database refuses; the caller's transaction is rolled back.
-pub async fn store(tx: &DatabaseTransaction, all: Vec<(WorkspaceId, Changes)>) -> anyhow::Result<()> {
-    for (id, changes) in all {
+pub async fn store(
+    tx: &DatabaseTransaction,
+    appender: &mut Appender,
+    all: Vec<(WorkspaceId, Changes)>,
+) -> anyhow::Result<()> {
+    let mut follow = Vec::new();
+    for (id, mut changes) in all {
+        let own = std::mem::take(&mut changes.follow).into_iter();
+        follow.extend(own.map(|(profile, event)| following(id, profile, event)));
         store_one(workspace(tx, id), changes).await?;
     }
+    if !follow.is_empty() {
+        appender.append(tx, vec![follow]).await?;
+    }
     Ok(())
+}
+
+/// An event of our own is decided at the instant of its cause.
+fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
+    let now = Some(event.at);
+    Draft { profile: Some(profile), now, ..Draft::event(id, event.into_event()) }
 }
 
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
@@ -45,6 +64,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     for (profile, conversion) in &changes.conversions {
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;
     }
+    store.set_members(changes.members).await?;
     store.add_findings(changes.findings).await?;
     for parked in &changes.parked {
         store.park(parked).await?;

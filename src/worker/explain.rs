@@ -304,7 +304,7 @@ fn walk_of(rows: &Rows, position: Position, finding: &Finding) -> Option<Enrollm
         FindingVerdict::Converted { message } => {
             rows.messages.iter().find(|(known, _)| known.id == *message).map(|(known, _)| known.enrollment)
         }
-        FindingVerdict::NotEntered { .. } | FindingVerdict::Noted { .. } => None,
+        FindingVerdict::NotEntered { .. } | FindingVerdict::Segment { .. } | FindingVerdict::Noted { .. } => None,
     }
 }
 
@@ -317,6 +317,7 @@ fn message_of(verdict: &FindingVerdict) -> Option<MessageId> {
         | FindingVerdict::Repeated { .. }
         | FindingVerdict::Exited { .. }
         | FindingVerdict::NotEntered { .. }
+        | FindingVerdict::Segment { .. }
         | FindingVerdict::Noted { .. } => None,
     }
 }

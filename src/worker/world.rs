@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseConnection;
 
-use crate::audience::condition::Needs;
+use crate::audience::condition::needs::Needs;
 use crate::audience::{Consent, History};
-use crate::decision::campaign::Exit;
+use crate::decision::effect::OwnEvent;
 use crate::decision::{self, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Reason};
@@ -39,6 +39,10 @@ pub struct Changes {
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
     pub conversions: Vec<(ProfileId, Effect)>,
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
+    /// Since when people are in segments, or that they are no longer.
+    pub members: BTreeMap<(String, ProfileId), Option<Timestamp>>,
+    /// Events of our own, to be appended after.
+    pub follow: Vec<(ProfileId, OwnEvent)>,
     pub parked: Vec<Parked>,
     /// Events applied, parked ones not counted.
     pub events_processed: i64,
@@ -55,9 +59,16 @@ impl Slot {
         for effect in decision.effects {
             self.person.apply(&effect);
             match effect {
-                Effect::Identify { .. } | Effect::SetTraits(_) | Effect::Record { .. } | Effect::WakeAt(_) => {
+                Effect::Identify { .. }
+                | Effect::SetTraits(_)
+                | Effect::Record { .. }
+                | Effect::WakeAt(_)
+                | Effect::SegmentsSeen(_) => self.dirty = true,
+                Effect::Standing { segment, standing } => {
                     self.dirty = true;
+                    changes.members.insert((segment, profile), standing.since);
                 }
+                Effect::Happen(event) => changes.follow.push((profile, event)),
                 Effect::SetConsent { channel, consent } => {
                     self.dirty = true;
                     changes.consents.push((profile, position, channel, consent));
@@ -179,13 +190,34 @@ async fn load_history(
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut needs: BTreeMap<ProfileId, Needs> = BTreeMap::new();
-    for (id, _, input) in inputs {
+    for (id, now, input) in inputs {
         let Some(Ok(slot)) = slots.get(id) else { continue };
-        let wanted = decision::needs(catalog, &slot.person, input);
-        let known = needs.entry(*id).or_default();
-        known.older.extend(wanted.older);
-        known.bodies.extend(wanted.bodies);
+        let wanted = decision::needs(catalog, &slot.person, input, *now);
+        needs.entry(*id).or_default().add(&wanted);
     }
+    load_needed(store, needs, slots).await
+}
+
+/// One person with what is needed of the past.
+///
+/// # Errors
+/// The database cannot be read, or a row of this person.
+pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, needs: Needs) -> Result<Slot, Error> {
+    let id = person.profile.id;
+    let mut slots = BTreeMap::from([(id, Ok(Slot::new(person)))]);
+    load_needed(store, BTreeMap::from([(id, needs)]), &mut slots).await?;
+    match slots.remove(&id) {
+        Some(Ok(slot)) => Ok(slot),
+        Some(Err(cause)) => Err(Error::unreadable("profile", cause)),
+        None => Err(Error::unreadable("profile", "nobody was loaded")),
+    }
+}
+
+async fn load_needed(
+    store: Workspace<'_, DatabaseConnection>,
+    mut needs: BTreeMap<ProfileId, Needs>,
+    slots: &mut Slots,
+) -> Result<(), Error> {
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, place) in slots.iter_mut() {
         let Ok(slot) = place else { continue };
@@ -200,7 +232,7 @@ async fn load_history(
             }
         }
         positions.extend(past_positions(slot, &needs).into_iter().map(|position| (position, *id)));
-        positions.extend(entries_compared(catalog, &slot.person).into_iter().map(|position| (position, *id)));
+        positions.extend(needs.entries.iter().map(|position| (*position, *id)));
     }
     let wanted: Vec<Position> = positions.keys().copied().collect();
     for (position, entry) in store.entries_apart(&wanted).await? {
@@ -229,14 +261,4 @@ fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
     let mut positions: Vec<Position> = past.map(|past| past.position).collect();
     positions.sort_unstable();
     positions.split_off(positions.len().saturating_sub(BODIES_MAX))
-}
-
-/// First events of active enrollments whose exits compare with them.
-fn entries_compared(catalog: &Catalog, person: &Person) -> Vec<Position> {
-    let compares = |enrollment: &&Enrollment| {
-        catalog
-            .pinned(&enrollment.campaign, enrollment.version)
-            .is_some_and(|campaign| campaign.exit.iter().any(|exit| matches!(exit, Exit::Event { same: Some(_), .. })))
-    };
-    person.active().filter(compares).map(|enrollment| enrollment.entry).collect()
 }

@@ -6,4 +6,5 @@ mod endings;
 mod entries;
 mod limits;
 mod properties;
+mod segments;
 mod support;

@@ -5,6 +5,7 @@
 
 mod damage;
 mod processing;
+mod segments;
 mod support;
 
 use carillon::eventlog::Receipt;

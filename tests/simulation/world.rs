@@ -302,6 +302,7 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
         smtp: None,
         sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
         workspace: Workspace { name: "Shop".into(), postal_address: None },
+        currency: carillon::money::Currency::EUR,
         public_url: "https://shop.example".into(),
         settle: Span::from_seconds(2),
         retry: RetryPolicy::default(),

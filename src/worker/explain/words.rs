@@ -74,6 +74,11 @@ pub fn finding(now: Timestamp, finding: &Finding) -> Said {
         FindingVerdict::NotEntered { reason } => {
             Said::did_not(format!("did not enter {campaign}@v{version}: {}", reason.sentence()), Some(reason.code()))
         }
+        FindingVerdict::Segment { segment, entered, backfill, because } => {
+            let verb = if *entered { "entered" } else { "left" };
+            let how = if *backfill { " by a changed definition or an import" } else { "" };
+            Said::did(format!("{verb} segment {segment}{how}: {because}"))
+        }
         FindingVerdict::Noted { reason } => Said::did_not(reason.sentence(), Some(reason.code())),
     }
 }
