@@ -147,7 +147,9 @@ impl Turn<'_> {
     /// Identity, traits and consent of the event, then its place in the history.
     fn learn(&mut self, event: &Event) {
         let known = self.person.profile.user_id.as_ref();
-        if let Some(user_id) = event.user_id.as_ref().filter(|id| known.is_none_or(|known| is_renamed(event, known, id))) {
+        if let Some(user_id) =
+            event.user_id.as_ref().filter(|id| known.is_none_or(|known| is_renamed(event, known, id)))
+        {
             self.push(Effect::Identify { user_id: user_id.clone() });
         }
         if event.kind == Kind::Identify

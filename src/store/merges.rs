@@ -59,9 +59,7 @@ pub async fn heirs_of<C: ConnectionTrait>(
 pub async fn unfinished<C: ConnectionTrait>(conn: &C, limit: u32) -> Result<Vec<(WorkspaceId, ProfileId)>, Error> {
     let sql = "SELECT workspace, loser FROM merges WHERE rest = 1 ORDER BY loser LIMIT ?";
     let rows = Rows(conn).all(sql, vec![i64::from(limit).into()]).await?;
-    rows.iter()
-        .map(|row| Ok((WorkspaceId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?))))
-        .collect()
+    rows.iter().map(|row| Ok((WorkspaceId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?)))).collect()
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {

@@ -12,8 +12,7 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 10;
-const SELECT: &str =
-    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into FROM profiles";
+const SELECT: &str = "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into FROM profiles";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);

@@ -182,7 +182,8 @@ async fn rows(
     merged: &mut BTreeMap<ProfileId, ProfileId>,
 ) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
     let mut found = BTreeMap::new();
-    let mut wanted: BTreeSet<ProfileId> = asked.iter().flat_map(|one| [Some(one.profile), one.joins]).flatten().collect();
+    let mut wanted: BTreeSet<ProfileId> =
+        asked.iter().flat_map(|one| [Some(one.profile), one.joins]).flatten().collect();
     let mut read_before = BTreeSet::new();
     while !wanted.is_empty() {
         read_before.extend(wanted.iter().copied());

@@ -88,7 +88,9 @@ fn merged(merged: &Merged) -> String {
     };
     let older = if *pages == 0 { String::new() } else { format!(" and {pages} pages of older ones") };
     let (traits, consent) = (listed("traits", traits), listed("consent for", consent));
-    format!("profile {profile} ({who}) is the same person: {events} events{older}, {enrollments} active enrollments{traits}{consent} came with it")
+    format!(
+        "profile {profile} ({who}) is the same person: {events} events{older}, {enrollments} active enrollments{traits}{consent} came with it"
+    )
 }
 
 /// The same without an instant, for a place that shows one beside it.
