@@ -4,5 +4,6 @@
 mod caps;
 mod claims;
 mod crashes;
+mod merges;
 mod outcomes;
 mod world;
