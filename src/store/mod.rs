@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod connect;
 pub mod controls;
 pub mod definitions;
+pub mod dialect;
 pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
@@ -21,7 +22,7 @@ pub mod trace;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::ids::WorkspaceId;
-pub use connect::{Database, open};
+pub use connect::{Address, Database, open};
 pub use rows::{Error, Rows};
 
 /// The handle queries hang on: a connection or transaction, seen from one workspace.
