@@ -34,14 +34,6 @@ pub fn translated(backend: DbBackend, sql: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The `code` of the reason in a message's stored `state`; NULL where it has none.
-pub fn reason_code(backend: DbBackend) -> &'static str {
-    match backend {
-        DbBackend::Postgres => "CAST(state AS json) #>> '{reason,code}'",
-        _ => "json_extract(state, '$.reason.code')",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

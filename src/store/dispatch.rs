@@ -124,9 +124,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Ends a message whose row cannot be read: it leaves the queue as a dead letter.
     pub async fn fail_unreadable(&self, id: MessageId, cause: &str, at: Timestamp) -> Result<(), Error> {
         let failed = Status::Failed { at, reason: Reason::RenderFailed { cause: cause.to_owned() } };
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL WHERE workspace = ? AND id = ?";
-        let values: Values =
-            vec![failed.name().into(), encode(&failed).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL WHERE workspace = ? AND id = ?";
+        let values: Values = vec![
+            failed.name().into(),
+            encode(&failed).into(),
+            messages::reason_code(&failed),
+            self.id.0.into(),
+            id.as_bytes().to_vec().into(),
+        ];
         Rows(self.conn).run(sql, values).await?;
         self.add_steps(vec![(id, at, failed)]).await
     }
@@ -191,15 +196,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Deferred messages held for the reason `code`, of one campaign where given; oldest first.
     pub async fn held_for(&self, code: &str, campaign: Option<&str>, limit: usize) -> Result<Vec<MessageId>, Error> {
-        let sql = format!(
-            "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
-             AND {} = ? AND (? IS NULL OR campaign = ?) ORDER BY created_at, id LIMIT ?",
-            Rows(self.conn).reason_code()
-        );
+        let sql = "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
+                   AND reason = ? AND (? IS NULL OR campaign = ?)
+                   ORDER BY created_at, id LIMIT ?";
         let campaign = campaign.map(ToOwned::to_owned);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
-        let rows = Rows(self.conn).all(&sql, values).await?;
+        let rows = Rows(self.conn).all(sql, values).await?;
         rows.iter()
             .map(|row| {
                 let id: Vec<u8> = row.try_get_by_index(0)?;

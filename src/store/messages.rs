@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
 
@@ -14,7 +14,7 @@ pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
     rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at
     FROM messages";
-const COLUMNS: usize = 26;
+const COLUMNS: usize = 27;
 
 #[derive(Serialize, Deserialize)]
 struct MessageRules {
@@ -58,6 +58,11 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
     })
 }
 
+/// The code of the reason a state carries, as its column keeps it.
+pub fn reason_code(status: &Status) -> sea_orm::Value {
+    status.reason().map(Reason::code).into()
+}
+
 /// A state a message was in, with the instant it came to be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Step {
@@ -70,7 +75,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn add_messages(&self, messages: &[&Message]) -> Result<u64, Error> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
-            purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, due_at, attempts,
+            purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, reason, due_at, attempts,
             capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
         let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
@@ -100,6 +105,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.event.0.into(),
             message.status.name().into(),
             encode(&message.status).into(),
+            reason_code(&message.status),
             message.status.due_at().map(Timestamp::millis).into(),
             message.attempts.into(),
             message.capped_at.map(Timestamp::millis).into(),

@@ -9,6 +9,7 @@ use crate::guard::frequency_cap::Slot;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
+use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
@@ -21,12 +22,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         address_subject: Option<&str>,
         at: Timestamp,
     ) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
                    address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
             encode(&message.status).into(),
+            reason_code(&message.status),
             message.status.due_at().map(Timestamp::millis).into(),
             message.attempts.into(),
             message.capped_at.map(Timestamp::millis).into(),
@@ -56,10 +58,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stops a message that waits; false if it was claimed, sent or ended before.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
-        let values: Values =
-            vec![cancelled.name().into(), encode(cancelled).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        let values: Values = vec![
+            cancelled.name().into(),
+            encode(cancelled).into(),
+            reason_code(cancelled),
+            self.id.0.into(),
+            id.as_bytes().to_vec().into(),
+        ];
         let stopped = Rows(self.conn).run(sql, values).await? == 1;
         if stopped {
             self.add_steps(vec![(id, at, cancelled.clone())]).await?;

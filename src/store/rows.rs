@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, TryGetable, Value}
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::dialect::{reason_code, translated};
+use crate::store::dialect::translated;
 
 /// A query that failed, or a stored row that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +35,6 @@ impl<C: ConnectionTrait> Rows<'_, C> {
     fn statement(&self, sql: &str, values: Values) -> Statement {
         let backend = self.0.get_database_backend();
         Statement::from_sql_and_values(backend, translated(backend, sql), values)
-    }
-
-    /// SQL for the code of the reason in a message's `state`.
-    pub fn reason_code(&self) -> &'static str {
-        reason_code(self.0.get_database_backend())
     }
 
     pub async fn all(&self, sql: &str, values: Values) -> Result<Vec<QueryResult>, Error> {

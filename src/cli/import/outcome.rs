@@ -48,13 +48,11 @@ impl Outcome {
         for row in rows.all(sql, after()).await? {
             matched.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         }
-        let sql = format!(
-            "SELECT campaign, status, coalesce({}, '') AS code, count(*) FROM messages WHERE workspace = ? AND cause > ?
-             GROUP BY campaign, status, code ORDER BY campaign, status, code",
-            rows.reason_code()
-        );
+        let sql = "SELECT campaign, status, coalesce(reason, '') AS code, count(*)
+                   FROM messages WHERE workspace = ? AND cause > ? GROUP BY campaign, status, code
+                   ORDER BY campaign, status, code";
         let mut messages = Vec::new();
-        for row in rows.all(&sql, after()).await? {
+        for row in rows.all(sql, after()).await? {
             messages.push(Messages {
                 campaign: row.try_get_by_index(0)?,
                 status: row.try_get_by_index(1)?,
