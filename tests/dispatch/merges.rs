@@ -5,7 +5,7 @@ use carillon::ids::Span;
 use carillon::message::Reason;
 use carillon::store::trace::MessageFilter;
 
-use crate::world::{HERE, World, campaign, is_sent, reason_of};
+use super::world::{HERE, World, campaign, is_sent, reason_of};
 
 const TWO_A_DAY: &str = "kind: caps\nrules: [ { at_most: 2, per: 1d } ]\n";
 

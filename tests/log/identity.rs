@@ -16,7 +16,7 @@ use carillon::worker::explain::{Question, explain};
 use carillon::worker::processor::redrive;
 use carillon::worker::scheduler::Scheduler;
 
-use crate::support::{House, WORKSPACE, anonymous, build, event, identify};
+use super::support::{House, WORKSPACE, anonymous, build, event, identify};
 
 const SHOP: &str = r#"
 kind: campaign
