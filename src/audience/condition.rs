@@ -33,12 +33,18 @@ pub enum Condition {
     /// Every named field of the triggering event satisfies its test.
     Event(Vec<(String, Test)>),
     /// One element of an array in the triggering event meets all of it.
-    Item { path: String, filter: Vec<(String, Test)> },
+    Item {
+        path: String,
+        filter: Vec<(String, Test)>,
+    },
     Performed(Box<Performed>),
     /// The person meets this segment's condition.
     InSegment(String),
     /// A stable draw from the person and the salt falls below so many of a hundred.
-    Random { percent: Decimal, salt: String },
+    Random {
+        percent: Decimal,
+        salt: String,
+    },
 }
 
 /// The profile has so many such events in the window.
@@ -158,9 +164,7 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
             let answer = evaluate(child, facts);
             Evaluation { holds: !answer.holds, because: cut(format!("not ({})", answer.because)), ..answer }
         }
-        Condition::Trait(tests) => {
-            fields("trait ", tests, facts, |path| trait_values(facts.profile, path, facts.now))
-        }
+        Condition::Trait(tests) => fields("trait ", tests, facts, |path| trait_values(facts.profile, path, facts.now)),
         Condition::Event(tests) => {
             let place = facts.event.map(Place::event);
             fields("", tests, facts, |path| place.map(|place| place.values(path)).unwrap_or_default())
@@ -266,7 +270,9 @@ fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation 
     let because = match answers.as_slice() {
         [] => format!("{path} has no element"),
         [only] => only.because.clone(),
-        [first, ..] => format!("none of {} elements of {path} meets all of it; the first: {}", answers.len(), first.because),
+        [first, ..] => {
+            format!("none of {} elements of {path} meets all of it; the first: {}", answers.len(), first.because)
+        }
     };
     Evaluation {
         // Any of them may come to meet it.

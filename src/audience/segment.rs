@@ -174,6 +174,18 @@ impl Standings {
         }
     }
 
+    /// Another profile of the same person: in what either was in, since the earlier of the two. What it comes to for
+    /// both histories together is still to be looked at.
+    pub fn unite(&mut self, other: &Self) {
+        for (key, theirs) in &other.by_segment {
+            let ours = self.of(key);
+            let earlier = |one: Option<Timestamp>, other: Option<Timestamp>| one.into_iter().chain(other).min();
+            let standing = Standing { since: earlier(ours.since, theirs.since), next: earlier(ours.next, theirs.next) };
+            self.set(key, standing);
+        }
+        self.seen = Position::default();
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, Standing)> {
         self.by_segment.iter().map(|(key, standing)| (key.as_str(), *standing))
     }

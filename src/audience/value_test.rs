@@ -251,9 +251,7 @@ impl<'a> Asked<'a> {
     /// Whether the subject is this; none where a currency is unknown.
     fn equal(&mut self, subject: &Subject<'_>, wanted: &Literal<'a>) -> Option<bool> {
         match (subject, wanted) {
-            (Subject::Found(found), Literal::Value(wanted)) => {
-                Some(equal(&found.value, wanted, self.test.ignore_case))
-            }
+            (Subject::Found(found), Literal::Value(wanted)) => Some(equal(&found.value, wanted, self.test.ignore_case)),
             _ => match self.compare(subject, wanted) {
                 Ok(order) => Some(order == Some(Ordering::Equal)),
                 Err(UnknownCurrency) => None,

@@ -136,8 +136,7 @@ impl Turn<'_> {
     }
 
     fn announce(&mut self, segment: &str, entered: bool, at: Timestamp, is_backfill: bool, because: String) {
-        let verdict =
-            FindingVerdict::Segment { segment: segment.to_owned(), entered, backfill: is_backfill, because };
+        let verdict = FindingVerdict::Segment { segment: segment.to_owned(), entered, backfill: is_backfill, because };
         self.decision.findings.push(Finding { campaign: String::new(), version: 0, verdict });
         let depth = self.depth.saturating_add(1);
         if depth > DEPTH_MAX {

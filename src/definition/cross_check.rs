@@ -48,7 +48,11 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
             Definition::Segment(segment) => {
                 all.segments.insert(segment.key.clone(), built_on(segment));
             }
-            Definition::Rates(_) | Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
+            Definition::Rates(_)
+            | Definition::Caps(_)
+            | Definition::ConsentPolicy(_)
+            | Definition::Source(_)
+            | Definition::Story(_) => {}
         }
     }
     for document in documents {

@@ -74,8 +74,7 @@ fn net_of(at: &At<'_>) -> Option<NetOf> {
 
 /// `sum: PATH` and the like, with the tests written beside it.
 fn aggregate(map: &Map<'_>, scope: Scope) -> Option<Option<Aggregate>> {
-    let written: Vec<_> =
-        FUNCTIONS.iter().filter_map(|(name, function)| Some((*function, map.get(name)?))).collect();
+    let written: Vec<_> = FUNCTIONS.iter().filter_map(|(name, function)| Some((*function, map.get(name)?))).collect();
     let tests = map.iter().filter(|(key, _)| NUMBER_TESTS.contains(&key.text.as_str()));
     let checks: Vec<Option<Check>> = tests.map(|(key, at)| number_check(&key.text, &at, scope)).collect();
     match written.as_slice() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
+use crate::audience::history::PAGES_MAX;
 use crate::audience::{Consent, History, Profile, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -11,25 +12,23 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 12;
-/// Pages of one person a decision looks at: 32,000 events; what a machine did before that counts no more.
-const PAGES_MAX: u32 = 1_000;
 const SELECT: &str =
-    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen
-     FROM profiles";
+    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
+     segments_seen FROM profiles";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
     let traits: String = row.try_get_by_index(4)?;
     let consent: String = row.try_get_by_index(5)?;
     let history: Vec<u8> = row.try_get_by_index(6)?;
-    let segments: String = row.try_get_by_index(9)?;
+    let segments: String = row.try_get_by_index(10)?;
     let profile = Profile {
         id,
         user_id: row.try_get_by_index(3)?,
         traits: serde_json::from_str(&traits).map_err(|error| Error::unreadable("profile", error))?,
         consent: if consent == "{}" { BTreeMap::new() } else { decode("profile", &consent)? },
         segments: Standings {
-            seen: Position(row.try_get_by_index(10)?),
+            seen: Position(row.try_get_by_index(11)?),
             by_segment: if segments.is_empty() { BTreeMap::new() } else { decode("profile", &segments)? },
         },
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
@@ -40,6 +39,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile = profile;
     person.version = row.try_get_by_index(1)?;
     person.wake_at = row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis);
+    person.merged_into = row.try_get_by_index::<Option<i64>>(9)?.map(ProfileId);
     Ok(person)
 }
 
@@ -82,7 +82,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn history_pages(&self, profile: ProfileId) -> Result<Vec<History>, Error> {
         let sql =
             "SELECT packed FROM (SELECT page, packed FROM history_pages WHERE profile = ? ORDER BY page DESC LIMIT ?)
-                   ORDER BY page";
+                   AS newest ORDER BY page";
         let rows = Rows(self.conn).all(sql, vec![profile.0.into(), PAGES_MAX.into()]).await?;
         rows.iter()
             .map(|row| {
@@ -100,22 +100,29 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
-                    history = excluded.history, last_seen_at = excluded.last_seen_at,
-                    segments = excluded.segments, segments_seen = excluded.segments_seen
+                    history = excluded.history, created_at = excluded.created_at,
+                    last_seen_at = excluded.last_seen_at, segments = excluded.segments,
+                    segments_seen = excluded.segments_seen
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
 
     pub async fn add_history_pages(&self, pages: Vec<(ProfileId, u32, Vec<u8>)>) -> Result<(), Error> {
         let rows = pages.into_iter().map(|(profile, page, packed)| vec![profile.0.into(), page.into(), packed.into()]);
-        let head = "INSERT OR REPLACE INTO history_pages (profile, page, packed)";
-        Rows(self.conn).insert(head, "", 3, rows.collect()).await?;
+        let head = "INSERT INTO history_pages (profile, page, packed)";
+        let tail = "ON CONFLICT (profile, page) DO UPDATE SET packed = excluded.packed";
+        Rows(self.conn).insert(head, tail, 3, rows.collect()).await?;
         Ok(())
     }
 
     /// One line of the consent ledger for each change.
     pub async fn add_consents(&self, lines: Vec<(ProfileId, Position, String, Consent)>) -> Result<(), Error> {
-        let rows = lines.into_iter().map(|(profile, position, channel, consent)| {
+        // One event may say it twice: the last word counts.
+        let lines: BTreeMap<_, _> = lines
+            .into_iter()
+            .map(|(profile, position, channel, consent)| ((profile, position, channel), consent))
+            .collect();
+        let rows = lines.into_iter().map(|((profile, position, channel), consent)| {
             vec![
                 position.0.into(),
                 profile.0.into(),
@@ -126,8 +133,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.text_version.into(),
             ]
         });
-        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version)";
-        Rows(self.conn).insert(head, "", 7, rows.collect()).await?;
+        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version)";
+        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state,
+                    source = excluded.source, at = excluded.at, text_version = excluded.text_version";
+        Rows(self.conn).insert(head, tail, 7, rows.collect()).await?;
         Ok(())
     }
 }
@@ -145,7 +154,8 @@ fn values(workspace: WorkspaceId, person: &Person) -> Values {
         profile.history.pack().into(),
         profile.created_at.millis().into(),
         profile.last_seen_at.millis().into(),
-        if profile.segments.by_segment.is_empty() { String::new() } else { encode(&profile.segments.by_segment) }.into(),
+        if profile.segments.by_segment.is_empty() { String::new() } else { encode(&profile.segments.by_segment) }
+            .into(),
         profile.segments.seen.0.into(),
     ]
 }

@@ -19,10 +19,7 @@ pub struct Member {
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores since when people are in segments, or that they are no longer.
-    pub async fn set_members(
-        &self,
-        members: BTreeMap<(String, ProfileId), Option<Timestamp>>,
-    ) -> Result<(), Error> {
+    pub async fn set_members(&self, members: BTreeMap<(String, ProfileId), Option<Timestamp>>) -> Result<(), Error> {
         let (mut come, mut gone) = (Vec::new(), Vec::new());
         for ((segment, profile), since) in members {
             match since {
@@ -67,13 +64,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     /// People after `after` whose segments were last looked at by older definitions, in the order of their ids.
-    pub async fn not_looked_at(
-        &self,
-        since: Position,
-        after: ProfileId,
-        limit: u32,
-    ) -> Result<Vec<ProfileId>, Error> {
-        let sql = "SELECT id FROM profiles WHERE id > ? AND workspace = ? AND segments_seen < ? ORDER BY id LIMIT ?";
+    pub async fn not_looked_at(&self, since: Position, after: ProfileId, limit: u32) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT id FROM profiles WHERE id > ? AND workspace = ? AND segments_seen < ?
+                   AND merged_into IS NULL ORDER BY id LIMIT ?";
         let values = vec![after.0.into(), self.id.0.into(), since.0.into(), limit.into()];
         let rows = Rows(self.conn).all(sql, values).await?;
         rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()

@@ -242,7 +242,8 @@ impl World {
                 self.happenings.push(Happening { at: now, person, campaign, template, channel: Channel::Email, what });
             }
             FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
-            FindingVerdict::Completed { .. } => {}
+            // People of a story are told apart by their names.
+            FindingVerdict::Completed { .. } | FindingVerdict::Merged(_) => {}
         }
     }
 

@@ -148,7 +148,11 @@ fn known(stored: &[StoredDefinition]) -> Known {
                 Definition::Segment(segment) => {
                     known.segments.insert(segment.key.clone(), definition::built_on(&segment));
                 }
-                Definition::Rates(_) | Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
+                Definition::Rates(_)
+                | Definition::Caps(_)
+                | Definition::ConsentPolicy(_)
+                | Definition::Source(_)
+                | Definition::Story(_) => {}
             }
         }
     }

@@ -87,10 +87,9 @@ impl Definitions {
         stored.retain(|one| {
             let kind = DocumentKind::parse(&one.kind);
             kind.is_some_and(|kind| match kind {
-                DocumentKind::Campaign
-                | DocumentKind::Segment
-                | DocumentKind::Rates
-                | DocumentKind::ConsentPolicy => true,
+                DocumentKind::Campaign | DocumentKind::Segment | DocumentKind::Rates | DocumentKind::ConsentPolicy => {
+                    true
+                }
                 DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
             })
         });

@@ -8,7 +8,7 @@ use carillon::store::entries::Logged;
 use carillon::worker::membership::memberships;
 use carillon::worker::scheduler::Scheduler;
 
-use crate::support::{House, WORKSPACE, build, event, name_of};
+use super::support::{House, WORKSPACE, build, event, identify, name_of};
 
 const VIP: &str = "kind: segment\nkey: vip\nname: VIP\nowner: crm@shop.example\n\
     where: { performed: { event: Order Completed, sum: properties.revenue, gte: EUR 100, within: 30d, \
@@ -173,4 +173,26 @@ async fn asked_by_hand_a_membership_is_told_with_its_operands() {
     assert!(told.because.contains("sum of properties.revenue is EUR 105"), "{}", told.because);
     assert_eq!(told.until, Some(house.clock.now().plus(Span::from_days(30))));
     assert!(ask(ProfileId(99)).await.is_none());
+}
+
+#[tokio::test]
+async fn two_profiles_that_become_one_are_looked_at_anew_and_start_nothing() {
+    let house = House::new().await;
+    house.apply(VIP).await;
+    let body = |id: &str| format!(r#"{{"properties":{{"order_id":"{id}","revenue":60}}}}"#);
+    let kind = carillon::event::Kind::Track;
+    let unknown = build("o2", kind, "Order Completed", None, Some("device-1"), &body("o2"));
+    house.append(vec![order("o1", "ann", 60), unknown, order("o3", "bob", 160)]).await;
+    house.process().await;
+    assert_eq!(members(&house).await, ["bob"]);
+    house.append(vec![identify("m1", Some("ann"), Some("device-1"))]).await;
+    house.process().await;
+    assert_eq!(members(&house).await, ["ann", "bob"]);
+    assert_eq!(names(&house).await.last().unwrap(), "Segment Entered by backfill");
+    assert_eq!(house.workspace().segment_sizes().await.unwrap()["vip"], 2);
+    // The device's own profile is nobody's any more.
+    assert_eq!(look_at_everybody(&house).await, 0);
+    house.apply(&VIP.replace("EUR 100", "EUR 120")).await;
+    assert_eq!(look_at_everybody(&house).await, 2);
+    assert_eq!(members(&house).await, ["ann", "bob"]);
 }

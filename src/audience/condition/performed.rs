@@ -98,9 +98,9 @@ impl<'a> Asking<'a> {
         let Some(event) = body else { return false };
         let place = Place::event(event);
         filter.iter().all(|(path, test)| test.ask(&place.values(path), self.facts).holds)
-            && same.as_ref().is_none_or(|(ours, theirs)| {
-                self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs))
-            })
+            && same
+                .as_ref()
+                .is_none_or(|(ours, theirs)| self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs)))
     }
 
     /// The event's part, piece by piece between its refunds; none of it once all is refunded.

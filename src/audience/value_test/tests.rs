@@ -106,4 +106,3 @@ fn dates_come_in_three_spellings() {
     check(vec![Check::After(noon())], "1772366401", true);
     check(vec![Check::After(noon())], "1772366400", false);
 }
-

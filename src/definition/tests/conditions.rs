@@ -84,7 +84,10 @@ fn forms_that_cannot_mean_anything_are_refused_with_their_place() {
         ("{ performed: { event: A, gte: 5 } }", "write sum, avg, min, max or distinct"),
         ("{ performed: { event: A, sum: p, avg: q, gte: 5 } }", "one of sum, avg"),
         ("{ performed: { event: A, sum: p, gte: much } }", "a number, or money such as EUR 50"),
-        ("{ performed: { event: A, net_of: { event: B } } }", "entry.where.performed.net_of.same: this field is missing"),
+        (
+            "{ performed: { event: A, net_of: { event: B } } }",
+            "entry.where.performed.net_of.same: this field is missing",
+        ),
     ] {
         let answer = bad(&with_where(inner));
         assert!(answer.contains(told), "{inner}: {answer}");
@@ -114,7 +117,8 @@ fn a_segment_asks_about_the_person_alone() {
 
 #[test]
 fn segments_that_are_missing_or_build_on_each_other_in_a_circle_are_named() {
-    let lost = checked(&format!("{}{}", segment("vip", "{ in_segment: godl }"), segment("gold", "{ trait: { a: 1 } }")));
+    let lost =
+        checked(&format!("{}{}", segment("vip", "{ in_segment: godl }"), segment("gold", "{ trait: { a: 1 } }")));
     assert!(lost.contains("unknown_reference test.yaml:5:22: where.in_segment: there is no segment `godl`"), "{lost}");
     assert!(lost.contains("did you mean `gold`?"), "{lost}");
     let circle = ["a", "b", "c"].iter().zip(["b", "c", "a"]).map(|(key, on)| {
@@ -126,7 +130,8 @@ fn segments_that_are_missing_or_build_on_each_other_in_a_circle_are_named() {
     let itself = checked(&segment("a", "{ in_segment: a }"));
     assert!(itself.contains("in a circle: a → a"), "{itself}");
     let row = |n: usize| -> String {
-        let link = |n: usize| if n == 0 { "{ trait: { a: 1 } }".into() } else { format!("{{ in_segment: s{} }}", n - 1) };
+        let link =
+            |n: usize| if n == 0 { "{ trait: { a: 1 } }".into() } else { format!("{{ in_segment: s{} }}", n - 1) };
         (0..n).map(|n| segment(&format!("s{n}"), &link(n))).collect()
     };
     assert_eq!(checked(&row(12)), "");
@@ -157,7 +162,8 @@ fn a_campaign_may_begin_with_a_segment() {
 #[test]
 fn a_rate_table_is_read_and_its_mistakes_are_named() {
     let table = |rows: &str| format!("kind: rates\nbase: EUR\nrates: [ {rows} ]\n");
-    let good_rows = "{ date: 2026-01-01, currency: USD, rate: 0.92 }, { date: 2026-02-01, currency: USD, rate: \"0.9\" }";
+    let good_rows =
+        "{ date: 2026-01-01, currency: USD, rate: 0.92 }, { date: 2026-02-01, currency: USD, rate: \"0.9\" }";
     let document = good(&table(good_rows)).remove(0);
     assert_eq!(document.key, "default");
     let Definition::Rates(rates) = document.definition else { panic!() };

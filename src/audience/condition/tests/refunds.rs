@@ -196,7 +196,10 @@ fn a_full_refund_removes_the_order_and_a_partial_one_reduces_the_sum() {
     let orders = [(1, 10, Some(40), None), (2, 20, Some(60), None)];
     let partial = world(&orders, &[(1, 30, Some(15), None)]).ask(50, None, &net_sum("85"));
     assert!(partial.holds, "{}", partial.because);
-    assert_eq!(partial.because, "A performed 2 times net of R within 0.100s; sum of properties.revenue is EUR 85, wanted gte EUR 85");
+    assert_eq!(
+        partial.because,
+        "A performed 2 times net of R within 0.100s; sum of properties.revenue is EUR 85, wanted gte EUR 85"
+    );
     for full in [(1, 30, Some(40), None), (1, 30, None, None), (1, 30, Some(80), Some("USD"))] {
         let answer = world(&orders, &[full]).ask(50, None, &net_sum("61"));
         assert!(!answer.holds, "{}", answer.because);
@@ -218,7 +221,10 @@ fn a_sum_of_decimals_is_exact() {
     let mut world = World::new(&[]);
     for n in 0..10 {
         world.profile.history.record("A", at(n), Position(n));
-        let body = serde_json::from_str(r#"{ "properties": { "revenue": 0.1, "products": [{ "revenue": 0.2 }, { "revenue": 0.7 }] } }"#).unwrap();
+        let body = serde_json::from_str(
+            r#"{ "properties": { "revenue": 0.1, "products": [{ "revenue": 0.2 }, { "revenue": 0.7 }] } }"#,
+        )
+        .unwrap();
         world.bodies.insert(Position(n), event("A", n, &body));
     }
     let sum = |path: &str, wanted: &str| {

@@ -89,9 +89,8 @@ fn references_lead_to_the_event_the_entry_the_person_and_the_item() {
     world.entry = Some(event("A", 10, &json!({ "properties": { "price": 7 } })));
     world.profile.user_id = Some("m".to_owned());
     world.profile.traits.insert("size".to_owned(), json!("l"));
-    let ask = |path: &str, operand: Operand| {
-        world.ask(60, None, &Condition::Event(field(path, Test::equals(operand)))).holds
-    };
+    let ask =
+        |path: &str, operand: Operand| world.ask(60, None, &Condition::Event(field(path, Test::equals(operand)))).holds;
     let event = |path: &str| to(Reference::Event(path.to_owned()), None);
     assert!(ask("properties.best.size", event("properties.sizes")), "any of several values");
     assert!(ask("properties.best.size", to(Reference::UserId, None)));

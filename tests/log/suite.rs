@@ -1,0 +1,10 @@
+//! What holds on every database.
+
+mod appending;
+mod damage;
+mod identity;
+mod processing;
+mod segments;
+pub mod support;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
