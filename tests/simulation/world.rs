@@ -200,7 +200,7 @@ impl World {
         let caller = match self.chance.below(10) {
             0..2 => Caller::device(&format!("d{}", self.chance.below(DEVICES))),
             2 => Caller::user(&format!("g{}", self.chance.below(GUESTS))),
-            _ => return Caller::user(*self.chance.pick(&PEOPLE)),
+            _ => return Caller::user(self.chance.pick(&PEOPLE)),
         };
         if self.introduced.insert(caller.name()) {
             let address = self.chance.below(8);
