@@ -200,7 +200,10 @@ impl World {
         let caller = match self.chance.below(10) {
             0..2 => Caller::device(&format!("d{}", self.chance.below(DEVICES))),
             2 => Caller::user(&format!("g{}", self.chance.below(GUESTS))),
-            _ => return Caller::user(self.chance.pick(&PEOPLE)),
+            _ => {
+                let person = *self.chance.pick(&PEOPLE);
+                return Caller::user(person);
+            }
         };
         if self.introduced.insert(caller.name()) {
             let address = self.chance.below(8);
