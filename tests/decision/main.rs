@@ -5,6 +5,7 @@
 mod endings;
 mod entries;
 mod limits;
+mod merges;
 mod properties;
 mod segments;
 mod support;

@@ -6,5 +6,6 @@ mod identity;
 mod processing;
 mod segments;
 pub mod support;
+mod who_is_who;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
