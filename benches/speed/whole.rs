@@ -229,6 +229,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         smtp: Some(Settings::from_url(&format!("smtp://{mail}?tls=none"))?),
         sender: Sender::new(Some("The Shop"), "hello@shop.example", None)?,
         workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
+        currency: carillon::money::Currency::EUR,
         public_url: "https://news.shop.example".to_owned(),
         settle: Span::from_seconds(2),
         retry: RetryPolicy::default(),

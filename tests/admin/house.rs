@@ -97,6 +97,7 @@ impl House {
             smtp: None,
             sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
             workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
+            currency: carillon::money::Currency::EUR,
             public_url: "http://shop.example".to_owned(),
             settle: Span::from_seconds(2),
             threads: 1,
