@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
 
 pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
-    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at
-    FROM messages";
-const COLUMNS: usize = 27;
+    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
+    topic FROM messages";
+const COLUMNS: usize = 28;
 
 #[derive(Serialize, Deserialize)]
 struct MessageRules {
@@ -36,11 +36,11 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         profile: ProfileId(row.try_get_by_index(1)?),
         enrollment: EnrollmentId::try_from(bytes(2)?.as_slice()).map_err(|error| Error::unreadable(what, error))?,
         campaign: text(3)?,
-        campaign_version: row.try_get_by_index(4)?,
+        campaign_version: int(row, 4)?,
         channel: Channel::parse(&text(5)?).ok_or_else(|| Error::unreadable(what, "unknown channel"))?,
         template: text(6)?,
         purpose: Purpose::parse(&text(7)?).ok_or_else(|| Error::unreadable(what, "unknown purpose"))?,
-        priority: row.try_get_by_index(8)?,
+        priority: int(row, 8)?,
         caps: rules.caps,
         on_unknown_send: rules.on_unknown_send,
         created_at: instant(10)?.unwrap_or_default(),
@@ -49,12 +49,13 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         entry: Position(row.try_get_by_index(13)?),
         event: Position(row.try_get_by_index(14)?),
         status: decode(what, &text(15)?)?,
-        attempts: row.try_get_by_index(16)?,
+        attempts: int(row, 16)?,
         capped_at: instant(17)?,
         slot_at: instant(18)?,
         address: row.try_get_by_index(19)?,
-        template_version: row.try_get_by_index(20)?,
+        template_version: maybe_int(row, 20)?,
         answer_lost_at: instant(21)?,
+        topic: row.try_get_by_index(22)?,
     })
 }
 
@@ -76,7 +77,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
             purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, reason, due_at, attempts,
-            capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
+            capped_at, slot_at, address, address_subject, template_version, answer_lost_at, topic)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
         let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
         let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
@@ -114,6 +115,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             None::<String>.into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
+            message.topic.clone().into(),
         ]
     }
 
