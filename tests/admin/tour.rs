@@ -148,7 +148,7 @@ async fn what_was_done_before_the_login_is_found_under_every_id() {
         let told = house.get(&format!("/api/v1/explain?profile={asked}")).await.ok();
         let text = told["text"].as_str().unwrap();
         for part in [
-            &format!("profile {before} (anonymous) is the same person: 1 events, 1 active enrollments came with it"),
+            &format!("profile {before} (anonymous) is the same person: 1 event, 1 active enrollment came with it"),
             "Product Added received",
             "sent email cart_reminder",
         ] {
