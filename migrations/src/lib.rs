@@ -10,6 +10,7 @@ mod m20261120_000001_create_log;
 mod m20261120_000002_create_people;
 mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
+mod m20261121_000007_permission;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000002_create_people::Migration),
             Box::new(m20261120_000003_create_messages::Migration),
             Box::new(m20261120_000004_create_control::Migration),
+            Box::new(m20261121_000007_permission::Migration),
         ]
     }
 }

@@ -5,8 +5,6 @@ pub mod consent;
 pub mod history;
 pub mod value_test;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -28,8 +26,8 @@ pub struct Profile {
     /// The first user id it was identified by; none while anonymous.
     pub user_id: Option<String>,
     pub traits: Traits,
-    /// By channel name (`email`, `sms`, …); absent means unknown.
-    pub consent: BTreeMap<String, Consent>,
+    /// By channel name (`email`, `sms`, …) or topic (`topic:offers`); absent means unknown.
+    pub consent: consent::Answers,
     pub history: History,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
@@ -41,7 +39,7 @@ impl Profile {
             id,
             user_id: None,
             traits: Traits::new(),
-            consent: BTreeMap::new(),
+            consent: consent::Answers::new(),
             history: History::default(),
             created_at: now,
             last_seen_at: now,

@@ -70,7 +70,9 @@ impl Person {
                 self.enrollments.insert(enrollment.id, enrollment.clone());
             }
             Effect::WakeAt(at) => self.wake_at = *at,
-            Effect::CreateMessage(_)
+            Effect::Suppress { .. }
+            | Effect::LiftSuppression { .. }
+            | Effect::CreateMessage(_)
             | Effect::RenewMessage { .. }
             | Effect::CancelMessage { .. }
             | Effect::Convert(_) => {}

@@ -15,6 +15,8 @@ pub const LIVE_CAMPAIGNS_MAX: usize = 10_000;
 pub struct Known {
     /// Keys of all campaigns; true where live.
     pub campaigns: BTreeMap<String, bool>,
+    /// Keys of all topics.
+    pub topics: BTreeSet<String>,
     /// Keys of all templates, with the channels they have parts for.
     pub templates: BTreeMap<String, BTreeSet<Channel>>,
 }
@@ -39,6 +41,7 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
                 let channels = Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
                 all.templates.insert(template.key.clone(), channels);
             }
+            Definition::Topic(topic) => drop(all.topics.insert(topic.key.clone())),
             Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
         }
     }
@@ -60,6 +63,10 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
         Target::Campaign(key) if all.campaigns.contains_key(key) => return None,
         Target::Campaign(key) => {
             (format!("there is no campaign `{key}`"), nearest(key, all.campaigns.keys().map(String::as_str)))
+        }
+        Target::Topic(key) if all.topics.contains(key) => return None,
+        Target::Topic(key) => {
+            (format!("there is no topic `{key}`"), nearest(key, all.topics.iter().map(String::as_str)))
         }
         Target::Template(key, channel) => match all.templates.get(key) {
             Some(channels) if channel.is_none_or(|channel| channels.contains(&channel)) => return None,

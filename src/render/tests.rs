@@ -8,9 +8,8 @@ use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
 use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 use super::*;
 use crate::audience::Profile;
-use crate::audience::consent::UnknownConsent;
 use crate::event::{Body, Event, Kind};
-use crate::guard::{CampaignSwitch, Draft, GuardState, Verdict, check};
+use crate::guard::{Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, Position, Span};
 use crate::message::{CapUse, Message, OnUnknownSend, Status, WhenCapped};
 
@@ -48,16 +47,7 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
 }
 
 fn cleared(profile: &Profile, message: Message) -> Cleared {
-    let state = GuardState {
-        profile,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Allowed,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules: &[],
-    };
+    let state = GuardState { unknown_consent: Ok(()), ..GuardState::of(profile) };
     match check(at(), &state, Draft(message)) {
         Verdict::Clear(cleared) => cleared,
         other => panic!("{other:?}"),

@@ -5,6 +5,7 @@
 
 pub mod attempts;
 pub mod connect;
+pub mod consents;
 pub mod controls;
 pub mod definitions;
 pub mod dispatch;
@@ -16,6 +17,7 @@ pub mod outbox;
 pub mod profiles;
 pub mod rows;
 pub mod soundness;
+pub mod suppressions;
 pub mod trace;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};

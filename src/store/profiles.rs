@@ -117,10 +117,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.source.into(),
                 consent.at.millis().into(),
                 consent.text_version.into(),
+                consent.via.as_str().into(),
             ]
         });
-        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version)";
-        Rows(self.conn).insert(head, "", 7, rows.collect()).await?;
+        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version, via)";
+        Rows(self.conn).insert(head, "", 8, rows.collect()).await?;
         Ok(())
     }
 }

@@ -132,7 +132,7 @@ fn known(stored: &[StoredDefinition]) -> Known {
     let mut known = Known::default();
     for one in stored {
         let kind = DocumentKind::parse(&one.kind);
-        if !matches!(kind, Some(DocumentKind::Campaign | DocumentKind::Template)) {
+        if !matches!(kind, Some(DocumentKind::Campaign | DocumentKind::Template | DocumentKind::Topic)) {
             continue;
         }
         for definition in read_stored(one) {
@@ -145,6 +145,7 @@ fn known(stored: &[StoredDefinition]) -> Known {
                         Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
                     known.templates.insert(template.key, channels);
                 }
+                Definition::Topic(topic) => drop(known.topics.insert(topic.key)),
                 Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::decision::Catalog;
+use crate::decision::{Catalog, Permissions};
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
@@ -66,7 +66,8 @@ impl Definitions {
         let store = self.store.workspace(id);
         let mut stored = store.definitions_until(position).await?;
         stored.retain(|one| {
-            matches!(DocumentKind::parse(&one.kind), Some(DocumentKind::Campaign | DocumentKind::ConsentPolicy))
+            let kind = DocumentKind::parse(&one.kind);
+            matches!(kind, Some(DocumentKind::Campaign | DocumentKind::ConsentPolicy | DocumentKind::Topic))
         });
         Ok(compile(stored, store.pauses().await?).catalog)
     }
@@ -94,7 +95,7 @@ impl Definitions {
 fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
-    let mut unknown_consent = BTreeMap::new();
+    let mut permissions = Permissions::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
         for definition in read_stored(&one) {
@@ -105,7 +106,7 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                 }
                 Definition::Caps(rules) => live.rules = rules,
                 Definition::ConsentPolicy(rules) => {
-                    unknown_consent = rules.into_iter().map(|rule| (rule.channel, rule.unknown)).collect();
+                    permissions.policies = rules.into_iter().map(|rule| (rule.channel, rule.policy)).collect();
                 }
                 Definition::Template(mut template) => {
                     template.version = one.version;
@@ -117,11 +118,12 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
+                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic)),
                 Definition::Story(_) => {}
             }
         }
     }
-    live.catalog = Catalog::new(campaigns, paused, unknown_consent);
+    live.catalog = Catalog::new(campaigns, paused, permissions);
     live
 }
 

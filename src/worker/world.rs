@@ -37,6 +37,8 @@ pub struct Changes {
     pub renewed: Vec<(MessageId, Position)>,
     pub cancelled: Vec<(MessageId, Timestamp, Reason)>,
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
+    /// Addresses stopped and freed, with whose answer did it.
+    pub addresses: Vec<(ProfileId, Effect)>,
     pub conversions: Vec<(ProfileId, Effect)>,
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
     pub parked: Vec<Parked>,
@@ -62,6 +64,7 @@ impl Slot {
                     self.dirty = true;
                     changes.consents.push((profile, position, channel, consent));
                 }
+                Effect::Suppress { .. } | Effect::LiftSuppression { .. } => changes.addresses.push((profile, effect)),
                 Effect::Enrollment(enrollment) => {
                     changes.enrollments.insert(enrollment.id, enrollment);
                 }
@@ -221,10 +224,15 @@ fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
 }
 
 fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
+    past_of(&slot.loaded.older, &slot.person.profile.history, needs)
+}
+
+/// Where the past events stand whose fields are tested: of older pages and the recent part.
+pub(super) fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
     if needs.bodies.is_empty() {
         return Vec::new();
     }
-    let pages = slot.loaded.older.iter().chain([&slot.person.profile.history]);
+    let pages = older.iter().chain([recent]);
     let past = pages.flat_map(History::iter).filter(|past| needs.bodies.contains(past.name));
     let mut positions: Vec<Position> = past.map(|past| past.position).collect();
     positions.sort_unstable();

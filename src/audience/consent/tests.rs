@@ -1,0 +1,142 @@
+//! The rules of the ledger: whose answer may follow whose.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::audience::Profile;
+use crate::ids::ProfileId;
+
+const STATES: [ConsentState; 4] = ConsentState::ALL;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_millis(1_772_000_000_000 + second * 1_000)
+}
+
+fn said(state: ConsentState, via: Via, second: i64) -> Consent {
+    Consent { state, source: "test".into(), at: at(second), text_version: None, via }
+}
+
+fn any_change() -> impl Strategy<Value = Consent> {
+    (0..4usize, 0..10usize, 0..40i64).prop_map(|(state, via, second)| said(STATES[state], Via::ALL[via], second))
+}
+
+/// The answer after a ledger.
+fn fold(changes: &[Consent]) -> Option<Consent> {
+    changes.iter().cloned().fold(None, next)
+}
+
+#[test]
+fn a_no_is_never_turned_into_a_yes_by_a_file_a_context_or_a_merge() {
+    for via in [Via::Import, Via::Context, Via::Merge, Via::Link, Via::Policy, Via::Erasure, Via::Confirmation] {
+        let denied = said(ConsentState::Denied, Via::Link, 0);
+        assert!(!takes(Some(&denied), &said(ConsentState::Granted, via, 9)), "{via:?}");
+    }
+    for via in [Via::Event, Via::Page, Via::Api] {
+        let denied = said(ConsentState::Denied, Via::Link, 5);
+        assert!(takes(Some(&denied), &said(ConsentState::Granted, via, 5)), "{via:?}: later in the log");
+        assert!(!takes(Some(&denied), &said(ConsentState::Granted, via, 4)), "{via:?}: said before the no");
+    }
+}
+
+#[test]
+fn only_an_operator_a_policy_or_an_erasure_takes_an_answer_back_to_none() {
+    for via in Via::ALL {
+        let clears = matches!(via, Via::Api | Via::Policy | Via::Erasure);
+        for state in [ConsentState::Granted, ConsentState::Denied, ConsentState::Pending] {
+            let known = said(state, Via::Event, 5);
+            assert_eq!(takes(Some(&known), &said(ConsentState::Unknown, via, 9)), clears, "{via:?}");
+        }
+        assert!(!takes(None, &said(ConsentState::Unknown, via, 9)));
+    }
+}
+
+#[test]
+fn a_confirmation_counts_within_seven_days_and_only_where_one_was_asked_for() {
+    let asked = said(ConsentState::Pending, Via::Event, 0);
+    let week = 7 * 86_400;
+    assert!(takes(Some(&asked), &said(ConsentState::Granted, Via::Confirmation, week - 1)));
+    assert!(!takes(Some(&asked), &said(ConsentState::Granted, Via::Confirmation, week)));
+    assert!(!takes(None, &said(ConsentState::Granted, Via::Confirmation, 1)));
+    let denied = said(ConsentState::Denied, Via::Link, 1);
+    assert!(!takes(Some(&denied), &said(ConsentState::Granted, Via::Confirmation, 2)));
+    assert!(!takes(Some(&asked), &said(ConsentState::Granted, Via::Import, 2)), "a file confirms nothing");
+    let granted = said(ConsentState::Granted, Via::Event, 0);
+    assert!(!takes(Some(&granted), &said(ConsentState::Pending, Via::Event, 9)), "who said yes need not confirm");
+}
+
+#[test]
+fn what_a_context_repeats_is_no_new_answer() {
+    for state in [ConsentState::Granted, ConsentState::Denied] {
+        assert!(takes(None, &said(state, Via::Context, 0)));
+        assert!(!takes(Some(&said(state, Via::Context, 0)), &said(state, Via::Context, 9)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn after_the_newest_no_only_a_newer_spoken_yes_or_a_clearing_counts(changes in prop::collection::vec(any_change(), 0..12)) {
+        // An oracle that looks at the whole ledger at once, in two sentences, without the table.
+        let end = fold(&changes);
+        if let Some(end) = &end && end.state == ConsentState::Granted {
+            for (n, no) in changes.iter().enumerate().filter(|(_, one)| one.state == ConsentState::Denied) {
+                let answered = changes.iter().enumerate().any(|(m, yes)| {
+                    let spoken = yes.state == ConsentState::Granted && matches!(yes.via, Via::Event | Via::Page | Via::Api);
+                    let cleared = yes.state == ConsentState::Unknown && matches!(yes.via, Via::Api | Via::Policy | Via::Erasure);
+                    let asked = yes.state == ConsentState::Pending;
+                    (yes.at > no.at || (yes.at == no.at && m > n) || (cleared && m > n)) && (spoken || cleared || asked)
+                        || (m < n && spoken && yes.at > no.at)
+                });
+                let overtaken = changes.iter().any(|one| one.at > no.at);
+                prop_assert!(answered || overtaken, "{changes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn folding_the_rows_that_were_taken_gives_the_same_answer(changes in prop::collection::vec(any_change(), 0..20)) {
+        let (mut ledger, mut known) = (Vec::new(), None);
+        for change in changes {
+            if takes(known.as_ref(), &change) {
+                ledger.push(change.clone());
+            }
+            known = next(known, change);
+        }
+        prop_assert_eq!(fold(&ledger), known);
+    }
+
+    #[test]
+    fn of_two_people_a_no_wins_whoever_is_named_first(one in any_change(), other in any_change()) {
+        let (a, b) = (united(one.clone(), other.clone()), united(other.clone(), one.clone()));
+        let denied = [&one, &other].iter().any(|it| it.state == ConsentState::Denied);
+        prop_assert_eq!(a.state == ConsentState::Denied, denied);
+        if one.at != other.at {
+            prop_assert_eq!(a, b);
+        }
+    }
+}
+
+#[test]
+fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
+    let mut ann = Profile::new(ProfileId(1), at(0));
+    let bodies = BTreeMap::new();
+    let soft = SoftOptIn { countries: ["GB".to_owned(), "IE".to_owned()].into(), condition: None };
+    let policy = Policy { soft_opt_in: Some(soft), ..Policy::default() };
+    let asked = |ann: &Profile| {
+        let facts = Facts { now: at(1), profile: ann, event: None, entry_at: None, older: &[], bodies: &bodies };
+        policy.admits_unknown(&facts)
+    };
+    assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is missing, wanted one of GB, IE");
+    ann.traits.insert("country".into(), json!("de"));
+    assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");
+    ann.traits.insert("address".into(), json!({ "country": " gb " }));
+    assert_eq!(asked(&ann), Ok(()), "the address says more than the trait beside it");
+    ann.traits.insert("address".into(), json!({ "country": "UK" }));
+    assert_eq!(asked(&ann), Ok(()));
+    ann.traits.insert("address".into(), json!({ "country": 44 }));
+    assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");
+    assert_eq!(Policy::default().admits_unknown(&Facts {
+        now: at(1), profile: &ann, event: None, entry_at: None, older: &[], bodies: &bodies,
+    }).unwrap_err(), "the policy blocks that");
+}
