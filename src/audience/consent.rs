@@ -144,13 +144,9 @@ impl Via {
     const fn clears(self) -> bool {
         match self {
             Self::Api | Self::Policy | Self::Erasure => true,
-            Self::Event
-            | Self::Context
-            | Self::Link
-            | Self::Page
-            | Self::Confirmation
-            | Self::Import
-            | Self::Merge => false,
+            Self::Event | Self::Context | Self::Link | Self::Page | Self::Confirmation | Self::Import | Self::Merge => {
+                false
+            }
         }
     }
 }

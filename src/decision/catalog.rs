@@ -32,11 +32,7 @@ pub struct Permissions {
 
 impl Catalog {
     /// `campaigns` in any order, all versions that may still be needed; `paused` are the keys a person has paused.
-    pub fn new(
-        campaigns: Vec<Campaign>,
-        paused: BTreeSet<String>,
-        permissions: Permissions,
-    ) -> Self {
+    pub fn new(campaigns: Vec<Campaign>, paused: BTreeSet<String>, permissions: Permissions) -> Self {
         let mut catalog = Self { paused, permissions, ..Self::default() };
         for campaign in campaigns {
             let campaign = Arc::new(campaign);

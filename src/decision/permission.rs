@@ -50,7 +50,8 @@ pub fn denies_marketing(event: &Event) -> Option<String> {
         return Some("context.consent.marketing".to_owned());
     }
     let categories = event.lookup("context.consent.categoryPreferences").and_then(Value::as_object);
-    let denied = |(name, value): &(&String, &Value)| is_marketing(name) && answer_of(value) == Some(ConsentState::Denied);
+    let denied =
+        |(name, value): &(&String, &Value)| is_marketing(name) && answer_of(value) == Some(ConsentState::Denied);
     if let Some((name, _)) = categories.into_iter().flatten().find(denied) {
         return Some(format!("context.consent.categoryPreferences.{name}"));
     }
@@ -192,6 +193,7 @@ impl Turn<'_> {
             channel,
             template,
             purpose: Purpose::Transactional,
+            topic: None,
             priority: PRIORITY,
             caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
             on_unknown_send: OnUnknownSend::Repeat,
@@ -274,8 +276,9 @@ fn answer_of(value: &Value) -> Option<ConsentState> {
     match value {
         Value::Bool(true) => Some(ConsentState::Granted),
         Value::Bool(false) => Some(ConsentState::Denied),
-        Value::String(word) => ConsentState::parse(word)
-            .filter(|state| matches!(state, ConsentState::Granted | ConsentState::Denied)),
+        Value::String(word) => {
+            ConsentState::parse(word).filter(|state| matches!(state, ConsentState::Granted | ConsentState::Denied))
+        }
         Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }

@@ -197,7 +197,8 @@ fn unwanted(state: &GuardState<'_>, message: &Message) -> Option<Reason> {
             }
         }
     }
-    let topic = state.topic?;
+    let undefined = Topic::undefined(message.topic.as_deref()?);
+    let topic = state.topic.unwrap_or(&undefined);
     let by_address = suppressed(SuppressionKind::Topic(topic.key.clone())).is_some();
     (by_address || !topic.is_subscribed(state.profile)).then(|| Reason::TopicUnsubscribed {
         topic: topic.key.clone(),
@@ -212,7 +213,7 @@ pub fn is_stopped(message: &Message, suppressions: &[Suppression]) -> bool {
     suppressions.iter().any(|one| match &one.kind {
         SuppressionKind::Complaint | SuppressionKind::Bounced | SuppressionKind::Manual => true,
         SuppressionKind::Unsubscribed => is_marketing,
-        SuppressionKind::Topic(_) => false,
+        SuppressionKind::Topic(topic) => is_marketing && message.topic.as_ref() == Some(topic),
     })
 }
 

@@ -235,7 +235,9 @@ impl Reason {
             Self::AddressSuppressed { channel, kind, source, at } if !source.is_empty() => {
                 format!("the address for {channel} is suppressed ({kind}: {source} at {at})")
             }
-            Self::AddressSuppressed { channel, kind, .. } => format!("the address for {channel} is suppressed ({kind})"),
+            Self::AddressSuppressed { channel, kind, .. } => {
+                format!("the address for {channel} is suppressed ({kind})")
+            }
             Self::Expired { expires_at } => format!("expired at {expires_at}"),
             Self::Capped { rule, by, frees_at } => {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();

@@ -17,6 +17,12 @@ pub struct Topic {
 }
 
 impl Topic {
+    /// A topic of which only the key is known: everybody gets it who has not said no.
+    pub fn undefined(key: &str) -> Self {
+        let (name, description) = (key.to_owned(), String::new());
+        Self { key: key.to_owned(), name, description, by_default: true, channels: Vec::new() }
+    }
+
     /// Whether the person gets this topic: by their own choice, else by its default.
     pub fn is_subscribed(&self, profile: &Profile) -> bool {
         match profile.consent.get(&topic_name(&self.key)).map(|choice| choice.state) {

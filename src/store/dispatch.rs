@@ -125,9 +125,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Ends a message whose row cannot be read: it leaves the queue as a dead letter.
     pub async fn fail_unreadable(&self, id: MessageId, cause: &str, at: Timestamp) -> Result<(), Error> {
         let failed = Status::Failed { at, reason: Reason::RenderFailed { cause: cause.to_owned() } };
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL WHERE workspace = ? AND id = ?";
-        let values: Values =
-            vec![failed.name().into(), encode(&failed).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL WHERE workspace = ? AND id = ?";
+        let values: Values = vec![
+            failed.name().into(),
+            encode(&failed).into(),
+            messages::reason_code(&failed),
+            self.id.0.into(),
+            id.as_bytes().to_vec().into(),
+        ];
         Rows(self.conn).run(sql, values).await?;
         self.add_steps(vec![(id, at, failed)]).await
     }
@@ -180,7 +185,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Deferred messages held for the reason `code`, of one campaign where given; oldest first.
     pub async fn held_for(&self, code: &str, campaign: Option<&str>, limit: usize) -> Result<Vec<MessageId>, Error> {
         let sql = "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
-                   AND json_extract(state, '$.reason.code') = ? AND (? IS NULL OR campaign = ?)
+                   AND reason = ? AND (? IS NULL OR campaign = ?)
                    ORDER BY created_at, id LIMIT ?";
         let campaign = campaign.map(ToOwned::to_owned);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

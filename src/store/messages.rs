@@ -6,15 +6,15 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
-    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at
-    FROM messages";
-const COLUMNS: usize = 26;
+    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
+    topic FROM messages";
+const COLUMNS: usize = 28;
 
 #[derive(Serialize, Deserialize)]
 struct MessageRules {
@@ -55,7 +55,13 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         address: row.try_get_by_index(19)?,
         template_version: row.try_get_by_index(20)?,
         answer_lost_at: instant(21)?,
+        topic: row.try_get_by_index(22)?,
     })
+}
+
+/// The code of the reason a state carries, as its column keeps it.
+pub fn reason_code(status: &Status) -> sea_orm::Value {
+    status.reason().map(Reason::code).into()
 }
 
 /// A state a message was in, with the instant it came to be.
@@ -70,8 +76,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn add_messages(&self, messages: &[&Message]) -> Result<u64, Error> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
-            purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, due_at, attempts,
-            capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
+            purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, reason, due_at, attempts,
+            capped_at, slot_at, address, address_subject, template_version, answer_lost_at, topic)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
         let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
         let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
@@ -100,6 +106,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.event.0.into(),
             message.status.name().into(),
             encode(&message.status).into(),
+            reason_code(&message.status),
             message.status.due_at().map(Timestamp::millis).into(),
             message.attempts.into(),
             message.capped_at.map(Timestamp::millis).into(),
@@ -108,6 +115,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             None::<String>.into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
+            message.topic.clone().into(),
         ]
     }
 

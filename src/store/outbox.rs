@@ -9,6 +9,7 @@ use crate::guard::frequency_cap::Slot;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
+use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
@@ -21,12 +22,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         address_subject: Option<&str>,
         at: Timestamp,
     ) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
                    address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
             encode(&message.status).into(),
+            reason_code(&message.status),
             message.status.due_at().map(Timestamp::millis).into(),
             message.attempts.into(),
             message.capped_at.map(Timestamp::millis).into(),
@@ -56,10 +58,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stops a message that waits; false if it was claimed, sent or ended before.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, due_at = NULL
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
-        let values: Values =
-            vec![cancelled.name().into(), encode(cancelled).into(), self.id.0.into(), id.as_bytes().to_vec().into()];
+        let values: Values = vec![
+            cancelled.name().into(),
+            encode(cancelled).into(),
+            reason_code(cancelled),
+            self.id.0.into(),
+            id.as_bytes().to_vec().into(),
+        ];
         let stopped = Rows(self.conn).run(sql, values).await? == 1;
         if stopped {
             self.add_steps(vec![(id, at, cancelled.clone())]).await?;
@@ -86,7 +93,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
         let sql = format!(
-            "SELECT id, slot_at, channel, campaign, enrollment FROM messages
+            "SELECT id, slot_at, channel, campaign, enrollment, topic FROM messages
              WHERE workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
         );
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), value, since.millis().into()]).await?;
@@ -100,6 +107,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                     message: MessageId::try_from(id.as_slice()).map_err(unreadable)?,
                     at: Timestamp::from_millis(row.try_get_by_index(1)?),
                     channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable("message", "unknown channel"))?,
+                    topic: row.try_get_by_index(5)?,
                     campaign: row.try_get_by_index(3)?,
                     enrollment: EnrollmentId::try_from(enrollment.as_slice()).map_err(unreadable)?,
                 })

@@ -60,7 +60,8 @@ fn read(row: &QueryResult) -> Result<(String, Listed), Error> {
         profile: (profile != 0).then_some(ProfileId(profile)),
     };
     let listed = Listed {
-        channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable(what, format!("unknown channel {channel}")))?,
+        channel: Channel::parse(&channel)
+            .ok_or_else(|| Error::unreadable(what, format!("unknown channel {channel}")))?,
         address,
         suppression,
         removed_at: row.try_get_by_index::<Option<i64>>(6)?.map(Timestamp::from_millis),
@@ -125,13 +126,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut sql = "UPDATE suppressed_addresses SET removed_at = ?, removed_by = ?
                        WHERE workspace = ? AND subject = ? AND removed_at IS NULL AND at <= ?"
             .to_owned();
-        let mut values: Values = vec![
-            at.millis().into(),
-            by.into(),
-            self.id.0.into(),
-            subject(channel, address).into(),
-            at.millis().into(),
-        ];
+        let mut values: Values =
+            vec![at.millis().into(), by.into(), self.id.0.into(), subject(channel, address).into(), at.millis().into()];
         if let Some(kind) = kind {
             sql.push_str(" AND kind = ?");
             values.push(kind.to_string().into());

@@ -127,7 +127,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             values.push(status.clone().into());
         }
         if let Some(reason) = &filter.reason {
-            sql.push_str(" AND json_extract(state, '$.reason.code') = ?");
+            sql.push_str(" AND reason = ?");
             values.push(reason.clone().into());
         }
         if let Some((at, id)) = filter.before {

@@ -7,7 +7,9 @@ use serde_json::json;
 use crate::audience::condition::Facts;
 use crate::audience::consent::{Consent, Via};
 use crate::decision::campaign::CampaignStatus;
-use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot, decide};
+use crate::decision::{
+    At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot, decide,
+};
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
@@ -303,6 +305,7 @@ impl World {
         let state = GuardState {
             suppressions: listed.map_or(&[], Vec::as_slice),
             unknown_consent: policy.admits_unknown(&Facts { now, profile, event: None, entry_at: None, older, bodies }),
+            topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
             neighbours: &neighbours,
             rules: &self.rules,
             ..GuardState::of(profile)

@@ -30,8 +30,8 @@ use crate::store::Store;
 use crate::store::dispatch::due_after;
 use crate::telemetry;
 use crate::worker::live::{Definitions, Live};
-pub(super) use claim::release_cancelled;
 use addressed::Addressed;
+pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Stored};
 use gate::Gates;
 pub use gate::Stopped;
@@ -132,7 +132,8 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await?;
-        let outlook = Outlook::load(&self.parts.store, &self.parts.definitions, now, BATCH_MAX, &self.gates.closed(now)).await?;
+        let outlook =
+            Outlook::load(&self.parts.store, &self.parts.definitions, now, BATCH_MAX, &self.gates.closed(now)).await?;
         let Outlook { head, restore_unconfirmed, due, unreadable, sights } = outlook;
         let plan = self.plan(now, restore_unconfirmed, due, &sights).await?;
         let plan = Plan { unreadable, ..plan };

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon::decision::{
-    Permissions,
-    At, Campaign, Catalog, Decision, Effect, Enrollment, FindingVerdict, Input, Loaded, Person, Snapshot, State, decide,
+    At, Campaign, Catalog, Decision, Effect, Enrollment, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot,
+    State, decide,
 };
 use carillon::definition::{Definition, SourceFile, read};
 use carillon::event::{Body, Event, Kind, Origin};

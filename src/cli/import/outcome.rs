@@ -48,7 +48,7 @@ impl Outcome {
         for row in rows.all(sql, after()).await? {
             matched.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         }
-        let sql = "SELECT campaign, status, coalesce(json_extract(state, '$.reason.code'), '') AS code, count(*)
+        let sql = "SELECT campaign, status, coalesce(reason, '') AS code, count(*)
                    FROM messages WHERE workspace = ? AND cause > ? GROUP BY campaign, status, code
                    ORDER BY campaign, status, code";
         let mut messages = Vec::new();

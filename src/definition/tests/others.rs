@@ -2,6 +2,7 @@
 
 use crate::audience::ConsentState;
 use crate::audience::consent::UnknownConsent;
+use crate::definition::reader::Target;
 use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
@@ -75,7 +76,8 @@ fn a_consent_policy_may_allow_unknown_only_for_email() {
 
 #[test]
 fn a_topic_says_who_gets_it_without_asking() {
-    let read = |more: &str| match good(&format!("kind: topic\nkey: offers\nname: Offers\n{more}")).remove(0).definition {
+    let read = |more: &str| match good(&format!("kind: topic\nkey: offers\nname: Offers\n{more}")).remove(0).definition
+    {
         Definition::Topic(topic) => topic,
         other => panic!("{other:?}"),
     };

@@ -8,8 +8,8 @@ use sea_orm::{ConnectionTrait, TransactionTrait};
 use crate::audience::Profile;
 use crate::audience::condition::{self, Facts, Needs};
 use crate::audience::consent::{ConsentState, Policy};
-use crate::decision::{Loaded, State};
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::{Loaded, State};
 use crate::event::Event;
 use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -213,7 +213,7 @@ impl Sight {
             profile,
             suppressions: self.addressed.suppressions(&subject),
             unknown_consent: self.unknown_consent(now, live, profile, &message),
-            topic: None,
+            topic: message.topic.as_deref().and_then(|topic| live.catalog.topic(topic)),
             exited: self.exited.get(&message.enrollment),
             campaign: self.switch(live, &message),
             all_paused: self.paused.contains(PAUSE_ALL),

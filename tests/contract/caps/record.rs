@@ -6,9 +6,7 @@ use std::sync::Mutex;
 
 use carillon::audience::consent::{ConsentState, Via};
 use carillon::audience::{Consent, Profile};
-use carillon::guard::{
-    CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check,
-};
+use carillon::guard::{CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
 
@@ -57,6 +55,7 @@ impl Record {
                 message: message.id,
                 at: cleared.slot_at().unwrap(),
                 channel: message.channel,
+                topic: message.topic.clone(),
                 campaign: message.campaign.clone(),
                 enrollment: message.enrollment,
             };
@@ -71,7 +70,8 @@ impl Record {
 pub fn request(profile: i64, address: &str, name: u64, rules: &[Rule], now: Timestamp) -> Request {
     let mut person = Profile::new(ProfileId(profile), now);
     person.traits.insert("email".into(), address.into());
-    let consent = Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None, via: Via::Event };
+    let consent =
+        Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None, via: Via::Event };
     person.consent.insert("email".into(), consent);
     let state = GuardState { rules, ..GuardState::of(&person) };
     match check(now, &state, Draft(message(profile, name, now))) {
@@ -88,6 +88,7 @@ fn message(profile: i64, name: u64, now: Timestamp) -> Message {
         enrollment: EnrollmentId::derive(&[&id]),
         campaign: "cart_reminder".into(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart".into(),
         purpose: Purpose::Marketing,
