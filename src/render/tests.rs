@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
+use super::links::MessageLinks;
 use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 use super::*;
 use crate::audience::Profile;
@@ -162,7 +163,11 @@ impl Case {
             message: &message,
             campaign_name: "Cart reminder",
             workspace: &workspace,
-            unsubscribe: "https://news.shop.example/u/TOKEN",
+            links: &MessageLinks {
+                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+                confirm: None,
+            },
         };
         let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
         let cleared = cleared(&profile, message.clone());

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod janitor;
 pub mod live;
 pub mod pause;
+pub mod permission;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::audience::condition::Needs;
-use crate::audience::{Consent, History};
+use crate::audience::condition::{self, Condition, Needs};
+use crate::audience::{Consent, History, Profile};
 use crate::decision::campaign::Exit;
 use crate::decision::{self, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
@@ -228,7 +228,7 @@ fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
 }
 
 /// Where the past events stand whose fields are tested: of older pages and the recent part.
-pub(super) fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
+fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
     if needs.bodies.is_empty() {
         return Vec::new();
     }
@@ -237,6 +237,29 @@ pub(super) fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec
     let mut positions: Vec<Position> = past.map(|past| past.position).collect();
     positions.sort_unstable();
     positions.split_off(positions.len().saturating_sub(BODIES_MAX))
+}
+
+/// What a condition of a policy looks at in one person's past. Damaged pages are this person's alone: what they held does not count.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) async fn past_for<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    profile: &Profile,
+    condition: &Condition,
+) -> Result<Loaded, Error> {
+    let mut needs = Needs::default();
+    condition::needs(condition, &mut needs);
+    let mut past = Loaded::default();
+    if profile.history.pages > 0 && !needs.older.is_empty() {
+        past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();
+    }
+    for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
+        if let Logged::Event(event) = entry.logged {
+            past.bodies.insert(position, event);
+        }
+    }
+    Ok(past)
 }
 
 /// First events of active enrollments whose exits compare with them.

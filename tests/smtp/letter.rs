@@ -5,6 +5,7 @@ use carillon::event::{Body, Event, Kind, Origin};
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::links::MessageLinks;
 use carillon::render::template::{EmailPart, Parts, Template};
 use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
 
@@ -26,7 +27,11 @@ pub fn mail_to(address: &str) -> Rendered {
         message: &message,
         campaign_name: "Cart reminder",
         workspace: &workspace,
-        unsubscribe: "https://news.shop.example/u/TOKEN",
+        links: &MessageLinks {
+                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+                confirm: None,
+            },
     };
     let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
     let compiled = Compiled::new(&template()).unwrap();

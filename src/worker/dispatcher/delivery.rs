@@ -9,7 +9,7 @@ use futures::StreamExt;
 use sea_orm::ConnectionTrait;
 
 use crate::eventlog::{Appender, Queue};
-use crate::guard::{Cleared, Subject};
+use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, Rendered, Scope, links, render};
@@ -84,7 +84,7 @@ impl Dispatcher {
         let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);
         let link =
-            links::Unsubscribe { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
+            links::Link { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
         let about = Occasion {
             profile,
             event: event(&message.event)?,
@@ -92,7 +92,7 @@ impl Dispatcher {
             message,
             campaign_name: campaign.map_or(message.campaign.as_str(), |campaign| &campaign.name),
             workspace: &self.parts.workspace,
-            unsubscribe: &self.parts.links.unsubscribe(&link),
+            links: &self.parts.links.of_message(&link, neighbours::is_confirmation(message)),
         };
         render(cleared, template, &Scope::new(now, &about), &self.parts.sender)
             .map_err(|error| failed(error.to_string()))

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 
 use crate::audience::Profile;
-use crate::audience::condition::{self, Facts, Needs};
+use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Policy};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Loaded, State};
@@ -17,11 +17,11 @@ use crate::message::{Channel, Message, Purpose, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::{RESTORE_UNCONFIRMED, due_ids};
 use crate::store::entries::{Logged, cursor, head};
-use crate::store::{Error, Store, Workspace, workspace};
+use crate::store::{Store, Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::{Definitions, Live};
-use crate::worker::world::past_of;
+use crate::worker::world::past_for;
 
 /// Unprocessed entries that are looked through for each batch; behind by more, everybody waits for the processor.
 const BACKLOG_MAX: i64 = 10_000;
@@ -156,22 +156,7 @@ impl Sight {
         if self.pasts.contains_key(&message.profile) {
             return Ok(());
         }
-        let mut needs = Needs::default();
-        condition::needs(condition, &mut needs);
-        let mut past = Loaded::default();
-        if profile.history.pages > 0 && !needs.older.is_empty() {
-            // Damaged pages are this person's alone: what they held does not count.
-            past.older = match store.history_pages(profile.id).await {
-                Ok(older) => older,
-                Err(Error::Unreadable { .. }) => Vec::new(),
-                Err(error) => return Err(error.into()),
-            };
-        }
-        for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
-            if let Logged::Event(event) = entry.logged {
-                past.bodies.insert(position, event);
-            }
-        }
+        let past = past_for(store, profile, condition).await?;
         self.pasts.insert(message.profile, past);
         Ok(())
     }
