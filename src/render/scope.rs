@@ -82,7 +82,9 @@ impl Scope {
             let links = root.get("links").and_then(Value::as_object).cloned().unwrap_or_default();
             root.extend(sample.iter().map(|(name, value)| (name.clone(), value.clone())));
             if let Some(given) = root.get_mut("links").and_then(Value::as_object_mut) {
-                links.into_iter().for_each(|(name, value)| drop(given.entry(name).or_insert(value)));
+                for (name, value) in links {
+                    given.entry(name).or_insert(value);
+                }
             }
         }
         let traits = root.pointer("/profile/traits").and_then(Value::as_object);

@@ -32,15 +32,13 @@ pub async fn due_ids<C: ConnectionTrait>(
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND channel NOT IN ({})
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}
              AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
                 AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
-            marks(closed.len())
+            open(closed)
         );
-        let mut values: Values = vec![now.millis().into()];
-        values.extend(closed.iter().map(|channel| channel.as_str().into()));
-        values.push(i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into());
+        let values: Values = vec![now.millis().into(), i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into()];
         for row in Rows(conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;
             let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
@@ -56,13 +54,14 @@ pub async fn due_after<C: ConnectionTrait>(
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!(
-        "SELECT due_at FROM messages WHERE due_at > ? AND channel NOT IN ({}) ORDER BY due_at LIMIT 1",
-        marks(closed.len())
-    );
-    let mut values: Values = vec![now.millis().into()];
-    values.extend(closed.iter().map(|channel| channel.as_str().into()));
-    Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
+    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
+}
+
+/// Messages of other channels than these; the names are our own.
+fn open(closed: &[Channel]) -> String {
+    let names: Vec<&str> = closed.iter().map(|channel| channel.as_str()).collect();
+    format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
 /// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.

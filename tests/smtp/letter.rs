@@ -28,10 +28,10 @@ pub fn mail_to(address: &str) -> Rendered {
         campaign_name: "Cart reminder",
         workspace: &workspace,
         links: &MessageLinks {
-                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
-                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
-                confirm: None,
-            },
+            unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+            preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+            confirm: None,
+        },
     };
     let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
     let compiled = Compiled::new(&template()).unwrap();

@@ -83,8 +83,7 @@ impl Dispatcher {
         };
         let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);
-        let link =
-            links::Link { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
+        let link = links::Link { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
         let about = Occasion {
             profile,
             event: event(&message.event)?,

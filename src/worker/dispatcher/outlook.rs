@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use crate::audience::Profile;
 use crate::audience::condition::Facts;
@@ -61,7 +61,7 @@ impl Outlook {
         limit: usize,
         closed: &[Channel],
     ) -> anyhow::Result<Self> {
-        let snapshot = store.reader().begin().await?;
+        let snapshot = store.snapshot().await?;
         let loaded = load(&snapshot, definitions, now, limit, closed).await;
         snapshot.rollback().await?;
         loaded

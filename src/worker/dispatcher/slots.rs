@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use crate::caps::{CapStore, Embedded, Taken, take};
 use crate::guard::{CapVersion, Change, Cleared, Full, Request, Subject, VersionMove, settle};
@@ -129,7 +129,7 @@ async fn reseed(
     subject: &Subject,
     horizon: Span,
 ) -> anyhow::Result<Option<CapVersion>> {
-    let snapshot = store.reader().begin().await?;
+    let snapshot = store.snapshot().await?;
     let record = workspace(&snapshot, id);
     let version = version_of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
     let since = now.minus(horizon);
