@@ -22,6 +22,7 @@ const UP: &[&str] = &[
         removed_by TEXT,
         PRIMARY KEY (workspace, subject, kind, profile, at)
     ) WITHOUT ROWID",
+    "CREATE INDEX suppressed_addresses_profile ON suppressed_addresses (profile) WHERE profile <> 0",
     "INSERT INTO suppressed_addresses (workspace, subject, kind, profile, at, channel, source, removed_at, removed_by)
         SELECT workspace, subject, 'bounced', 0, at, channel, reason, NULL, NULL FROM suppressions",
     // Addresses are kept in one place, so that they can be erased in one.

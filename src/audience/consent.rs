@@ -165,6 +165,13 @@ pub struct Consent {
 }
 
 impl Consent {
+    /// Two answers of one person: a denial wins, else the newer.
+    #[must_use]
+    pub fn united(self, other: &Self) -> Self {
+        let weight = |consent: &Self| (consent.state == ConsentState::Denied, consent.at);
+        if weight(other) > weight(&self) { other.clone() } else { self }
+    }
+
     /// Whether a pending answer can still be confirmed.
     pub fn is_confirmable(&self, now: Timestamp) -> bool {
         self.state == ConsentState::Pending && now < self.at.plus(CONFIRM_WITHIN)
@@ -202,13 +209,6 @@ pub fn takes(known: Option<&Consent>, change: &Consent) -> bool {
 /// The answer after a change.
 pub fn next(known: Option<Consent>, change: Consent) -> Option<Consent> {
     if takes(known.as_ref(), &change) { Some(change) } else { known }
-}
-
-/// The answer of two people who turn out to be one: a no wins, then whatever was said last.
-pub fn united(one: Consent, other: Consent) -> Consent {
-    let denied = |consent: &Consent| consent.state == ConsentState::Denied;
-    let (older, newer) = if one.at <= other.at { (one, other) } else { (other, one) };
-    if denied(&older) && !denied(&newer) { older } else { newer }
 }
 
 /// The name under which a topic's subscription stands among the answers; channels stand under their own names.

@@ -11,6 +11,7 @@ mod health;
 pub mod keys;
 mod messages;
 mod parked;
+mod permission;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(parked::routes)
             .configure(messages::routes)
             .configure(explain::routes)
+            .configure(permission::routes)
             .configure(definitions::routes)
             .configure(keys::routes)
             .configure(control::routes)

@@ -12,7 +12,7 @@ use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Via};
 use crate::decision::{CONSENT_CHANGED, Loaded};
 use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog, Queue, Receipt};
+use crate::eventlog::{Appender, Draft, EventLog, Queue, Receipt};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Address, Channel, Suppression, SuppressionKind, address_of};
 use crate::store::{Store, Workspace, workspace};
@@ -97,18 +97,7 @@ impl Desk {
         self.log
             .writer()
             .change(Queue::Effects, move |tx, appender| {
-                Box::pin(async move {
-                    let mut drafts = Vec::with_capacity(answers.len());
-                    for answer in &answers {
-                        drafts.push(taken(tx, id, profile, &live, now, answer).await?);
-                    }
-                    let receipts = appender.append(tx, vec![drafts]).await?;
-                    let stored = receipts.into_iter().flatten().filter_map(|receipt| match receipt {
-                        Receipt::Stored { position, .. } => Some(position),
-                        Receipt::Duplicate => None,
-                    });
-                    Ok(stored.collect())
-                })
+                Box::pin(async move { store_answers(tx, appender, (id, profile), &live, now, &answers).await })
             })
             .await
     }
@@ -119,7 +108,7 @@ impl Desk {
     /// The database cannot be read.
     pub async fn choices(&self, id: WorkspaceId, profile: ProfileId) -> anyhow::Result<Option<Choices>> {
         let store = self.store.workspace(id);
-        let Some(person) = store.person(profile).await? else { return Ok(None) };
+        let Some(person) = store.person(store.current_profile(profile).await?).await? else { return Ok(None) };
         let (profile, live, now) = (person.profile, self.definitions.live(id), self.log.clock().now());
         let mut choices = Choices::default();
         for channel in [Channel::Email, Channel::Sms, Channel::Whatsapp, Channel::Push] {
@@ -184,7 +173,8 @@ impl Desk {
         message: MessageId,
     ) -> anyhow::Result<Confirmable> {
         let store = self.store.workspace(id);
-        let Some(person) = store.person(profile).await? else { return Ok(Confirmable::No) };
+        let current = store.current_profile(profile).await?;
+        let Some(person) = store.person(current).await? else { return Ok(Confirmable::No) };
         let theirs = address_of(&person.profile, channel).ok().map(|address| address.normalised().to_owned());
         let sent_to = store.message(message).await?.and_then(|message| message.address);
         let now = self.log.clock().now();
@@ -204,6 +194,32 @@ impl Desk {
         let live = self.definitions.live(id);
         Ok(topic.and_then(|key| live.catalog.topic(&key).map(|topic| (key, topic.name.clone()))))
     }
+}
+
+/// Stores answers of one person in the writer's transaction; their places in the log.
+///
+/// # Errors
+/// The database refuses.
+pub async fn store_answers(
+    tx: &DatabaseTransaction,
+    appender: &mut Appender,
+    (id, profile): (WorkspaceId, ProfileId),
+    live: &Live,
+    now: Timestamp,
+    answers: &[Answer],
+) -> anyhow::Result<Vec<Position>> {
+    // The link may be older than a merge.
+    let profile = workspace(tx, id).current_profile(profile).await?;
+    let mut drafts = Vec::with_capacity(answers.len());
+    for answer in answers {
+        drafts.push(taken(tx, id, profile, live, now, answer).await?);
+    }
+    let receipts = appender.append(tx, vec![drafts]).await?;
+    let stored = receipts.into_iter().flatten().filter_map(|receipt| match receipt {
+        Receipt::Stored { position, .. } => Some(position),
+        Receipt::Duplicate => None,
+    });
+    Ok(stored.collect())
 }
 
 /// The event of an answer; a no stops the addresses it is about in this transaction.

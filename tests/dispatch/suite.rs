@@ -3,7 +3,9 @@
 mod caps;
 mod claims;
 mod crashes;
+mod merges;
 mod outcomes;
+mod permission;
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -107,7 +107,7 @@ proptest! {
 
     #[test]
     fn of_two_people_a_no_wins_whoever_is_named_first(one in any_change(), other in any_change()) {
-        let (a, b) = (united(one.clone(), other.clone()), united(other.clone(), one.clone()));
+        let (a, b) = (one.clone().united(&other), other.clone().united(&one));
         let denied = [&one, &other].iter().any(|it| it.state == ConsentState::Denied);
         prop_assert_eq!(a.state == ConsentState::Denied, denied);
         if one.at != other.at {
