@@ -19,28 +19,27 @@ use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
-use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog};
+use crate::eventlog::EventLog;
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::http::inbox;
-use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
+use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
 use crate::money::Currency;
 use crate::render::kept::KeptMessages;
-use crate::render::links::{KeyRing, Links, Unsubscribe};
+use crate::render::links::{KeyRing, Links};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
+use crate::worker::permission::Desk;
 use crate::worker::processor::Processor;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
@@ -263,16 +262,20 @@ impl Carillon {
 
     /// What customers reach, and the sandbox's inbox while nothing real is sent.
     fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-        let unsubscribe = UnsubscribePages::new(self.links.clone(), unsubscribing(self.log.clone()));
-        let unsubscribe = web::Data::new(unsubscribe);
+        let links = web::Data::new(LinkPages::new(self.links.clone(), Arc::new(self.desk())));
         let inbox: Option<Arc<dyn KeptMessages>> =
             self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
         move |app| {
-            tracking::configure(unsubscribe.clone())(app);
+            tracking::configure(links.clone())(app);
             if let Some(inbox) = &inbox {
                 inbox::configure(web::Data::from(inbox.clone()))(app);
             }
         }
+    }
+
+    /// Where people's answers are heard.
+    pub fn desk(&self) -> Desk {
+        Desk { log: self.log.clone(), store: self.store.clone(), definitions: self.definitions.clone() }
     }
 
     /// How far a demo has moved the clock, where messages leave through a real provider: they would go out early, and to
@@ -312,41 +315,6 @@ impl Running {
             }
         }
     }
-}
-
-/// An unsubscribe is an event like any other: stored before it is answered, and nothing of that person is claimed until
-/// it is processed.
-fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
-    Arc::new(move |link: Unsubscribe| {
-        let log = log.clone();
-        Box::pin(async move {
-            let now = log.clock().now();
-            // A person may say no, yes and no again by the link in one mail: each time is an event of its own.
-            let message_id = format!("unsubscribe:{}", uuid::Uuid::new_v4());
-            let body = serde_json::json!({ "type": "track", "event": CONSENT_CHANGED, "properties": {
-                "channel": link.channel, "state": "denied", "source": "unsubscribe link", "message": link.message } });
-            let event = Event {
-                id: track_api::event_id(link.workspace, &message_id),
-                kind: Kind::Own,
-                name: CONSENT_CHANGED.to_owned(),
-                correlation_id: message_id.clone(),
-                message_id,
-                version: 1,
-                source: "carillon".to_owned(),
-                user_id: None,
-                anonymous_id: None,
-                previous_id: None,
-                at: now,
-                received_at: now,
-                original_at: None,
-                sent_at: None,
-                origin: Origin::Live,
-                body: Body::new(body.to_string()),
-            };
-            let draft = Draft { profile: Some(link.profile), ..Draft::event(link.workspace, event) };
-            log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
-        })
-    })
 }
 
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {

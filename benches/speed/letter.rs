@@ -8,6 +8,7 @@ use carillon::event::Event;
 use carillon::guard::{CampaignSwitch, Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::links::MessageLinks;
 use carillon::render::template::{EmailPart, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
 use handlebars::{Context, Handlebars};
@@ -55,7 +56,11 @@ impl Letter {
             message: &self.message,
             campaign_name: "Cart reminder",
             workspace: &self.workspace,
-            unsubscribe: "https://news.shop.example/u/TOKEN",
+            links: &MessageLinks {
+                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+                confirm: None,
+            },
         };
         Scope::new(self.now, &about)
     }

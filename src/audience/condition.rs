@@ -139,6 +139,18 @@ pub struct Facts<'a> {
     pub bodies: &'a BTreeMap<Position, Event>,
 }
 
+impl<'a> Facts<'a> {
+    /// What is known of a person when nothing of theirs is at hand: no event, no enrollment.
+    pub fn of_person(
+        now: Timestamp,
+        (terms, answers): (&'a Terms, &'a Answers),
+        profile: &'a Profile,
+        (older, bodies): (&'a [History], &'a BTreeMap<Position, Event>),
+    ) -> Self {
+        Self { now, terms, answers, profile, event: None, entry: None, entry_at: None, item: None, older, bodies }
+    }
+}
+
 /// The answer, and the instant before which it cannot change without a new input.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {

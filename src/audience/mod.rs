@@ -7,8 +7,6 @@ pub mod history;
 pub mod segment;
 pub mod value_test;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,8 +29,8 @@ pub struct Profile {
     /// The first user id it was identified by; none while anonymous.
     pub user_id: Option<String>,
     pub traits: Traits,
-    /// By channel name (`email`, `sms`, …); absent means unknown.
-    pub consent: BTreeMap<String, Consent>,
+    /// By channel name (`email`, `sms`, …) or topic (`topic:offers`); absent means unknown.
+    pub consent: consent::Answers,
     pub history: History,
     /// Where the person stands in the segments.
     #[serde(default)]
@@ -47,7 +45,7 @@ impl Profile {
             id,
             user_id: None,
             traits: Traits::new(),
-            consent: BTreeMap::new(),
+            consent: consent::Answers::new(),
             history: History::default(),
             segments: Standings::default(),
             created_at: now,

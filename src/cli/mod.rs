@@ -8,6 +8,7 @@ mod definitions;
 mod demo;
 mod import;
 mod outline;
+mod permission;
 mod place;
 mod seed;
 mod segments;
@@ -105,6 +106,11 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     Segments(segments::Segments),
     /// Say why a campaign did or did not speak to someone
     Explain(trace::Explain),
+    /// Show what a person has answered on channels and topics, or say an answer for them
+    Consent(permission::Consent),
+    /// The suppression list: addresses nothing, or no marketing, is sent to
+    #[command(subcommand)]
+    Suppress(permission::Suppress),
     /// Stop all sending, or one campaign, within a second
     Pause(controls::Scope),
     /// Send again what a pause stopped
@@ -192,6 +198,8 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
         Command::Messages(asked) => trace::messages(client, &asked).await,
         Command::Segments(asked) => segments::segments(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
+        Command::Consent(asked) => permission::consent(client, &asked).await,
+        Command::Suppress(asked) => permission::suppress(client, &asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,

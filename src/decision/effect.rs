@@ -10,7 +10,7 @@ use crate::decision::enrollment::Enrollment;
 use crate::decision::person::Person;
 use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Message, Reason};
+use crate::message::{Channel, Message, Reason, SuppressionKind};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -20,9 +20,27 @@ pub enum Effect {
         user_id: String,
     },
     SetTraits(Traits),
+    /// A row of the ledger, about a channel or a topic by its name.
     SetConsent {
         channel: String,
         consent: Consent,
+    },
+    /// Nobody with this normalised address is sent what `kind` stops.
+    Suppress {
+        channel: Channel,
+        address: String,
+        kind: SuppressionKind,
+        source: String,
+        at: Timestamp,
+    },
+    /// Takes back what was suppressed before `at` for this person's answer, or for anybody's.
+    LiftSuppression {
+        channel: Channel,
+        address: String,
+        kind: SuppressionKind,
+        source: String,
+        at: Timestamp,
+        of_anybody: bool,
     },
     /// The event becomes part of the history.
     Record {

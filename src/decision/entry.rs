@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::audience::condition;
 use crate::decision::campaign::{OnRepeat, Reentry};
 use crate::decision::enrollment::RESTART_MAX;
+use crate::decision::permission::denies_marketing;
 use crate::decision::segments::is_backfill;
 use crate::decision::{Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
@@ -47,6 +48,11 @@ impl Turn<'_> {
         }
         if self.snapshot.catalog.is_paused(campaign) {
             return Err(Reason::CampaignPaused { campaign: campaign.key.clone() });
+        }
+        if campaign.purpose == Purpose::Marketing
+            && let Some(field) = denies_marketing(event)
+        {
+            return Err(Reason::EventDeniesMarketing { field });
         }
         if event.at.plus(campaign.max_lateness) < self.at.now {
             return Err(Reason::Late { event_at: event.at, max_lateness: campaign.max_lateness });

@@ -11,6 +11,7 @@ pub mod ending;
 pub mod enrollment;
 pub mod entry;
 pub mod merge;
+pub mod permission;
 pub mod person;
 pub mod segments;
 
@@ -18,20 +19,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::Facts;
 use crate::audience::condition::needs::{Needs, needs as condition_needs};
-use crate::audience::consent::{Consent, ConsentState};
 use crate::audience::segment::Answers;
 use crate::audience::{TRAITS_BYTES_MAX, Traits};
 use crate::event::{Event, Kind, Origin};
 use crate::ids::{MessageId, Position, Timestamp};
-use crate::message::{Channel, Reason, Status};
+use crate::message::{Reason, Status};
 pub use campaign::Campaign;
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Permissions};
 pub use effect::{Decision, Effect, Finding, FindingVerdict};
 pub use enrollment::{Enrollment, State};
 pub use merge::{Other, decide_joined};
 pub use person::{Loaded, Person};
 
-/// The event by which consent changes: properties `channel`, `state` (granted, denied), `source`, `text_version`.
+/// The event by which consent changes: properties `channel` (or `topic`), `state` (granted, denied; of topics also
+/// subscribed, unsubscribed), `source`, `text_version`.
 pub const CONSENT_CHANGED: &str = "Consent Changed";
 
 /// Campaigns an input did not enter, each with its reason; of more only the number is kept. What happened is all kept.
@@ -220,11 +221,7 @@ impl Turn<'_> {
         {
             self.set_traits(traits);
         }
-        if let Some((channel, consent)) = consent_of(event)
-            && self.may_change_consent(&channel, &consent, event)
-        {
-            self.push(Effect::SetConsent { channel, consent });
-        }
+        self.learn_consent(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
     }
 
@@ -237,18 +234,6 @@ impl Turn<'_> {
         self.push(Effect::SetTraits(removed.map(|(name, value)| (name.clone(), value.clone())).collect()));
         let reason = Reason::TraitsTooLarge { bytes_max: TRAITS_BYTES_MAX };
         self.decision.findings.push(Finding::noted(reason));
-    }
-
-    /// Denied never becomes granted by an import, and an older answer never replaces a newer one.
-    fn may_change_consent(&self, channel: &str, consent: &Consent, event: &Event) -> bool {
-        let imported = matches!(event.origin, crate::event::Origin::Import { .. });
-        match self.person.profile.consent.get(channel) {
-            None => true,
-            Some(known) if known.state == ConsentState::Denied && consent.state == ConsentState::Granted => {
-                !imported && consent.at >= known.at
-            }
-            Some(known) => consent.at >= known.at || consent.state == ConsentState::Denied,
-        }
     }
 
     /// The earliest instant at which a wait ends or a condition of an exit may change.
@@ -279,21 +264,4 @@ impl Turn<'_> {
 /// Alias names the id by which the person is called from now on.
 fn is_renamed(event: &Event, known: &str, user_id: &str) -> bool {
     event.kind == Kind::Alias && event.previous_id.is_some() && known != user_id
-}
-
-/// The consent an event declares, if it is a well-formed `Consent Changed`.
-fn consent_of(event: &Event) -> Option<(String, Consent)> {
-    if event.name != CONSENT_CHANGED {
-        return None;
-    }
-    let text = |path: &str| event.lookup(path).and_then(|value| value.as_str());
-    let channel = Channel::parse(text("properties.channel")?)?;
-    let state = ConsentState::parse(text("properties.state")?)?;
-    let consent = Consent {
-        state,
-        source: text("properties.source").unwrap_or(&event.source).chars().take(200).collect(),
-        at: event.at,
-        text_version: text("properties.text_version").map(|version| version.chars().take(100).collect()),
-    };
-    Some((channel.as_str().to_owned(), consent))
 }

@@ -87,7 +87,9 @@ impl Person {
             Effect::WakeAt(at) => self.wake_at = *at,
             Effect::Standing { segment, standing } => self.profile.segments.set(segment, *standing),
             Effect::SegmentsSeen(position) => self.profile.segments.seen = *position,
-            Effect::CreateMessage(_)
+            Effect::Suppress { .. }
+            | Effect::LiftSuppression { .. }
+            | Effect::CreateMessage(_)
             | Effect::RenewMessage { .. }
             | Effect::CancelMessage { .. }
             | Effect::Happen(_)

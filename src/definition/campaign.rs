@@ -73,7 +73,11 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
     let purpose = map
         .required("purpose")
         .and_then(|at| at.choice(&[("marketing", Purpose::Marketing), ("transactional", Purpose::Transactional)], &[]));
-    let topic = map.maybe("topic", |at| at.key());
+    let topic = map.maybe("topic", |at| {
+        let key = at.key()?;
+        at.refers(Target::Topic(key.clone()));
+        Some(key)
+    });
     let priority = map.optional("priority", PRIORITY_DEFAULT, |at| at.integer(0, 100));
     let entry = map.required("entry").and_then(|at| entry(&at));
     let delay = map.optional("delay", Span::ZERO, |at| at.span());

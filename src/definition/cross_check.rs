@@ -19,6 +19,8 @@ pub const SEGMENTS_MAX: usize = 1_000;
 pub struct Known {
     /// Keys of all campaigns; true where live.
     pub campaigns: BTreeMap<String, bool>,
+    /// Keys of all topics.
+    pub topics: BTreeSet<String>,
     /// Keys of all templates, with the channels they have parts for.
     pub templates: BTreeMap<String, BTreeSet<Channel>>,
     /// Keys of all segments, with those each builds on directly.
@@ -48,6 +50,7 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
             Definition::Segment(segment) => {
                 all.segments.insert(segment.key.clone(), built_on(segment));
             }
+            Definition::Topic(topic) => drop(all.topics.insert(topic.key.clone())),
             Definition::Rates(_)
             | Definition::Caps(_)
             | Definition::ConsentPolicy(_)
@@ -136,6 +139,10 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
         Target::Segment(key) if all.segments.contains_key(key) => return None,
         Target::Segment(key) => {
             (format!("there is no segment `{key}`"), nearest(key, all.segments.keys().map(String::as_str)))
+        }
+        Target::Topic(key) if all.topics.contains(key) => return None,
+        Target::Topic(key) => {
+            (format!("there is no topic `{key}`"), nearest(key, all.topics.iter().map(String::as_str)))
         }
         Target::Template(key, channel) => match all.templates.get(key) {
             Some(channels) if channel.is_none_or(|channel| channels.contains(&channel)) => return None,

@@ -1,4 +1,4 @@
-//! What a marketer writes: campaigns, caps, policies, templates, sources and stories, as YAML or JSON.
+//! What a marketer writes: campaigns, caps, policies, topics, templates, sources and stories, as YAML or JSON.
 //!
 //! Reading lists every problem by file, line and field; what the language has and this version does not build is
 //! refused by name, never accepted and ignored.
@@ -21,6 +21,7 @@ pub mod template;
 mod template_check;
 #[cfg(test)]
 mod tests;
+pub mod topic;
 mod value_test;
 pub mod yaml;
 
@@ -32,6 +33,7 @@ use crate::audience::Segment;
 use crate::decision::campaign::Campaign;
 use crate::event::source::Source;
 use crate::guard::frequency_cap::Rule;
+use crate::message::Topic;
 use crate::money::Rates;
 use crate::render::template::Template;
 pub use consent_policy::PolicyRule;
@@ -60,18 +62,20 @@ pub enum DocumentKind {
     Caps,
     ConsentPolicy,
     Template,
+    Topic,
     Source,
     Story,
 }
 
 impl DocumentKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Campaign,
         Self::Segment,
         Self::Rates,
         Self::Caps,
         Self::ConsentPolicy,
         Self::Template,
+        Self::Topic,
         Self::Source,
         Self::Story,
     ];
@@ -84,6 +88,7 @@ impl DocumentKind {
             Self::Caps => "caps",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "template",
+            Self::Topic => "topic",
             Self::Source => "source",
             Self::Story => "story",
         }
@@ -102,6 +107,7 @@ impl DocumentKind {
             Self::Caps => "caps",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "templates",
+            Self::Topic => "topics",
             Self::Source => "sources",
             Self::Story => "stories",
         }
@@ -136,6 +142,7 @@ pub enum Definition {
     Caps(Vec<Rule>),
     ConsentPolicy(Vec<PolicyRule>),
     Template(Template),
+    Topic(Topic),
     Source(Source),
     Story(Story),
 }
@@ -283,6 +290,7 @@ fn definition(at: &At<'_>, kind: DocumentKind, key: &str, parts: &[template::Par
         DocumentKind::Caps => caps::read(at).map(Definition::Caps),
         DocumentKind::ConsentPolicy => consent_policy::read(at).map(Definition::ConsentPolicy),
         DocumentKind::Template => template::read(at, key, parts).map(Definition::Template),
+        DocumentKind::Topic => topic::read(at, key).map(Definition::Topic),
         DocumentKind::Source => source::read(at, key).map(Definition::Source),
         DocumentKind::Story => story::read(at, key).map(Definition::Story),
     };

@@ -39,6 +39,7 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Campaign(String),
+    Topic(String),
     /// A template, and the channel it must have a part for.
     Template(String, Option<Channel>),
     Segment(String),

@@ -5,11 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::guard::address::Address;
 use crate::guard::cap_version::CapVersion;
 use crate::guard::frequency_cap::{Rule, Slot};
 use crate::ids::{MessageId, ProfileId, Span, Timestamp};
-use crate::message::{Channel, Message};
+use crate::message::{Address, Channel, Message};
 
 /// What a cap holds for: a person, and an address whoever it belongs to. Text form: `profile:7`,
 /// `email:ann@example.com`.

@@ -11,6 +11,7 @@ mod health;
 pub mod keys;
 mod messages;
 mod parked;
+mod permission;
 mod segments;
 
 use std::sync::Arc;
@@ -107,6 +108,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(parked::routes)
             .configure(messages::routes)
             .configure(explain::routes)
+            .configure(permission::routes)
             .configure(definitions::routes)
             .configure(segments::routes)
             .configure(keys::routes)

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, Span, Timestamp};
+use crate::ids::{MessageId, ProfileId, Span, Timestamp};
+use crate::message::SuppressionKind;
 
 /// One reason with its operands. The `code` is stable and documented; [`Reason::sentence`] is for people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,8 +59,42 @@ pub enum Reason {
     ConsentDenied {
         channel: String,
     },
+    /// `because` is what the policy wanted, with the person's values.
     ConsentUnknown {
         channel: String,
+        #[serde(default)]
+        because: String,
+    },
+    /// They said yes and have not confirmed it.
+    ConsentPending {
+        channel: String,
+        since: Timestamp,
+    },
+    /// They do not get this topic: by their own choice, by that of another profile with their address, or because
+    /// nobody gets it without asking.
+    TopicUnsubscribed {
+        topic: String,
+        by_address: bool,
+        by_default: bool,
+    },
+    /// The event says that its sender wants no marketing, so it starts none; `field` says so.
+    EventDeniesMarketing {
+        field: String,
+    },
+    /// An answer that changes nothing: the one before it stays.
+    ConsentKept {
+        about: String,
+        answer: String,
+        kept: String,
+    },
+    /// The same thing went to this address for another profile.
+    SameAddress {
+        message: MessageId,
+        profile: ProfileId,
+    },
+    /// This address was asked for as many confirmations as a day may have.
+    TooManyConfirmations {
+        by: Vec<MessageId>,
     },
     NoAddress {
         channel: String,
@@ -69,6 +104,12 @@ pub enum Reason {
     },
     AddressSuppressed {
         channel: String,
+        #[serde(default = "bounced")]
+        kind: SuppressionKind,
+        #[serde(default)]
+        source: String,
+        #[serde(default)]
+        at: Timestamp,
     },
     Expired {
         expires_at: Timestamp,
@@ -115,6 +156,11 @@ pub enum Reason {
     RestoreUnconfirmed,
 }
 
+/// What was suppressed before kinds were kept had bounced.
+fn bounced() -> SuppressionKind {
+    SuppressionKind::Bounced
+}
+
 impl Reason {
     /// The stable code, as in the API and the docs.
     pub const fn code(&self) -> &'static str {
@@ -133,6 +179,12 @@ impl Reason {
             Self::Exited { .. } => "exited",
             Self::ConsentDenied { .. } => "consent_denied",
             Self::ConsentUnknown { .. } => "consent_unknown",
+            Self::ConsentPending { .. } => "consent_pending",
+            Self::TopicUnsubscribed { .. } => "topic_unsubscribed",
+            Self::EventDeniesMarketing { .. } => "event_denies_marketing",
+            Self::ConsentKept { .. } => "consent_kept",
+            Self::SameAddress { .. } => "same_address",
+            Self::TooManyConfirmations { .. } => "too_many_confirmations",
             Self::NoAddress { .. } => "no_address",
             Self::InvalidAddress { .. } => "invalid_address",
             Self::AddressSuppressed { .. } => "address_suppressed",
@@ -181,10 +233,38 @@ impl Reason {
             Self::CampaignNotLive { campaign } => format!("campaign {campaign} is no longer live"),
             Self::Exited { by, at } => format!("exited: {by} at {at}"),
             Self::ConsentDenied { channel } => format!("consent for {channel} is denied"),
-            Self::ConsentUnknown { channel } => format!("consent for {channel} is unknown and the policy blocks that"),
+            Self::ConsentUnknown { channel, because } if because.is_empty() => {
+                format!("consent for {channel} is unknown and the policy blocks that")
+            }
+            Self::ConsentUnknown { channel, because } => format!("consent for {channel} is unknown and {because}"),
+            Self::ConsentPending { channel, since } => {
+                format!("consent for {channel} was given at {since} and is not confirmed")
+            }
+            Self::TopicUnsubscribed { topic, by_address: true, .. } => {
+                format!("somebody with this address is not subscribed to {topic}")
+            }
+            Self::TopicUnsubscribed { topic, by_default: true, .. } => {
+                format!("not subscribed to {topic}, which nobody gets without asking")
+            }
+            Self::TopicUnsubscribed { topic, .. } => format!("not subscribed to {topic}"),
+            Self::EventDeniesMarketing { field } => format!("the event denies marketing: {field}"),
+            Self::ConsentKept { about, answer, kept } => {
+                format!("the answer {answer} on {about} was not taken: it stays {kept}")
+            }
+            Self::SameAddress { message, profile } => {
+                format!("the same went to this address for profile {profile}: message {message}")
+            }
+            Self::TooManyConfirmations { by } => {
+                format!("this address was asked for {} confirmations within a day", by.len())
+            }
             Self::NoAddress { channel } => format!("no address for {channel}"),
             Self::InvalidAddress { channel } => format!("the address for {channel} is not valid"),
-            Self::AddressSuppressed { channel } => format!("the address for {channel} is suppressed"),
+            Self::AddressSuppressed { channel, kind, source, at } if !source.is_empty() => {
+                format!("the address for {channel} is suppressed ({kind}: {source} at {at})")
+            }
+            Self::AddressSuppressed { channel, kind, .. } => {
+                format!("the address for {channel} is suppressed ({kind})")
+            }
             Self::Expired { expires_at } => format!("expired at {expires_at}"),
             Self::Capped { rule, by, frees_at } => {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();

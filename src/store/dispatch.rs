@@ -1,5 +1,5 @@
-//! What the dispatcher reads and marks for many messages at once: who is due, whose log is still unread, which
-//! addresses are dead, and who holds a hold that was lifted.
+//! What the dispatcher reads and marks for many messages at once: who is due, whose log is still unread,
+//! and who holds a hold that was lifted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,19 +173,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             }
         }
         Ok(found)
-    }
-
-    /// Of these addresses, by their subjects' names, the suppressed ones.
-    pub async fn suppressed_of(&self, subjects: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
-        if subjects.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let sql =
-            format!("SELECT subject FROM suppressions WHERE workspace = ? AND subject IN ({})", marks(subjects.len()));
-        let mut values: Values = vec![self.id.0.into()];
-        values.extend(subjects.iter().map(|subject| subject.clone().into()));
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
     }
 
     /// When a waiting marketing message of the same person and higher priority, created before this one was due, comes

@@ -5,6 +5,7 @@
 
 pub mod attempts;
 pub mod connect;
+pub mod consents;
 pub mod controls;
 pub mod definitions;
 pub mod dialect;
@@ -19,6 +20,7 @@ pub mod profiles;
 pub mod rows;
 pub mod segments;
 pub mod soundness;
+pub mod suppressions;
 pub mod trace;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};

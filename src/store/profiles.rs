@@ -131,12 +131,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.source.into(),
                 consent.at.millis().into(),
                 consent.text_version.into(),
+                consent.via.as_str().into(),
             ]
         });
-        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version)";
-        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state,
+        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version, via)";
+        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state, via = excluded.via,
                     source = excluded.source, at = excluded.at, text_version = excluded.text_version";
-        Rows(self.conn).insert(head, tail, 7, rows.collect()).await?;
+        Rows(self.conn).insert(head, tail, 8, rows.collect()).await?;
         Ok(())
     }
 }

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::audience::condition::Terms;
-use crate::audience::consent::Consent;
-use crate::audience::segment::SegmentSet;
+use crate::audience::condition::{Facts, Terms};
+use crate::audience::consent::{Consent, Via};
+use crate::audience::segment::{Answers, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
-use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
+use crate::decision::{
+    At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot, decide,
+};
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
-use crate::guard::{CampaignSwitch, Draft, GuardState, Rule, Slot, Subject, Verdict, capped, check, frequency_cap};
+use crate::guard::{
+    Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
+};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
-use crate::message::{Channel, Message, Reason, Status};
+use crate::message::{Channel, Message, Reason, Status, Suppression};
 use crate::money::Exchange;
 use crate::story::timeline::{Timeline, instant};
 
@@ -62,6 +66,8 @@ pub struct World {
     people: Vec<(String, Person, Loaded)>,
     messages: Vec<Message>,
     slots: BTreeMap<Subject, Vec<Slot>>,
+    /// The suppression list, by the subject of the address.
+    suppressions: BTreeMap<Subject, Vec<Suppression>>,
     log: i64,
     /// The key of each message's enrollment, by which the timeline tells messages apart.
     keys: BTreeMap<MessageId, String>,
@@ -73,7 +79,7 @@ impl World {
     pub fn new(documents: &[Document], story: &Story) -> Self {
         let mut campaigns = Vec::new();
         let mut rules = Vec::new();
-        let mut unknown_consent = BTreeMap::new();
+        let mut permissions = Permissions::default();
         let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
         for document in documents {
             match &document.definition {
@@ -87,8 +93,10 @@ impl World {
                 Definition::Rates(rates) => exchange.rates = rates.clone(),
                 Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
                 Definition::ConsentPolicy(policy) => {
-                    unknown_consent.extend(policy.iter().map(|rule| (rule.channel, rule.unknown)));
+                    let rules = policy.iter().map(|rule| (rule.channel, rule.policy.clone()));
+                    permissions.policies.extend(rules);
                 }
+                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic.clone())),
                 _ => {}
             }
         }
@@ -96,11 +104,12 @@ impl World {
         let segments = SegmentSet::new(segments, Position(1));
         let terms = Terms { exchange, segments, ..Terms::default() };
         Self {
-            catalog: Catalog::new(campaigns, BTreeSet::new(), unknown_consent).with_terms(terms),
+            catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms),
             rules,
             people: people(story, start),
             messages: Vec::new(),
             slots: BTreeMap::new(),
+            suppressions: BTreeMap::new(),
             log: 0,
             keys: BTreeMap::new(),
             timeline: Timeline::default(),
@@ -173,6 +182,16 @@ impl World {
                 Effect::RenewMessage { message, event } => self.renew(message, event),
                 Effect::CancelMessage { message, reason } => self.cancel(now, message, reason),
                 Effect::Happen(event) => follow.push(event.into_event()),
+                Effect::Suppress { channel, address, kind, source, at } => {
+                    let profile = Some(self.people[index].1.profile.id);
+                    let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
+                    listed.push(Suppression { kind, source, at, profile });
+                }
+                Effect::LiftSuppression { channel, address, kind, of_anybody, .. } => {
+                    let profile = Some(self.people[index].1.profile.id);
+                    let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
+                    listed.retain(|one| one.kind != kind || !(of_anybody || one.profile == profile));
+                }
                 _ => {}
             }
         }
@@ -314,15 +333,23 @@ impl World {
 
     /// The guard's word, with slots asked for and taken; none where slots were granted.
     fn verdict(&mut self, now: Timestamp, owner: usize, message: &Message) -> Option<Verdict> {
+        let (_, person, loaded) = &self.people[owner];
+        let profile = &person.profile;
+        let address = address_of(profile, message.channel).ok();
+        let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
+        let listed = subject.as_ref().and_then(|subject| self.suppressions.get(subject));
+        let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
+        let (older, bodies) = (loaded.older.as_slice(), &loaded.bodies);
+        let answers = Answers::default();
+        let terms = (&self.catalog.terms, &answers);
+        let policy = self.catalog.policy(message.channel).cloned().unwrap_or_default();
         let state = GuardState {
-            profile: &self.people[owner].1.profile,
-            suppressed: false,
-            unknown_consent: self.catalog.unknown_consent(message.channel),
-            exited: None,
-            campaign: CampaignSwitch::Live,
-            all_paused: false,
-            restore_unconfirmed: false,
+            suppressions: listed.map_or(&[], Vec::as_slice),
+            unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, (older, bodies))),
+            topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
+            neighbours: &neighbours,
             rules: &self.rules,
+            ..GuardState::of(profile)
         };
         let request = match check(now, &state, Draft(message.clone())) {
             Verdict::NeedsSlots(request) => request,
@@ -341,6 +368,25 @@ impl World {
             }
         }
         None
+    }
+
+    /// What was sent to this address.
+    fn neighbours(&self, subject: &Subject) -> Vec<Neighbour> {
+        let to = |message: &Message| {
+            let (_, person, _) = self.people.iter().find(|(_, person, _)| person.profile.id == message.profile)?;
+            let address = address_of(&person.profile, message.channel).ok()?;
+            Some(Subject::Address(message.channel, address.normalised().to_owned()))
+        };
+        let sent = self.messages.iter().filter(|message| matches!(message.status, Status::Sent { .. }));
+        let there = sent.filter(|message| to(message).as_ref() == Some(subject));
+        there
+            .map(|message| Neighbour {
+                message: message.id,
+                profile: message.profile,
+                campaign: message.campaign.clone(),
+                created_at: message.created_at,
+            })
+            .collect()
     }
 
     /// `email cart_reminder (c1)`.
@@ -373,7 +419,7 @@ fn people(story: &Story, start: Timestamp) -> Vec<(String, Person, Loaded)> {
         person.profile.traits = given.traits.clone();
         for (channel, state) in &given.consent {
             let Some(state) = *state else { continue };
-            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None };
+            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None, via: Via::Event };
             person.profile.consent.insert(channel.as_str().to_owned(), consent);
         }
         people.push((given.name.clone(), person, Loaded::default()));

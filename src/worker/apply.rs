@@ -132,7 +132,8 @@ fn known(stored: &[StoredDefinition]) -> Known {
     let mut known = Known::default();
     for one in stored {
         let kind = DocumentKind::parse(&one.kind);
-        if !matches!(kind, Some(DocumentKind::Campaign | DocumentKind::Template | DocumentKind::Segment)) {
+        let names = [DocumentKind::Campaign, DocumentKind::Template, DocumentKind::Segment, DocumentKind::Topic];
+        if !kind.is_some_and(|kind| names.contains(&kind)) {
             continue;
         }
         for definition in read_stored(one) {
@@ -148,6 +149,7 @@ fn known(stored: &[StoredDefinition]) -> Known {
                 Definition::Segment(segment) => {
                     known.segments.insert(segment.key.clone(), definition::built_on(&segment));
                 }
+                Definition::Topic(topic) => drop(known.topics.insert(topic.key)),
                 Definition::Rates(_)
                 | Definition::Caps(_)
                 | Definition::ConsentPolicy(_)

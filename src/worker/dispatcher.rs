@@ -4,6 +4,7 @@
 //! marked in another just before its first byte. A process that dies in between leaves rows that say how far it came.
 //! Nobody is written to about whom something was logged that no decision has seen yet.
 
+mod addressed;
 mod claim;
 mod delivery;
 mod gate;
@@ -29,6 +30,7 @@ use crate::store::Store;
 use crate::store::dispatch::due_after;
 use crate::telemetry;
 use crate::worker::live::{Definitions, Live};
+use addressed::Addressed;
 pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Stored};
 use gate::Gates;
@@ -131,7 +133,8 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await?;
-        let outlook = Outlook::load(&self.parts.store, now, BATCH_MAX, &self.gates.closed(now)).await?;
+        let outlook =
+            Outlook::load(&self.parts.store, &self.parts.definitions, now, BATCH_MAX, &self.gates.closed(now)).await?;
         let Outlook { head, restore_unconfirmed, due, unreadable, sights } = outlook;
         let plan = self.plan(now, restore_unconfirmed, due, &sights).await?;
         let plan = Plan { unreadable, ..plan };
@@ -202,10 +205,16 @@ impl Dispatcher {
         let mut plan = Plan::default();
         let mut asking = Vec::new();
         let mut shut = BTreeSet::new();
+        let mut going = Addressed::default();
         for (turn, (id, message)) in due.into_iter().enumerate() {
             let Some(sight) = sights.get(&id) else { continue };
             let live = self.parts.definitions.live(id);
             let before = message.clone();
+            // The same to one address twice in a batch: the second is looked at when the first is on its way.
+            let subject = sight.subject_of(&before).map(|subject| format!("{} {subject}", id.0));
+            if subject.as_ref().is_some_and(|subject| going.crowds(now, &before, subject)) {
+                continue;
+            }
             let moves_to = match sight.check(now, &live, restore_unconfirmed, message) {
                 // Its lease ran out and nothing was sent: it starts over.
                 _ if matches!(before.status, Status::Claimed { .. }) => Status::Queued { due_at: now },
@@ -218,6 +227,7 @@ impl Dispatcher {
                 Ok(Verdict::Clear(cleared)) => match self.gate(now, &before, cleared.address().normalised(), &mut shut)
                 {
                     Gate::Open => {
+                        subject.into_iter().for_each(|subject| going.add(&before, subject));
                         plan.claims.push(self.to_claim(turn, id, cleared, &live));
                         continue;
                     }
@@ -228,6 +238,7 @@ impl Dispatcher {
                     Some(due_at) => Status::Queued { due_at },
                     None => match self.gate(now, &before, request.address().normalised(), &mut shut) {
                         Gate::Open => {
+                            subject.into_iter().for_each(|subject| going.add(&before, subject));
                             asking.push(Asking { turn, workspace: id, request });
                             continue;
                         }

@@ -4,11 +4,12 @@ use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
 use crate::audience::history::PAGES_MAX;
+use crate::decision::Effect;
 use crate::decision::effect::OwnEvent;
 use crate::eventlog::append::Appender;
 use crate::eventlog::{Draft, EventLog, Queue};
 use crate::ids::{ProfileId, WorkspaceId};
-use crate::message::Status;
+use crate::message::{Status, Suppression};
 use crate::store::merges::unfinished;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::{release_cancelled, unite_slots};
@@ -48,6 +49,9 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     store.add_history_pages(changes.pages).await?;
     store.add_consents(changes.consents).await?;
+    for (profile, effect) in changes.addresses {
+        change_address(store, profile, effect).await?;
+    }
     store.save_enrollments(changes.enrollments.values().collect()).await?;
     if !changes.messages.is_empty() {
         let messages: Vec<_> = changes.messages.iter().collect();
@@ -76,6 +80,26 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     if changes.events_processed != 0 {
         store.count("events_processed", changes.events_processed).await?;
+    }
+    Ok(())
+}
+
+/// Stops or frees an address for the answer of a person.
+async fn change_address(
+    store: Workspace<'_, DatabaseTransaction>,
+    profile: ProfileId,
+    effect: Effect,
+) -> anyhow::Result<()> {
+    match effect {
+        Effect::Suppress { channel, address, kind, source, at } => {
+            let why = Suppression { kind, source, at, profile: Some(profile) };
+            store.suppress(channel, &address, &why).await?;
+        }
+        Effect::LiftSuppression { channel, address, kind, source, at, of_anybody } => {
+            let whose = (!of_anybody).then_some(profile);
+            store.lift_suppression((channel, &address), Some(&kind), whose, &source, at).await?;
+        }
+        _ => {}
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 
 use crate::audience::condition::Terms;
 use crate::audience::segment::SegmentSet;
-use crate::decision::Catalog;
+use crate::decision::{Catalog, Permissions};
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
@@ -87,9 +87,11 @@ impl Definitions {
         stored.retain(|one| {
             let kind = DocumentKind::parse(&one.kind);
             kind.is_some_and(|kind| match kind {
-                DocumentKind::Campaign | DocumentKind::Segment | DocumentKind::Rates | DocumentKind::ConsentPolicy => {
-                    true
-                }
+                DocumentKind::Campaign
+                | DocumentKind::Segment
+                | DocumentKind::Rates
+                | DocumentKind::ConsentPolicy
+                | DocumentKind::Topic => true,
                 DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
@@ -119,7 +121,7 @@ impl Definitions {
 fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
-    let mut unknown_consent = BTreeMap::new();
+    let mut permissions = Permissions::default();
     let mut segments = BTreeMap::new();
     let mut rated_since = Position::default();
     // Versions come oldest first: the newest of each kind and key wins.
@@ -140,7 +142,7 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
                 }
                 Definition::Caps(rules) => live.rules = rules,
                 Definition::ConsentPolicy(rules) => {
-                    unknown_consent = rules.into_iter().map(|rule| (rule.channel, rule.unknown)).collect();
+                    permissions.policies = rules.into_iter().map(|rule| (rule.channel, rule.policy)).collect();
                 }
                 Definition::Template(mut template) => {
                     template.version = one.version;
@@ -152,12 +154,13 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
+                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic)),
                 Definition::Story(_) => {}
             }
         }
     }
     terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);
-    live.catalog = Catalog::new(campaigns, paused, unknown_consent).with_terms(terms);
+    live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live
 }
 

@@ -44,18 +44,8 @@ pub async fn memberships(
     }
     let slot = world::look(store, person, needs).await?;
     let answers = Answers::default();
-    let facts = Facts {
-        now,
-        terms: &catalog.terms,
-        answers: &answers,
-        profile: &slot.person.profile,
-        event: None,
-        entry: None,
-        entry_at: None,
-        item: None,
-        older: &slot.loaded.older,
-        bodies: &slot.loaded.bodies,
-    };
+    let past = (slot.loaded.older.as_slice(), &slot.loaded.bodies);
+    let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, past);
     let told = wanted.into_iter().filter_map(|key| {
         let answer = set.evaluate(key, &facts)?;
         let standing = slot.person.profile.segments.of(key);

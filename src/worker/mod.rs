@@ -13,6 +13,7 @@ pub mod janitor;
 pub mod live;
 pub mod membership;
 pub mod pause;
+pub mod permission;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;

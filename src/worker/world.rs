@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::audience::condition::needs::Needs;
-use crate::audience::{Consent, History};
+use crate::audience::condition::Condition;
+use crate::audience::condition::needs::{Needs, needs as condition_needs};
+use crate::audience::{Consent, History, Profile};
+use crate::audience::segment::SegmentSet;
 use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
@@ -39,6 +41,8 @@ pub struct Changes {
     pub renewed: Vec<(MessageId, Position)>,
     pub cancelled: Vec<(MessageId, Timestamp, Reason)>,
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
+    /// Addresses stopped and freed, with whose answer did it.
+    pub addresses: Vec<(ProfileId, Effect)>,
     pub conversions: Vec<(ProfileId, Effect)>,
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
     /// Since when people are in segments, or that they are no longer.
@@ -95,6 +99,7 @@ impl Slot {
                     self.dirty = true;
                     changes.consents.push((profile, position, channel, consent));
                 }
+                Effect::Suppress { .. } | Effect::LiftSuppression { .. } => changes.addresses.push((profile, effect)),
                 Effect::Enrollment(enrollment) => {
                     changes.enrollments.insert(enrollment.id, enrollment);
                 }
@@ -369,12 +374,42 @@ fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
 }
 
 fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
+    past_of(&slot.loaded.older, &slot.person.profile.history, needs)
+}
+
+/// Where the past events stand whose fields are tested: of older pages and the recent part.
+fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
     if needs.bodies.is_empty() {
         return Vec::new();
     }
-    let pages = slot.loaded.older.iter().chain([&slot.person.profile.history]);
+    let pages = older.iter().chain([recent]);
     let past = pages.flat_map(History::iter).filter(|past| needs.bodies.contains(past.name));
     let mut positions: Vec<Position> = past.map(|past| past.position).collect();
     positions.sort_unstable();
     positions.split_off(positions.len().saturating_sub(BODIES_MAX))
+}
+
+/// What a condition of a policy looks at in one person's past. Damaged pages are this person's alone: what they held
+/// does not count.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) async fn past_for<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    profile: &Profile,
+    condition: &Condition,
+    segments: &SegmentSet,
+) -> Result<Loaded, Error> {
+    let mut needs = Needs::default();
+    condition_needs(condition, segments, &mut needs);
+    let mut past = Loaded::default();
+    if profile.history.pages > 0 && !needs.older.is_empty() {
+        past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();
+    }
+    for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
+        if let Logged::Event(event) = entry.logged {
+            past.bodies.insert(position, event);
+        }
+    }
+    Ok(past)
 }

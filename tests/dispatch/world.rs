@@ -19,6 +19,7 @@ use carillon::store::definitions::{StoredDefinition, StoredFile};
 use carillon::store::{self, Store};
 use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use carillon::worker::live::Definitions;
+use carillon::worker::permission::Desk;
 use carillon::worker::processor::Processor;
 use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
@@ -266,10 +267,32 @@ impl World {
     }
 
     pub async fn identify(&self, user: &str, email: &str) {
+        self.tell_of(user, &format!(r#"{{"email":"{email}"}}"#)).await;
+    }
+
+    /// An identify call with these traits.
+    pub async fn tell_of(&self, user: &str, traits: &str) {
         let n = self.log.appended().borrow().0;
-        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{{"email":"{email}"}}}}"#);
-        let id = format!("{user}-{email}-{n}");
+        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{traits}}}"#);
+        let id = format!("{user}-identify-{n}");
         self.append(event(&id, Kind::Identify, "Identified", user, &body, self.clock.now())).await;
+    }
+
+    /// A track call with this rest of its body, such as `"properties":{..}`.
+    pub async fn tell(&self, user: &str, name: &str, rest: &str) {
+        let n = self.log.appended().borrow().0;
+        let body = format!(r#"{{"type":"track","event":"{name}","userId":"{user}",{rest}}}"#);
+        self.append(event(&format!("{user}-{name}-{n}"), Kind::Track, name, user, &body, self.clock.now())).await;
+    }
+
+    /// The profile of a user id.
+    pub async fn profile(&self, user: &str) -> carillon::ids::ProfileId {
+        self.store.workspace(HERE).profile_by_id(user).await.unwrap().unwrap()
+    }
+
+    /// Where people's answers are heard.
+    pub fn desk(&self) -> Desk {
+        Desk { log: self.log.clone(), store: self.store.clone(), definitions: self.definitions.clone() }
     }
 
     async fn append(&self, event: Event) {

@@ -2,6 +2,7 @@
 
 use crate::audience::ConsentState;
 use crate::audience::consent::UnknownConsent;
+use crate::definition::reader::Target;
 use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
@@ -51,12 +52,41 @@ fn a_consent_policy_may_allow_unknown_only_for_email() {
     else {
         panic!()
     };
-    assert_eq!((rules[0].channel, rules[0].unknown), (Channel::Email, UnknownConsent::Allowed));
+    assert_eq!((rules[0].channel, rules[0].policy.unknown), (Channel::Email, UnknownConsent::Allowed));
     assert!(bad(&policy("{ channel: sms, unknown: allowed }")).contains("only e-mail may be allowed"));
-    let soft = bad(&policy("{ channel: email, unknown: blocked, soft_opt_in: {} }"));
-    assert!(soft.starts_with("not_yet_supported test.yaml:3:41: rules[0].soft_opt_in"), "{soft}");
+    let soft = "soft_opt_in: { countries: [ GB ], where: { performed: { event: Order Completed } } }";
+    let Definition::ConsentPolicy(rules) = good(&policy(&format!("{{ channel: email, {soft} }}"))).remove(0).definition
+    else {
+        panic!()
+    };
+    let read = rules[0].policy.soft_opt_in.as_ref().unwrap();
+    assert!(read.countries.contains("GB") && read.condition.is_some());
+    assert_eq!(rules[0].policy.unknown, UnknownConsent::Blocked);
+    assert!(bad(&policy(&format!("{{ channel: whatsapp, {soft} }}"))).contains("only e-mail may be allowed"));
+    for country in ["[]", "[ gb ]", "[ Britain ]", "GB"] {
+        let wrong = bad(&policy(&format!("{{ channel: email, soft_opt_in: {{ countries: {country} }} }}")));
+        assert!(wrong.contains("countries"), "{country}: {wrong}");
+    }
+    let unknown = policy("{ channel: email, double_opt_in: { template: confirm } }");
+    let documents = good(&unknown);
+    assert_eq!(documents[0].references[0].to, Target::Template("confirm".into(), Some(Channel::Email)));
     let twice = policy("{ channel: email, unknown: blocked }\n  - { channel: email, unknown: allowed }");
     assert!(bad(&twice).contains("a second rule for email"));
+}
+
+#[test]
+fn a_topic_says_who_gets_it_without_asking() {
+    let read = |more: &str| match good(&format!("kind: topic\nkey: offers\nname: Offers\n{more}")).remove(0).definition
+    {
+        Definition::Topic(topic) => topic,
+        other => panic!("{other:?}"),
+    };
+    assert!(read("").by_default && read("").is_on(Channel::Sms));
+    let asked = read("default: unsubscribed\nchannels: [ email ]\ndescription: At most weekly.");
+    assert!(!asked.by_default && asked.is_on(Channel::Email) && !asked.is_on(Channel::Sms));
+    assert!(bad("kind: topic\nkey: offers").contains("name"));
+    assert!(bad("kind: topic\nkey: offers\nname: O\nchannels: []").contains("at least one channel"));
+    assert!(bad("kind: topic\nkey: offers\nname: O\ndefault: maybe").contains("default"));
 }
 
 #[test]

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use carillon::audience::consent::{ConsentState, UnknownConsent};
+use carillon::audience::consent::{ConsentState, Via};
 use carillon::audience::{Consent, Profile};
-use carillon::guard::{
-    CampaignSwitch, CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check,
-};
+use carillon::guard::{CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
 
@@ -72,18 +70,10 @@ impl Record {
 pub fn request(profile: i64, address: &str, name: u64, rules: &[Rule], now: Timestamp) -> Request {
     let mut person = Profile::new(ProfileId(profile), now);
     person.traits.insert("email".into(), address.into());
-    let consent = Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None };
+    let consent =
+        Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None, via: Via::Event };
     person.consent.insert("email".into(), consent);
-    let state = GuardState {
-        profile: &person,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Blocked,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules,
-    };
+    let state = GuardState { rules, ..GuardState::of(&person) };
     match check(now, &state, Draft(message(profile, name, now))) {
         Verdict::NeedsSlots(request) => request,
         other => panic!("{other:?}"),
