@@ -245,10 +245,11 @@ fn declared(event: &Event) -> Option<(About, Consent)> {
 fn via_of(event: &Event, said: Option<&str>) -> Via {
     match (event.kind, &event.origin) {
         (_, Origin::Import { .. } | Origin::Replay { .. }) => Via::Import,
-        (Kind::Own, Origin::Live) => said.and_then(Via::parse).unwrap_or(Via::Link),
-        (Kind::Track | Kind::Identify | Kind::Page | Kind::Screen | Kind::Group | Kind::Alias, Origin::Live) => {
-            Via::Event
-        }
+        (Kind::Own, Origin::Live | Origin::Decided { .. }) => said.and_then(Via::parse).unwrap_or(Via::Link),
+        (
+            Kind::Track | Kind::Identify | Kind::Page | Kind::Screen | Kind::Group | Kind::Alias,
+            Origin::Live | Origin::Decided { .. },
+        ) => Via::Event,
     }
 }
 
@@ -259,7 +260,7 @@ fn in_context(event: &Event) -> Vec<(Channel, Consent)> {
     }
     let Some(answers) = event.lookup("context.consent").and_then(Value::as_object) else { return Vec::new() };
     let via = match event.origin {
-        Origin::Live => Via::Context,
+        Origin::Live | Origin::Decided { .. } => Via::Context,
         Origin::Import { .. } | Origin::Replay { .. } => Via::Import,
     };
     let read = |(name, value): (&String, &Value)| {

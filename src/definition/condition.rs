@@ -42,6 +42,8 @@ impl Scope {
     /// An exit that is a condition.
     pub const EXIT: Self = Self { event: false, entry: true, entry_event: true, item: false };
     pub const GOAL: Self = Self { event: true, entry: false, entry_event: false, item: false };
+    /// A consent policy asks about the person alone.
+    pub const POLICY: Self = Self::SEGMENT;
     /// A segment asks about the person alone.
     pub const SEGMENT: Self = Self { event: false, entry: false, entry_event: false, item: false };
 }

@@ -61,7 +61,7 @@ fn soft_opt_in(at: &At<'_>) -> Option<SoftOptIn> {
         let read: Vec<Option<String>> = items.iter().map(country).collect();
         read.into_iter().collect::<Option<BTreeSet<String>>>()
     });
-    let condition = map.maybe("where", |at| condition::read(at, Scope { event: false, entry: false }));
+    let condition = map.maybe("where", |at| condition::read(at, Scope::POLICY));
     Some(SoftOptIn { countries: countries?, condition: condition? })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::audience::Profile;
 use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Via};
+use crate::audience::segment::Answers;
 use crate::decision::{CONSENT_CHANGED, Loaded};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Appender, Draft, EventLog, Queue, Receipt};

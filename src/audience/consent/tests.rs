@@ -6,6 +6,8 @@ use serde_json::json;
 
 use super::*;
 use crate::audience::Profile;
+use crate::audience::condition::Terms;
+use crate::audience::segment::Answers;
 use crate::ids::ProfileId;
 
 const STATES: [ConsentState; 4] = ConsentState::ALL;
@@ -119,12 +121,11 @@ proptest! {
 #[test]
 fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
     let mut ann = Profile::new(ProfileId(1), at(0));
-    let bodies = BTreeMap::new();
+    let (bodies, terms, answers) = (BTreeMap::new(), Terms::default(), Answers::default());
     let soft = SoftOptIn { countries: ["GB".to_owned(), "IE".to_owned()].into(), condition: None };
     let policy = Policy { soft_opt_in: Some(soft), ..Policy::default() };
     let asked = |ann: &Profile| {
-        let facts = Facts { now: at(1), profile: ann, event: None, entry_at: None, older: &[], bodies: &bodies };
-        policy.admits_unknown(&facts)
+        policy.admits_unknown(&Facts::of_person(at(1), (&terms, &answers), ann, (&[], &bodies)))
     };
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is missing, wanted one of GB, IE");
     ann.traits.insert("country".into(), json!("de"));
@@ -137,14 +138,7 @@ fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");
     assert_eq!(
         Policy::default()
-            .admits_unknown(&Facts {
-                now: at(1),
-                profile: &ann,
-                event: None,
-                entry_at: None,
-                older: &[],
-                bodies: &bodies,
-            })
+            .admits_unknown(&Facts::of_person(at(1), (&terms, &answers), &ann, (&[], &bodies)))
             .unwrap_err(),
         "the policy blocks that"
     );

@@ -8,6 +8,7 @@ use sea_orm::ConnectionTrait;
 use crate::audience::Profile;
 use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Policy};
+use crate::audience::segment::Answers;
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Loaded, State};
 use crate::event::Event;
