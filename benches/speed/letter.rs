@@ -70,6 +70,7 @@ impl Letter {
             all_paused: false,
             restore_unconfirmed: false,
             rules: &[],
+            zone: jiff::tz::TimeZone::UTC,
         };
         match check(self.now, &state, Draft(self.message.clone())) {
             Verdict::Clear(cleared) => Ok(cleared),

@@ -12,18 +12,24 @@
 //! `Draft` → [`Cleared`] → rendered: only this module makes a [`Cleared`].
 
 pub mod address;
+pub mod cap_usage;
 pub mod cap_version;
+pub mod cap_window;
 pub mod clearance;
 pub mod frequency_cap;
 
+use jiff::tz::TimeZone;
+
 use crate::audience::Profile;
 use crate::audience::consent::{ConsentState, UnknownConsent};
-use crate::ids::Timestamp;
+use crate::ids::{MessageId, Timestamp};
 use crate::message::{Message, Purpose, Reason, Status, WhenCapped};
 pub use address::{Address, address_of};
+pub use cap_usage::{Usage, Used, usage};
 pub use cap_version::{CapVersion, Change};
+pub use cap_window::Window;
 pub use clearance::{Cleared, Request, Reservation, Subject, VersionMove, WrongReservation, settle};
-pub use frequency_cap::{Full, Rule, Scope, Slot};
+pub use frequency_cap::{Candidate, Full, Keep, Rule, Scope, Slot};
 
 /// A message that nobody has permitted yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +61,8 @@ pub struct GuardState<'a> {
     pub restore_unconfirmed: bool,
     /// Every frequency cap of the workspace.
     pub rules: &'a [Rule],
+    /// The workspace's zone, for people whose own is unknown.
+    pub zone: TimeZone,
 }
 
 /// What the guard says.
@@ -91,17 +99,17 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
     if uncapped {
         return Verdict::Clear(Cleared::uncapped(message, address));
     }
-    let obeyed = state.rules.iter().filter(|rule| message.caps.obey && rule.covers(message.channel, &message.campaign));
-    let rules = obeyed.cloned().collect();
-    Verdict::NeedsSlots(Request::new(message, address, rules, frequency_cap::horizon(state.rules)))
+    let zone = zone_of(state.profile).unwrap_or_else(|| state.zone.clone());
+    Verdict::NeedsSlots(Request::new(message, address, state.rules, zone))
 }
 
 /// What becomes of a message that found a cap full: it drops, or waits for the instant a slot frees, at most as long
 /// as its campaign says after the first refusal and never until it expires. The caller remembers the first refusal in
-/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`].
-pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
+/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`]. `outranked_by` is the message of
+/// higher priority that took the slot both wanted, if one did.
+pub fn capped(now: Timestamp, message: &Message, full: Full, outranked_by: Option<MessageId>) -> Verdict {
     let Full { rule, by, frees_at } = full;
-    let reason = Reason::Capped { rule, by, frees_at };
+    let reason = Reason::Capped { rule, by, frees_at, outranked_by };
     let WhenCapped::Defer(longest) = message.caps.when_capped else {
         return Verdict::Suppress { reason };
     };
@@ -112,6 +120,11 @@ pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
     }
     // A slot may be given back early, so even a hopeless wait is worth its last look.
     Verdict::Defer { until: frees_at.min(limit), reason }
+}
+
+/// Where a person lives, by the trait `timezone`; none where it is missing or names no zone.
+pub fn zone_of(profile: &Profile) -> Option<TimeZone> {
+    profile.traits.get("timezone")?.as_str().and_then(|name| TimeZone::get(name).ok())
 }
 
 /// The reason it must never be sent, if there is one.

@@ -58,6 +58,7 @@ fn cleared(profile: &Profile, message: Message) -> Cleared {
         all_paused: false,
         restore_unconfirmed: false,
         rules: &[],
+        zone: jiff::tz::TimeZone::UTC,
     };
     match check(at(), &state, Draft(message)) {
         Verdict::Clear(cleared) => cleared,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::audience::consent::Consent;
@@ -10,7 +11,9 @@ use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Load
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
-use crate::guard::{CampaignSwitch, Draft, GuardState, Rule, Slot, Subject, Verdict, capped, check, frequency_cap};
+use crate::guard::{
+    CampaignSwitch, Candidate, Draft, GuardState, Rule, Slot, Subject, Verdict, capped, check, frequency_cap,
+};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::story::timeline::{Timeline, instant};
@@ -283,6 +286,8 @@ impl World {
             all_paused: false,
             restore_unconfirmed: false,
             rules: &self.rules,
+            // A story's days are UTC's, unless its people say where they live.
+            zone: TimeZone::UTC,
         };
         let request = match check(now, &state, Draft(message.clone())) {
             Verdict::NeedsSlots(request) => request,
@@ -291,8 +296,9 @@ impl World {
         let slot = request.slot(now);
         for subject in request.subjects() {
             let used = self.slots.get(subject).map_or(&[][..], Vec::as_slice);
-            if let Err(full) = frequency_cap::fits(request.rules(), used, &slot) {
-                return Some(capped(now, message, full));
+            let candidate = Candidate { slot: &slot, priority: message.priority, zone: request.zone() };
+            if let Err(full) = frequency_cap::fits(request.rules(), used, candidate) {
+                return Some(capped(now, message, full, None));
             }
         }
         if request.counts() {

@@ -61,6 +61,7 @@ fn cleared(profile: &Profile, message: Message) -> Cleared {
         all_paused: false,
         restore_unconfirmed: false,
         rules: &[],
+        zone: jiff::tz::TimeZone::UTC,
     };
     match check(now(), &state, Draft(message)) {
         Verdict::Clear(cleared) => cleared,

@@ -7,6 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// In UTC, with a middling priority.
+fn fits(rules: &[Rule], slots: &[Slot], slot: &Slot) -> Result<(), Full> {
+    super::fits(rules, slots, Candidate { slot, priority: 50, zone: &TimeZone::UTC })
+}
+
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_millis(minute * 60_000)
 }
@@ -31,18 +36,18 @@ fn mail(name: u32, minute: i64) -> Slot {
 }
 
 fn rule(at_most: u32, per: i64, scope: Scope) -> Rule {
-    Rule { at_most, per: minutes(per), scope }
+    Rule::new(at_most, minutes(per).into(), scope)
 }
 
 #[test]
 fn rules_read_as_the_explanation_prints_them() {
-    let day = |scope| Rule { at_most: 3, per: Span::from_days(1), scope }.to_string();
+    let day = |scope| Rule::new(3, Span::from_days(1).into(), scope).to_string();
     assert_eq!(day(Scope::Any), "at most 3 per 1d");
-    let hours = Rule { at_most: 1, per: Span::from_hours(16), scope: Scope::Channel(Channel::Email) };
+    let hours = Rule::new(1, Span::from_hours(16).into(), Scope::Channel(Channel::Email));
     assert_eq!(hours.to_string(), "at most 1 per 16h by email");
     assert_eq!(day(Scope::Campaign("cart_reminder".into())), "at most 3 per 1d for campaign cart_reminder");
     assert_eq!(day(Scope::EachCampaign { per_step: false }), "at most 3 per 1d for each campaign");
-    let each = Rule { at_most: 1, per: Span::from_days(7), scope: Scope::EachCampaign { per_step: false } };
+    let each = Rule::new(1, Span::from_days(7).into(), Scope::EachCampaign { per_step: false });
     let full = fits(&[each], &[mail(1, 0)], &mail(2, 1)).unwrap_err();
     assert_eq!(full.rule, "at most 1 per 7d for campaign cart_reminder");
 }

@@ -192,7 +192,7 @@ pub async fn store_moves<C: ConnectionTrait>(
             continue;
         }
         if releases {
-            stored.given_up.extend(give_up(store, &message).await?);
+            stored.given_up.extend(give_up(store, &message, now).await?);
         }
         if let Some((attempt, outcome)) = answered {
             store.finish_attempt(message.id, attempt, &outcome, now).await?;
@@ -232,12 +232,16 @@ async fn suppress<C: ConnectionTrait>(
 ///
 /// # Errors
 /// The database refuses; nothing may be kept.
-pub async fn release_cancelled<C: ConnectionTrait>(store: Workspace<'_, C>, id: MessageId) -> anyhow::Result<()> {
+pub async fn release_cancelled<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    id: MessageId,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     if let Some(message) = store.message(id).await?
         && gives_up_slot(&message)
     {
         store.clear_slot(id).await?;
-        give_up(store, &message).await?;
+        give_up(store, &message, now).await?;
     }
     Ok(())
 }

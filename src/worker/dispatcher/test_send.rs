@@ -106,6 +106,7 @@ impl Dispatcher {
             all_paused: self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL),
             restore_unconfirmed: false,
             rules: &[],
+            zone: self.parts.zone.clone(),
         };
         Ok(match guard::check(now, &state, Draft(message(now, test))) {
             Verdict::Clear(cleared) => Ok(cleared),

@@ -10,6 +10,7 @@ use carillon::guard::{
     CampaignSwitch, CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check,
 };
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+use jiff::tz::TimeZone;
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
 
 #[derive(Default)]
@@ -83,6 +84,7 @@ pub fn request(profile: i64, address: &str, name: u64, rules: &[Rule], now: Time
         all_paused: false,
         restore_unconfirmed: false,
         rules,
+        zone: TimeZone::UTC,
     };
     match check(now, &state, Draft(message(profile, name, now))) {
         Verdict::NeedsSlots(request) => request,

@@ -1,0 +1,28 @@
+//! The cap stores of the suites: in this process, and on a Redis of which every store has its own corner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use carillon::caps::redis::Server;
+use carillon::caps::{CapStore, Embedded, Redis};
+use carillon::ids::WorkspaceId;
+
+pub fn embedded() -> Arc<dyn CapStore> {
+    Arc::new(Embedded::default())
+}
+
+/// A corner of the shared Redis that nobody else has; none where no Redis is offered.
+pub fn redis() -> Option<Arc<dyn CapStore>> {
+    static CORNERS: AtomicU64 = AtomicU64::new(0);
+    let corner = CORNERS.fetch_add(1, Ordering::Relaxed);
+    Some(redis_at(&url()?, &format!("test-{}-{corner}", std::process::id())))
+}
+
+/// The Redis that `tests/services/servers` started.
+pub fn url() -> Option<String> {
+    std::env::var("CARILLON_TEST_REDIS").ok().filter(|url| !url.is_empty())
+}
+
+pub fn redis_at(url: &str, installation: &str) -> Arc<dyn CapStore> {
+    Arc::new(Redis::new(Server::new(url).unwrap(), installation, WorkspaceId(1)))
+}
