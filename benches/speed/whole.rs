@@ -230,6 +230,8 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         sender: Sender::new(Some("The Shop"), "hello@shop.example", None)?,
         workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
         public_url: "https://news.shop.example".to_owned(),
+        redis: None,
+        zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
         retry: RetryPolicy::default(),
         clock: None,

@@ -102,6 +102,8 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     Messages(trace::Messages),
     /// Say why a campaign did or did not speak to someone
     Explain(trace::Explain),
+    /// Show what someone has used of the frequency caps, and when it frees
+    Caps(trace::Caps),
     /// Stop all sending, or one campaign, within a second
     Pause(controls::Scope),
     /// Send again what a pause stopped
@@ -188,6 +190,7 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Messages(asked) => trace::messages(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
+        Command::Caps(asked) => trace::caps(client, &asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,
@@ -199,15 +202,15 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
 
 async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
     let held = place.take_or_explain("migrate")?;
-    let path = place.config.database_path();
-    let database = crate::store::open(&path).await?;
+    let address = place.config.database_address();
+    let database = crate::store::open(address.clone()).await?;
     database.reader.close().await?;
     database.writer.close().await?;
     drop(held);
     if json {
-        print_json(&serde_json::json!({ "database": path, "state": "up to date" }));
+        print_json(&serde_json::json!({ "database": address.shown(), "state": "up to date" }));
     } else {
-        print(&format!("{} is up to date\n", path.display()));
+        print(&format!("{} is up to date\n", address.shown()));
     }
     Ok(Answer::Yes)
 }

@@ -70,7 +70,7 @@ pub struct Mark {
 impl Appender {
     pub async fn load<C: ConnectionTrait>(conn: &C, clock: Clock) -> Result<Self, Error> {
         let last_now: Option<Option<i64>> = Rows(conn)
-            .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000)", vec![])
+            .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000) AS last", vec![])
             .await?;
         let days = Rows(conn).all(DAYS, vec![]).await?;
         let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
@@ -227,7 +227,7 @@ async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> R
     let sql = format!(
         "WITH days(day) AS (VALUES {}), wanted(id) AS (VALUES {})
          SELECT event_ids.id FROM days CROSS JOIN wanted CROSS JOIN event_ids
-         ON event_ids.day = days.day AND event_ids.id = wanted.id",
+         WHERE event_ids.day = days.day AND event_ids.id = wanted.id",
         repeated("(?)", days.len()),
         repeated("(?)", ids.len())
     );

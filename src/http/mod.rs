@@ -4,6 +4,7 @@ pub mod admin;
 pub mod append;
 pub mod auth;
 mod body;
+mod caps;
 pub mod config;
 pub mod correlation;
 pub mod door;

@@ -29,7 +29,7 @@ pub struct Shut {
 }
 
 /// Waiting messages looked at beside a batch.
-const BESIDE_MAX: i64 = 256;
+const BESIDE_MAX: usize = 256;
 /// The beginning of `rules` of messages that neither obey caps nor count, as [`messages`] writes it.
 const UNCAPPED: &str = r#"{"caps":{"obey":false,"count":false,"#;
 
@@ -46,15 +46,13 @@ pub async fn due_ids<C: ConnectionTrait>(
     let uncapped = if shut.caps { format!("AND rules LIKE '{UNCAPPED}%'") } else { String::new() };
     for (lane, narrowed) in [("transactional", ""), ("marketing", uncapped.as_str())] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND channel NOT IN ({})
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}
              AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
                 AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
-            marks(shut.channels.len())
+            open(&shut.channels)
         );
-        let mut values: Values = vec![now.millis().into()];
-        values.extend(shut.channels.iter().map(|channel| channel.as_str().into()));
-        values.push(i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into());
+        let values: Values = vec![now.millis().into(), i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into()];
         for row in Rows(conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;
             let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
@@ -70,13 +68,14 @@ pub async fn due_after<C: ConnectionTrait>(
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!(
-        "SELECT due_at FROM messages WHERE due_at > ? AND channel NOT IN ({}) ORDER BY due_at LIMIT 1",
-        marks(closed.len())
-    );
-    let mut values: Values = vec![now.millis().into()];
-    values.extend(closed.iter().map(|channel| channel.as_str().into()));
-    Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
+    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
+}
+
+/// Messages of other channels than these; the names are our own.
+fn open(closed: &[Channel]) -> String {
+    let names: Vec<&str> = closed.iter().map(|channel| channel.as_str()).collect();
+    format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
 /// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
@@ -221,17 +220,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
         let sql = format!(
             "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND reason = 'capped' AND due_at > ?
-             AND channel NOT IN ({}) AND profile IN
+             AND {} AND profile IN
                 (SELECT profile FROM messages WHERE workspace = ? AND purpose = 'marketing' AND id IN ({}))
-             ORDER BY due_at, priority DESC, created_at, id LIMIT ?",
-            marks(shut.channels.len()),
+             ORDER BY due_at, priority DESC, created_at, id LIMIT {BESIDE_MAX}",
+            open(&shut.channels),
             marks(due.len())
         );
-        let mut values: Values = vec![self.id.0.into(), now.millis().into()];
-        values.extend(shut.channels.iter().map(|channel| channel.as_str().into()));
-        values.push(self.id.0.into());
+        let mut values: Values = vec![self.id.0.into(), now.millis().into(), self.id.0.into()];
         values.extend(due.iter().map(|id| id.as_bytes().to_vec().into()));
-        values.push(BESIDE_MAX.into());
         read_ids(&Rows(self.conn).all(&sql, values).await?)
     }
 

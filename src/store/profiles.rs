@@ -76,7 +76,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn history_pages(&self, profile: ProfileId) -> Result<Vec<History>, Error> {
         let sql =
             "SELECT packed FROM (SELECT page, packed FROM history_pages WHERE profile = ? ORDER BY page DESC LIMIT ?)
-                   ORDER BY page";
+                   AS newest ORDER BY page";
         let rows = Rows(self.conn).all(sql, vec![profile.0.into(), PAGES_MAX.into()]).await?;
         rows.iter()
             .map(|row| {
@@ -101,14 +101,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     pub async fn add_history_pages(&self, pages: Vec<(ProfileId, u32, Vec<u8>)>) -> Result<(), Error> {
         let rows = pages.into_iter().map(|(profile, page, packed)| vec![profile.0.into(), page.into(), packed.into()]);
-        let head = "INSERT OR REPLACE INTO history_pages (profile, page, packed)";
-        Rows(self.conn).insert(head, "", 3, rows.collect()).await?;
+        let head = "INSERT INTO history_pages (profile, page, packed)";
+        let tail = "ON CONFLICT (profile, page) DO UPDATE SET packed = excluded.packed";
+        Rows(self.conn).insert(head, tail, 3, rows.collect()).await?;
         Ok(())
     }
 
     /// One line of the consent ledger for each change.
     pub async fn add_consents(&self, lines: Vec<(ProfileId, Position, String, Consent)>) -> Result<(), Error> {
-        let rows = lines.into_iter().map(|(profile, position, channel, consent)| {
+        // One event may say it twice: the last word counts.
+        let lines: BTreeMap<_, _> = lines
+            .into_iter()
+            .map(|(profile, position, channel, consent)| ((profile, position, channel), consent))
+            .collect();
+        let rows = lines.into_iter().map(|((profile, position, channel), consent)| {
             vec![
                 position.0.into(),
                 profile.0.into(),
@@ -119,8 +125,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.text_version.into(),
             ]
         });
-        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version)";
-        Rows(self.conn).insert(head, "", 7, rows.collect()).await?;
+        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version)";
+        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state,
+                    source = excluded.source, at = excluded.at, text_version = excluded.text_version";
+        Rows(self.conn).insert(head, tail, 7, rows.collect()).await?;
         Ok(())
     }
 }

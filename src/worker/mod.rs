@@ -4,6 +4,7 @@
 //! outbox rows into messages sent.
 
 pub mod apply;
+pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
 pub mod effects;

@@ -98,6 +98,8 @@ impl House {
             sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
             workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
             public_url: "http://shop.example".to_owned(),
+            redis: None,
+            zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
             threads: 1,
             retry: RetryPolicy::default(),

@@ -9,7 +9,7 @@ use carillon::store::entries::cursor;
 use carillon::worker::processor::redrive;
 use carillon::worker::scheduler::Scheduler;
 
-use crate::support::{House, WORKSPACE, anonymous, build, event, identify};
+use super::support::{House, WORKSPACE, anonymous, build, event, identify};
 
 const SHOP: &str = r#"
 kind: campaign
@@ -91,7 +91,7 @@ async fn one_persons_damaged_rows_stop_nobody_else() {
         "UPDATE enrollments SET id = x'00'",
         "UPDATE profiles SET history = x'ff' WHERE user_id = 'ann'",
         "UPDATE profiles SET traits = '[' WHERE user_id = 'ann'",
-        "INSERT OR REPLACE INTO history_pages SELECT id, 1, x'ff' FROM profiles WHERE user_id = 'ann'",
+        "UPDATE history_pages SET packed = x'ff' WHERE profile = (SELECT id FROM profiles WHERE user_id = 'ann')",
     ];
     for damage in damages {
         let house = shop().await;

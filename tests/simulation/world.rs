@@ -303,6 +303,8 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
         sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
         workspace: Workspace { name: "Shop".into(), postal_address: None },
         public_url: "https://shop.example".into(),
+        redis: None,
+        zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
         retry: RetryPolicy::default(),
         clock: Some(clock.clone()),

@@ -50,6 +50,16 @@ local function same(kind, at)
   return kind == 0 or sub(value, at + FIRST[kind] - 1, at + LAST[kind] - 1) == sub(wish, FIRST[kind], LAST[kind])
 end
 
+-- Whether the record at a stands before that at b: of one instant, by message.
+local function before(a, b)
+  if sub(value, a, a + 7) ~= sub(value, b, b + 7) then return false end
+  for i = 8, 23 do
+    local x, y = string.byte(value, a + i), string.byte(value, b + i)
+    if x ~= y then return x < y end
+  end
+  return false
+end
+
 -- The first send of each enrollment of the candidate's campaign, or nil where its own has sent before.
 local function first_sends()
   local own, first = sub(wish, 58, 73), {}
@@ -57,7 +67,7 @@ local function first_sends()
     if same(4, at) then
       local enrollment = sub(value, at + 57, at + 72)
       if enrollment == own then return nil end
-      if not first[enrollment] then first[enrollment] = at end
+      if not first[enrollment] or before(at, first[enrollment]) then first[enrollment] = at end
     end
   end
   return first

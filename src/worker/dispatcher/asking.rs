@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
-use sea_orm::TransactionTrait;
 
 use crate::caps::{CapStore, History, Taken, Unreachable, take};
 use crate::guard::{CapVersion, Cleared, Full, Request, Subject, settle};
@@ -221,7 +220,7 @@ impl<'s> Group<'s> {
 
     /// Gives the cap store a subject's history from one snapshot of the record.
     async fn reseed(&mut self, subject: Subject, horizon: Span) -> anyhow::Result<Result<(), Unreachable>> {
-        let snapshot = self.store.reader().begin().await?;
+        let snapshot = self.store.snapshot().await?;
         let record = workspace(&snapshot, self.workspace);
         let known = Known::of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
         let since = self.now.minus(horizon).minus(SKEW);

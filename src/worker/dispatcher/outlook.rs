@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use crate::audience::Profile;
 use crate::decision::State;
@@ -52,7 +52,7 @@ impl Outlook {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: &Store, now: Timestamp, limit: usize, shut: &Shut) -> anyhow::Result<Self> {
-        let snapshot = store.reader().begin().await?;
+        let snapshot = store.snapshot().await?;
         let loaded = load(&snapshot, now, limit, shut).await;
         snapshot.rollback().await?;
         loaded

@@ -11,16 +11,17 @@ pub fn embedded() -> Arc<dyn CapStore> {
     Arc::new(Embedded::default())
 }
 
-/// A corner of the shared Redis that nobody else has; none where no Redis is offered.
-pub fn redis() -> Option<Arc<dyn CapStore>> {
+/// A corner of the shared Redis that nobody else has.
+pub fn redis() -> Arc<dyn CapStore> {
     static CORNERS: AtomicU64 = AtomicU64::new(0);
     let corner = CORNERS.fetch_add(1, Ordering::Relaxed);
-    Some(redis_at(&url()?, &format!("test-{}-{corner}", std::process::id())))
+    redis_at(&url(), &format!("test-{}-{corner}", std::process::id()))
 }
 
 /// The Redis that `tests/services/servers` started.
-pub fn url() -> Option<String> {
-    std::env::var("CARILLON_TEST_REDIS").ok().filter(|url| !url.is_empty())
+pub fn url() -> String {
+    std::env::var("CARILLON_TEST_REDIS")
+        .expect("CARILLON_TEST_REDIS is not set; run: eval \"$(tests/services/servers start)\"")
 }
 
 pub fn redis_at(url: &str, installation: &str) -> Arc<dyn CapStore> {

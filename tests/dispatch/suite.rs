@@ -1,0 +1,9 @@
+//! What holds on every database.
+
+mod caps;
+mod claims;
+mod crashes;
+mod outcomes;
+mod world;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
