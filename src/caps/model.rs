@@ -94,10 +94,7 @@ fn slot(name: &[u8], at: i64, channel: Channel) -> Slot {
 }
 
 fn rules() -> [Rule; 2] {
-    [
-        Rule::new(1, Window::Rolling(DAY), Scope::Channel(Channel::Email)),
-        Rule::new(2, Window::Rolling(DAY), Scope::Any),
-    ]
+    [Rule::new(1, Window::Rolling(DAY), Scope::Channel(Channel::Email)), Rule::new(2, Window::Rolling(DAY), Scope::Any)]
 }
 
 impl World {

@@ -130,7 +130,10 @@ fn clients(url: &str) -> Result<(Vec<Client>, String), WrongAddress> {
 
 fn wrong(error: &RedisError) -> WrongAddress {
     // The library's own words may repeat the address with its password.
-    WrongAddress(format!("is written redis://HOST:PORT or rediss://, several nodes of a cluster with commas ({:?})", error.kind()))
+    WrongAddress(format!(
+        "is written redis://HOST:PORT or rediss://, several nodes of a cluster with commas ({:?})",
+        error.kind()
+    ))
 }
 
 /// The slots of one workspace of one installation in a Redis.

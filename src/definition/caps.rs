@@ -2,8 +2,8 @@
 
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map};
-use crate::guard::frequency_cap::{Keep, Rule, Scope};
 use crate::guard::Window;
+use crate::guard::frequency_cap::{Keep, Rule, Scope};
 use crate::ids::Span;
 
 pub const RULES_MAX: usize = 100;

@@ -58,7 +58,12 @@ pub fn usage(rules: &[Rule], slots: &[Slot], now: Timestamp, zone: &TimeZone, ch
                 let of_each = campaigns.into_iter().map(|campaign| of(rule, slots, &probe(campaign), zone));
                 let (with, _): (Vec<_>, Vec<_>) = of_each.partition(|usage| !usage.used.is_empty());
                 if with.is_empty() {
-                    all.push(Usage { rule: rule.to_string(), at_most: rule.at_most, keep: rule.keep, used: Vec::new() });
+                    all.push(Usage {
+                        rule: rule.to_string(),
+                        at_most: rule.at_most,
+                        keep: rule.keep,
+                        used: Vec::new(),
+                    });
                 }
                 all.extend(with);
             }

@@ -55,9 +55,7 @@ impl Window {
     /// The window that holds `at`, for a person who lives in `zone`.
     pub fn open(self, at: Timestamp, zone: &TimeZone) -> Open {
         match self {
-            Self::Rolling(length) => {
-                Open { since: at.minus(length).plus_millis(1), frees: Frees::After(length) }
-            }
+            Self::Rolling(length) => Open { since: at.minus(length).plus_millis(1), frees: Frees::After(length) },
             Self::CalendarDay => calendar(at, zone, |today| (Some(today), today.tomorrow().ok())),
             Self::CalendarWeek => calendar(at, zone, |today| {
                 let monday = today.checked_sub(i64::from(today.weekday().to_monday_zero_offset()).days()).ok();

@@ -42,13 +42,15 @@ pub async fn due_ids<C: ConnectionTrait>(
     limit: usize,
     shut: &Shut,
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
     let mut found = Vec::new();
     let uncapped = if shut.caps { format!("AND rules LIKE '{UNCAPPED}%'") } else { String::new() };
     for (lane, narrowed) in [("transactional", ""), ("marketing", uncapped.as_str())] {
         let sql = format!(
             "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}
              AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
-                AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
+                AND position > {cursor}
+                UNION ALL SELECT loser FROM merges WHERE position > {cursor})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(&shut.channels)
         );
@@ -101,7 +103,8 @@ pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> 
     Ok(token)
 }
 
-/// Of these people, those about whom something was logged after `since`, processed or not.
+/// Of these people, those about whom something was logged after `since`, processed or not: that they are another's
+/// profile is something too.
 pub async fn logged_since<C: ConnectionTrait>(
     conn: &C,
     since: Position,
@@ -111,11 +114,15 @@ pub async fn logged_since<C: ConnectionTrait>(
         return Ok(BTreeSet::new());
     }
     let sql = format!(
-        "SELECT DISTINCT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({})",
+        "SELECT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({0})
+         UNION SELECT loser FROM merges WHERE position > ? AND loser IN ({0})",
         marks(profiles.len())
     );
-    let mut values: Values = vec![since.0.into()];
-    values.extend(profiles.iter().map(|profile| profile.0.into()));
+    let mut values: Values = Vec::with_capacity(2 * profiles.len() + 2);
+    for _ in 0..2 {
+        values.push(since.0.into());
+        values.extend(profiles.iter().map(|profile| profile.0.into()));
+    }
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }
@@ -209,12 +216,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     /// Messages of the people of these marketing messages that wait for a slot and are not due yet: one wake serves all.
-    pub async fn capped_beside(
-        &self,
-        due: &[MessageId],
-        now: Timestamp,
-        shut: &Shut,
-    ) -> Result<Vec<MessageId>, Error> {
+    pub async fn capped_beside(&self, due: &[MessageId], now: Timestamp, shut: &Shut) -> Result<Vec<MessageId>, Error> {
         if due.is_empty() {
             return Ok(Vec::new());
         }

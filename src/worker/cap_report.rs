@@ -82,7 +82,9 @@ pub async fn cap_report<C: ConnectionTrait>(
     for (subject, shown) in subjects {
         let (slots, channel) = match &subject {
             Subject::Profile(profile) => (store.slots_of_profile(*profile, since).await?, None),
-            Subject::Address(channel, _) => (store.slots_of_address(&subject.to_string(), since).await?, Some(*channel)),
+            Subject::Address(channel, _) => {
+                (store.slots_of_address(&subject.to_string(), since).await?, Some(*channel))
+            }
         };
         let mut rules = Vec::new();
         for one in usage(&live.rules, &slots, now, &zone, channel) {

@@ -42,6 +42,7 @@ pub use gate::Stopped;
 pub use hands::{redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
+pub(super) use slots::unite_slots;
 use slots::{tell, withdraw};
 pub use test_send::{NotSent, TestSend, TestSent};
 
@@ -104,7 +105,13 @@ impl Dispatcher {
     pub fn new(parts: Parts) -> Self {
         let gates = Gates::new(parts.retry.transport_pause);
         let parts = Parts { connections: parts.connections.max(1), ..parts };
-        Self { parts, gates, caps_gate: CapsGate::default(), unstored: Mutex::default(), turn: tokio::sync::Mutex::new(()) }
+        Self {
+            parts,
+            gates,
+            caps_gate: CapsGate::default(),
+            unstored: Mutex::default(),
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     /// Providers' limits in messages per second; a channel without one is unlimited.
@@ -271,8 +278,7 @@ impl Dispatcher {
         beside: &BTreeSet<MessageId>,
         plan: &mut Plan,
     ) -> anyhow::Result<()> {
-        for Answered { turn, workspace: id, asked } in
-            ask_all(&self.parts.store, &self.parts.caps, now, asking).await?
+        for Answered { turn, workspace: id, asked } in ask_all(&self.parts.store, &self.parts.caps, now, asking).await?
         {
             if matches!(asked, Asked::Cleared(_) | Asked::Full(..)) {
                 self.caps_gate.answered();

@@ -292,7 +292,14 @@ async fn subjects_do_not_touch_each_other(store: Arc<dyn CapStore>) {
 }
 
 /// Claims one message as the dispatcher does: whether it was cleared.
-async fn claim(store: &dyn CapStore, record: &dyn Book, now: Timestamp, profile: i64, address: &str, name: u64) -> bool {
+async fn claim(
+    store: &dyn CapStore,
+    record: &dyn Book,
+    now: Timestamp,
+    profile: i64,
+    address: &str,
+    name: u64,
+) -> bool {
     loop {
         let request = request(profile, address, name, &three_a_day(), now);
         let versions = record.versions(request.subjects());

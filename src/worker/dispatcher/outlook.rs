@@ -59,12 +59,7 @@ impl Outlook {
     }
 }
 
-async fn load<C: ConnectionTrait>(
-    conn: &C,
-    now: Timestamp,
-    limit: usize,
-    shut: &Shut,
-) -> anyhow::Result<Outlook> {
+async fn load<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: usize, shut: &Shut) -> anyhow::Result<Outlook> {
     let head = head(conn).await?;
     let is_behind = head.0 - cursor(conn).await?.0 > BACKLOG_MAX;
     let mut ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, shut).await? };

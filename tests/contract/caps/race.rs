@@ -8,6 +8,8 @@ use carillon::caps::{CapStore, Embedded, History};
 use carillon::guard::Subject;
 use carillon::ids::ProfileId;
 
+use futures::StreamExt;
+
 use crate::caps::record::{Book, FileRecord, Record};
 use crate::caps::{ZERO, ask, at, claim, granted, seeded, slot, stores, three_a_day, wish};
 
@@ -72,12 +74,17 @@ async fn attempts(racer: &str) {
     let number: u64 = number.parse().unwrap();
     let record = FileRecord::open(&std::path::Path::new(folder).join("record.db"));
     let store = stores::redis_at(&stores::url(), corner);
-    for n in 0..ATTEMPTS {
-        let name = number * ATTEMPTS + n;
-        let who = mixed(name) % PEOPLE;
-        let now = at((number as i64) * 2 + (n as i64) / 100);
-        claim(&*store, &record, now, who as i64, &format!("box{who}@example.com"), name).await;
-    }
+    let attempts = (0..ATTEMPTS).map(|n| {
+        let (store, record) = (&store, &record);
+        async move {
+            let name = number * ATTEMPTS + n;
+            let who = mixed(name) % PEOPLE;
+            let now = at((number as i64) * 2 + (n as i64) / 100);
+            claim(&**store, record, now, who as i64, &format!("box{who}@example.com"), name).await
+        }
+    });
+    // A process races itself too: thirty-two of its attempts are under way at once.
+    futures::stream::iter(attempts).buffer_unordered(32).collect::<Vec<bool>>().await;
 }
 
 /// The program of this test starts itself eight times; a copy that finds its number is a racer.

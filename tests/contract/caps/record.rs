@@ -14,8 +14,8 @@ use carillon::guard::{
     CampaignSwitch, CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check,
 };
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
-use jiff::tz::TimeZone;
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use jiff::tz::TimeZone;
 
 /// What a claimant needs of a database.
 pub trait Book {

@@ -13,9 +13,14 @@ pub fn embedded() -> Arc<dyn CapStore> {
 
 /// A corner of the shared Redis that nobody else has.
 pub fn redis() -> Arc<dyn CapStore> {
+    corner_of(&Server::new(&url()).unwrap())
+}
+
+/// A corner of a Redis that nobody else has, over a connection that many share.
+pub fn corner_of(server: &Server) -> Arc<dyn CapStore> {
     static CORNERS: AtomicU64 = AtomicU64::new(0);
-    let corner = CORNERS.fetch_add(1, Ordering::Relaxed);
-    redis_at(&url(), &format!("test-{}-{corner}", std::process::id()))
+    let corner = format!("test-{}-{}", std::process::id(), CORNERS.fetch_add(1, Ordering::Relaxed));
+    Arc::new(Redis::new(server.clone(), &corner, WorkspaceId(1)))
 }
 
 /// The Redis that `tests/services/servers` started.
