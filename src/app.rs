@@ -11,9 +11,12 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
+use jiff::tz::TimeZone;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::caps::redis::Server;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
@@ -21,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
-use crate::eventlog::EventLog;
+use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
@@ -34,7 +37,7 @@ use crate::money::Currency;
 use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::setting;
+use crate::store::controls::{keep_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
@@ -51,6 +54,9 @@ pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
 /// The setting that remembers how far the demo has moved the clock.
 const CLOCK_OFFSET: &str = "clock_offset_ms";
 
+/// The setting that names this database to what is kept elsewhere of it.
+const INSTALLATION: &str = "installation";
+
 /// What the composition root needs to know; `config` reads it from files and the environment.
 pub struct Options {
     /// Holds the database, the sandbox's inbox and the signing key.
@@ -66,6 +72,10 @@ pub struct Options {
     pub currency: Currency,
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
+    /// None: frequency caps are kept in this process.
+    pub redis: Option<SecretString>,
+    /// The zone of people whose own is unknown.
+    pub zone: TimeZone,
     pub settle: Span,
     /// Threads that answer requests; 0: one for each processor.
     pub threads: usize,
@@ -123,6 +133,8 @@ impl Options {
             },
             currency: config.money.currency,
             public_url: config.sender.links_base(listening),
+            redis: config.redis.url.clone(),
+            zone: config.workspace.zone().map_err(anyhow::Error::msg)?,
             settle: config.sending.settle,
             threads: config.server.threads,
             retry: config.retry.clone(),
@@ -344,7 +356,8 @@ async fn build_workers(
         log: log.clone(),
         store: store.clone(),
         definitions: definitions.clone(),
-        caps: CapStores::embedded(),
+        caps: cap_stores(options, log).await?,
+        zone: options.zone.clone(),
         channels,
         links: links.clone(),
         sender: options.sender.clone(),
@@ -354,6 +367,19 @@ async fn build_workers(
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
     });
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
+}
+
+/// Slots in this process, or in the Redis every process of this installation shares. A Redis that is away now is found
+/// when it is back.
+async fn cap_stores(options: &Options, log: &EventLog) -> anyhow::Result<CapStores> {
+    let Some(url) = &options.redis else { return Ok(CapStores::embedded()) };
+    let server = Server::new(url.expose_secret())?;
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let installation = log
+        .writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(keep_setting(tx, INSTALLATION, &id).await?) }))
+        .await?;
+    Ok(CapStores::on_redis(server, installation))
 }
 
 /// What the doors counted, under the counters' names: what a rule did, which rule, of which source.

@@ -35,7 +35,7 @@ worker      pure clock fault telemetry channel eventlog store caps
 intake      pure clock eventlog store
 demo        pure clock eventlog store
 http        pure clock telemetry eventlog store caps channel::sandbox worker demo
-config      pure channel eventlog store telemetry worker http
+config      pure channel eventlog store caps telemetry worker http
 app         all
 cli         all
 ";

@@ -231,6 +231,8 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
         currency: carillon::money::Currency::EUR,
         public_url: "https://news.shop.example".to_owned(),
+        redis: None,
+        zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
         retry: RetryPolicy::default(),
         clock: None,

@@ -111,6 +111,8 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     /// The suppression list: addresses nothing, or no marketing, is sent to
     #[command(subcommand)]
     Suppress(permission::Suppress),
+    /// Show what someone has used of the frequency caps, and when it frees
+    Caps(trace::Caps),
     /// Stop all sending, or one campaign, within a second
     Pause(controls::Scope),
     /// Send again what a pause stopped
@@ -200,6 +202,7 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
         Command::Explain(asked) => trace::explain(client, &asked).await,
         Command::Consent(asked) => permission::consent(client, &asked).await,
         Command::Suppress(asked) => permission::suppress(client, &asked).await,
+        Command::Caps(asked) => trace::caps(client, &asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,

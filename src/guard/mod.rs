@@ -12,20 +12,26 @@
 //!
 //! `Draft` → [`Cleared`] → rendered: only this module makes a [`Cleared`].
 
+pub mod cap_usage;
 pub mod cap_version;
+pub mod cap_window;
 pub mod clearance;
 pub mod frequency_cap;
 pub mod neighbours;
 
+use jiff::tz::TimeZone;
+
 use crate::audience::Profile;
 use crate::audience::consent::ConsentState;
 use crate::decision::CONSENT_CHANGED;
-use crate::ids::Timestamp;
+use crate::ids::{MessageId, Timestamp};
 pub use crate::message::address::{Address, address_of};
 use crate::message::{Message, Purpose, Reason, Status, Suppression, SuppressionKind, Topic, WhenCapped};
+pub use cap_usage::{Usage, Used, usage};
 pub use cap_version::{CapVersion, Change};
+pub use cap_window::Window;
 pub use clearance::{Cleared, Request, Reservation, Subject, VersionMove, WrongReservation, settle};
-pub use frequency_cap::{Full, Rule, Scope, Slot};
+pub use frequency_cap::{Candidate, Full, Keep, Rule, Scope, Slot};
 pub use neighbours::Neighbour;
 
 /// A message that nobody has permitted yet.
@@ -62,10 +68,13 @@ pub struct GuardState<'a> {
     pub neighbours: &'a [Neighbour],
     /// Every frequency cap of the workspace.
     pub rules: &'a [Rule],
+    /// The workspace's zone, for people whose own is unknown.
+    pub zone: TimeZone,
 }
 
 impl<'a> GuardState<'a> {
-    /// Of a person against whom nothing stands; without an answer, they are not written to.
+    /// Of a person against whom nothing stands; without an answer, they are not written to. Their days are UTC's where
+    /// they do not say where they live.
     pub fn of(profile: &'a Profile) -> Self {
         Self {
             profile,
@@ -78,6 +87,7 @@ impl<'a> GuardState<'a> {
             restore_unconfirmed: false,
             neighbours: &[],
             rules: &[],
+            zone: TimeZone::UTC,
         }
     }
 }
@@ -116,17 +126,17 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
     if uncapped {
         return Verdict::Clear(Cleared::uncapped(message, address));
     }
-    let obeyed = state.rules.iter().filter(|rule| message.caps.obey && rule.covers(message.channel, &message.campaign));
-    let rules = obeyed.cloned().collect();
-    Verdict::NeedsSlots(Request::new(message, address, rules, frequency_cap::horizon(state.rules)))
+    let zone = zone_of(state.profile).unwrap_or_else(|| state.zone.clone());
+    Verdict::NeedsSlots(Request::new(message, address, state.rules, zone))
 }
 
 /// What becomes of a message that found a cap full: it drops, or waits for the instant a slot frees, at most as long
 /// as its campaign says after the first refusal and never until it expires. The caller remembers the first refusal in
-/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`].
-pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
+/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`]. `outranked_by` is the message of
+/// higher priority that took the slot both wanted, if one did.
+pub fn capped(now: Timestamp, message: &Message, full: Full, outranked_by: Option<MessageId>) -> Verdict {
     let Full { rule, by, frees_at } = full;
-    let reason = Reason::Capped { rule, by, frees_at };
+    let reason = Reason::Capped { rule, by, frees_at, outranked_by };
     let WhenCapped::Defer(longest) = message.caps.when_capped else {
         return Verdict::Suppress { reason };
     };
@@ -137,6 +147,11 @@ pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
     }
     // A slot may be given back early, so even a hopeless wait is worth its last look.
     Verdict::Defer { until: frees_at.min(limit), reason }
+}
+
+/// Where a person lives, by the trait `timezone`; none where it is missing or names no zone.
+pub fn zone_of(profile: &Profile) -> Option<TimeZone> {
+    profile.traits.get("timezone")?.as_str().and_then(|name| TimeZone::get(name).ok())
 }
 
 /// The reason it must never be sent, if there is one.

@@ -157,7 +157,7 @@ fn each_reason_yields_to_the_ones_before_it() {
 fn transactional_mail_ignores_consent_and_caps_but_never_suppression_or_a_pause() {
     let mut ann = ann();
     answers(&mut ann, ConsentState::Denied);
-    let none = [Rule { at_most: 0, per: Span::from_days(1), scope: Scope::Any }];
+    let none = [Rule::new(0, Span::from_days(1).into(), Scope::Any)];
     let base = GuardState { rules: &none, restore_unconfirmed: true, ..state(&ann) };
     assert_eq!(told(&base, &receipt()), ("clear", ""));
     for kind in [SuppressionKind::Complaint, SuppressionKind::Bounced, SuppressionKind::Manual] {
@@ -176,7 +176,7 @@ fn transactional_mail_ignores_consent_and_caps_but_never_suppression_or_a_pause(
 
 #[test]
 fn a_request_carries_the_rules_in_force_and_the_horizon_of_all() {
-    let rule = |per, scope| Rule { at_most: 1, per: Span::from_days(per), scope };
+    let rule = |per, scope| Rule::new(1, Span::from_days(per).into(), scope);
     let rules = [rule(1, Scope::Any), rule(30, Scope::Channel(Channel::Sms)), rule(2, Scope::Channel(Channel::Email))];
     let ann = ann();
     let state = GuardState { rules: &rules, ..state(&ann) };
@@ -234,10 +234,10 @@ fn a_capped_message_drops_unless_its_campaign_lets_it_wait() {
     let in_an_hour = now().plus(Span::from_hours(1));
     for when_capped in [WhenCapped::Drop, WhenCapped::Exit] {
         let message = Message { caps: CapUse { obey: true, count: true, when_capped }, ..reminder() };
-        let Verdict::Suppress { reason } = capped(now(), &message, full(in_an_hour)) else { panic!("kept") };
+        let Verdict::Suppress { reason } = capped(now(), &message, full(in_an_hour), None) else { panic!("kept") };
         assert_eq!(reason.code(), "capped");
     }
-    let verdict = capped(now(), &waits(12), full(in_an_hour));
+    let verdict = capped(now(), &waits(12), full(in_an_hour), None);
     assert!(matches!(verdict, Verdict::Defer { until, .. } if until == in_an_hour), "{verdict:?}");
 }
 
@@ -246,20 +246,20 @@ fn a_wait_is_counted_from_the_first_refusal_and_ends_with_the_reason_capped() {
     let far = now().plus(Span::from_days(3));
     let first = now().minus(Span::from_hours(10));
     let message = Message { capped_at: Some(first), ..waits(12) };
-    let verdict = capped(now(), &message, full(far));
+    let verdict = capped(now(), &message, full(far), None);
     let limit = first.plus(Span::from_hours(12));
     assert!(matches!(verdict, Verdict::Defer { until, .. } if until == limit), "{verdict:?}");
-    assert!(matches!(capped(limit, &message, full(far)), Verdict::Suppress { reason: Reason::Capped { .. } }));
+    assert!(matches!(capped(limit, &message, full(far), None), Verdict::Suppress { reason: Reason::Capped { .. } }));
 }
 
 #[test]
 fn a_message_that_waited_for_a_slot_until_it_expired_is_told_of_the_cap() {
     let message = waits(72);
-    let Verdict::Defer { until, reason } = capped(now(), &message, full(now().plus(Span::from_days(9)))) else {
+    let Verdict::Defer { until, reason } = capped(now(), &message, full(now().plus(Span::from_days(9))), None) else {
         panic!("not deferred")
     };
     assert!(until < message.expires_at);
-    assert!(matches!(capped(until, &message, full(message.expires_at)), Verdict::Suppress { .. }));
+    assert!(matches!(capped(until, &message, full(message.expires_at), None), Verdict::Suppress { .. }));
     // Woken late, it is past its expiry before the caps are asked.
     let late = Message { status: Status::Deferred { until, reason }, ..message.clone() };
     let ann = ann();
@@ -275,7 +275,7 @@ proptest! {
         let hours = Span::from_hours;
         let expires_at = now().plus(hours(expires));
         let message = Message { capped_at: Some(now().minus(hours(waited))), expires_at, ..waits(longest) };
-        match capped(now(), &message, full(now().plus(hours(frees)))) {
+        match capped(now(), &message, full(now().plus(hours(frees))), None) {
             Verdict::Defer { until, .. } => {
                 prop_assert!(until > now() && until < expires_at);
                 prop_assert!(until <= now().minus(hours(waited)).plus(hours(longest)));

@@ -5,6 +5,7 @@ pub mod append;
 pub mod auth;
 mod body;
 pub mod book;
+mod caps;
 pub mod config;
 pub mod correlation;
 pub mod door;

@@ -119,6 +119,13 @@ pub enum Reason {
         rule: String,
         by: Vec<MessageId>,
         frees_at: Timestamp,
+        /// The message of higher priority that took the slot both wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outranked_by: Option<MessageId>,
+    },
+    /// The cap store cannot be reached; tried again shortly.
+    CapsUnreachable {
+        cause: String,
     },
     /// The cap's answer was out of date too often in a row; tried again shortly.
     CapsUnsettled,
@@ -191,6 +198,7 @@ impl Reason {
             Self::Expired { .. } => "expired",
             Self::Capped { .. } => "capped",
             Self::CapsUnsettled => "caps_unsettled",
+            Self::CapsUnreachable { .. } => "caps_unreachable",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
             Self::ProviderRefused { .. } => "provider_refused",
@@ -266,10 +274,12 @@ impl Reason {
                 format!("the address for {channel} is suppressed ({kind})")
             }
             Self::Expired { expires_at } => format!("expired at {expires_at}"),
-            Self::Capped { rule, by, frees_at } => {
+            Self::Capped { rule, by, frees_at, outranked_by } => {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();
-                format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "))
+                let used = format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "));
+                outranked_by.map_or(used.clone(), |winner| format!("{used}; {winner} had the higher priority"))
             }
+            Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),

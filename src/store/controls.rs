@@ -118,6 +118,15 @@ pub async fn setting<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<
     Rows(conn).scalar("SELECT value FROM settings WHERE name = ?", vec![name.into()]).await
 }
 
+/// Stores a setting unless it has a value; the answer is the value it has.
+pub async fn keep_setting<C: ConnectionTrait>(tx: &C, name: &str, value: &str) -> Result<String, Error> {
+    if let Some(known) = setting(tx, name).await? {
+        return Ok(known);
+    }
+    set_setting(tx, name, value).await?;
+    Ok(value.to_owned())
+}
+
 pub async fn set_setting<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -> Result<(), Error> {
     let sql =
         "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value";

@@ -15,7 +15,7 @@ use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
 use crate::guard::{
-    Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
+    Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
 };
 use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status, Suppression};
@@ -358,8 +358,9 @@ impl World {
         let slot = request.slot(now);
         for subject in request.subjects() {
             let used = self.slots.get(subject).map_or(&[][..], Vec::as_slice);
-            if let Err(full) = frequency_cap::fits(request.rules(), used, &slot) {
-                return Some(capped(now, message, full));
+            let candidate = Candidate { slot: &slot, priority: message.priority, zone: request.zone() };
+            if let Err(full) = frequency_cap::fits(request.rules(), used, candidate) {
+                return Some(capped(now, message, full, None));
             }
         }
         if request.counts() {

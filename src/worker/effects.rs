@@ -64,7 +64,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     for (message, at, reason) in changes.cancelled {
         // One that was claimed meanwhile goes out: the exit came after the claim.
         if store.cancel_message(message, &Status::Cancelled { at, reason }, at).await? {
-            release_cancelled(store, message).await?;
+            release_cancelled(store, message, at).await?;
         }
     }
     for (profile, conversion) in &changes.conversions {

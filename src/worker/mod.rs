@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod backfill;
+pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
 pub mod effects;

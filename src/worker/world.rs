@@ -6,8 +6,8 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use crate::audience::condition::Condition;
 use crate::audience::condition::needs::{Needs, needs as condition_needs};
-use crate::audience::{Consent, History, Profile};
 use crate::audience::segment::SegmentSet;
+use crate::audience::{Consent, History, Profile};
 use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
@@ -184,7 +184,7 @@ pub async fn load(
         .iter()
         .flat_map(|one| {
             let id = people.current(one.profile);
-let others =
+            let others =
                 groups.get(&id).map_or(&[][..], Vec::as_slice).iter().copied().filter(move |other| *other != id);
             std::iter::once(id).chain(others).map(move |id| (id, one))
         })

@@ -99,6 +99,8 @@ impl House {
             workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
             currency: carillon::money::Currency::EUR,
             public_url: "http://shop.example".to_owned(),
+            redis: None,
+            zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
             threads: 1,
             retry: RetryPolicy::default(),

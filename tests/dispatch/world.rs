@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Unreachable};
+use carillon::caps::{Ask, CapStore, Embedded, History, Released, Reserved, Unreachable};
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
-use carillon::guard::{CapVersion, Slot, Subject};
+use carillon::guard::{CapVersion, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
 use carillon::message::{Message, Outcome, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
@@ -100,14 +100,12 @@ impl CapStore for Meddled {
         .boxed()
     }
 
-    fn reseed<'a>(
-        &'a self,
-        subject: &'a Subject,
-        version: CapVersion,
-        horizon: Span,
-        slots: Vec<Slot>,
-    ) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.reseed(subject, version, horizon, slots)
+    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.reseed(subject, history)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
+        self.inner.check()
     }
 
     fn withdraw<'a>(
@@ -367,6 +365,7 @@ fn dispatcher(
         store: store.clone(),
         definitions: definitions.clone(),
         caps: caps.clone(),
+        zone: jiff::tz::TimeZone::UTC,
         channels: Channels::sandboxed(Arc::new(carrier.clone())),
         links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
         sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),

@@ -124,9 +124,8 @@ fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
     let (bodies, terms, answers) = (BTreeMap::new(), Terms::default(), Answers::default());
     let soft = SoftOptIn { countries: ["GB".to_owned(), "IE".to_owned()].into(), condition: None };
     let policy = Policy { soft_opt_in: Some(soft), ..Policy::default() };
-    let asked = |ann: &Profile| {
-        policy.admits_unknown(&Facts::of_person(at(1), (&terms, &answers), ann, (&[], &bodies)))
-    };
+    let asked =
+        |ann: &Profile| policy.admits_unknown(&Facts::of_person(at(1), (&terms, &answers), ann, (&[], &bodies)));
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is missing, wanted one of GB, IE");
     ann.traits.insert("country".into(), json!("de"));
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");

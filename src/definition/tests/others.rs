@@ -7,7 +7,9 @@ use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
 use crate::event::source::{Door, DoorRule};
-use crate::guard::frequency_cap::Scope;
+use crate::guard::Window;
+use crate::guard::frequency_cap::{Keep, Scope};
+use crate::ids::Span;
 use crate::message::Channel;
 
 #[test]
@@ -20,21 +22,26 @@ rules:
   - { at_most: 1, per: 7d, campaign: each }
   - { at_most: 2, per: 2w, campaign: each, per_step: true }
   - { at_most: 2, per: 7d, campaign: cart_reminder }
+  - { at_most: 2, per: calendar_day, topic: offers }
+  - { at_most: 5, per: calendar_week, keep: { slots: 2, priority: 60 } }
 ";
     let document = good(text).remove(0);
     assert_eq!((document.kind, document.key.as_str()), (DocumentKind::Caps, "default"));
     let Definition::Caps(rules) = document.definition else { panic!() };
+    let day = Window::Rolling(Span::from_days(1));
+    assert_eq!((rules[0].per, rules[5].per, rules[6].per), (day, Window::CalendarDay, Window::CalendarWeek));
+    assert_eq!((rules[5].keep, rules[6].keep), (None, Some(Keep { slots: 2, priority: 60 })));
     let scopes: Vec<Scope> = rules.into_iter().map(|rule| rule.scope).collect();
     let each = |per_step| Scope::EachCampaign { per_step };
     let one = Scope::Campaign("cart_reminder".to_owned());
-    assert_eq!(scopes, [Scope::Any, Scope::Channel(Channel::Email), each(false), each(true), one]);
+    let offers = Scope::Topic("offers".to_owned());
+    let mail = Scope::Channel(Channel::Email);
+    assert_eq!(scopes, [Scope::Any, mail, each(false), each(true), one, offers, Scope::Any]);
     for (rule, told) in [
-        (
-            "{ at_most: 3, per: 1d, keep: { slots: 1, priority: 60 } }",
-            "not_yet_supported test.yaml:3:28: rules[0].keep",
-        ),
-        ("{ at_most: 3, per: 1d, topic: offers }", "not_yet_supported test.yaml:3:28: rules[0].topic"),
-        ("{ at_most: 3, per: calendar_day }", "not_yet_supported test.yaml:3:24: rules[0].per"),
+        ("{ at_most: 3, per: 1d, keep: { slots: 4, priority: 60 } }", "wanted a whole number from 1 to 3, found 4"),
+        ("{ at_most: 3, per: 1d, keep: { slots: 1 } }", "missing_field test.yaml:3:34: rules[0].keep.priority"),
+        ("{ at_most: 3, per: calendar_month }", "wrong_value test.yaml:3:24: rules[0].per"),
+        ("{ at_most: 3, per: 1d, topic: offers, channel: sms }", "one scope a rule"),
         ("{ at_most: 3 }", "missing_field test.yaml:3:5: rules[0].per"),
         ("{ at_most: -1, per: 1d }", "wrong_value test.yaml:3:16: rules[0].at_most"),
         ("{ at_most: 1, per: 1d, per_step: true }", "`per_step` belongs to `campaign: each`"),

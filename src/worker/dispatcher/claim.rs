@@ -223,7 +223,7 @@ pub async fn store_moves<C: ConnectionTrait>(
         if releases {
             // Its slot is of the person it belongs to now.
             message.profile = store.profile_of_message(message.id).await?.unwrap_or(message.profile);
-            stored.given_up.extend(give_up(store, &message).await?);
+            stored.given_up.extend(give_up(store, &message, now).await?);
         }
         if let Some((attempt, outcome)) = answered {
             store.finish_attempt(message.id, attempt, &outcome, now).await?;
@@ -265,12 +265,16 @@ async fn suppress<C: ConnectionTrait>(
 ///
 /// # Errors
 /// The database refuses; nothing may be kept.
-pub async fn release_cancelled<C: ConnectionTrait>(store: Workspace<'_, C>, id: MessageId) -> anyhow::Result<()> {
+pub async fn release_cancelled<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    id: MessageId,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     if let Some(message) = store.message(id).await?
         && gives_up_slot(&message)
     {
         store.clear_slot(id).await?;
-        give_up(store, &message).await?;
+        give_up(store, &message, now).await?;
     }
     Ok(())
 }

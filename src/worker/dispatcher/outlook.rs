@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::TimeZone;
 use sea_orm::ConnectionTrait;
 
 use crate::audience::Profile;
@@ -14,9 +15,9 @@ use crate::decision::{Loaded, State};
 use crate::event::Event;
 use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
-use crate::message::{Channel, Message, Purpose, Reason};
+use crate::message::{Message, Purpose, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
-use crate::store::dispatch::{RESTORE_UNCONFIRMED, due_ids};
+use crate::store::dispatch::{RESTORE_UNCONFIRMED, Shut, due_ids};
 use crate::store::entries::{Logged, cursor, head};
 use crate::store::{Store, Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
@@ -34,6 +35,8 @@ pub struct Outlook {
     pub restore_unconfirmed: bool,
     /// In the order of their lanes.
     pub due: Vec<(WorkspaceId, Message)>,
+    /// Of these, the messages that wait for a slot and are looked at only because another of their person is due.
+    pub beside: BTreeSet<MessageId>,
     /// Rows that cannot be read.
     pub unreadable: Vec<(WorkspaceId, MessageId, String)>,
     pub sights: BTreeMap<WorkspaceId, Sight>,
@@ -60,10 +63,10 @@ impl Outlook {
         definitions: &Definitions,
         now: Timestamp,
         limit: usize,
-        closed: &[Channel],
+        shut: &Shut,
     ) -> anyhow::Result<Self> {
         let snapshot = store.snapshot().await?;
-        let loaded = load(&snapshot, definitions, now, limit, closed).await;
+        let loaded = load(&snapshot, definitions, now, limit, shut).await;
         snapshot.rollback().await?;
         loaded
     }
@@ -74,15 +77,18 @@ async fn load<C: ConnectionTrait>(
     definitions: &Definitions,
     now: Timestamp,
     limit: usize,
-    closed: &[Channel],
+    shut: &Shut,
 ) -> anyhow::Result<Outlook> {
     let head = head(conn).await?;
     let is_behind = head.0 - cursor(conn).await?.0 > BACKLOG_MAX;
-    let ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, closed).await? };
+    let mut ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, shut).await? };
+    let beside = if shut.caps { Vec::new() } else { capped_beside(conn, now, &ids, shut).await? };
+    ids.extend(&beside);
     let mut outlook = Outlook {
         head,
         restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
         due: Vec::with_capacity(ids.len()),
+        beside: beside.into_iter().map(|(_, message)| message).collect(),
         unreadable: Vec::new(),
         sights: BTreeMap::new(),
     };
@@ -104,6 +110,22 @@ async fn load<C: ConnectionTrait>(
     }
     outlook.due = ids.into_iter().filter_map(|key| found.remove(&key).map(|message| (key.0, message))).collect();
     Ok(outlook)
+}
+
+/// One wake serves all of a person's messages that wait for slots: whoever of them is the most important asks first.
+async fn capped_beside<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    due: &[(WorkspaceId, MessageId)],
+    shut: &Shut,
+) -> anyhow::Result<Vec<(WorkspaceId, MessageId)>> {
+    let mut beside = Vec::new();
+    for id in due.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>() {
+        let due: Vec<MessageId> = due.iter().filter(|(of, _)| *of == id).map(|(_, message)| *message).collect();
+        let found = workspace(conn, id).capped_beside(&due, now, shut).await?;
+        beside.extend(found.into_iter().map(|message| (id, message)));
+    }
+    Ok(beside)
 }
 
 impl Sight {
@@ -183,6 +205,7 @@ impl Sight {
         &self,
         now: Timestamp,
         live: &Live,
+        zone: &TimeZone,
         restore_unconfirmed: bool,
         message: Message,
     ) -> Result<Verdict, String> {
@@ -207,6 +230,7 @@ impl Sight {
             restore_unconfirmed,
             neighbours: self.addressed.neighbours(&subject),
             rules: &live.rules,
+            zone: zone.clone(),
         };
         Ok(guard::check(now, &state, Draft(message)))
     }

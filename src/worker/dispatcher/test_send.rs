@@ -96,7 +96,8 @@ impl Dispatcher {
             suppressions = listed.remove(&subject).unwrap_or_default();
         }
         let all_paused = self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL);
-        let state = GuardState { suppressions: &suppressions, all_paused, ..GuardState::of(&profile) };
+        let zone = self.parts.zone.clone();
+        let state = GuardState { suppressions: &suppressions, all_paused, zone, ..GuardState::of(&profile) };
         Ok(match guard::check(now, &state, Draft(message(now, test))) {
             Verdict::Clear(cleared) => Ok(cleared),
             Verdict::Suppress { reason } | Verdict::Defer { reason, .. } => Err(NotSent::Refused(reason.sentence())),
