@@ -109,7 +109,13 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     /// Show what a person has answered on channels and topics, or say an answer for them
     Consent(permission::Consent),
     /// The suppression list: addresses nothing, or no marketing, is sent to
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon suppress list --kind bounced
+  carillon suppress add ann@example.com --source 'asked by letter'"
+    )]
     Suppress(permission::Suppress),
     /// Show what someone has used of the frequency caps, and when it frees
     Caps(trace::Caps),
