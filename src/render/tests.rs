@@ -328,7 +328,7 @@ fn deep_and_long_templates_are_refused_before_they_are_parsed() {
         format!("{{{{#if event.name}}}}{}{{{{/if}}}}", "{{else if event.name}}".repeat(10_000)),
         format!("{{{{money {}", "(".repeat(100_000)),
         format!("{{{{money {}", "[".repeat(100_000)),
-        "x".repeat(compile::SOURCE_BYTES_MAX + 1),
+        "x".repeat(syntax::SOURCE_BYTES_MAX + 1),
         "{{".repeat(100_000),
         "{{ ".repeat(80_000),
         "{{!--".repeat(50_000),
