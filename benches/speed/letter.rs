@@ -194,6 +194,7 @@ fn message(now: Timestamp) -> Message {
         enrollment: EnrollmentId::derive(&[b"letter"]),
         campaign: "cart_reminder".to_owned(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart_reminder".to_owned(),
         purpose: Purpose::Marketing,

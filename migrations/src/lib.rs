@@ -11,6 +11,7 @@ mod m20261120_000002_create_people;
 mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
+mod m20261121_000009_topics_of_messages;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_create_messages::Migration),
             Box::new(m20261120_000004_create_control::Migration),
             Box::new(m20261121_000005_find_messages::Migration),
+            Box::new(m20261121_000009_topics_of_messages::Migration),
         ]
     }
 }

@@ -73,6 +73,7 @@ fn wishes() -> [Slot; 3] {
         message: MessageId::derive(&[name]),
         at: Timestamp::from_millis(0),
         channel,
+        topic: None,
         campaign: "c".into(),
         enrollment: EnrollmentId::derive(&[name]),
     })

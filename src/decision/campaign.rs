@@ -27,6 +27,8 @@ pub struct Campaign {
     pub owner: String,
     pub status: CampaignStatus,
     pub purpose: Purpose,
+    /// What its messages are about: people subscribe to topics, and caps may count them.
+    pub topic: Option<String>,
     /// 0 to 100.
     pub priority: u8,
     pub entry: Entry,

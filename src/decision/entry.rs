@@ -152,6 +152,7 @@ impl Turn<'_> {
             enrollment: enrollment.id,
             campaign: campaign.key.clone(),
             campaign_version: campaign.version,
+            topic: campaign.topic.clone(),
             channel: send.channel,
             template: send.template.clone(),
             purpose: campaign.purpose,

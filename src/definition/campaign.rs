@@ -8,7 +8,7 @@ use crate::definition::reader::{At, Map, Target};
 use crate::ids::Span;
 use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped};
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 17] = [
     "kind",
     "key",
     "name",
@@ -16,6 +16,7 @@ const FIELDS: [&str; 16] = [
     "type",
     "status",
     "purpose",
+    "topic",
     "priority",
     "entry",
     "delay",
@@ -26,8 +27,7 @@ const FIELDS: [&str; 16] = [
     "on_unknown_send",
     "send",
 ];
-const LATER: [&str; 16] = [
-    "topic",
+const LATER: [&str; 15] = [
     "group",
     "quiet_hours",
     "urgent",
@@ -71,6 +71,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
     let purpose = map
         .required("purpose")
         .and_then(|at| at.choice(&[("marketing", Purpose::Marketing), ("transactional", Purpose::Transactional)], &[]));
+    let topic = map.maybe("topic", |at| at.key());
     let priority = map.optional("priority", PRIORITY_DEFAULT, |at| at.integer(0, 100));
     let entry = map.required("entry").and_then(|at| entry(&at));
     let delay = map.optional("delay", Span::ZERO, |at| at.span());
@@ -88,6 +89,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
         owner: owner?,
         status: status?,
         purpose: purpose?,
+        topic: topic?,
         priority: u8::try_from(priority?).unwrap_or(u8::MAX),
         entry: entry?,
         delay: delay?,

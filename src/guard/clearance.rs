@@ -84,6 +84,7 @@ impl Request {
             message: self.message.id,
             at,
             channel: self.message.channel,
+            topic: self.message.topic.clone(),
             campaign: self.message.campaign.clone(),
             enrollment: self.message.enrollment,
         }

@@ -39,6 +39,7 @@ pub struct Slot {
     pub message: MessageId,
     pub at: Timestamp,
     pub channel: Channel,
+    pub topic: Option<String>,
     pub campaign: String,
     pub enrollment: EnrollmentId,
 }

@@ -32,6 +32,7 @@ fn reminder() -> Message {
         enrollment: EnrollmentId::derive(&[b"e"]),
         campaign: "cart_reminder".into(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart".into(),
         purpose: Purpose::Marketing,

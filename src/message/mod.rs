@@ -122,6 +122,8 @@ pub struct Message {
     pub enrollment: EnrollmentId,
     pub campaign: String,
     pub campaign_version: u32,
+    /// What it is about, as its campaign says.
+    pub topic: Option<String>,
     pub channel: Channel,
     pub template: String,
     pub purpose: Purpose,

@@ -25,6 +25,7 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
         enrollment: EnrollmentId::derive(&[b"one"]),
         campaign: "cart_reminder".to_owned(),
         campaign_version: 1,
+        topic: None,
         channel,
         template: "cart_reminder".to_owned(),
         purpose,

@@ -12,9 +12,9 @@ use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
-    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at
-    FROM messages";
-const COLUMNS: usize = 27;
+    rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
+    topic FROM messages";
+const COLUMNS: usize = 28;
 
 #[derive(Serialize, Deserialize)]
 struct MessageRules {
@@ -55,6 +55,7 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         address: row.try_get_by_index(19)?,
         template_version: row.try_get_by_index(20)?,
         answer_lost_at: instant(21)?,
+        topic: row.try_get_by_index(22)?,
     })
 }
 
@@ -76,7 +77,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
             purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, reason, due_at, attempts,
-            capped_at, slot_at, address, address_subject, template_version, answer_lost_at)";
+            capped_at, slot_at, address, address_subject, template_version, answer_lost_at, topic)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
         let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
         let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
@@ -114,6 +115,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             None::<String>.into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
+            message.topic.clone().into(),
         ]
     }
 

@@ -93,7 +93,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
         let sql = format!(
-            "SELECT id, slot_at, channel, campaign, enrollment FROM messages
+            "SELECT id, slot_at, channel, campaign, enrollment, topic FROM messages
              WHERE workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
         );
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), value, since.millis().into()]).await?;
@@ -107,6 +107,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                     message: MessageId::try_from(id.as_slice()).map_err(unreadable)?,
                     at: Timestamp::from_millis(row.try_get_by_index(1)?),
                     channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable("message", "unknown channel"))?,
+                    topic: row.try_get_by_index(5)?,
                     campaign: row.try_get_by_index(3)?,
                     enrollment: EnrollmentId::try_from(enrollment.as_slice()).map_err(unreadable)?,
                 })

@@ -27,6 +27,7 @@ fn slot(name: u32, minute: i64) -> Slot {
         message: MessageId::derive(&[&name.to_le_bytes()]),
         at: at(minute),
         channel: Channel::Email,
+        topic: None,
         campaign: "cart_reminder".into(),
         enrollment: EnrollmentId::derive(&[&name.to_le_bytes()]),
     }

@@ -75,6 +75,7 @@ fn message(seed: &str) -> Message {
         enrollment: EnrollmentId::derive(&[seed.as_bytes()]),
         campaign: "cart_reminder".to_owned(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart_reminder".to_owned(),
         purpose: Purpose::Marketing,

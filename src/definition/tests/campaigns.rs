@@ -37,6 +37,7 @@ name: Full
 owner: crm@shop.example
 type: trigger
 purpose: marketing
+topic: offers
 priority: 100
 entry:
   event: Product Added
@@ -82,6 +83,7 @@ send: { channel: sms, template: t, expires: 24h }
     assert_eq!(full.goal.unwrap().value.as_deref(), Some("properties.revenue"));
     let when_capped = WhenCapped::Defer(Span::from_hours(12));
     assert_eq!(full.caps, CapUse { obey: false, count: true, when_capped });
+    assert_eq!(full.topic.as_deref(), Some("offers"));
     assert_eq!(full.send.expires, Some(Span::from_hours(24)));
 }
 
@@ -124,7 +126,6 @@ fn what_comes_later_is_refused_by_name() {
     let pattern = |inner: &str| entry(&format!("match: {{ a: [ {inner} ] }}"));
     let send = |inner: &str| CART.replace("send: {", &format!("send: {{ {inner},"));
     let cases = [
-        (with("topic: offers"), "topic"),
         (with("group: intent"), "group"),
         (with("quiet_hours: wait"), "quiet_hours"),
         (with("urgent: true"), "urgent"),

@@ -20,6 +20,7 @@ fn slot(name: u32, minute: i64, channel: Channel, campaign: &str, enrollment: u3
         message: MessageId::derive(&[&name.to_le_bytes()]),
         at: at(minute),
         channel,
+        topic: None,
         campaign: campaign.into(),
         enrollment: EnrollmentId::derive(&[&enrollment.to_le_bytes()]),
     }

@@ -23,6 +23,7 @@ fn message(seed: u64, status: Status, on_unknown_send: OnUnknownSend) -> Message
         enrollment: EnrollmentId::derive(&[b"e"]),
         campaign: "cart_reminder".into(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart".into(),
         purpose: Purpose::Marketing,

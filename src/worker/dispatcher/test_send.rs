@@ -134,6 +134,7 @@ fn message(now: Timestamp, test: &TestSend) -> Message {
         enrollment: EnrollmentId::derive(&[CAMPAIGN.as_bytes(), chance.as_bytes()]),
         campaign: CAMPAIGN.to_owned(),
         campaign_version: 1,
+        topic: None,
         channel: test.channel,
         template: test.template.clone(),
         purpose: Purpose::Transactional,

@@ -57,6 +57,7 @@ impl Record {
                 message: message.id,
                 at: cleared.slot_at().unwrap(),
                 channel: message.channel,
+                topic: message.topic.clone(),
                 campaign: message.campaign.clone(),
                 enrollment: message.enrollment,
             };
@@ -97,6 +98,7 @@ fn message(profile: i64, name: u64, now: Timestamp) -> Message {
         enrollment: EnrollmentId::derive(&[&id]),
         campaign: "cart_reminder".into(),
         campaign_version: 1,
+        topic: None,
         channel: Channel::Email,
         template: "cart".into(),
         purpose: Purpose::Marketing,
