@@ -86,7 +86,8 @@ pub async fn run(place: &Place, demo: Demo) -> anyhow::Result<Answer> {
 
 /// A real shop's clock is not ours to move, and a folder named by mistake would be left with another time.
 fn must_be_a_demo(place: &Place) -> anyhow::Result<()> {
-    if key_file(place).is_file() {
+    // A server that runs knows by itself.
+    if key_file(place).is_file() || place.take("demo forward")?.is_err() {
         return Ok(());
     }
     let folder = place.folder().display();

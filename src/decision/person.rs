@@ -50,6 +50,13 @@ impl Person {
         }
     }
 
+    /// The same person without enrollments and messages.
+    pub(super) fn without_walks(&self) -> Self {
+        let Self { profile, version, wake_at, enrollments: _, sent: _ } = self;
+        let (enrollments, sent) = (BTreeMap::new(), Vec::new());
+        Self { profile: profile.clone(), version: *version, wake_at: *wake_at, enrollments, sent }
+    }
+
     pub fn active(&self) -> impl Iterator<Item = &Enrollment> {
         self.enrollments.values().filter(|enrollment| enrollment.is_active())
     }

@@ -338,6 +338,9 @@ fn check_parameter(parameter: &Parameter, inner: bool) -> Result<(), String> {
 }
 
 fn unknown(name: &str) -> String {
+    if name.contains(['“', '”', '„', '‘', '’']) {
+        return format!("`{name}`: use straight quotes (\") instead of curly ones");
+    }
     if formatting::NAMES.contains(&name) {
         return format!("`{name}` needs something to work on");
     }

@@ -9,9 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
-use html5ever::tokenizer::{
-    BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-};
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
 /// Marks: the next line, a paragraph, a line break that counts each time.
 const LINE: char = '\u{1c}';
@@ -56,6 +54,10 @@ fn protect(html: &str) -> Option<(String, Vec<&str>)> {
     let mut rest = html;
     while let Some(at) = rest.find("{{") {
         out.push_str(&rest[..at]);
+        // The name of an element: text to us, and markup once it is known.
+        if out.ends_with('<') || out.ends_with("</") {
+            return None;
+        }
         rest = &rest[at..];
         let is_long = rest.starts_with("{{!--") || rest.starts_with("{{~!--");
         let end = if is_long { rest.find("--}}").map(|at| at + 2) } else { None };
@@ -67,7 +69,8 @@ fn protect(html: &str) -> Option<(String, Vec<&str>)> {
         }
         // A quoted text may hold the tag's end.
         let quote = if tag.contains('"') { '"' } else { '\'' };
-        if tag.matches(quote).count() % 2 == 1 {
+        // And a tilde takes blanks away that markup would keep apart.
+        if tag.matches(quote).count() % 2 == 1 || tag.contains('~') {
             return None;
         }
         let n = tags.iter().position(|known| *known == tag).unwrap_or_else(|| {
@@ -319,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_templates_tags_pass_where_they_stand() {
-        let made = template("<p>Hi {{a}}</p>{{! note }}{{#if b}}<tr><td><a href=\"{{u}}\">{{ n }}</a></td></tr>{{/if}}");
+        let made =
+            template("<p>Hi {{a}}</p>{{! note }}{{#if b}}<tr><td><a href=\"{{u}}\">{{ n }}</a></td></tr>{{/if}}");
         assert_eq!(lay_out(&made.unwrap()), "Hi {{a}}\n\n{{#if b}}\n{{ n }} ({{u}})\n{{/if}}\n");
         assert_eq!(template("<a href=\"{{u}}\">{{u}}</a>").unwrap(), "{{u}}");
     }
@@ -334,6 +338,7 @@ mod tests {
             "&#123;{{a}}",
             "&#92;{{a}}",
             "\\{{a}}",
+            "a {{~b~}} c",
             "{{default a \"}}\"}}",
             "\u{f0001} {{a}}",
         ] {

@@ -74,7 +74,7 @@ fn check(html: &str, is_template: bool) -> Option<Refused> {
             Some(quote @ (b'"' | b'\'')) => rest[1..].split(char::from(*quote)).next(),
             _ => rest.split(|c: char| is_space(c) || c == '>').next(),
         }?;
-        let addresses = value.split(if attribute == "srcset" { ',' } else { '\0' });
+        let addresses = value.split(|c| attribute == "srcset" && c == ',');
         let scheme = addresses.filter_map(|address| scheme_of(address, is_template)).find(|scheme| {
             !ALLOWED.contains(&scheme.as_str()) && !(scheme == IN_PLACE && SHOWN_IN_PLACE.contains(&attribute))
         })?;
@@ -84,9 +84,8 @@ fn check(html: &str, is_template: bool) -> Option<Refused> {
 
 fn attribute_before(text: &[u8]) -> Option<&'static str> {
     let text = text.trim_ascii_end();
-    let ends_with = |name: &str| {
-        text.len() >= name.len() && text[text.len() - name.len()..].eq_ignore_ascii_case(name.as_bytes())
-    };
+    let ends_with =
+        |name: &str| text.len() >= name.len() && text[text.len() - name.len()..].eq_ignore_ascii_case(name.as_bytes());
     ATTRIBUTES.into_iter().find(|name| ends_with(name))
 }
 
@@ -135,9 +134,9 @@ fn decoded(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         let body = &rest[at + 1..];
-        let named = NAMED.into_iter().find(|(name, _)| {
-            body.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-        });
+        let named = NAMED
+            .into_iter()
+            .find(|(name, _)| body.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
         let found = match named {
             Some((name, c)) => Some((c, name.len())),
             None => numeric(body),

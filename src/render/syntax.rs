@@ -39,7 +39,7 @@ pub(super) fn bound(source: &str) -> Result<(), Problem> {
             continue;
         }
         let Some((inside, _)) = tag.split_once("}}") else {
-            let what = format!("invalid handlebars syntax: no }}}} within {TAG_BYTES_MAX} bytes");
+            let what = format!("this tag begins with {{{{ and never ends: add }}}} within {TAG_BYTES_MAX} bytes");
             return Err(at_place(source, at, what));
         };
         if tag.starts_with('/') {
@@ -129,9 +129,7 @@ pub(super) fn explained(source: &str, place: Option<(usize, usize)>, cause: &Cau
         return (line, column, format!("cannot be read: {}", first_line(&cause.to_string())));
     };
     let shown: String = text.chars().take(60).collect();
-    let advice = if text.contains(['“', '”', '„', '‘', '’']) {
-        "use straight quotes (\") instead of curly ones"
-    } else if text.matches('"').count() % 2 == 1 {
+    let advice = if text.matches('"').count() % 2 == 1 {
         "a quote (\") is missing"
     } else if text.matches('(').count() != text.matches(')').count() {
         "a bracket is missing"
