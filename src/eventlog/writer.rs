@@ -289,12 +289,17 @@ impl Loop {
     }
 
     fn wal_bytes(&self) -> u64 {
-        let mut path = self.database.path.clone().into_os_string();
+        let Some(path) = &self.database.file else { return 0 };
+        let mut path = path.clone().into_os_string();
         path.push("-wal");
         std::fs::metadata(path).map_or(0, |file| file.len())
     }
 
+    /// SQLite's alone: PostgreSQL looks after its own.
     async fn truncate_wal(&self) {
+        if self.database.file.is_none() {
+            return;
+        }
         if let Err(error) = self.database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
             tracing::warn!(%error, "the write-ahead log could not be truncated");
         }

@@ -12,6 +12,7 @@ use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
 use crate::store::entries::{Entry, PROCESSED};
+use crate::store::merges::with_winners;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
 
@@ -29,18 +30,20 @@ pub async fn due_ids<C: ConnectionTrait>(
     limit: usize,
     closed: &[Channel],
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+    let behind = with_winners(&format!(
+        "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > {cursor}
+         UNION SELECT loser FROM merges WHERE position > {cursor}"
+    ));
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND channel NOT IN ({})
-             AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
-                AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}
+             AND profile NOT IN ({behind})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
-            marks(closed.len())
+            open(closed)
         );
-        let mut values: Values = vec![now.millis().into()];
-        values.extend(closed.iter().map(|channel| channel.as_str().into()));
-        values.push(i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into());
+        let values: Values = vec![now.millis().into(), i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into()];
         for row in Rows(conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;
             let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
@@ -56,13 +59,14 @@ pub async fn due_after<C: ConnectionTrait>(
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!(
-        "SELECT due_at FROM messages WHERE due_at > ? AND channel NOT IN ({}) ORDER BY due_at LIMIT 1",
-        marks(closed.len())
-    );
-    let mut values: Values = vec![now.millis().into()];
-    values.extend(closed.iter().map(|channel| channel.as_str().into()));
-    Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
+    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
+}
+
+/// Messages of other channels than these; the names are our own.
+fn open(closed: &[Channel]) -> String {
+    let names: Vec<&str> = closed.iter().map(|channel| channel.as_str()).collect();
+    format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
 /// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
@@ -88,7 +92,8 @@ pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> 
     Ok(token)
 }
 
-/// Of these people, those about whom something was logged after `since`, processed or not.
+/// Of these people, those about whom something was logged after `since`, processed or not: that they are another's
+/// profile is something too.
 pub async fn logged_since<C: ConnectionTrait>(
     conn: &C,
     since: Position,
@@ -98,10 +103,14 @@ pub async fn logged_since<C: ConnectionTrait>(
         return Ok(BTreeSet::new());
     }
     let sql = format!(
-        "SELECT DISTINCT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({})",
+        "{} WHERE profile IN ({})",
+        with_winners(
+            "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > ?
+             UNION SELECT loser FROM merges WHERE position > ?"
+        ),
         marks(profiles.len())
     );
-    let mut values: Values = vec![since.0.into()];
+    let mut values: Values = vec![since.0.into(), since.0.into()];
     values.extend(profiles.iter().map(|profile| profile.0.into()));
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()

@@ -1,0 +1,10 @@
+//! What holds on every database.
+
+mod appending;
+mod damage;
+mod identity;
+mod processing;
+pub mod support;
+mod who_is_who;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
