@@ -66,7 +66,7 @@ pub(super) fn refused_in_template(source: &str) -> Option<Refused> {
 /// write one: it is escaped.
 fn check(html: &str, is_template: bool) -> Option<Refused> {
     memchr::memchr_iter(b'=', html.as_bytes()).find_map(|equals| {
-        let attribute = attribute_before(html[..equals].as_bytes())?;
+        let attribute = attribute_before(&html.as_bytes()[..equals])?;
         let rest = html[equals + 1..].trim_start_matches(|c: char| c.is_ascii_whitespace());
         let at = html.len() - rest.len();
         let is_space = |c: char| c.is_ascii_whitespace();
@@ -76,7 +76,7 @@ fn check(html: &str, is_template: bool) -> Option<Refused> {
         }?;
         let addresses = value.split(|c| attribute == "srcset" && c == ',');
         let scheme = addresses.filter_map(|address| scheme_of(address, is_template)).find(|scheme| {
-            !ALLOWED.contains(&scheme.as_str()) && !(scheme == IN_PLACE && SHOWN_IN_PLACE.contains(&attribute))
+            !(ALLOWED.contains(&scheme.as_str()) || (scheme == IN_PLACE && SHOWN_IN_PLACE.contains(&attribute)))
         })?;
         Some(Refused { at, attribute, scheme: scheme.chars().take(20).collect() })
     })

@@ -118,13 +118,10 @@ impl Wire {
 }
 
 impl Wire {
-    /// Writes some of the held message and its dot.
+    /// Writes some of the held message, and of its dot where that is behind it.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !std::mem::replace(&mut self.is_sealed, true) {
-            self.held.extend_from_slice(DOT);
-        }
         // Encryption may send what it was given although the write fails.
-        if matches!(self.stream, Stream::Tls(_)) {
+        if self.is_sealed && matches!(self.stream, Stream::Tls(_)) {
             self.passed.0.dot.store(true, Ordering::SeqCst);
         }
         let written = ready!(self.stream.poll_write(cx, &self.held))?;
@@ -132,8 +129,7 @@ impl Wire {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         self.held.drain(..written);
-        self.is_sealed = !self.held.is_empty();
-        if self.held.len() < DOT.len() {
+        if self.is_sealed && self.held.len() < DOT.len() {
             self.passed.0.dot.store(true, Ordering::SeqCst);
         }
         Poll::Ready(Ok(()))
@@ -192,15 +188,22 @@ impl AsyncWrite for Wire {
         // The connection writes the dot by itself, and a stuffed body has no such line: see `ClientCodec` of lettre.
         let is_dot = bytes == DOT;
         let is_body = self.passed.0.body.load(Ordering::SeqCst);
-        if is_body && !is_dot && self.held.is_empty() && bytes.len() <= HELD_BYTES_MAX {
+        if is_dot {
+            // Whatever comes after it is said and not held.
+            self.passed.0.body.store(false, Ordering::SeqCst);
+        } else if is_body && self.held.is_empty() && bytes.len() <= HELD_BYTES_MAX {
             self.held.extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
-        while is_dot && !self.held.is_empty() {
+        if is_dot && !self.held.is_empty() && !self.is_sealed {
+            self.held.extend_from_slice(DOT);
+            self.is_sealed = true;
+        }
+        while !self.held.is_empty() {
             ready!(self.poll_held(cx))?;
-            if self.held.is_empty() {
-                return Poll::Ready(Ok(bytes.len()));
-            }
+        }
+        if std::mem::take(&mut self.is_sealed) {
+            return Poll::Ready(Ok(bytes.len()));
         }
         if is_dot {
             self.passed.0.dot.store(true, Ordering::SeqCst);
