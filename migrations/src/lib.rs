@@ -13,6 +13,7 @@ mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
 mod m20261121_000009_topics_of_messages;
+mod m20261121_000030_log_shards;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000004_create_control::Migration),
             Box::new(m20261121_000005_find_messages::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
+            Box::new(m20261121_000030_log_shards::Migration),
         ]
     }
 }
@@ -41,6 +43,14 @@ async fn run_all(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(),
         };
     }
     Ok(())
+}
+
+/// Runs statements that only PostgreSQL needs.
+async fn run_on_postgres(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    match manager.get_connection().get_database_backend() {
+        DbBackend::Postgres => run_all(manager, statements).await,
+        _ => Ok(()),
+    }
 }
 
 /// SQLite's integers are of 64 bits.

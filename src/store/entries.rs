@@ -10,6 +10,7 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::Status;
 use crate::store::Workspace;
+use crate::store::shards::{Layout, unprocessed};
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 /// What happened, as the log keeps it.
@@ -221,9 +222,12 @@ pub struct Damaged {
     pub error: Error,
 }
 
-/// Entries after `after` in log order, whatever their workspace.
+/// Entries of the shard that follow `after`, which is in it, in log order, whatever their workspace.
 pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: usize) -> Result<Vec<ReadEntry>, Error> {
-    let sql = format!("{SELECT} WHERE position > ? ORDER BY position LIMIT ?");
+    let layout = Layout::of(conn.get_database_backend());
+    let shard = layout.shard_at(after).number();
+    let place = if layout.is_shared() { format!("position % 16 = {shard} AND ") } else { String::new() };
+    let sql = format!("{SELECT} WHERE {place}position > ? ORDER BY position LIMIT ?");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = Rows(conn).all(&sql, vec![after.0.into(), limit.into()]).await?;
     rows.iter()
@@ -257,10 +261,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Whether something is logged about this person that is not processed yet.
     pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
-        let sql =
-            "SELECT 1 FROM entries WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = ?)
-             AND profile = ? LIMIT 1";
-        Ok(Rows(self.conn).one(sql, vec![PROCESSED.into(), profile.0.into()]).await?.is_some())
+        let unprocessed = unprocessed(self.conn.get_database_backend());
+        let sql = format!("SELECT 1 FROM {unprocessed} AND profile = ? LIMIT 1");
+        Ok(Rows(self.conn).one(&sql, vec![profile.0.into()]).await?.is_some())
     }
 
     /// Entries at these positions; missing ones are missing in the answer.
@@ -284,25 +287,4 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
     }
-}
-
-/// The cursor of the processor.
-pub const PROCESSED: &str = "processed";
-
-/// The last position whose effects are stored.
-pub async fn cursor<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
-    let sql = "SELECT position FROM cursors WHERE name = ?";
-    Ok(Position(Rows(conn).scalar(sql, vec![PROCESSED.into()]).await?.unwrap_or(0)))
-}
-
-/// Moves the processor's cursor, in the transaction of the effects; false if another moved it since `from`.
-pub async fn advance_cursor<C: ConnectionTrait>(conn: &C, from: Position, to: Position) -> Result<bool, Error> {
-    let sql = "INSERT INTO cursors (name, position) VALUES (?, ?)
-               ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE cursors.position = ?";
-    Ok(Rows(conn).run(sql, vec![PROCESSED.into(), to.0.into(), from.0.into()]).await? == 1)
-}
-
-/// The last position in the log, 0 when it is empty.
-pub async fn head<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
-    Ok(Position(Rows(conn).scalar("SELECT coalesce(max(position), 0) FROM entries", vec![]).await?.unwrap_or(0)))
 }

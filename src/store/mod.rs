@@ -16,6 +16,7 @@ pub mod messages;
 pub mod outbox;
 pub mod profiles;
 pub mod rows;
+pub mod shards;
 pub mod soundness;
 pub mod trace;
 
@@ -54,6 +55,11 @@ pub struct Store {
 impl Store {
     pub fn new(reader: DatabaseConnection) -> Self {
         Self { reader }
+    }
+
+    /// How the log is divided here.
+    pub fn layout(&self) -> shards::Layout {
+        shards::Layout::of(self.reader.get_database_backend())
     }
 
     pub fn workspace(&self, id: WorkspaceId) -> Workspace<'_, DatabaseConnection> {
