@@ -12,6 +12,7 @@ mod m20261120_000002_create_people;
 mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
+mod m20261121_000006_merge_people;
 mod m20261121_000009_topics_of_messages;
 mod m20261121_000030_log_shards;
 
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_create_messages::Migration),
             Box::new(m20261120_000004_create_control::Migration),
             Box::new(m20261121_000005_find_messages::Migration),
+            Box::new(m20261121_000006_merge_people::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
             Box::new(m20261121_000030_log_shards::Migration),
         ]

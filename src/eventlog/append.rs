@@ -7,9 +7,10 @@ use sea_orm::ConnectionTrait;
 use crate::clock::Clock;
 use crate::event::{Event, Origin};
 use crate::eventlog::Receipt;
-use crate::eventlog::identity::Identities;
+use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
+use crate::store::merges::{Joined, add_joined};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
 use crate::store::workspace;
 
@@ -29,6 +30,8 @@ pub struct Draft {
     pub workspace: WorkspaceId,
     /// Events without one resolve theirs when they are appended.
     pub profile: Option<ProfileId>,
+    /// A profile that it joins to this one: given for an event that comes again, else found when it is appended.
+    pub joins: Option<ProfileId>,
     /// When it is to be decided; none: on receipt (an import's event: at its own time).
     pub now: Option<Timestamp>,
     pub logged: Logged,
@@ -44,7 +47,7 @@ impl Draft {
     }
 
     pub fn event(workspace: WorkspaceId, event: Event) -> Self {
-        Self { workspace, profile: None, now: None, logged: Logged::Event(event) }
+        Self { workspace, profile: None, joins: None, now: None, logged: Logged::Event(event) }
     }
 }
 
@@ -63,7 +66,7 @@ pub struct Appender {
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     head: Position,
-    fresh: usize,
+    identities: identity::Mark,
     placed: usize,
 }
 
@@ -97,12 +100,12 @@ impl Appender {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { head: self.head, fresh: self.identities.fresh_count(), placed: self.placed.len() }
+        Mark { head: self.head, identities: self.identities.mark(), placed: self.placed.len() }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
         self.head = mark.head;
-        self.identities.forget_since(mark.fresh);
+        self.identities.back_to(mark.identities);
         self.placed.truncate(mark.placed);
     }
 
@@ -119,13 +122,14 @@ impl Appender {
     ) -> Result<Vec<Vec<Receipt>>, Error> {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
-        let fresh = self.identities.fresh_count();
+        let mark = self.identities.mark();
         let repeated = self.remember(conn, &groups, now).await?;
         let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
             Logged::Event(event) => Some((draft.workspace, event)),
             _ => None,
         });
-        self.identities.prepare(conn, events).await?;
+        let given: Vec<ProfileId> = groups.iter().flatten().filter_map(given_profile).collect();
+        self.identities.prepare(conn, events, &given).await?;
         let first = self.placed.len();
         let mut taken = BTreeSet::new();
         let mut answers = Vec::with_capacity(groups.len());
@@ -148,8 +152,12 @@ impl Appender {
             }
             answers.push(receipts);
         }
-        let identifiers = "INSERT INTO identifiers (workspace, kind, value, profile)";
-        Rows(conn).insert(identifiers, "", 4, self.identities.fresh_since(fresh)).await?;
+        self.identities.store_since(conn, mark).await?;
+        let joined = self.placed[first..].iter().filter_map(|entry| {
+            let (loser, winner) = (entry.joins?, entry.profile?);
+            Some(Joined { workspace: entry.workspace, loser, winner, position: entry.position })
+        });
+        add_joined(conn, joined).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
         if let Some((first, _)) = duplicates.first() {
@@ -177,9 +185,12 @@ impl Appender {
             if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
                 return None;
             }
-            if profile.is_none() {
-                profile = self.identities.resolve(draft.workspace, event);
-                joins = profile.and_then(|profile| self.identities.joined_by(draft.workspace, event, profile));
+            match profile {
+                Some(given) => (profile, joins) = (Some(self.identities.current(given)), draft.joins),
+                None => {
+                    let whose = self.identities.resolve(draft.workspace, event);
+                    (profile, joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
+                }
             }
             if matches!(event.origin, Origin::Import { .. }) {
                 at = event.at;
@@ -239,6 +250,14 @@ async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> R
         known.extend(EventId::try_from(id.as_slice()).ok());
     }
     Ok(known)
+}
+
+/// The profile that an event was given with: a link in a message, or an event that comes again.
+fn given_profile(draft: &Draft) -> Option<ProfileId> {
+    match draft.logged {
+        Logged::Event(_) => draft.profile,
+        _ => None,
+    }
 }
 
 /// A redriven event has its old id on purpose.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
+use crate::audience::history::PAGES_MAX;
 use crate::audience::{Consent, History, Profile};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -11,10 +12,7 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 10;
-/// Pages of one person a decision looks at: 32,000 events; what a machine did before that counts no more.
-const PAGES_MAX: u32 = 1_000;
-const SELECT: &str =
-    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at FROM profiles";
+const SELECT: &str = "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into FROM profiles";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
@@ -34,6 +32,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile = profile;
     person.version = row.try_get_by_index(1)?;
     person.wake_at = row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis);
+    person.merged_into = row.try_get_by_index::<Option<i64>>(9)?.map(ProfileId);
     Ok(person)
 }
 
@@ -94,7 +93,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
-                    history = excluded.history, last_seen_at = excluded.last_seen_at
+                    history = excluded.history, created_at = excluded.created_at,
+                    last_seen_at = excluded.last_seen_at
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }

@@ -3,6 +3,7 @@
 mod caps;
 mod claims;
 mod crashes;
+mod merges;
 mod outcomes;
 mod world;
 

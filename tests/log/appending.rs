@@ -43,43 +43,6 @@ async fn a_thousand_ids_posted_a_hundred_times_at_once_are_a_thousand_events() {
 }
 
 #[tokio::test]
-async fn an_anonymous_id_belongs_to_the_first_person_identified_on_it() {
-    let house = House::new().await;
-    let profiles = house
-        .profiles(vec![
-            support::anonymous("m1", "device-1", "Product Viewed"),
-            identify("m2", Some("ann"), Some("device-1")),
-            support::anonymous("m3", "device-1", "Product Added"),
-            event("m4", "ann", "Order Completed"),
-            identify("m5", Some("bob"), Some("device-1")),
-            event("m6", "bob", "Product Viewed"),
-            event("m7", "ann", "Product Viewed"),
-        ])
-        .await;
-    let ann = profiles[0];
-    assert_eq!(profiles[..4], [ann, ann, ann, ann]);
-    assert_ne!(profiles[4], ann, "another user id on the same device is another person");
-    assert_eq!(profiles[5], profiles[4]);
-    assert_eq!(profiles[6], ann);
-}
-
-#[tokio::test]
-async fn two_known_profiles_are_not_joined_by_an_identify() {
-    let house = House::new().await;
-    let profiles = house
-        .profiles(vec![
-            support::anonymous("m1", "device-1", "Product Viewed"),
-            event("m2", "ann", "Product Viewed"),
-            identify("m3", Some("ann"), Some("device-1")),
-            support::anonymous("m4", "device-1", "Product Viewed"),
-        ])
-        .await;
-    assert_ne!(profiles[0], profiles[1]);
-    assert_eq!(profiles[2], profiles[1], "the user id decides whose event it is");
-    assert_eq!(profiles[3], profiles[0]);
-}
-
-#[tokio::test]
 async fn what_was_appended_survives_a_restart() {
     let house = House::new().await;
     house.append(vec![event("m1", "ann", "Product Viewed"), event("m2", "bob", "Product Viewed")]).await;

@@ -2,6 +2,7 @@
 
 mod appending;
 mod damage;
+mod identity;
 mod processing;
 pub mod support;
 
