@@ -39,8 +39,9 @@ use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
-use crate::worker::processor::Processor;
+use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::{janitor, secret};
@@ -150,7 +151,8 @@ impl Carillon {
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));
-        let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
+        let leases = Leases::alone(store.layout());
+        let workers = build_workers(&options, &leases, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
         let threads = options.threads;
@@ -352,6 +354,7 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
 
 async fn build_workers(
     options: &Options,
+    leases: &Leases,
     log: &EventLog,
     store: &Store,
     definitions: &Arc<Definitions>,
@@ -360,9 +363,9 @@ async fn build_workers(
     links: &Links,
 ) -> anyhow::Result<Arc<Workers>> {
     let faults = options.faults.clone();
-    let processor =
-        Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
-    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
+    let (settle, shared) = (options.settle, leases.clone());
+    let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
+    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone()).sharing(leases.clone());
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
     let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
@@ -380,7 +383,8 @@ async fn build_workers(
         retry: options.retry.clone(),
         faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-    });
+    })
+    .sharing(leases.clone());
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

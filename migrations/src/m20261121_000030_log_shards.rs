@@ -43,8 +43,6 @@ const POSTGRES: &[&str] = &[
     "ALTER TABLE event_ids DROP CONSTRAINT event_ids_pkey",
     "ALTER TABLE event_ids ADD PRIMARY KEY (id)",
     "CREATE INDEX event_ids_day ON event_ids (day)",
-    // Numbers of new profiles are handed out in blocks.
-    "CREATE SEQUENCE profile_blocks",
     "CREATE SEQUENCE claim_tokens",
     // A counter everybody adds to would make commits wait for one another: each connection has its own part.
     "ALTER TABLE counters ADD COLUMN part BIGINT NOT NULL DEFAULT 0",

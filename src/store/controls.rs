@@ -121,7 +121,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn counters(&self) -> Result<BTreeMap<String, i64>, Error> {
-        let sql = "SELECT name, CAST(sum(value) AS BIGINT) FROM counters WHERE workspace = ? GROUP BY name ORDER BY name";
+        let sql =
+            "SELECT name, CAST(sum(value) AS BIGINT) FROM counters WHERE workspace = ? GROUP BY name ORDER BY name";
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }

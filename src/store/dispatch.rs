@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::decision::Enrollment;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -11,32 +11,35 @@ use crate::message::{Channel, Message, Reason, Status};
 use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
-use crate::store::entries::{Entry, PROCESSED};
+use crate::store::entries::Entry;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
+use crate::store::shards::{Heads, Layout, ShardSet, after, unprocessed};
 
 /// The setting that holds marketing back after a restored backup was recognised.
 pub const RESTORE_UNCONFIRMED: &str = "restore_unconfirmed";
 /// The setting that counts claims: every claiming transaction draws its fencing token here.
 const CLAIM_TOKEN: &str = "claim_token";
 
-/// The earliest due messages, transactional first, then by time, priority and age; without those of `closed` channels
+/// The earliest due messages of these shards, transactional first, then by time, priority and age; without those of `closed` channels
 /// and of people with log entries that are not processed yet. The end of an own message is no such entry: it makes no
 /// other message unwanted.
 pub async fn due_ids<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     limit: usize,
     closed: &[Channel],
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
-    let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+    let backend = conn.get_database_backend();
+    let ours = shards.condition(backend);
+    let (entries, merges) = (unprocessed(backend, "entries"), unprocessed(backend, "merges"));
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}
-             AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
-                AND position > {cursor}
-                UNION ALL SELECT loser FROM merges WHERE position > {cursor})
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}{ours}
+             AND profile NOT IN (SELECT profile FROM {entries} AND profile IS NOT NULL AND kind <> 'message_ended'
+                UNION ALL SELECT loser FROM {merges})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(closed)
         );
@@ -50,13 +53,16 @@ pub async fn due_ids<C: ConnectionTrait>(
     Ok(found)
 }
 
-/// The earliest instant after `now` at which a message of a channel that is not `closed` is due.
+/// The earliest instant after `now` at which a message of these shards and a channel that is not `closed` is due.
 pub async fn due_after<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    let ours = shards.condition(conn.get_database_backend());
+    let sql =
+        format!("SELECT due_at FROM messages WHERE due_at > ? AND {}{ours} ORDER BY due_at LIMIT 1", open(closed));
     Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
 }
 
@@ -66,12 +72,14 @@ fn open(closed: &[Channel]) -> String {
     format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
-/// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
-pub async fn in_hand<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
-    let sql = "SELECT workspace, id FROM messages WHERE status = 'sending'
-               UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'
-               ORDER BY 2";
-    let rows = Rows(conn).all(sql, vec![]).await?;
+/// Messages of these shards that a process had in hand: claimed ones, whatever their lease, and those being sent.
+pub async fn in_hand<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let ours = shards.condition(conn.get_database_backend());
+    let sql = format!(
+        "SELECT workspace, id FROM messages WHERE status = 'sending'{ours}
+         UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'{ours} ORDER BY 2"
+    );
+    let rows = Rows(conn).all(&sql, vec![]).await?;
     rows.iter()
         .map(|row| {
             let id: Vec<u8> = row.try_get_by_index(1)?;
@@ -83,6 +91,10 @@ pub async fn in_hand<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, M
 
 /// Draws the fencing token of one claiming transaction; each is larger than all before it.
 pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        let drawn: Option<i64> = Rows(tx).scalar("SELECT nextval('claim_tokens')", vec![]).await?;
+        return Ok(drawn.unwrap_or_default().cast_unsigned());
+    }
     let last: u64 = setting(tx, CLAIM_TOKEN).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
     let token = last + 1;
     set_setting(tx, CLAIM_TOKEN, &token.to_string()).await?;
@@ -93,24 +105,27 @@ pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> 
 /// profile is something too.
 pub async fn logged_since<C: ConnectionTrait>(
     conn: &C,
-    since: Position,
+    since: &Heads,
     profiles: &BTreeSet<ProfileId>,
 ) -> Result<BTreeSet<ProfileId>, Error> {
     if profiles.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let sql = format!(
-        "SELECT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({0})
-         UNION SELECT loser FROM merges WHERE position > ? AND loser IN ({0})",
-        marks(profiles.len())
-    );
-    let mut values: Values = Vec::with_capacity(2 * profiles.len() + 2);
-    for _ in 0..2 {
-        values.push(since.0.into());
-        values.extend(profiles.iter().map(|profile| profile.0.into()));
-    }
+    let backend = conn.get_database_backend();
+    let (newer, values) = after(backend, since, profiles);
+    let sql = format!("SELECT DISTINCT profile FROM entries WHERE kind <> 'message_ended' AND ({newer})");
     let rows = Rows(conn).all(&sql, values).await?;
-    rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+    let mut logged: BTreeSet<ProfileId> =
+        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect::<Result<_, Error>>()?;
+    // Who joined somebody: that entry is the other's, and stands in the other's shard.
+    let sql = format!("SELECT loser, position FROM merges WHERE loser IN ({})", marks(profiles.len()));
+    for row in Rows(conn).all(&sql, profiles.iter().map(|profile| profile.0.into()).collect()).await? {
+        let position = Position(row.try_get_by_index(1)?);
+        if position > since.of(Layout::of(backend).shard_at(position)) {
+            logged.insert(ProfileId(row.try_get_by_index(0)?));
+        }
+    }
+    Ok(logged)
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {

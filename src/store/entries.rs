@@ -10,8 +10,8 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::Status;
 use crate::store::Workspace;
-use crate::store::shards::{Layout, unprocessed};
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::shards::{Layout, unprocessed};
 
 /// What happened, as the log keeps it.
 #[derive(Debug, Clone)]
@@ -261,7 +261,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Whether something is logged about this person that is not processed yet.
     pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
-        let unprocessed = unprocessed(self.conn.get_database_backend());
+        let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
         let sql = format!("SELECT 1 FROM {unprocessed} AND profile = ? LIMIT 1");
         Ok(Rows(self.conn).one(&sql, vec![profile.0.into()]).await?.is_some())
     }

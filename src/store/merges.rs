@@ -8,6 +8,7 @@ use sea_orm::ConnectionTrait;
 use crate::ids::{Position, ProfileId, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, marks, padded};
+use crate::store::shards::Layout;
 
 /// Rows of each table moved in one transaction, those that matter soonest first; the rest follow in slices.
 const MOVED_MAX: u32 = 5_000;
@@ -94,12 +95,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Makes the loser's rows the winner's, at most [`MOVED_MAX`] of each table: what is waiting first, then the
     /// newest. Remembers whether some are left.
     pub async fn move_rows(&self, loser: ProfileId, winner: ProfileId) -> Result<(), Error> {
+        let shard = Layout::of(self.conn.get_database_backend()).shard_of(winner).number();
         // Conversions are found by their messages, so they move before them.
         let messages = "SELECT id FROM messages WHERE profile = ?
                         ORDER BY CASE WHEN due_at IS NULL THEN 1 ELSE 0 END, created_at DESC LIMIT ?";
         let conversions = format!("UPDATE conversions SET profile = ? WHERE message IN ({messages})");
         self.move_some(&conversions, loser, winner).await?;
-        let messages = format!("UPDATE messages SET profile = ? WHERE id IN ({messages})");
+        let messages = format!("UPDATE messages SET profile = ?, shard = {shard} WHERE id IN ({messages})");
         let enrollments = "UPDATE enrollments SET profile = ? WHERE id IN (SELECT id FROM enrollments WHERE profile = ?
             ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, entered_at DESC LIMIT ?)";
         let consents = "UPDATE consents SET profile = ? WHERE (profile, channel, position) IN

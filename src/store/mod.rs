@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
 pub mod keys;
+pub mod leases;
 pub mod merges;
 pub mod messages;
 pub mod outbox;

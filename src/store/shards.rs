@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ConnectionTrait, DbBackend};
 
-use crate::ids::{Position, ProfileId};
+use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// Shards of the log on PostgreSQL.
@@ -50,6 +50,9 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// One process, one shard.
+    pub const ALONE: Self = Self { count: 1 };
+
     pub fn of(backend: DbBackend) -> Self {
         Self { count: if backend == DbBackend::Postgres { SHARDS } else { 1 } }
     }
@@ -146,12 +149,14 @@ impl ShardSet {
         Self(u16::try_from(bits).unwrap_or(u16::MAX))
     }
 
-    /// `0, 3, 7` for an `IN (…)`; -1, which is no shard, for none.
-    pub fn listed(self) -> String {
-        if self.is_empty() {
-            return "-1".to_owned();
+    /// ` AND shard IN (…)`, for tables with a column `shard`; nothing where these are all.
+    pub fn condition(self, backend: DbBackend) -> String {
+        if Layout::of(backend).all().without(self).is_empty() {
+            return String::new();
         }
-        self.iter().map(|shard| shard.number().to_string()).collect::<Vec<_>>().join(", ")
+        let numbers: Vec<String> = self.iter().map(|shard| shard.number().to_string()).collect();
+        // There is no shard -1.
+        format!(" AND shard IN ({})", if numbers.is_empty() { "-1".to_owned() } else { numbers.join(", ") })
     }
 }
 
@@ -176,6 +181,17 @@ impl Heads {
         self.0.insert(shard, position);
     }
 
+    /// `WHERE` this: positions of the column that come after these, each in its shard.
+    pub fn before(&self, backend: DbBackend, column: &str) -> String {
+        let layout = Layout::of(backend);
+        if !layout.is_shared() {
+            return format!("{column} > {}", self.of(Shard::FIRST).0);
+        }
+        let ends: Vec<String> =
+            layout.all().iter().map(|shard| format!("WHEN {} THEN {}", shard.number(), self.of(shard).0)).collect();
+        format!("{column} > CASE {column} % 16 {} END", ends.join(" "))
+    }
+
     /// The highest position of all.
     pub fn last(&self) -> Position {
         self.0.values().copied().max().unwrap_or_default()
@@ -198,23 +214,27 @@ pub async fn lock_identities<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where these shards end; to be trusted, their locks must be held by an earlier statement.
-pub async fn heads<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<Heads, Error> {
+/// Where these shards end, and the latest instant at which one of their last entries is decided. To be trusted for
+/// appending, their locks must be held by an earlier statement.
+pub async fn heads<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<(Heads, Timestamp), Error> {
     let rows = if Layout::of(conn.get_database_backend()).is_shared() {
-        let sql = "SELECT CAST(shard AS BIGINT), (SELECT position FROM entries WHERE position % 16 = shard
-                     ORDER BY position % 16 DESC, position DESC LIMIT 1)
-                   FROM generate_series(0, 15) AS shard WHERE (CAST(? AS BIGINT) >> shard) & 1 = 1";
+        let sql = "SELECT shard, last.position, last.now FROM generate_series(CAST(0 AS BIGINT), 15) AS shard
+                   LEFT JOIN LATERAL (SELECT position, now FROM entries WHERE position % 16 = shard
+                     ORDER BY position DESC LIMIT 1) AS last ON true
+                   WHERE (CAST(? AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1";
         Rows(conn).all(sql, vec![shards.bits().into()]).await?
     } else {
-        Rows(conn).all("SELECT 0, (SELECT max(position) FROM entries)", vec![]).await?
+        Rows(conn).all("SELECT 0, position, now FROM entries ORDER BY position DESC LIMIT 1", vec![]).await?
     };
-    let mut heads = Heads::default();
+    let (mut heads, mut last_now) = (Heads::default(), Timestamp::default());
     for row in &rows {
         let shard = Shard::read(row.try_get_by_index(0)?)?;
         let position: Option<i64> = row.try_get_by_index(1)?;
+        let now: Option<i64> = row.try_get_by_index(2)?;
         heads.set(shard, position.map_or(shard.start(), Position));
+        last_now = last_now.max(Timestamp::from_millis(now.unwrap_or(0)));
     }
-    Ok(heads)
+    Ok((heads, last_now))
 }
 
 /// The last positions whose effects are stored.
@@ -247,18 +267,21 @@ pub async fn advance_cursor<C: ConnectionTrait>(
 /// How many entries of these shards wait to be processed.
 pub async fn backlog<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<i64, Error> {
     let layout = Layout::of(conn.get_database_backend());
-    let (heads, cursors) = (heads(conn, shards.and(layout.all())).await?, cursors(conn).await?);
+    let ((heads, _), cursors) = (heads(conn, shards.and(layout.all())).await?, cursors(conn).await?);
     Ok(heads.0.iter().map(|(shard, head)| layout.between(cursors.of(*shard), *head).max(0)).sum())
 }
 
-/// `FROM` these rows: entries that are not processed yet; conditions are added with AND.
-pub fn unprocessed(backend: DbBackend) -> &'static str {
+/// `FROM` these rows of a table that has positions of the log: those that are not processed yet; conditions are added
+/// with AND.
+pub fn unprocessed(backend: DbBackend, table: &str) -> String {
     match backend {
-        DbBackend::Postgres => {
-            "cursors JOIN entries ON entries.position % 16 = cursors.shard AND entries.position > cursors.position
+        DbBackend::Postgres => format!(
+            "cursors JOIN {table} ON {table}.position % 16 = cursors.shard AND {table}.position > cursors.position
              WHERE true"
-        }
-        _ => "entries WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = 'processed')",
+        ),
+        _ => format!(
+            "{table} WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = 'processed')"
+        ),
     }
 }
 

@@ -13,9 +13,12 @@ use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
 use crate::store::controls::Parked;
-use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
+use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, read_after};
+use crate::store::leases::is_owner;
+use crate::store::shards::{Shard, ShardSet, advance_cursor, cursors};
 use crate::store::{Store, workspace};
 use crate::telemetry;
+use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
 use crate::worker::world::{self, Asked, Changes, People, Slot};
 
@@ -24,7 +27,10 @@ const BATCH_ENTRIES: usize = 512;
 /// Profiles that become one person within a batch: each may look at what belongs to all.
 const JOINED_MAX: usize = 16;
 
+/// Works off one shard of the log.
 pub struct Processor {
+    shard: Shard,
+    lease: Lease,
     log: EventLog,
     store: Store,
     definitions: Arc<Definitions>,
@@ -45,6 +51,8 @@ struct Work {
 }
 
 impl Processor {
+    /// Of a log that has one shard and one process.
+    ///
     /// # Errors
     /// The cursor cannot be read.
     pub async fn new(
@@ -54,9 +62,29 @@ impl Processor {
         faults: Faults,
         settle: Span,
     ) -> anyhow::Result<Self> {
-        let cursor = cursor(store.reader()).await?;
+        let alone = Lease { token: None, until: None };
+        Self::of_shard(Shard::FIRST, alone, log, store, definitions, faults, settle).await
+    }
+
+    /// # Errors
+    /// The cursor cannot be read.
+    pub async fn of_shard(
+        shard: Shard,
+        lease: Lease,
+        log: EventLog,
+        store: Store,
+        definitions: Arc<Definitions>,
+        faults: Faults,
+        settle: Span,
+    ) -> anyhow::Result<Self> {
+        let cursor = cursors(store.reader()).await?.of(shard);
         let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { log, store, definitions, faults, settle, cursor, catalogs, changed })
+        Ok(Self { shard, lease, log, store, definitions, faults, settle, cursor, catalogs, changed })
+    }
+
+    /// The token of the lease it works under.
+    pub fn token(&self) -> Option<i64> {
+        self.lease.token
     }
 
     pub fn cursor(&self) -> Position {
@@ -80,13 +108,17 @@ impl Processor {
         self.read_catalogs(&batch).await?;
         let changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
-        let from = self.cursor;
+        let (shard, from, token) = (self.shard, self.cursor, self.lease.token);
+        let shards = self.shards_of(&changes);
         let stored = self
             .log
             .writer()
-            .change(Queue::Effects, move |tx, _| {
+            .change_in(Queue::Effects, shards, move |tx, _| {
                 Box::pin(async move {
-                    if !advance_cursor(tx, from, last).await? {
+                    if !is_owner(tx, shard, token).await? {
+                        anyhow::bail!("the lease of shard {} went to another process", shard.number());
+                    }
+                    if !advance_cursor(tx, shard, from, last).await? {
                         anyhow::bail!("another processor moved the cursor from {from}");
                     }
                     super::effects::store(tx, changes).await
@@ -94,7 +126,7 @@ impl Processor {
             })
             .await;
         if let Err(error) = stored {
-            self.cursor = cursor(self.store.reader()).await?;
+            self.cursor = cursors(self.store.reader()).await?.of(shard);
             return Err(error);
         }
         self.cursor = last;
@@ -105,8 +137,17 @@ impl Processor {
         self.faults.hit("processor.stored")?;
         self.refresh_definitions().await?;
         telemetry::entries_processed(count as u64);
-        telemetry::backlog(self.log.appended().borrow().0 - last.0);
         Ok(count)
+    }
+
+    /// Everybody whom the changes touch: their own shards' processes wait.
+    fn shards_of(&self, changes: &[(WorkspaceId, Changes)]) -> ShardSet {
+        let layout = self.store.layout();
+        let people = changes.iter().flat_map(|(_, changes)| {
+            let merged = changes.merges.iter().map(|merge| merge.loser);
+            changes.people.iter().map(|person| person.profile.id).chain(merged)
+        });
+        people.map(|profile| layout.shard_of(profile)).chain([self.shard]).collect()
     }
 
     /// Definitions and controls change what is in force for everything after them.
@@ -132,7 +173,7 @@ impl Processor {
 
     /// From memory where they were committed a moment ago, else from the database.
     async fn next_entries(&self) -> anyhow::Result<Vec<ReadEntry>> {
-        let recent = self.log.recent().take_after(self.cursor, BATCH_ENTRIES);
+        let recent = self.log.recent().take_after(self.store.layout(), self.cursor, BATCH_ENTRIES);
         if !recent.is_empty() {
             return Ok(recent.into_iter().map(Ok).collect());
         }

@@ -333,7 +333,11 @@ async fn what_is_said_again_changes_nothing() {
         .append(vec![identify("m4", Some("ann"), Some("d1")), alias("m5", "d1", "ann"), alias("m6", "ann", "ann")])
         .await;
     house.process().await;
-    let found = house.workspace().findings_at(&[5, 6, 7].map(Position)).await.unwrap();
+    let found = house
+        .workspace()
+        .findings_at(&[house.at("m4").await, house.at("m5").await, house.at("m6").await])
+        .await
+        .unwrap();
     assert!(found.is_empty(), "{found:?}");
     assert_eq!(past(&house, person(&house, "ann").await.profile.id).await.len(), 6);
 }
@@ -349,7 +353,7 @@ async fn a_merge_that_was_parked_happens_when_it_is_redriven() {
     while processor.tick().await.unwrap() > 0 {}
     let ann = person(&house, "ann").await.profile.id;
     assert_eq!(past(&house, ann).await.len(), 3, "half a merge is none");
-    assert!(redrive(&house.log, &house.store, WORKSPACE, Position(5)).await.unwrap());
+    assert!(redrive(&house.log, &house.store, WORKSPACE, house.at("m4").await).await.unwrap());
     let house = house.restart().await;
     house.process().await;
     assert_eq!(past(&house, ann).await.len(), 5);
@@ -367,12 +371,13 @@ async fn entries_of_a_merged_profile_that_come_later_are_the_winners() {
     let denied = r#"{"properties":{"channel":"email","state":"denied"}}"#;
     let own = build("own", Kind::Own, "Consent Changed", None, None, denied);
     house.log.append_drafts(vec![Draft { profile: Some(before), ..Draft::event(WORKSPACE, own) }]).await.unwrap();
-    let last = house.workspace().events_after(Position(4), 9).await.unwrap();
-    assert_eq!(last[0].profile, Some(ann), "nothing is sent to her until it is processed");
+    let own = house.at("own").await;
+    let last = house.workspace().entries_at(&[own]).await.unwrap();
+    assert_eq!(last[&own].profile, Some(ann), "nothing is sent to her until it is processed");
     house.process().await;
     // Another node had not heard of the merge when it appended this.
     house.append(vec![event("m4", "ann", "B")]).await;
-    house.damage("UPDATE entries SET profile = 1 WHERE position = 6").await;
+    house.damage(&format!("UPDATE entries SET profile = 1 WHERE position = {}", house.at("m4").await)).await;
     let house = house.restart().await;
     house.process().await;
     let person = house.workspace().person(ann).await.unwrap().unwrap();
