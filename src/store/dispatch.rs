@@ -12,9 +12,10 @@ use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
 use crate::store::entries::Entry;
+use crate::store::merges::with_winners;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
-use crate::store::shards::{Heads, Layout, ShardSet, after, unprocessed};
+use crate::store::shards::{Heads, ShardSet, unprocessed};
 
 /// The setting that holds marketing back after a restored backup was recognised.
 pub const RESTORE_UNCONFIRMED: &str = "restore_unconfirmed";
@@ -33,13 +34,16 @@ pub async fn due_ids<C: ConnectionTrait>(
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let backend = conn.get_database_backend();
     let ours = shards.condition(backend);
-    let (entries, merges) = (unprocessed(backend, "entries"), unprocessed(backend, "merges"));
+    let behind = with_winners(&format!(
+        "SELECT profile FROM {} AND profile IS NOT NULL AND kind <> 'message_ended' UNION SELECT loser FROM {}",
+        unprocessed(backend, "entries"),
+        unprocessed(backend, "merges")
+    ));
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
             "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}{ours}
-             AND profile NOT IN (SELECT profile FROM {entries} AND profile IS NOT NULL AND kind <> 'message_ended'
-                UNION ALL SELECT loser FROM {merges})
+             AND profile NOT IN ({behind})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(closed)
         );
@@ -111,21 +115,18 @@ pub async fn logged_since<C: ConnectionTrait>(
     if profiles.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let backend = conn.get_database_backend();
-    let (newer, values) = after(backend, since, profiles);
-    let sql = format!("SELECT DISTINCT profile FROM entries WHERE kind <> 'message_ended' AND ({newer})");
+    let newer = since.before(conn.get_database_backend(), "position");
+    let sql = format!(
+        "{} WHERE profile IN ({})",
+        with_winners(&format!(
+            "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND ({newer})
+             UNION SELECT loser FROM merges WHERE {newer}"
+        )),
+        marks(profiles.len())
+    );
+    let values = profiles.iter().map(|profile| profile.0.into()).collect();
     let rows = Rows(conn).all(&sql, values).await?;
-    let mut logged: BTreeSet<ProfileId> =
-        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect::<Result<_, Error>>()?;
-    // Who joined somebody: that entry is the other's, and stands in the other's shard.
-    let sql = format!("SELECT loser, position FROM merges WHERE loser IN ({})", marks(profiles.len()));
-    for row in Rows(conn).all(&sql, profiles.iter().map(|profile| profile.0.into()).collect()).await? {
-        let position = Position(row.try_get_by_index(1)?);
-        if position > since.of(Layout::of(backend).shard_at(position)) {
-            logged.insert(ProfileId(row.try_get_by_index(0)?));
-        }
-    }
-    Ok(logged)
+    rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {

@@ -4,12 +4,12 @@
 //! next one of a shard is taken and committed under its lock, so a shard has no holes and nothing in it commits late.
 //! PostgreSQL has 16 shards. SQLite has one writer, which is all a shard is for: there is one, and positions are 1, 2, 3.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::ids::{Position, ProfileId, Timestamp};
-use crate::store::rows::{Error, Rows, Values, marks};
+use crate::store::rows::{Error, Rows};
 
 /// Shards of the log on PostgreSQL.
 const SHARDS: i64 = 16;
@@ -187,9 +187,9 @@ impl Heads {
         if !layout.is_shared() {
             return format!("{column} > {}", self.of(Shard::FIRST).0);
         }
-        let ends: Vec<String> =
-            layout.all().iter().map(|shard| format!("WHEN {} THEN {}", shard.number(), self.of(shard).0)).collect();
-        format!("{column} > CASE {column} % 16 {} END", ends.join(" "))
+        // In the words of the index.
+        let after = |shard: Shard| format!("{column} % 16 = {} AND {column} > {}", shard.number(), self.of(shard).0);
+        format!("({})", layout.all().iter().map(after).collect::<Vec<_>>().join(" OR "))
     }
 
     /// The highest position of all.
@@ -283,23 +283,6 @@ pub fn unprocessed(backend: DbBackend, table: &str) -> String {
             "{table} WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = 'processed')"
         ),
     }
-}
-
-/// `WHERE` this: entries after `heads` in the shards of these people.
-pub fn after(backend: DbBackend, heads: &Heads, profiles: &BTreeSet<ProfileId>) -> (String, Values) {
-    let layout = Layout::of(backend);
-    let mut by_shard: BTreeMap<Shard, Vec<ProfileId>> = BTreeMap::new();
-    for profile in profiles {
-        by_shard.entry(layout.shard_of(*profile)).or_default().push(*profile);
-    }
-    let (mut conditions, mut values) = (Vec::with_capacity(by_shard.len()), Values::new());
-    for (shard, profiles) in by_shard {
-        let place = if layout.is_shared() { format!("position % 16 = {} AND ", shard.number()) } else { String::new() };
-        conditions.push(format!("({place}position > ? AND profile IN ({}))", marks(profiles.len())));
-        values.push(heads.of(shard).0.into());
-        values.extend(profiles.iter().map(|profile| profile.0.into()));
-    }
-    (conditions.join(" OR "), values)
 }
 
 #[cfg(test)]
