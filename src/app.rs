@@ -152,7 +152,8 @@ impl Carillon {
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));
         let leases = Leases::alone(store.layout());
-        let workers = build_workers(&options, &leases, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
+        let channels = channels(&options, &sandbox, &smtp);
+        let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links);
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
         let threads = options.threads;
@@ -352,25 +353,29 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
 }
 
-async fn build_workers(
-    options: &Options,
-    leases: &Leases,
-    log: &EventLog,
-    store: &Store,
-    definitions: &Arc<Definitions>,
-    sandbox: &Sandbox,
-    smtp: &Option<Arc<Smtp>>,
-    links: &Links,
-) -> anyhow::Result<Arc<Workers>> {
-    let faults = options.faults.clone();
-    let (settle, shared) = (options.settle, leases.clone());
-    let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
-    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone()).sharing(leases.clone());
+/// The sandbox has what no provider carries.
+fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> Channels {
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
     let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
         channels.route(crate::message::Channel::Email, smtp.clone());
     }
+    channels
+}
+
+fn build_workers(
+    options: &Options,
+    leases: &Leases,
+    log: &EventLog,
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    channels: Channels,
+    links: &Links,
+) -> Arc<Workers> {
+    let faults = options.faults.clone();
+    let (settle, shared) = (options.settle, leases.clone());
+    let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
+    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone()).sharing(leases.clone());
     let dispatcher = Dispatcher::new(Parts {
         log: log.clone(),
         store: store.clone(),
@@ -385,7 +390,7 @@ async fn build_workers(
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
     })
     .sharing(leases.clone());
-    Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
+    Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher))
 }
 
 /// What the doors counted, under the counters' names: what a rule did, which rule, of which source.

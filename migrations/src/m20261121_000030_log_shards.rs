@@ -30,6 +30,8 @@ const UP: &[&str] = &[
         barrier INTEGER NOT NULL,
         PRIMARY KEY (shard, position)
     ) WITHOUT ROWID",
+    // Where the loser's shard ended when its person joined another: what stands there is decided before.
+    "ALTER TABLE merges ADD COLUMN loser_head INTEGER NOT NULL DEFAULT 0",
 ];
 
 /// What PostgreSQL alone needs: many writers.

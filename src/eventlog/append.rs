@@ -84,6 +84,13 @@ pub(super) struct Resolved {
     pub(super) shards: ShardSet,
 }
 
+/// Rows that are stored with entries.
+#[derive(Default)]
+struct Beside {
+    barriers: Vec<Values>,
+    joined: Vec<Joined>,
+}
+
 impl Appender {
     pub async fn load<C: ConnectionTrait>(conn: &C, clock: Clock) -> Result<Self, Error> {
         let last_now: Option<Option<i64>> = Rows(conn)
@@ -262,12 +269,12 @@ impl Appender {
         let first = self.placed.len();
         let mut answers = Vec::with_capacity(resolved.groups.len());
         let mut duplicates: BTreeMap<WorkspaceId, i64> = BTreeMap::new();
-        let mut barriers: Vec<Values> = Vec::new();
+        let mut beside = Beside::default();
         for group in resolved.groups {
             let mut receipts = Vec::with_capacity(group.len());
             for draft in group {
                 receipts.push(match draft {
-                    Ok(draft) => self.place_one(draft, now, &mut barriers),
+                    Ok(draft) => self.place_one(draft, now, &mut beside),
                     Err(workspace) => {
                         *duplicates.entry(workspace).or_default() += 1;
                         Receipt::Duplicate
@@ -276,14 +283,10 @@ impl Appender {
             }
             answers.push(receipts);
         }
-        let joined = self.placed[first..].iter().filter_map(|entry| {
-            let (loser, winner) = (entry.joins?, entry.profile?);
-            Some(Joined { workspace: entry.workspace, loser, winner, position: entry.position })
-        });
-        add_joined(conn, joined).await?;
+        add_joined(conn, beside.joined.into_iter()).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
-        Rows(conn).insert("INSERT INTO barriers (shard, position, barrier)", "", 3, barriers).await?;
+        Rows(conn).insert("INSERT INTO barriers (shard, position, barrier)", "", 3, beside.barriers).await?;
         for (id, by) in duplicates {
             workspace(conn, id).count("events_duplicate", by).await?;
         }
@@ -291,7 +294,7 @@ impl Appender {
     }
 
     /// The entry at the next position of its shard, or of every shard; the receipt tells the first.
-    fn place_one(&mut self, draft: Draft, now: Timestamp, barriers: &mut Vec<Values>) -> Receipt {
+    fn place_one(&mut self, draft: Draft, now: Timestamp, beside: &mut Beside) -> Receipt {
         let shards = self.shards_of(&draft);
         let Draft { workspace, profile, joins, now: given, logged } = draft;
         let mut first = None;
@@ -300,7 +303,11 @@ impl Appender {
             self.heads.set(shard, position);
             let barrier = *first.get_or_insert(position);
             if shards.len() > 1 {
-                barriers.push(vec![shard.number().into(), position.0.into(), barrier.0.into()]);
+                beside.barriers.push(vec![shard.number().into(), position.0.into(), barrier.0.into()]);
+            }
+            if let (Some(loser), Some(winner)) = (joins, profile) {
+                let loser_head = self.heads.of(self.layout.shard_of(loser));
+                beside.joined.push(Joined { workspace, loser, winner, position, loser_head });
             }
             let logged = logged.clone();
             self.placed.push(Entry { position, workspace, profile, now: given.unwrap_or(now), joins, logged });

@@ -20,14 +20,19 @@ pub struct Joined {
     pub loser: ProfileId,
     pub winner: ProfileId,
     pub position: Position,
+    /// Where the loser's shard ended then: what it did before is decided before.
+    pub loser_head: Position,
 }
 
 /// Stored with its entry; an entry that comes again takes the place of its first.
 pub async fn add_joined<C: ConnectionTrait>(conn: &C, joined: impl Iterator<Item = Joined>) -> Result<(), Error> {
     for one in joined {
-        let sql = "INSERT INTO merges (loser, workspace, winner, position) VALUES (?, ?, ?, ?)
-                   ON CONFLICT (loser) DO UPDATE SET winner = excluded.winner, position = excluded.position";
-        let values = vec![one.loser.0.into(), one.workspace.0.into(), one.winner.0.into(), one.position.0.into()];
+        let sql = "INSERT INTO merges (loser, workspace, winner, position, loser_head) VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT (loser) DO UPDATE SET winner = excluded.winner, position = excluded.position,
+                     loser_head = excluded.loser_head";
+        let positions = [one.position.0.into(), one.loser_head.0.into()];
+        let values =
+            [one.loser.0.into(), one.workspace.0.into(), one.winner.0.into()].into_iter().chain(positions).collect();
         Rows(conn).run(sql, values).await?;
     }
     Ok(())
@@ -54,6 +59,16 @@ pub async fn heirs_of<C: ConnectionTrait>(
         }
     }
     Ok(heirs)
+}
+
+/// Of these profiles, each of which joined another, where each one's shard ended when it did.
+pub async fn heads_of_losers<C: ConnectionTrait>(
+    conn: &C,
+    losers: &[ProfileId],
+) -> Result<BTreeMap<ProfileId, Position>, Error> {
+    let sql = format!("SELECT loser, loser_head FROM merges WHERE loser IN ({})", marks(losers.len()));
+    let rows = Rows(conn).all(&sql, losers.iter().map(|loser| loser.0.into()).collect()).await?;
+    rows.iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Position(row.try_get_by_index(1)?)))).collect()
 }
 
 /// The profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another

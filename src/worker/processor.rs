@@ -15,9 +15,11 @@ use crate::ids::{Position, ProfileId, Span, WorkspaceId};
 use crate::store::controls::Parked;
 use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, read_after};
 use crate::store::leases::is_owner;
+use crate::store::merges::heads_of_losers;
 use crate::store::shards::{Shard, ShardSet, advance_cursor, cursors};
 use crate::store::{Store, workspace};
 use crate::telemetry;
+use crate::worker::effects::Raced;
 use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
 use crate::worker::world::{self, Asked, Changes, People, Slot};
@@ -26,6 +28,9 @@ use crate::worker::world::{self, Asked, Changes, People, Slot};
 const BATCH_ENTRIES: usize = 512;
 /// Profiles that become one person within a batch: each may look at what belongs to all.
 const JOINED_MAX: usize = 16;
+
+/// Races lost in a row before it is an error.
+const RACES_MAX: u32 = 32;
 
 /// Works off one shard of the log.
 pub struct Processor {
@@ -41,6 +46,9 @@ pub struct Processor {
     catalogs: BTreeMap<WorkspaceId, Arc<Catalog>>,
     /// Workspaces in which others have not learned of the barrier yet.
     changed: BTreeSet<WorkspaceId>,
+    is_waiting: bool,
+    /// Batches in a row that somebody else was faster than.
+    races: u32,
 }
 
 /// Entries of one workspace, and the ones that could not even be read.
@@ -79,12 +87,30 @@ impl Processor {
     ) -> anyhow::Result<Self> {
         let cursor = cursors(store.reader()).await?.of(shard);
         let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { shard, lease, log, store, definitions, faults, settle, cursor, catalogs, changed })
+        Ok(Self {
+            shard,
+            lease,
+            log,
+            store,
+            definitions,
+            faults,
+            settle,
+            cursor,
+            catalogs,
+            changed,
+            is_waiting: false,
+            races: 0,
+        })
     }
 
     /// The token of the lease it works under.
     pub fn token(&self) -> Option<i64> {
         self.lease.token
+    }
+
+    /// Whether the next entry waits for another shard.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     pub fn cursor(&self) -> Position {
@@ -101,7 +127,11 @@ impl Processor {
         if batch.is_empty() {
             return Ok(0);
         }
-        let batch = up_to_crowd(up_to_barrier(batch));
+        let batch = self.up_to_waiting(up_to_crowd(up_to_barrier(batch))).await?;
+        self.is_waiting = batch.is_empty();
+        if self.is_waiting {
+            return Ok(0);
+        }
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
         let barrier = batch.last().and_then(barrier_in);
@@ -127,9 +157,10 @@ impl Processor {
             .await;
         if let Err(error) = stored {
             self.cursor = cursors(self.store.reader()).await?.of(shard);
-            return Err(error);
+            self.races += 1;
+            return if error.is::<Raced>() && self.races < RACES_MAX { Ok(1) } else { Err(error) };
         }
-        self.cursor = last;
+        (self.cursor, self.races) = (last, 0);
         if let Some(id) = barrier {
             self.catalogs.remove(&id);
             self.changed.insert(id);
@@ -138,6 +169,27 @@ impl Processor {
         self.refresh_definitions().await?;
         telemetry::entries_processed(count as u64);
         Ok(count)
+    }
+
+    /// Entries before the first that unites a person with one of another shard of whom something earlier is not decided.
+    /// Nobody waits in a circle: each waits for what was appended before.
+    async fn up_to_waiting(&self, mut batch: Vec<ReadEntry>) -> anyhow::Result<Vec<ReadEntry>> {
+        let layout = self.store.layout();
+        let loser_in = |read: &ReadEntry| read.as_ref().ok().and_then(|entry| entry.joins);
+        let elsewhere = |loser: &ProfileId| layout.shard_of(*loser) != self.shard;
+        let losers: Vec<ProfileId> = batch.iter().filter_map(loser_in).filter(elsewhere).collect();
+        if losers.is_empty() {
+            return Ok(batch);
+        }
+        let heads = heads_of_losers(self.store.reader(), &losers).await?;
+        let cursors = cursors(self.store.reader()).await?;
+        let waits = |loser: ProfileId| heads.get(&loser).is_some_and(|head| cursors.of(layout.shard_of(loser)) < *head);
+        if let Some(at) =
+            batch.iter().position(|read| loser_in(read).is_some_and(|loser| elsewhere(&loser) && waits(loser)))
+        {
+            batch.truncate(at);
+        }
+        Ok(batch)
     }
 
     /// Everybody whom the changes touch: their own shards' processes wait.

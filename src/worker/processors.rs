@@ -54,6 +54,11 @@ impl Processors {
         Ok(count)
     }
 
+    /// Whether an entry waits for a shard that may be another process's.
+    pub fn is_waiting(&self) -> bool {
+        self.by_shard.values().any(Processor::is_waiting)
+    }
+
     /// A shard that came, or came back under another token, is read from its stored cursor on.
     async fn follow_leases(&mut self) -> anyhow::Result<()> {
         let leases = self.leases.all();

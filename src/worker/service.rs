@@ -169,10 +169,12 @@ impl Workers {
         while !*stop.borrow() {
             appended.borrow_and_update();
             let turn = self.turn.read().await;
-            let result = self.processor.lock().await.tick().await;
-            drop(turn);
+            let mut processor = self.processor.lock().await;
+            let result = processor.tick().await;
+            let sleep = if processor.is_waiting() { BLOCKED_PAUSE } else { SLEEP_MAX };
+            drop((processor, turn));
             match result {
-                Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, SLEEP_MAX).await,
+                Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, sleep).await,
                 Ok(_) => {}
                 Err(error) => self.failed("processor", &error, &mut stop).await,
             }

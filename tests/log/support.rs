@@ -94,7 +94,7 @@ impl House {
 
     /// Where the event of this id stands.
     pub async fn at(&self, message_id: &str) -> Position {
-        let id = EventId::derive(&[message_id.as_bytes()]);
+        let id = EventId::derive(&[b"test", message_id.as_bytes()]);
         let entry = self.workspace().entry_of_event(id, Position(0)).await.unwrap();
         entry.unwrap_or_else(|| panic!("{message_id} is not in the log")).position
     }
