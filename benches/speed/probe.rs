@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use anyhow::Context;
 use carillon::clock::Clock;
 use carillon::event::Event;
+use carillon::eventlog::append::range_of;
 use carillon::eventlog::{AppendError, Receipt};
 use carillon::http::append::Append;
 use carillon::ids::{Position, WorkspaceId};
@@ -69,7 +70,7 @@ impl Probe {
     /// The database cannot be written.
     pub fn append<'e>(&mut self, events: impl Iterator<Item = &'e Event>, now: i64) -> anyhow::Result<Vec<Stored>> {
         let mut stored = Vec::new();
-        let day = now / 86_400_000;
+        let day = range_of(now / 86_400_000);
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         for event in events {
             let new = self

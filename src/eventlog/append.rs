@@ -13,12 +13,24 @@ use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
 use crate::store::workspace;
 
-/// How long an event id is remembered.
+/// How long an event id is remembered, at least: its range goes when all of it is older.
 pub const DEDUPE_DAYS: i64 = 7;
+/// Days that share one range of keys. A repeat is looked for in every range that may hold it, so few are fast.
+const RANGE_DAYS: i64 = 7;
 /// The day under which ids are remembered for ever: imports.
 const FOR_EVER: i64 = 0;
 
-/// The days that hold ids, by one seek each: the table has a row per event.
+/// The range in which ids received on a day are kept: its first day.
+pub fn range_of(day: i64) -> i64 {
+    day - day.rem_euclid(RANGE_DAYS)
+}
+
+/// The newest range that is wholly out of date.
+fn forgotten_range(now: Timestamp) -> i64 {
+    now.day() - DEDUPE_DAYS - (RANGE_DAYS - 1)
+}
+
+/// The ranges that hold ids, by one seek each: the table has a row per event.
 const DAYS: &str = "WITH RECURSIVE days(day) AS (SELECT min(day) FROM event_ids
     UNION ALL SELECT (SELECT min(day) FROM event_ids WHERE event_ids.day > days.day) FROM days WHERE day IS NOT NULL)
     SELECT day FROM days WHERE day IS NOT NULL";
@@ -48,7 +60,7 @@ impl Draft {
     }
 }
 
-/// The append's memory: where the log ends, who is known, which days hold ids. Lives in the writer.
+/// The append's memory: where the log ends, who is known, which ranges hold ids. Lives in the writer.
 pub struct Appender {
     clock: Clock,
     head: Position,
@@ -202,12 +214,12 @@ impl Appender {
             let Logged::Event(event) = &draft.logged else { continue };
             if is_deduped(event) {
                 let imported = matches!(event.origin, Origin::Import { .. });
-                wanted.insert((if imported { FOR_EVER } else { now.day() }, event.id));
+                wanted.insert((if imported { FOR_EVER } else { range_of(now.day()) }, event.id));
             }
         }
         let mut repeated = BTreeSet::new();
-        let oldest = now.day() - DEDUPE_DAYS;
-        let days: Vec<i64> = self.days.iter().copied().filter(|day| *day == FOR_EVER || *day > oldest).collect();
+        let gone = forgotten_range(now);
+        let days: Vec<i64> = self.days.iter().copied().filter(|day| *day == FOR_EVER || *day > gone).collect();
         let wanted: Vec<(i64, EventId)> = wanted.into_iter().collect();
         let ids: Vec<EventId> = wanted.iter().map(|(_, id)| *id).collect();
         for chunk in ids.chunks(512).filter(|_| !days.is_empty()) {
@@ -250,6 +262,6 @@ fn is_deduped(event: &Event) -> bool {
 pub async fn forget_old_ids<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
     let sql = "DELETE FROM event_ids WHERE (day, id) IN
                (SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?)";
-    let values = vec![FOR_EVER.into(), (now.day() - DEDUPE_DAYS).into(), limit.into()];
+    let values = vec![FOR_EVER.into(), forgotten_range(now).into(), limit.into()];
     Rows(conn).run(sql, values).await
 }

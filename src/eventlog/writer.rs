@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use sea_orm::{DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::eventlog::append::{Appender, Draft};
+use crate::eventlog::checkpoint::{self, Checkpoints};
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
@@ -26,9 +27,6 @@ const BYTES_WAITING_MAX: usize = 64 * 1024 * 1024;
 const EVENTS_PER_COMMIT_MAX: usize = 4_096;
 const CHANGES_WAITING_MAX: usize = 1_024;
 const CHANGES_PER_COMMIT_MAX: usize = 64;
-/// The write-ahead log is truncated when it has grown past this.
-const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-const COMMITS_PER_WAL_CHECK: u32 = 64;
 
 /// Which line a change waits in: effects of decisions, or states of messages being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +92,14 @@ struct Loop {
     sends: mpsc::Receiver<Change>,
     pulses: Pulses,
     recent: Recent,
-    commits: u32,
+    checkpoints: Checkpoints,
 }
 
 impl Writer {
-    pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> Self {
+    /// # Errors
+    /// The database's file cannot be opened.
+    pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> std::io::Result<Self> {
+        let checkpoints = Checkpoints::start(database.reader.clone(), &database.path)?;
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
@@ -112,10 +113,10 @@ impl Writer {
             sends: send_jobs,
             pulses,
             recent,
-            commits: 0,
+            checkpoints,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
-        writer
+        Ok(writer)
     }
 
     pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
@@ -199,7 +200,7 @@ impl Loop {
                 wake.notify_one();
             }
         }
-        self.truncate_wal().await;
+        checkpoint::truncate(&self.database.writer).await;
         // Here the queues are dropped: whoever still waits is told that the writer has stopped.
     }
 
@@ -250,9 +251,10 @@ impl Loop {
                 }
             }
         }
-        self.commits += 1;
-        if self.commits.is_multiple_of(COMMITS_PER_WAL_CHECK) && self.wal_bytes() > WAL_BYTES_MAX {
-            self.truncate_wal().await;
+        if self.checkpoints.committed()
+            && let Err(error) = checkpoint::begin_anew(&self.database.writer).await
+        {
+            tracing::warn!(%error, "the write-ahead log could not begin anew");
         }
     }
 
@@ -286,17 +288,5 @@ impl Loop {
         }
         tx.commit().await?;
         Ok(receipts)
-    }
-
-    fn wal_bytes(&self) -> u64 {
-        let mut path = self.database.path.clone().into_os_string();
-        path.push("-wal");
-        std::fs::metadata(path).map_or(0, |file| file.len())
-    }
-
-    async fn truncate_wal(&self) {
-        if let Err(error) = self.database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
-            tracing::warn!(%error, "the write-ahead log could not be truncated");
-        }
     }
 }

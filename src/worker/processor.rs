@@ -174,7 +174,7 @@ impl Processor {
             places.push((At { position: entry.position, now: entry.now }, entry.joins));
             inputs.push((profile, entry.now, input));
         }
-        let mut slots = world::load(self.log.warm().workspace(id), self.store.workspace(id), &catalog, &inputs).await?;
+        let mut slots = world::load(self.store.workspace(id), &catalog, &inputs).await?;
         for ((at, joins), (profile, _, input)) in places.into_iter().zip(inputs) {
             let decided = match slots.get_mut(&profile) {
                 Some(Ok(slot)) => self.decide_one(&catalog, at, joins, slot, &input, &mut changes),

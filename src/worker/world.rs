@@ -82,18 +82,17 @@ impl Slot {
     }
 }
 
-/// Loads everyone the inputs are about: the rows that will be written again by `warm`, whatever else by `store`. A person whose row cannot be read is an `Err` with the cause.
+/// Loads everyone the inputs are about. A person whose row cannot be read is an `Err` with the cause.
 ///
 /// # Errors
 /// The database cannot be read.
 pub async fn load(
-    warm: Workspace<'_, DatabaseConnection>,
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
     inputs: &[(ProfileId, Timestamp, Input)],
 ) -> Result<BTreeMap<ProfileId, Result<Slot, String>>, Error> {
     let ids: Vec<ProfileId> = inputs.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut found = warm.people(&ids).await?;
+    let mut found = store.people(&ids).await?;
     let mut slots = BTreeMap::new();
     for (id, now, _) in inputs {
         slots.entry(*id).or_insert_with(|| match found.remove(id) {
@@ -102,7 +101,7 @@ pub async fn load(
             None => Ok(Slot::new(Person::new(*id, *now))),
         });
     }
-    for (id, enrollment) in warm.active_enrollments(&ids).await? {
+    for (id, enrollment) in store.active_enrollments(&ids).await? {
         join(&mut slots, id, enrollment, |slot, one| drop(slot.person.enrollments.insert(one.id, one)));
     }
     load_ended(store, catalog, inputs, &mut slots).await?;

@@ -8,7 +8,7 @@ mod processing;
 mod support;
 
 use carillon::eventlog::Receipt;
-use carillon::ids::Position;
+use carillon::ids::{Position, Span};
 use sea_orm::ConnectionTrait;
 use support::{House, event, identify};
 
@@ -211,4 +211,22 @@ async fn a_full_disk_is_an_answer_and_what_was_answered_is_there_when_there_is_r
         "no hole, nothing forgotten"
     );
     assert_eq!(house.workspace().accounts().await.unwrap().events.accepted, stored + 1);
+}
+
+#[tokio::test]
+async fn an_event_id_is_known_for_seven_days_from_any_day_of_the_week_and_forgotten_after_two_weeks() {
+    let house = House::new().await;
+    for day in 0..7 {
+        let id = format!("m{day}");
+        let again = || vec![event(&id, "ann", "Product Viewed")];
+        assert!(position(&house.append(again()).await[0]).is_some());
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(6)));
+        assert_eq!(house.forget_ids().await, 0, "day {day}");
+        assert_eq!(house.append(again()).await, [Receipt::Duplicate], "day {day}");
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(9)));
+        assert_eq!(house.forget_ids().await, 1, "day {day}");
+        assert!(position(&house.append(again()).await[0]).is_some(), "day {day}");
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(14)));
+        assert_eq!(house.forget_ids().await, 1, "day {day}");
+    }
 }

@@ -52,6 +52,15 @@ impl House {
         self.log.append(WORKSPACE, events).await.unwrap()
     }
 
+    /// Forgets event ids that are out of date; returns how many.
+    pub async fn forget_ids(&self) -> u64 {
+        let now = self.clock.now();
+        let forget = self.log.writer().change(Queue::Effects, move |tx, _| {
+            Box::pin(async move { Ok(carillon::eventlog::append::forget_old_ids(tx, now, 100).await?) })
+        });
+        forget.await.unwrap()
+    }
+
     /// Appends one by one and returns whose each was.
     pub async fn profiles(&self, events: Vec<Event>) -> Vec<ProfileId> {
         let mut profiles = Vec::new();
