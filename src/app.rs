@@ -37,7 +37,7 @@ use crate::render::links::{KeyRing, Links, Unsubscribe};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
 use crate::store::keys::all_keys;
-use crate::store::{Database, Store, open};
+use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -56,7 +56,7 @@ pub struct Options {
     /// Holds the database, the sandbox's inbox and the signing key.
     pub data: PathBuf,
     /// None: `carillon.db` in the data folder.
-    pub database: Option<PathBuf>,
+    pub database: Option<Address>,
     pub ingest: http::config::Config,
     /// None: everything goes to the sandbox.
     pub smtp: Option<smtp::Settings>,
@@ -111,7 +111,7 @@ impl Options {
     pub fn of(config: &Config, listening: &str) -> anyhow::Result<Self> {
         Ok(Self {
             data: config.data.folder.clone(),
-            database: Some(config.database_path()),
+            database: Some(config.database_address()),
             ingest: config.ingest.clone(),
             smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
             sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
@@ -138,7 +138,8 @@ impl Carillon {
     pub async fn open(options: Options) -> anyhow::Result<Self> {
         let data = &options.data;
         std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-        let database = open(&options.database.clone().unwrap_or_else(|| data.join("carillon.db"))).await?;
+        let database =
+            open(options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")))).await?;
         let clock = match &options.clock {
             Some(clock) => clock.clone(),
             None => Clock::system(clock_offset(&database).await?),

@@ -20,6 +20,7 @@ use crate::http::config::Config as Ingest;
 use crate::ids::Span;
 use crate::message::RetryPolicy;
 use crate::render::Sender as MailSender;
+use crate::store::Address;
 
 /// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -183,7 +184,7 @@ impl Config {
             wrong.push(Wrong { place: String::new(), key: key.to_owned(), message, nearest: None });
         };
         if let Some(url) = &self.database.url
-            && let Err(message) = sqlite_path(url.expose_secret())
+            && let Err(message) = database_address(url)
         {
             refuse("database.url", message);
         }
@@ -221,23 +222,29 @@ impl Config {
         wrong
     }
 
-    /// The SQLite file.
-    pub fn database_path(&self) -> PathBuf {
-        let url = self.database.url.as_ref();
-        let named = url.and_then(|url| sqlite_path(url.expose_secret()).ok());
-        named.unwrap_or_else(|| self.data.folder.join("carillon.db"))
+    /// Where everything is stored; where nothing is set, a SQLite file in the data folder.
+    pub fn database_address(&self) -> Address {
+        let named = self.database.url.as_ref().and_then(|url| database_address(url).ok());
+        named.unwrap_or_else(|| Address::Sqlite(self.data.folder.join("carillon.db")))
     }
 }
 
-fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+/// Says what is wrong without repeating it: addresses carry passwords.
+fn database_address(secret: &SecretString) -> Result<Address, String> {
+    let url = secret.expose_secret();
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     match (scheme, url.strip_prefix("sqlite://")) {
-        (_, Some(path)) if !path.is_empty() && !path.contains(['?', '%', '#']) => Ok(PathBuf::from(path)),
-        (_, Some(_)) => Err("names no file: write sqlite://PATH, without ? % #".to_owned()),
-        (Some("postgres" | "postgresql"), None) => {
-            Err("not supported yet: Postgres; write sqlite://PATH or leave it empty".to_owned())
+        (_, Some(path)) if !path.is_empty() && !path.contains(['?', '%', '#']) => {
+            Ok(Address::Sqlite(PathBuf::from(path)))
         }
-        _ => Err("is written sqlite://PATH".to_owned()),
+        (_, Some(_)) => Err("names no file: write sqlite://PATH, without ? % #".to_owned()),
+        (Some("postgres" | "postgresql"), None) => match url::Url::parse(url) {
+            Ok(parsed) if parsed.host_str().is_some_and(|host| !host.is_empty()) && parsed.path().len() > 1 => {
+                Ok(Address::Postgres(secret.clone()))
+            }
+            _ => Err("names no database: write postgres://user:password@host:5432/database".to_owned()),
+        },
+        _ => Err("is written postgres://user:password@host:5432/database, or sqlite://PATH".to_owned()),
     }
 }
 

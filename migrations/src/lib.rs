@@ -5,12 +5,14 @@
 
 use sea_orm_migration::prelude::{ConnectionTrait, DbErr, MigrationTrait, async_trait};
 pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
+use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20261120_000001_create_log;
 mod m20261120_000002_create_people;
 mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
+mod m20261121_000006_merge_people;
 mod m20261121_000009_topics_of_messages;
 
 /// Every change, oldest first.
@@ -25,15 +27,25 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000003_create_messages::Migration),
             Box::new(m20261120_000004_create_control::Migration),
             Box::new(m20261121_000005_find_messages::Migration),
+            Box::new(m20261121_000006_merge_people::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
         ]
     }
 }
 
-/// Runs statements in order; the caller's migration is recorded only when all succeed.
+/// Runs statements in order, written in SQLite's words; the caller's migration is recorded only when all succeed.
 async fn run_all(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    let connection = manager.get_connection();
     for sql in statements {
-        manager.get_connection().execute_unprepared(sql).await?;
+        match connection.get_database_backend() {
+            DbBackend::Postgres => connection.execute_unprepared(&in_postgres(sql)).await?,
+            _ => connection.execute_unprepared(sql).await?,
+        };
     }
     Ok(())
+}
+
+/// SQLite's integers are of 64 bits.
+fn in_postgres(sql: &str) -> String {
+    sql.replace(" INTEGER", " BIGINT").replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", "")
 }

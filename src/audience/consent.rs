@@ -40,6 +40,15 @@ pub struct Consent {
     pub text_version: Option<String>,
 }
 
+impl Consent {
+    /// Two answers of one person: a denial wins, else the newer.
+    #[must_use]
+    pub fn united(self, other: &Self) -> Self {
+        let weight = |consent: &Self| (consent.state == ConsentState::Denied, consent.at);
+        if weight(other) > weight(&self) { other.clone() } else { self }
+    }
+}
+
 /// What unknown consent means on a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,6 +10,8 @@ use crate::ids::{Position, Timestamp};
 /// Events kept in the profile's own row; when there are more, [`PAGE_EVENTS`] of them move to a page.
 pub const RECENT_EVENTS_MAX: usize = 64;
 pub const PAGE_EVENTS: usize = 32;
+/// Pages of one person that a decision looks at: 32,000 events; what a machine did before that counts no more.
+pub const PAGES_MAX: u32 = 1_000;
 
 /// One thing a person did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,17 @@ impl History {
         }
         *self = kept;
         Some(page)
+    }
+
+    /// Another list of the same person's events: both in one, by time. Its newest pages follow ours.
+    pub fn unite(&mut self, other: &Self) {
+        let mut all: Vec<Past<'_>> = self.iter().chain(other.iter()).collect();
+        all.sort_by_key(|past| (past.at, past.position));
+        let mut united = Self { pages: self.pages.saturating_add(other.pages.min(PAGES_MAX)), ..Self::default() };
+        for past in all {
+            united.record(past.name, past.at, past.position);
+        }
+        *self = united;
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Past<'_>> {

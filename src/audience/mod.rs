@@ -69,6 +69,34 @@ impl Profile {
         }
     }
 
+    /// Another profile of the same person: its traits fill gaps, a denial on either side stays, both histories count.
+    /// Traits that find no room are left out.
+    pub fn unite(&mut self, other: &Self) {
+        self.user_id = self.user_id.take().or_else(|| other.user_id.clone());
+        let mut room = TRAITS_BYTES_MAX.saturating_sub(json_bytes(&self.traits));
+        for (name, value) in &other.traits {
+            if self.traits.contains_key(name) {
+                continue;
+            }
+            // The quotes and escapes of the name, the colon and the comma.
+            let bytes = value.to_string().len() + Value::from(name.as_str()).to_string().len() + 2;
+            if bytes <= room {
+                room -= bytes;
+                self.traits.insert(name.clone(), value.clone());
+            }
+        }
+        for (channel, consent) in &other.consent {
+            let united = match self.consent.remove(channel) {
+                Some(ours) => ours.united(consent),
+                None => consent.clone(),
+            };
+            self.consent.insert(channel.clone(), united);
+        }
+        self.history.unite(&other.history);
+        self.created_at = self.created_at.min(other.created_at);
+        self.last_seen_at = self.last_seen_at.max(other.last_seen_at);
+    }
+
     /// Whether the traits stay within their bound with these changes.
     pub fn has_room_for(&self, changes: &Traits) -> bool {
         if json_bytes(&self.traits).saturating_add(json_bytes(changes)) <= TRAITS_BYTES_MAX {

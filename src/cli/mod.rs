@@ -199,15 +199,15 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
 
 async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
     let held = place.take_or_explain("migrate")?;
-    let path = place.config.database_path();
-    let database = crate::store::open(&path).await?;
+    let address = place.config.database_address();
+    let database = crate::store::open(address.clone()).await?;
     database.reader.close().await?;
     database.writer.close().await?;
     drop(held);
     if json {
-        print_json(&serde_json::json!({ "database": path, "state": "up to date" }));
+        print_json(&serde_json::json!({ "database": address.shown(), "state": "up to date" }));
     } else {
-        print(&format!("{} is up to date\n", path.display()));
+        print(&format!("{} is up to date\n", address.shown()));
     }
     Ok(Answer::Yes)
 }

@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::{Consent, Traits};
 use crate::decision::enrollment::Enrollment;
-use crate::ids::{MessageId, Position, Timestamp};
+use crate::decision::person::Person;
+use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Reason};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
+    /// This person, under another profile until now, is the one decided on: all that is theirs becomes the other's.
+    Merge(Box<Person>),
     Identify {
         user_id: String,
     },
@@ -92,6 +95,8 @@ pub enum FindingVerdict {
     Converted {
         message: MessageId,
     },
+    /// Another profile turned out to be this person: what came with it. The finding's campaign is empty.
+    Merged(Merged),
     NotEntered {
         reason: Reason,
     },
@@ -99,6 +104,24 @@ pub enum FindingVerdict {
     Noted {
         reason: Reason,
     },
+}
+
+/// What a merge brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Merged {
+    /// The profile that ended.
+    pub profile: ProfileId,
+    /// Its user id, where it had one.
+    pub user_id: Option<String>,
+    /// Events of its recent history, and pages of older ones.
+    pub events: usize,
+    pub pages: u32,
+    /// Names of the traits that filled gaps.
+    pub traits: Vec<String>,
+    /// Channels on which its answer counts now.
+    pub consent: Vec<String>,
+    /// Active enrollments that go on.
+    pub enrollments: usize,
 }
 
 impl Finding {

@@ -9,6 +9,7 @@ pub mod effect;
 pub mod ending;
 pub mod enrollment;
 pub mod entry;
+pub mod merge;
 pub mod person;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use campaign::Campaign;
 pub use catalog::Catalog;
 pub use effect::{Decision, Effect, Finding, FindingVerdict};
 pub use enrollment::{Enrollment, State};
+pub use merge::{Other, decide_joined};
 pub use person::{Loaded, Person};
 
 /// The event by which consent changes: properties `channel`, `state` (granted, denied), `source`, `text_version`.
@@ -144,11 +146,11 @@ impl Turn<'_> {
 
     /// Identity, traits and consent of the event, then its place in the history.
     fn learn(&mut self, event: &Event) {
-        if let (None, Some(user_id)) = (&self.person.profile.user_id, &event.user_id) {
+        let known = self.person.profile.user_id.as_ref();
+        if let Some(user_id) =
+            event.user_id.as_ref().filter(|id| known.is_none_or(|known| is_renamed(event, known, id)))
+        {
             self.push(Effect::Identify { user_id: user_id.clone() });
-        }
-        if event.kind == Kind::Alias && event.previous_id.is_some() {
-            self.decision.findings.push(Finding::noted(Reason::MergeDeferred));
         }
         if event.kind == Kind::Identify
             && let Some(traits) = event.traits()
@@ -209,6 +211,11 @@ impl Turn<'_> {
             self.push(Effect::WakeAt(wake));
         }
     }
+}
+
+/// Alias names the id by which the person is called from now on.
+fn is_renamed(event: &Event, known: &str, user_id: &str) -> bool {
+    event.kind == Kind::Alias && event.previous_id.is_some() && known != user_id
 }
 
 /// The consent an event declares, if it is a well-formed `Consent Changed`.

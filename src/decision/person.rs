@@ -24,6 +24,8 @@ pub struct Person {
     /// Version of the profile's row as read; 0 before it is first stored.
     pub version: i64,
     pub wake_at: Option<Timestamp>,
+    /// The profile in which this person's state is now, where they turned out to be another's.
+    pub merged_into: Option<ProfileId>,
     /// All active ones, and for candidate campaigns those that ended.
     pub enrollments: BTreeMap<EnrollmentId, Enrollment>,
     /// Messages sent within the longest goal window.
@@ -39,12 +41,24 @@ pub struct Loaded {
     pub bodies: BTreeMap<Position, Event>,
 }
 
+impl Loaded {
+    /// What was loaded of two profiles that are one person.
+    #[must_use]
+    pub fn united(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.older.extend(other.older.iter().cloned());
+        all.bodies.extend(other.bodies.iter().map(|(position, event)| (*position, event.clone())));
+        all
+    }
+}
+
 impl Person {
     pub fn new(id: ProfileId, now: Timestamp) -> Self {
         Self {
             profile: Profile::new(id, now),
             version: 0,
             wake_at: None,
+            merged_into: None,
             enrollments: BTreeMap::new(),
             sent: Vec::new(),
         }
@@ -57,6 +71,7 @@ impl Person {
     /// Changes the person as the effect says; effects about messages change nothing here.
     pub fn apply(&mut self, effect: &Effect) {
         match effect {
+            Effect::Merge(other) => self.unite(other),
             Effect::Identify { user_id } => self.profile.user_id = Some(user_id.clone()),
             Effect::SetTraits(traits) => self.profile.set_traits(traits),
             Effect::SetConsent { channel, consent } => {
@@ -75,6 +90,25 @@ impl Person {
             | Effect::CancelMessage { .. }
             | Effect::Convert(_) => {}
         }
+    }
+
+    /// Everything of `other` is this person's.
+    fn unite(&mut self, other: &Self) {
+        self.profile.unite(&other.profile);
+        for enrollment in other.enrollments.values() {
+            let ours = Enrollment { profile: self.profile.id, ..enrollment.clone() };
+            self.enrollments.insert(ours.id, ours);
+        }
+        self.sent.extend(other.sent.iter().cloned());
+    }
+
+    /// What stays of this person's own row when `winner` has everything.
+    #[must_use]
+    pub fn emptied(&self, winner: ProfileId) -> Self {
+        let mut emptied = Self::new(self.profile.id, self.profile.created_at);
+        emptied.version = self.version;
+        emptied.merged_into = Some(winner);
+        emptied
     }
 
     /// A message reached its last state; sent ones can be converted.

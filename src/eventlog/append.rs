@@ -7,9 +7,10 @@ use sea_orm::ConnectionTrait;
 use crate::clock::Clock;
 use crate::event::{Event, Origin};
 use crate::eventlog::Receipt;
-use crate::eventlog::identity::Identities;
+use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
+use crate::store::merges::{Joined, add_joined};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
 use crate::store::workspace;
 
@@ -41,6 +42,8 @@ pub struct Draft {
     pub workspace: WorkspaceId,
     /// Events without one resolve theirs when they are appended.
     pub profile: Option<ProfileId>,
+    /// A profile that it joins to this one: given for an event that comes again, else found when it is appended.
+    pub joins: Option<ProfileId>,
     /// When it is to be decided; none: on receipt (an import's event: at its own time).
     pub now: Option<Timestamp>,
     pub logged: Logged,
@@ -56,7 +59,7 @@ impl Draft {
     }
 
     pub fn event(workspace: WorkspaceId, event: Event) -> Self {
-        Self { workspace, profile: None, now: None, logged: Logged::Event(event) }
+        Self { workspace, profile: None, joins: None, now: None, logged: Logged::Event(event) }
     }
 }
 
@@ -75,14 +78,14 @@ pub struct Appender {
 #[derive(Debug, Clone, Copy)]
 pub struct Mark {
     head: Position,
-    fresh: usize,
+    identities: identity::Mark,
     placed: usize,
 }
 
 impl Appender {
     pub async fn load<C: ConnectionTrait>(conn: &C, clock: Clock) -> Result<Self, Error> {
         let last_now: Option<Option<i64>> = Rows(conn)
-            .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000)", vec![])
+            .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000) AS last", vec![])
             .await?;
         let days = Rows(conn).all(DAYS, vec![]).await?;
         let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
@@ -109,12 +112,12 @@ impl Appender {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { head: self.head, fresh: self.identities.fresh_count(), placed: self.placed.len() }
+        Mark { head: self.head, identities: self.identities.mark(), placed: self.placed.len() }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
         self.head = mark.head;
-        self.identities.forget_since(mark.fresh);
+        self.identities.back_to(mark.identities);
         self.placed.truncate(mark.placed);
     }
 
@@ -131,13 +134,14 @@ impl Appender {
     ) -> Result<Vec<Vec<Receipt>>, Error> {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
-        let fresh = self.identities.fresh_count();
+        let mark = self.identities.mark();
         let repeated = self.remember(conn, &groups, now).await?;
         let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
             Logged::Event(event) => Some((draft.workspace, event)),
             _ => None,
         });
-        self.identities.prepare(conn, events).await?;
+        let given: Vec<ProfileId> = groups.iter().flatten().filter_map(given_profile).collect();
+        self.identities.prepare(conn, events, &given).await?;
         let first = self.placed.len();
         let mut taken = BTreeSet::new();
         let mut answers = Vec::with_capacity(groups.len());
@@ -160,8 +164,12 @@ impl Appender {
             }
             answers.push(receipts);
         }
-        let identifiers = "INSERT INTO identifiers (workspace, kind, value, profile)";
-        Rows(conn).insert(identifiers, "", 4, self.identities.fresh_since(fresh)).await?;
+        self.identities.store_since(conn, mark).await?;
+        let joined = self.placed[first..].iter().filter_map(|entry| {
+            let (loser, winner) = (entry.joins?, entry.profile?);
+            Some(Joined { workspace: entry.workspace, loser, winner, position: entry.position })
+        });
+        add_joined(conn, joined).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
         if let Some((first, _)) = duplicates.first() {
@@ -189,9 +197,12 @@ impl Appender {
             if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
                 return None;
             }
-            if profile.is_none() {
-                profile = self.identities.resolve(draft.workspace, event);
-                joins = profile.and_then(|profile| self.identities.joined_by(draft.workspace, event, profile));
+            match profile {
+                Some(given) => (profile, joins) = (Some(self.identities.current(given)), draft.joins),
+                None => {
+                    let whose = self.identities.resolve(draft.workspace, event);
+                    (profile, joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
+                }
             }
             if matches!(event.origin, Origin::Import { .. }) {
                 at = event.at;
@@ -239,7 +250,7 @@ async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> R
     let sql = format!(
         "WITH days(day) AS (VALUES {}), wanted(id) AS (VALUES {})
          SELECT event_ids.id FROM days CROSS JOIN wanted CROSS JOIN event_ids
-         ON event_ids.day = days.day AND event_ids.id = wanted.id",
+         WHERE event_ids.day = days.day AND event_ids.id = wanted.id",
         repeated("(?)", days.len()),
         repeated("(?)", ids.len())
     );
@@ -251,6 +262,14 @@ async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> R
         known.extend(EventId::try_from(id.as_slice()).ok());
     }
     Ok(known)
+}
+
+/// The profile that an event was given with: a link in a message, or an event that comes again.
+fn given_profile(draft: &Draft) -> Option<ProfileId> {
+    match draft.logged {
+        Logged::Event(_) => draft.profile,
+        _ => None,
+    }
 }
 
 /// A redriven event has its old id on purpose.

@@ -6,7 +6,6 @@
 //! log would never be through and grow for ever; if only the writer did, everybody would wait for it.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,38 +13,55 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::store::Rows;
+use crate::store::{Database, Rows};
 
 /// Pages in the log from which on it is copied: 64 MiB. A page that changes often is copied once for many changes.
 const PAGES_MIN: i64 = 16_384;
 const COMMITS_PER_LOOK: u32 = 64;
 
-/// The writer's end: it tells of commits and learns when the log can begin anew.
+/// The writer's end.
 pub(super) struct Checkpoints {
+    writer: DatabaseConnection,
     commits: u32,
     look: Arc<Notify>,
+    /// Nearly all of the log is copied; the rest is the writer's.
     copied: Arc<AtomicBool>,
     copying: AbortHandle,
 }
 
 impl Checkpoints {
+    /// None for a database that looks after its own log.
+    ///
     /// # Errors
     /// The database's file cannot be opened.
-    pub(super) fn start(reader: DatabaseConnection, path: &Path) -> std::io::Result<Self> {
+    pub(super) fn start(database: &Database) -> std::io::Result<Option<Self>> {
+        let Some(path) = &database.file else { return Ok(None) };
         let (look, copied) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         // Never closed: closing any descriptor of a file drops the locks this process has on it, SQLite's with them.
         let file: &'static File = Box::leak(Box::new(File::open(path)?));
-        let copying = tokio::spawn(keep_copying(reader, file, look.clone(), copied.clone())).abort_handle();
-        Ok(Self { commits: 0, look, copied, copying })
+        let copying = keep_copying(database.reader.clone(), file, look.clone(), copied.clone());
+        let copying = tokio::spawn(copying).abort_handle();
+        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, copying }))
     }
 
-    /// Called after each commit; true when nearly all of the log has been copied and it is time to call [`begin_anew`].
-    pub(super) fn committed(&mut self) -> bool {
+    /// Called after each commit, when no transaction is open.
+    pub(super) async fn committed(&mut self) {
         self.commits = self.commits.wrapping_add(1);
         if self.commits.is_multiple_of(COMMITS_PER_LOOK) {
             self.look.notify_one();
         }
-        self.copied.swap(false, Ordering::AcqRel)
+        if self.copied.swap(false, Ordering::AcqRel)
+            && let Err(error) = begin_anew(&self.writer).await
+        {
+            tracing::warn!(%error, "the write-ahead log could not begin anew");
+        }
+    }
+
+    /// Copies everything and leaves an empty file, for whoever comes next.
+    pub(super) async fn finish(self) {
+        if let Err(error) = self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
+            tracing::warn!(%error, "the write-ahead log could not be truncated");
+        }
     }
 }
 
@@ -90,18 +106,11 @@ async fn pages(conn: &DatabaseConnection, mode: &str) -> anyhow::Result<i64> {
 
 /// Copies the rest and lets the next transaction write from the log's beginning. Somebody who reads an old state for
 /// long puts it off; the writer does not wait for them.
-pub(super) async fn begin_anew(writer: &DatabaseConnection) -> anyhow::Result<()> {
+async fn begin_anew(writer: &DatabaseConnection) -> anyhow::Result<()> {
     let patience: i64 = Rows(writer).scalar("PRAGMA busy_timeout", vec![]).await?.unwrap_or(0);
     let sql = format!("PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {patience}");
     writer.execute_unprepared(&sql).await?;
     Ok(())
-}
-
-/// Copies everything and leaves an empty file, for whoever comes next.
-pub(super) async fn truncate(writer: &DatabaseConnection) {
-    if let Err(error) = writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
-        tracing::warn!(%error, "the write-ahead log could not be truncated");
-    }
 }
 
 #[cfg(test)]

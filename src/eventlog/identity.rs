@@ -1,7 +1,10 @@
 //! Which profile an event belongs to, resolved as it is appended: in log order, by the one writer.
 //!
-//! A user id wins over an anonymous id. An anonymous id belongs to the first person it was seen with. Whatever would
-//! join two known profiles is left as it is and takes effect when merges do.
+//! A user id wins over an anonymous id. An anonymous id belongs to the first person identified on it: the first user id
+//! seen on an anonymous profile makes it known, and an identify of somebody known elsewhere joins that profile to
+//! theirs. Whom two user ids tell apart only alias joins; an identify on another's device hands over the device, not
+//! the person. The ids of a joined profile lead to the winner from its entry on; its state follows when the processor
+//! reaches that entry.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,6 +12,7 @@ use sea_orm::ConnectionTrait;
 
 use crate::event::{Event, Kind};
 use crate::ids::{ProfileId, WorkspaceId};
+use crate::store::merges::heirs_of;
 use crate::store::rows::{Error, Rows, Values, marks, padded, repeated};
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
@@ -17,41 +21,72 @@ const KNOWN_MAX: usize = 200_000;
 /// (workspace, is anonymous, id).
 type Identifier = (i64, bool, String);
 
+/// Whose an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whose {
+    pub profile: ProfileId,
+    /// Another profile that this event says is the same person, and that ends in it.
+    pub joins: Option<ProfileId>,
+}
+
 /// Finds and makes profiles for identifiers.
 #[derive(Debug, Default)]
 pub struct Identities {
     known: HashMap<Identifier, ProfileId>,
-    /// Added in the running transaction: forgotten when it is rolled back.
-    fresh: Vec<Identifier>,
+    /// Where joined profiles went, for identifiers learned before.
+    heirs: HashMap<ProfileId, ProfileId>,
     /// Whether a profile that was found by an anonymous id has a user id too.
     has_user: HashMap<ProfileId, bool>,
     next_profile: i64,
+    /// Changes of the running transaction: undone when it is rolled back.
+    fresh: Vec<Identifier>,
+    handed_over: Vec<Identifier>,
+    joined: Vec<(ProfileId, ProfileId)>,
+}
+
+/// How much the running transaction has changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    fresh: usize,
+    handed_over: usize,
+    joined: usize,
 }
 
 impl Identities {
     pub async fn load<C: ConnectionTrait>(conn: &C) -> Result<Self, Error> {
-        let sql = "SELECT coalesce(max(profile), 0) FROM identifiers";
+        // A joined profile has no identifiers any more; its number is still taken.
+        let sql = "SELECT coalesce(max(last), 0) FROM (SELECT max(profile) AS last FROM identifiers
+                   UNION ALL SELECT max(loser) FROM merges) AS numbers";
         let last: i64 = Rows(conn).scalar(sql, vec![]).await?.unwrap_or(0);
         Ok(Self { next_profile: last + 1, ..Self::default() })
     }
 
     pub fn committed(&mut self) {
         self.fresh.clear();
-        if self.known.len() > KNOWN_MAX {
-            self.known.clear();
-            self.has_user.clear();
+        self.handed_over.clear();
+        self.joined.clear();
+        if self.known.len() > KNOWN_MAX || self.heirs.len() > KNOWN_MAX {
+            self.forget();
         }
     }
 
-    /// Reads what the events' identifiers already belong to, in one statement a few hundred.
+    fn forget(&mut self) {
+        self.known.clear();
+        self.heirs.clear();
+        self.has_user.clear();
+    }
+
+    /// Reads what the events' identifiers already belong to, in one statement a few hundred. `given` are profiles that
+    /// events name themselves.
     pub async fn prepare<C: ConnectionTrait>(
         &mut self,
         conn: &C,
         events: impl Iterator<Item = (WorkspaceId, &Event)>,
+        given: &[ProfileId],
     ) -> Result<(), Error> {
         let mut wanted: BTreeSet<Identifier> = BTreeSet::new();
         for (workspace, event) in events {
-            for identifier in identifiers(workspace, event).into_iter().flatten() {
+            for identifier in identifiers(workspace, event).into_iter().chain(previous(workspace, event)).flatten() {
                 if !self.known.contains_key(&identifier) {
                     wanted.insert(identifier);
                 }
@@ -86,6 +121,7 @@ impl Identities {
             }
             self.find_users(conn, anonymous).await?;
         }
+        self.heirs.extend(heirs_of(conn, given).await?);
         Ok(())
     }
 
@@ -107,82 +143,163 @@ impl Identities {
     }
 
     /// The event's profile; call `prepare` with the event before. `None` for events about nobody.
-    pub fn resolve(&mut self, workspace: WorkspaceId, event: &Event) -> Option<ProfileId> {
-        let [user, anonymous] = identifiers(workspace, event);
-        // Alias says that two ids are one person; until merges exist it belongs to the newer id and links nothing.
-        let links = event.kind != Kind::Alias;
-        let of_user = user.as_ref().and_then(|id| self.known.get(id).copied());
-        let of_anonymous = anonymous.as_ref().and_then(|id| self.known.get(id).copied());
-        let profile = match (of_user, of_anonymous, &user) {
-            (Some(profile), _, _) => profile,
-            (None, Some(profile), None) => profile,
-            // The first user id on an anonymous profile makes it known; a profile that has a user id keeps it.
-            (None, Some(profile), Some(_)) if links && !self.has_user.get(&profile).copied().unwrap_or(false) => {
-                profile
-            }
-            (None, _, _) => {
-                if user.is_none() && anonymous.is_none() {
-                    return None;
-                }
-                let profile = ProfileId(self.next_profile);
-                self.next_profile += 1;
-                profile
-            }
-        };
-        if let Some(user) = user.filter(|_| of_user.is_none()) {
-            self.has_user.insert(profile, true);
-            self.learn(user, profile);
+    pub fn resolve(&mut self, workspace: WorkspaceId, event: &Event) -> Option<Whose> {
+        let [user, device] = identifiers(workspace, event);
+        match (user, event.kind) {
+            (Some(user), Kind::Alias) => Some(self.alias(user, previous(workspace, event))),
+            (Some(user), kind) => Some(self.of_user(user, device, kind == Kind::Identify)),
+            (None, _) => Some(self.of_device(device?)),
         }
-        if let Some(anonymous) = anonymous.filter(|_| of_anonymous.is_none() && links) {
-            self.learn(anonymous, profile);
-        }
-        Some(profile)
     }
 
-    /// The profile that an identify says is this person too: its anonymous id belongs to one without a user. On the
-    /// device of another known person nobody is joined, now or later.
-    pub fn joined_by(&self, workspace: WorkspaceId, event: &Event, profile: ProfileId) -> Option<ProfileId> {
-        let [_, anonymous] = identifiers(workspace, event);
-        let other = anonymous.as_ref().and_then(|id| self.known.get(id).copied())?;
-        let known = self.has_user.get(&other).copied().unwrap_or(false);
-        (event.kind == Kind::Identify && other != profile && !known).then_some(other)
+    /// Where a profile's person is now.
+    pub fn current(&mut self, profile: ProfileId) -> ProfileId {
+        let mut current = profile;
+        while let Some(heir) = self.heirs.get(&current) {
+            current = *heir;
+        }
+        if current != profile {
+            self.heirs.insert(profile, current);
+        }
+        current
+    }
+
+    fn of_device(&mut self, device: Identifier) -> Whose {
+        let profile = self.find(&device).unwrap_or_else(|| {
+            let profile = self.new_profile();
+            self.learn(device, profile);
+            profile
+        });
+        Whose { profile, joins: None }
+    }
+
+    /// A call with a user id, perhaps on a device. Whoever logs in there has the device from now on.
+    fn of_user(&mut self, user: Identifier, device: Option<Identifier>, logs_in: bool) -> Whose {
+        let of_device = device.as_ref().and_then(|id| self.find(id));
+        let is_known = of_device.is_some_and(|profile| self.has_user.get(&profile).copied().unwrap_or(false));
+        let profile = match (self.find(&user), of_device) {
+            (Some(profile), _) => profile,
+            // The first user id on an anonymous profile makes it known; a profile that has a user id keeps it.
+            (None, Some(profile)) if !is_known => profile,
+            (None, _) => self.new_profile(),
+        };
+        self.has_user.insert(profile, true);
+        self.learn(user, profile);
+        let mut joins = None;
+        match (device, of_device) {
+            (Some(device), None) => self.learn(device, profile),
+            (Some(device), Some(other)) if logs_in && other != profile => {
+                if is_known {
+                    self.handed_over.push(device.clone());
+                    self.known.insert(device, profile);
+                } else {
+                    joins = Some(self.join(other, profile));
+                }
+            }
+            _ => {}
+        }
+        Whose { profile, joins }
+    }
+
+    /// Alias says that both ids are one person. An id that only devices are known by is one: a shared device must not
+    /// make two people one, so it counts as a login there.
+    fn alias(&mut self, user: Identifier, previous: [Option<Identifier>; 2]) -> Whose {
+        let [Some(as_user), Some(as_device)] = previous else { return self.of_user(user, None, false) };
+        let Some(other) = self.find(&as_user) else {
+            let is_new = self.find(&as_device).is_none();
+            let whose = self.of_user(user, Some(as_device), true);
+            if is_new {
+                self.learn(as_user, whose.profile);
+            }
+            return whose;
+        };
+        let Some(profile) = self.find(&user) else {
+            self.learn(user, other);
+            return Whose { profile: other, joins: None };
+        };
+        self.has_user.insert(profile, true);
+        let joins = (other != profile).then(|| self.join(other, profile));
+        Whose { profile, joins }
+    }
+
+    fn find(&mut self, identifier: &Identifier) -> Option<ProfileId> {
+        let profile = *self.known.get(identifier)?;
+        Some(self.current(profile))
+    }
+
+    fn new_profile(&mut self) -> ProfileId {
+        let profile = ProfileId(self.next_profile);
+        self.next_profile += 1;
+        profile
     }
 
     fn learn(&mut self, identifier: Identifier, profile: ProfileId) {
-        self.fresh.push(identifier.clone());
-        self.known.insert(identifier, profile);
-    }
-
-    /// Identifiers to store in this transaction, in the order of their keys: neighbours in the tree.
-    pub fn fresh_since(&self, mark: usize) -> Vec<Values> {
-        let mut fresh: Vec<&Identifier> = self.fresh.iter().skip(mark).collect();
-        fresh.sort_unstable();
-        let row = |identifier: &Identifier| -> Option<Values> {
-            let profile = self.known.get(identifier)?;
-            let (workspace, anonymous, id) = identifier.clone();
-            Some(vec![workspace.into(), i64::from(anonymous).into(), id.into(), profile.0.into()])
-        };
-        fresh.into_iter().filter_map(row).collect()
-    }
-
-    /// What was learned after `mark` was rolled back. Profile numbers are not handed out again within this run.
-    pub fn forget_since(&mut self, mark: usize) {
-        for identifier in self.fresh.split_off(mark) {
-            let profile = self.known.remove(&identifier);
-            // A profile has at most one user id, so without this one it has none. What is known of others stays: an
-            // identifier in memory is not looked up again.
-            if let (Some(profile), (_, false, _)) = (profile, identifier) {
-                self.has_user.remove(&profile);
-            }
+        if !self.known.contains_key(&identifier) {
+            self.fresh.push(identifier.clone());
+            self.known.insert(identifier, profile);
         }
     }
 
-    pub fn fresh_count(&self) -> usize {
-        self.fresh.len()
+    fn join(&mut self, loser: ProfileId, winner: ProfileId) -> ProfileId {
+        self.heirs.insert(loser, winner);
+        self.joined.push((loser, winner));
+        loser
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark { fresh: self.fresh.len(), handed_over: self.handed_over.len(), joined: self.joined.len() }
+    }
+
+    /// Writes what was learned since `mark`, in this transaction.
+    pub async fn store_since<C: ConnectionTrait>(&mut self, conn: &C, mark: Mark) -> Result<(), Error> {
+        // In the order of their keys: neighbours in the tree.
+        let fresh: BTreeSet<Identifier> = self.fresh.iter().skip(mark.fresh).cloned().collect();
+        let moved: BTreeSet<Identifier> = self.handed_over.iter().skip(mark.handed_over).cloned().collect();
+        let mut rows: Vec<Values> = Vec::with_capacity(fresh.len());
+        for identifier in &fresh {
+            if let Some(profile) = self.find(identifier) {
+                let (workspace, anonymous, id) = identifier.clone();
+                rows.push(vec![workspace.into(), i64::from(anonymous).into(), id.into(), profile.0.into()]);
+            }
+        }
+        Rows(conn).insert("INSERT INTO identifiers (workspace, kind, value, profile)", "", 4, rows).await?;
+        for identifier in moved.difference(&fresh) {
+            let Some(profile) = self.find(identifier) else { continue };
+            let sql = "UPDATE identifiers SET profile = ? WHERE workspace = ? AND kind = ? AND value = ?";
+            let (workspace, anonymous, id) = identifier.clone();
+            let values = vec![profile.0.into(), workspace.into(), i64::from(anonymous).into(), id.into()];
+            Rows(conn).run(sql, values).await?;
+        }
+        for (loser, winner) in self.joined.iter().skip(mark.joined) {
+            let sql = "UPDATE identifiers SET profile = ? WHERE profile = ?";
+            Rows(conn).run(sql, vec![winner.0.into(), loser.0.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// What was learned after `mark` was rolled back. Profile numbers are not handed out again within this run.
+    pub fn back_to(&mut self, mark: Mark) {
+        let is_changed = self.fresh.len() > mark.fresh
+            || self.handed_over.len() > mark.handed_over
+            || self.joined.len() > mark.joined;
+        self.fresh.truncate(mark.fresh);
+        self.handed_over.truncate(mark.handed_over);
+        self.joined.truncate(mark.joined);
+        if is_changed {
+            // Rare, so everything is read again.
+            self.forget();
+        }
     }
 }
 
 fn identifiers(workspace: WorkspaceId, event: &Event) -> [Option<Identifier>; 2] {
     let identifier = |anonymous: bool, id: &Option<String>| id.clone().map(|id| (workspace.0, anonymous, id));
     [identifier(false, &event.user_id), identifier(true, &event.anonymous_id)]
+}
+
+/// The id an alias was known by, as either kind.
+fn previous(workspace: WorkspaceId, event: &Event) -> [Option<Identifier>; 2] {
+    let is_alias = event.kind == Kind::Alias;
+    let id = event.previous_id.as_ref().filter(|_| is_alias);
+    [false, true].map(|anonymous| id.map(|id| (workspace.0, anonymous, id.clone())))
 }

@@ -137,5 +137,5 @@ impl EventLog {
 
 /// An input that is not an event.
 pub fn logged(workspace: WorkspaceId, profile: Option<ProfileId>, now: crate::ids::Timestamp, logged: Logged) -> Draft {
-    Draft { workspace, profile, now: Some(now), logged }
+    Draft { workspace, profile, joins: None, now: Some(now), logged }
 }

@@ -14,7 +14,7 @@ use sea_orm::{DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::eventlog::append::{Appender, Draft};
-use crate::eventlog::checkpoint::{self, Checkpoints};
+use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
@@ -92,14 +92,15 @@ struct Loop {
     sends: mpsc::Receiver<Change>,
     pulses: Pulses,
     recent: Recent,
-    checkpoints: Checkpoints,
+    /// PostgreSQL looks after its own.
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Writer {
     /// # Errors
     /// The database's file cannot be opened.
     pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> std::io::Result<Self> {
-        let checkpoints = Checkpoints::start(database.reader.clone(), &database.path)?;
+        let checkpoints = Checkpoints::start(&database)?;
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
@@ -200,7 +201,9 @@ impl Loop {
                 wake.notify_one();
             }
         }
-        checkpoint::truncate(&self.database.writer).await;
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.finish().await;
+        }
         // Here the queues are dropped: whoever still waits is told that the writer has stopped.
     }
 
@@ -251,10 +254,8 @@ impl Loop {
                 }
             }
         }
-        if self.checkpoints.committed()
-            && let Err(error) = checkpoint::begin_anew(&self.database.writer).await
-        {
-            tracing::warn!(%error, "the write-ahead log could not begin anew");
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.committed().await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::ids::{MessageId, Timestamp};
+use crate::ids::{MessageId, ProfileId, Timestamp};
 
 /// The version of one cap subject's slots. The default is the subject of which nothing was ever recorded.
 /// Text form: the step, a dash, 32 hexadecimal digits.
@@ -26,6 +26,10 @@ pub enum Change {
     },
     Released {
         message: MessageId,
+    },
+    /// All slots of another profile of the same person are added.
+    United {
+        with: ProfileId,
     },
 }
 
@@ -47,6 +51,7 @@ impl CapVersion {
         let chain = match change {
             Change::Taken { message, at } => link(b"taken", message, at.millis()),
             Change::Released { message } => link(b"released", message, 0),
+            Change::United { with } => link(b"united", &MessageId::from_bytes([0; 16]), with.0),
         };
         Self { step, chain: *chain.as_bytes() }
     }

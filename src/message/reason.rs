@@ -87,8 +87,12 @@ pub enum Reason {
     AnswerLost {
         since: Timestamp,
     },
-    /// Two known profiles would be merged by this call.
+    /// Written before merges existed: two profiles would have been joined by this call.
     MergeDeferred,
+    /// Two profiles turned out to be one person, who has been in this campaign with this key since then.
+    Merged {
+        since: Timestamp,
+    },
     /// The person's traits have reached their bound; the call's new values were not taken.
     TraitsTooLarge {
         bytes_max: usize,
@@ -128,6 +132,7 @@ impl Reason {
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::AnswerLost { .. } => "answer_lost",
             Self::MergeDeferred => "merge_deferred",
+            Self::Merged { .. } => "merged",
             Self::TraitsTooLarge { .. } => "traits_too_large",
             Self::MoreNotEntered { .. } => "more_not_entered",
             Self::TooManyEnrollments { .. } => "too_many_enrollments",
@@ -169,7 +174,8 @@ impl Reason {
             Self::ProviderRefused { cause } => format!("the provider refused it: {cause}"),
             Self::RetriesExhausted { cause } => format!("all tries failed, the last with: {cause}"),
             Self::AnswerLost { since } => format!("sending began at {since} and no answer came"),
-            Self::MergeDeferred => "this call joins two known people, which is not done yet".to_owned(),
+            Self::MergeDeferred => "this call joins two people, which was not done yet".to_owned(),
+            Self::Merged { since } => format!("merged: the same person has been enrolled since {since}"),
             Self::TraitsTooLarge { bytes_max } => format!("the traits of this person would exceed {bytes_max} bytes"),
             Self::MoreNotEntered { campaigns } => format!("{campaigns} more campaigns did not take it"),
             Self::TooManyEnrollments { max } => format!("the person is in {max} enrollments, as many as one may be"),

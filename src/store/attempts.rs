@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Outcome;
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, decode, encode};
+use crate::store::rows::{Error, Rows, decode, encode, int};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attempt {
@@ -19,7 +19,9 @@ pub struct Attempt {
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn begin_attempt(&self, message: MessageId, attempt: u32, at: Timestamp) -> Result<(), Error> {
-        let sql = "INSERT OR REPLACE INTO attempts (message, attempt, started_at) VALUES (?, ?, ?)";
+        let sql = "INSERT INTO attempts (message, attempt, started_at) VALUES (?, ?, ?)
+                   ON CONFLICT (message, attempt) DO UPDATE SET started_at = excluded.started_at, finished_at = NULL,
+                   outcome = NULL";
         let values = vec![message.as_bytes().to_vec().into(), attempt.into(), at.millis().into()];
         Rows(self.conn).run(sql, values).await?;
         Ok(())
@@ -45,7 +47,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             .map(|row| {
                 let outcome: Option<String> = row.try_get_by_index(3)?;
                 Ok(Attempt {
-                    attempt: row.try_get_by_index(0)?,
+                    attempt: int(row, 0)?,
                     started_at: Timestamp::from_millis(row.try_get_by_index(1)?),
                     finished_at: row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis),
                     outcome: outcome.map(|text| decode("attempt", &text)).transpose()?,

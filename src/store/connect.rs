@@ -2,20 +2,63 @@
 //!
 //! SQLite runs with a write-ahead log and `synchronous=FULL`: what is committed survives power loss. The event log
 //! looks after checkpoints; automatic ones would stall the writer at odd moments. `secure_delete` is ON and not FAST:
-//! what is erased must be gone from freed pages too, and without freed pages it costs nothing.
+//! what is erased must be gone from freed pages too, and where no page is freed it costs nothing.
+//! PostgreSQL is asked how it is set up, and refused where a commit could be lost.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use carillon_migrations::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::store::soundness::weaknesses;
 
 /// Readers at once; SQLite readers do not block each other or the writer.
 const READERS_MAX: u32 = 4;
+/// Readers of PostgreSQL, each a process there.
+const POSTGRES_READERS_MAX: u32 = 12;
 /// Rows a query may be ahead of whoever reads them; a bulk read is one wait instead of many.
 const ROWS_AHEAD: usize = 1_024;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A process frozen inside a transaction holds its locks no longer: others must go on.
+const IDLE_IN_TRANSACTION_MAX: &str = "3s";
+/// The advisory lock under which one process at a time changes the schema.
+const MIGRATING: i64 = 0x6361_7269_6c6c_6f6e;
+
+/// Where a database is.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Sqlite(PathBuf),
+    /// `postgres://…`, which may hold a password.
+    Postgres(SecretString),
+}
+
+impl Address {
+    /// For people: a file's path, or the server without its password.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(url) => match url::Url::parse(url.expose_secret()) {
+                Ok(url) => format!("postgres://{}{}", url.host_str().unwrap_or_default(), url.path()),
+                Err(_) => "postgres://".to_owned(),
+            },
+        }
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        Self::Sqlite(path.to_owned())
+    }
+}
+
+impl From<&PathBuf> for Address {
+    fn from(path: &PathBuf) -> Self {
+        Self::Sqlite(path.clone())
+    }
+}
 
 /// The two sides of one database.
 #[derive(Clone, Debug)]
@@ -23,27 +66,83 @@ pub struct Database {
     pub reader: DatabaseConnection,
     /// Used by the event log's writer alone.
     pub writer: DatabaseConnection,
-    pub path: std::path::PathBuf,
+    /// SQLite's file.
+    pub file: Option<PathBuf>,
 }
 
-/// Opens (and creates) the SQLite file and brings the schema up to date.
+impl Database {
+    pub fn is_postgres(&self) -> bool {
+        self.writer.get_database_backend() == DbBackend::Postgres
+    }
+}
+
+/// Opens the database (and creates SQLite's file) and brings the schema up to date.
 ///
 /// # Errors
-/// The file cannot be opened, a migration fails, or the database refuses durable settings.
-pub async fn open(path: &Path) -> anyhow::Result<Database> {
-    let writer = connect(path, 1, false).await?;
-    Migrator::up(&writer, None).await.context("the schema could not be brought up to date")?;
-    verify_durable(&writer).await?;
-    let reader = connect(path, READERS_MAX, true).await?;
-    Ok(Database { reader, writer, path: path.to_owned() })
+/// It cannot be opened, a migration fails, or it refuses durable settings.
+pub async fn open(address: impl Into<Address>) -> anyhow::Result<Database> {
+    match address.into() {
+        Address::Sqlite(path) => open_sqlite(path).await,
+        Address::Postgres(url) => open_postgres(&url).await,
+    }
 }
 
-async fn connect(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
+async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
+    let writer = connect_sqlite(&path, 1, false).await?;
+    Migrator::up(&writer, None).await.context("the schema could not be brought up to date")?;
+    verify_durable(&writer).await?;
+    let reader = connect_sqlite(&path, READERS_MAX, true).await?;
+    Ok(Database { reader, writer, file: Some(path) })
+}
+
+async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
+    let writer = connect_postgres(url, 1, false).await?;
+    verify_durable(&writer).await?;
+    // The pool has one connection, so the lock is held by the one that migrates. Ours is the only lock it takes so far.
+    let locking = format!("SELECT pg_advisory_lock({MIGRATING})");
+    writer.execute_unprepared(&locking).await.context("the database does not lend its lock")?;
+    let migrated = Migrator::up(&writer, None).await.context("the schema could not be brought up to date");
+    writer.execute_unprepared(&format!("SELECT pg_advisory_unlock({MIGRATING})")).await?;
+    migrated?;
+    let reader = connect_postgres(url, POSTGRES_READERS_MAX, true).await?;
+    Ok(Database { reader, writer, file: None })
+}
+
+async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
     let file = path.to_str().context("the database path is not valid UTF-8")?;
     if file.contains(['?', '%', '#']) {
         bail!("the database path {file} contains one of ? % #, which a database address cannot hold");
     }
     let mut options = ConnectOptions::new(format!("sqlite://{file}?mode=rwc"));
+    kept_open(&mut options, connections).map_sqlx_sqlite_opts(move |options| {
+        options
+            .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(256)
+            .row_buffer_size(ROWS_AHEAD)
+            .pragma("journal_mode", "WAL")
+            .pragma("synchronous", "FULL")
+            .pragma("secure_delete", "ON")
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("temp_store", "MEMORY")
+            .pragma("cache_size", if read_only { "-8000" } else { "-64000" })
+            .pragma("query_only", if read_only { "ON" } else { "OFF" })
+    });
+    sea_orm::Database::connect(options).await.with_context(|| format!("the database {file} cannot be opened"))
+}
+
+async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url.expose_secret());
+    kept_open(&mut options, connections).map_sqlx_postgres_opts(move |options| {
+        options.application_name("carillon").statement_cache_capacity(256).options([
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX),
+            ("default_transaction_read_only", if read_only { "on" } else { "off" }),
+        ])
+    });
+    let shown = Address::Postgres(url.clone()).shown();
+    sea_orm::Database::connect(options).await.with_context(|| format!("the database {shown} cannot be opened"))
+}
+
+fn kept_open(options: &mut ConnectOptions, connections: u32) -> &mut ConnectOptions {
     options
         .max_connections(connections)
         .min_connections(1)
@@ -53,30 +152,16 @@ async fn connect(path: &Path, connections: u32, read_only: bool) -> anyhow::Resu
         .test_before_acquire(false)
         .record_stmt_in_spans(false)
         .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .busy_timeout(BUSY_TIMEOUT)
-                .statement_cache_capacity(256)
-                .row_buffer_size(ROWS_AHEAD)
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("secure_delete", "ON")
-                .pragma("wal_autocheckpoint", "0")
-                .pragma("temp_store", "MEMORY")
-                .pragma("cache_size", if read_only { "-8000" } else { "-64000" })
-                .pragma("query_only", if read_only { "ON" } else { "OFF" })
-        });
-    sea_orm::Database::connect(options).await.with_context(|| format!("the database {file} cannot be opened"))
 }
 
 async fn verify_durable(writer: &DatabaseConnection) -> anyhow::Result<()> {
-    for (pragma, wanted) in [("synchronous", "2"), ("journal_mode", "wal")] {
-        let sql = format!("SELECT CAST({pragma} AS TEXT) AS value FROM pragma_{pragma}");
-        let row = writer.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
-        let value: String = row.context("a pragma without an answer")?.try_get("", "value")?;
-        if value != wanted {
-            bail!("the database runs with {pragma}={value}, which could lose accepted events; {wanted} is needed");
-        }
+    let weak = weaknesses(writer).await?;
+    if weak.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let how = match writer.get_database_backend() {
+        DbBackend::Postgres => "; set it in postgresql.conf, or with ALTER SYSTEM, and reload the server",
+        _ => "",
+    };
+    bail!("the database runs with {}, which could lose accepted events{how}", weak.join(" and "))
 }

@@ -106,7 +106,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     pub async fn count(&self, name: &str, by: i64) -> Result<(), Error> {
         let sql = "INSERT INTO counters (workspace, name, value) VALUES (?, ?, ?)
-                   ON CONFLICT (workspace, name) DO UPDATE SET value = value + excluded.value";
+                   ON CONFLICT (workspace, name) DO UPDATE SET value = counters.value + excluded.value";
         Rows(self.conn).run(sql, vec![self.id.0.into(), name.into(), by.into()]).await?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Position, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, decode, encode};
+use crate::store::rows::{Error, Rows, decode, encode, int};
 
 /// One version of one document, with the text it was written in.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +40,7 @@ fn read(row: &QueryResult) -> Result<StoredDefinition, Error> {
     Ok(StoredDefinition {
         kind,
         key,
-        version: row.try_get_by_index(2)?,
+        version: int(row, 2)?,
         files,
         position: Position(row.try_get_by_index(4)?),
         applied_at: Timestamp::from_millis(row.try_get_by_index(5)?),

@@ -29,18 +29,18 @@ pub async fn due_ids<C: ConnectionTrait>(
     limit: usize,
     closed: &[Channel],
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND channel NOT IN ({})
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}
              AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
-                AND position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}'))
+                AND position > {cursor}
+                UNION ALL SELECT loser FROM merges WHERE position > {cursor})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
-            marks(closed.len())
+            open(closed)
         );
-        let mut values: Values = vec![now.millis().into()];
-        values.extend(closed.iter().map(|channel| channel.as_str().into()));
-        values.push(i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into());
+        let values: Values = vec![now.millis().into(), i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into()];
         for row in Rows(conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;
             let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
@@ -56,13 +56,14 @@ pub async fn due_after<C: ConnectionTrait>(
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!(
-        "SELECT due_at FROM messages WHERE due_at > ? AND channel NOT IN ({}) ORDER BY due_at LIMIT 1",
-        marks(closed.len())
-    );
-    let mut values: Values = vec![now.millis().into()];
-    values.extend(closed.iter().map(|channel| channel.as_str().into()));
-    Ok(Rows(conn).scalar::<i64>(&sql, values).await?.map(Timestamp::from_millis))
+    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
+}
+
+/// Messages of other channels than these; the names are our own.
+fn open(closed: &[Channel]) -> String {
+    let names: Vec<&str> = closed.iter().map(|channel| channel.as_str()).collect();
+    format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
 /// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
@@ -88,7 +89,8 @@ pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> 
     Ok(token)
 }
 
-/// Of these people, those about whom something was logged after `since`, processed or not.
+/// Of these people, those about whom something was logged after `since`, processed or not: that they are another's
+/// profile is something too.
 pub async fn logged_since<C: ConnectionTrait>(
     conn: &C,
     since: Position,
@@ -98,11 +100,15 @@ pub async fn logged_since<C: ConnectionTrait>(
         return Ok(BTreeSet::new());
     }
     let sql = format!(
-        "SELECT DISTINCT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({})",
+        "SELECT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({0})
+         UNION SELECT loser FROM merges WHERE position > ? AND loser IN ({0})",
         marks(profiles.len())
     );
-    let mut values: Values = vec![since.0.into()];
-    values.extend(profiles.iter().map(|profile| profile.0.into()));
+    let mut values: Values = Vec::with_capacity(2 * profiles.len() + 2);
+    for _ in 0..2 {
+        values.push(since.0.into());
+        values.extend(profiles.iter().map(|profile| profile.0.into()));
+    }
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use crate::decision::{Enrollment, State};
 use crate::ids::{EnrollmentId, Position, ProfileId, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
+use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, padded};
 
 const COLUMNS: usize = 11;
 pub(super) const SELECT: &str =
@@ -25,7 +25,7 @@ pub(super) fn read(row: &QueryResult) -> Result<Enrollment, Error> {
         id: EnrollmentId::try_from(id.as_slice()).map_err(|error| Error::unreadable("enrollment", error))?,
         profile: ProfileId(row.try_get_by_index(1)?),
         campaign: row.try_get_by_index(2)?,
-        version: row.try_get_by_index(3)?,
+        version: int(row, 3)?,
         key: row.try_get_by_index(4)?,
         entered_at: Timestamp::from_millis(row.try_get_by_index(5)?),
         entry: Position(row.try_get_by_index(6)?),

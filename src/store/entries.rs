@@ -42,7 +42,7 @@ pub struct Entry {
     pub profile: Option<ProfileId>,
     /// The instant at which it is decided.
     pub now: Timestamp,
-    /// Another profile that this call says is the same person; nothing is joined until merges exist.
+    /// Another profile that this call says is the same person; it ends in `profile`.
     pub joins: Option<ProfileId>,
     pub logged: Logged,
 }

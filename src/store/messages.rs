@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
 
 pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
@@ -36,11 +36,11 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         profile: ProfileId(row.try_get_by_index(1)?),
         enrollment: EnrollmentId::try_from(bytes(2)?.as_slice()).map_err(|error| Error::unreadable(what, error))?,
         campaign: text(3)?,
-        campaign_version: row.try_get_by_index(4)?,
+        campaign_version: int(row, 4)?,
         channel: Channel::parse(&text(5)?).ok_or_else(|| Error::unreadable(what, "unknown channel"))?,
         template: text(6)?,
         purpose: Purpose::parse(&text(7)?).ok_or_else(|| Error::unreadable(what, "unknown purpose"))?,
-        priority: row.try_get_by_index(8)?,
+        priority: int(row, 8)?,
         caps: rules.caps,
         on_unknown_send: rules.on_unknown_send,
         created_at: instant(10)?.unwrap_or_default(),
@@ -49,11 +49,11 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         entry: Position(row.try_get_by_index(13)?),
         event: Position(row.try_get_by_index(14)?),
         status: decode(what, &text(15)?)?,
-        attempts: row.try_get_by_index(16)?,
+        attempts: int(row, 16)?,
         capped_at: instant(17)?,
         slot_at: instant(18)?,
         address: row.try_get_by_index(19)?,
-        template_version: row.try_get_by_index(20)?,
+        template_version: maybe_int(row, 20)?,
         answer_lost_at: instant(21)?,
         topic: row.try_get_by_index(22)?,
     })

@@ -7,10 +7,12 @@ pub mod attempts;
 pub mod connect;
 pub mod controls;
 pub mod definitions;
+pub mod dialect;
 pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
 pub mod keys;
+pub mod merges;
 pub mod messages;
 pub mod outbox;
 pub mod profiles;
@@ -18,10 +20,10 @@ pub mod rows;
 pub mod soundness;
 pub mod trace;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};
 
 use crate::ids::WorkspaceId;
-pub use connect::{Database, open};
+pub use connect::{Address, Database, open};
 pub use rows::{Error, Rows};
 
 /// The handle queries hang on: a connection or transaction, seen from one workspace.
@@ -57,6 +59,14 @@ impl Store {
 
     pub fn workspace(&self, id: WorkspaceId) -> Workspace<'_, DatabaseConnection> {
         workspace(&self.reader, id)
+    }
+
+    /// A transaction that sees one instant of the database throughout; roll it back when done.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, Error> {
+        // SQLite's always does.
+        let isolation =
+            (self.reader.get_database_backend() == DbBackend::Postgres).then_some(IsolationLevel::RepeatableRead);
+        Ok(self.reader.begin_with_config(isolation, None).await?)
     }
 
     pub fn reader(&self) -> &DatabaseConnection {

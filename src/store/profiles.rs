@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
+use crate::audience::history::PAGES_MAX;
 use crate::audience::{Consent, History, Profile};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -11,10 +12,7 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 
 const COLUMNS: usize = 10;
-/// Pages of one person a decision looks at: 32,000 events; what a machine did before that counts no more.
-const PAGES_MAX: u32 = 1_000;
-const SELECT: &str =
-    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at FROM profiles";
+const SELECT: &str = "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into FROM profiles";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
@@ -34,6 +32,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile = profile;
     person.version = row.try_get_by_index(1)?;
     person.wake_at = row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis);
+    person.merged_into = row.try_get_by_index::<Option<i64>>(9)?.map(ProfileId);
     Ok(person)
 }
 
@@ -76,7 +75,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn history_pages(&self, profile: ProfileId) -> Result<Vec<History>, Error> {
         let sql =
             "SELECT packed FROM (SELECT page, packed FROM history_pages WHERE profile = ? ORDER BY page DESC LIMIT ?)
-                   ORDER BY page";
+                   AS newest ORDER BY page";
         let rows = Rows(self.conn).all(sql, vec![profile.0.into(), PAGES_MAX.into()]).await?;
         rows.iter()
             .map(|row| {
@@ -94,21 +93,28 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
-                    history = excluded.history, last_seen_at = excluded.last_seen_at
+                    history = excluded.history, created_at = excluded.created_at,
+                    last_seen_at = excluded.last_seen_at
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
 
     pub async fn add_history_pages(&self, pages: Vec<(ProfileId, u32, Vec<u8>)>) -> Result<(), Error> {
         let rows = pages.into_iter().map(|(profile, page, packed)| vec![profile.0.into(), page.into(), packed.into()]);
-        let head = "INSERT OR REPLACE INTO history_pages (profile, page, packed)";
-        Rows(self.conn).insert(head, "", 3, rows.collect()).await?;
+        let head = "INSERT INTO history_pages (profile, page, packed)";
+        let tail = "ON CONFLICT (profile, page) DO UPDATE SET packed = excluded.packed";
+        Rows(self.conn).insert(head, tail, 3, rows.collect()).await?;
         Ok(())
     }
 
     /// One line of the consent ledger for each change.
     pub async fn add_consents(&self, lines: Vec<(ProfileId, Position, String, Consent)>) -> Result<(), Error> {
-        let rows = lines.into_iter().map(|(profile, position, channel, consent)| {
+        // One event may say it twice: the last word counts.
+        let lines: BTreeMap<_, _> = lines
+            .into_iter()
+            .map(|(profile, position, channel, consent)| ((profile, position, channel), consent))
+            .collect();
+        let rows = lines.into_iter().map(|((profile, position, channel), consent)| {
             vec![
                 position.0.into(),
                 profile.0.into(),
@@ -119,8 +125,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.text_version.into(),
             ]
         });
-        let head = "INSERT OR REPLACE INTO consents (position, profile, channel, state, source, at, text_version)";
-        Rows(self.conn).insert(head, "", 7, rows.collect()).await?;
+        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version)";
+        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state,
+                    source = excluded.source, at = excluded.at, text_version = excluded.text_version";
+        Rows(self.conn).insert(head, tail, 7, rows.collect()).await?;
         Ok(())
     }
 }

@@ -8,6 +8,8 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, TryGeta
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::store::dialect::translated;
+
 /// A query that failed, or a stored row that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,18 +39,24 @@ const ROWS_GATHER: Duration = Duration::from_micros(50);
 pub struct Rows<'c, C: ConnectionTrait>(pub &'c C);
 
 impl<C: ConnectionTrait> Rows<'_, C> {
+    fn statement(&self, sql: &str, values: Values) -> Statement {
+        let backend = self.0.get_database_backend();
+        Statement::from_sql_and_values(backend, translated(backend, sql), values)
+    }
+
     pub async fn all(&self, sql: &str, values: Values) -> Result<Vec<QueryResult>, Error> {
-        Ok(self.0.query_all_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)).await?)
+        Ok(self.0.query_all_raw(self.statement(sql, values)).await?)
     }
 
     /// The same for questions that hundreds of rows answer. SQLite's thread hands over row by row and wakes the reader
     /// for each it finds asleep: two switches of threads a row, which cost more than the row. A reader that is late by
     /// a moment finds many at once.
     pub async fn many(&self, sql: &str, values: Values) -> Result<Vec<QueryResult>, Error> {
+        let gather = self.0.get_database_backend() == DbBackend::Sqlite;
         let mut answer = pin!(self.all(sql, values));
         let mut asked = false;
         poll_fn(|context| {
-            if std::mem::replace(&mut asked, true) {
+            if std::mem::replace(&mut asked, true) && gather {
                 // Shorter than any timer of the runtime.
                 std::thread::sleep(ROWS_GATHER);
             }
@@ -58,7 +66,7 @@ impl<C: ConnectionTrait> Rows<'_, C> {
     }
 
     pub async fn one(&self, sql: &str, values: Values) -> Result<Option<QueryResult>, Error> {
-        Ok(self.0.query_one_raw(Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)).await?)
+        Ok(self.0.query_one_raw(self.statement(sql, values)).await?)
     }
 
     /// The first column of the first row.
@@ -71,8 +79,7 @@ impl<C: ConnectionTrait> Rows<'_, C> {
 
     /// Returns the number of rows changed.
     pub async fn run(&self, sql: &str, values: Values) -> Result<u64, Error> {
-        let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, values);
-        Ok(self.0.execute_raw(statement).await?.rows_affected())
+        Ok(self.0.execute_raw(self.statement(sql, values)).await?.rows_affected())
     }
 
     /// `head VALUES (..),(..) tail`, in as few statements as fit. Returns the number of rows changed.
@@ -139,9 +146,25 @@ pub fn repeated(text: &str, count: usize) -> String {
     all
 }
 
-/// `?,?,?` for `count` values.
+/// `?,?,?` for `count` values; for none a NULL, which nothing is `IN`.
 pub fn marks(count: usize) -> String {
-    repeated("?", count)
+    if count == 0 { "NULL".to_owned() } else { repeated("?", count) }
+}
+
+/// An integer of any width: every column of integers is a BIGINT.
+pub fn int<T: TryFrom<i64>>(row: &QueryResult, index: usize) -> Result<T, Error> {
+    let value: i64 = row.try_get_by_index(index)?;
+    T::try_from(value).map_err(|_| Error::unreadable("number", format!("{value} is out of range")))
+}
+
+/// As [`int`], where NULL means none.
+pub fn maybe_int<T: TryFrom<i64>>(row: &QueryResult, index: usize) -> Result<Option<T>, Error> {
+    match row.try_get_by_index::<Option<i64>>(index)? {
+        Some(value) => {
+            T::try_from(value).map(Some).map_err(|_| Error::unreadable("number", format!("{value} is out of range")))
+        }
+        None => Ok(None),
+    }
 }
 
 pub fn encode<T: Serialize>(value: &T) -> String {

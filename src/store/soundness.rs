@@ -1,25 +1,45 @@
-//! What the database says about itself: is the file whole, and does it keep what it was told to keep.
+//! What the database says about itself: is it whole, and does it keep what it was told to keep.
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::ids::{Position, Timestamp};
 use crate::store::rows::{Error, Rows};
 
-/// SQLite's own look at its file: the first complaints, none where it is whole. Reads the whole file.
+/// SQLite's own look at its file: the first complaints, none where it is whole. Reads the whole file. PostgreSQL looks
+/// after its files by itself.
 pub async fn quick_check<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, Error> {
+    if conn.get_database_backend() == DbBackend::Postgres {
+        return Ok(Vec::new());
+    }
     let rows = Rows(conn).all("PRAGMA quick_check(10)", vec![]).await?;
     let said: Vec<String> = rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
     Ok(said.into_iter().filter(|line| line != "ok").collect())
 }
 
-/// (`synchronous`, `journal_mode`) of a connection; (`2`, `wal`) loses nothing.
-pub async fn durability<C: ConnectionTrait>(conn: &C) -> Result<(String, String), Error> {
-    let sql = "SELECT CAST((SELECT synchronous FROM pragma_synchronous) AS TEXT),
-               CAST((SELECT journal_mode FROM pragma_journal_mode) AS TEXT)";
-    match Rows(conn).one(sql, vec![]).await? {
-        Some(row) => Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)),
-        None => Ok((String::new(), String::new())),
+/// Settings of this connection under which a commit could be lost, each as `name=value (wanted)`; none: every commit
+/// is on disk before it is answered.
+pub async fn weaknesses<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, Error> {
+    let (sql, wanted): (_, &[(&str, &[&str])]) = match conn.get_database_backend() {
+        DbBackend::Postgres => (
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
+            &[("fsync", &["on"]), ("synchronous_commit", &["on", "remote_apply"]), ("full_page_writes", &["on"])],
+        ),
+        _ => (
+            "SELECT 'synchronous', CAST((SELECT synchronous FROM pragma_synchronous) AS TEXT)
+             UNION ALL SELECT 'journal_mode', CAST((SELECT journal_mode FROM pragma_journal_mode) AS TEXT)",
+            &[("synchronous", &["2"]), ("journal_mode", &["wal"])],
+        ),
+    };
+    let rows = Rows(conn).all(sql, vec![]).await?;
+    let mut said: Vec<(String, String)> = Vec::with_capacity(rows.len());
+    for row in &rows {
+        said.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
     }
+    let weak = wanted.iter().filter_map(|(name, strong)| {
+        let value = said.iter().find(|(said, _)| said == name).map_or("unknown", |(_, value)| value);
+        (!strong.contains(&value)).then(|| format!("{name}={value} ({} is needed)", strong[0]))
+    });
+    Ok(weak.collect())
 }
 
 /// Where the log ends, and the instant its last entry is decided at.

@@ -83,8 +83,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let rows = findings.into_iter().map(|(position, profile, findings)| -> Values {
             vec![position.0.into(), self.id.0.into(), profile.map(|profile| profile.0).into(), encode(&findings).into()]
         });
-        let head = "INSERT OR REPLACE INTO reasons (position, workspace, profile, packed)";
-        Rows(self.conn).insert(head, "", 4, rows.collect()).await?;
+        let head = "INSERT INTO reasons (position, workspace, profile, packed)";
+        let tail = "ON CONFLICT (position) DO UPDATE SET packed = excluded.packed";
+        Rows(self.conn).insert(head, tail, 4, rows.collect()).await?;
         Ok(())
     }
 
@@ -148,9 +149,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     async fn add_conversion(&self, profile: ProfileId, conversion: &Conversion) -> Result<(), Error> {
-        let sql =
-            "INSERT OR IGNORE INTO conversions (message, position, workspace, campaign, profile, at, value, currency)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT INTO conversions (message, position, workspace, campaign, profile, at, value, currency)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, position) DO NOTHING";
         let values: Values = vec![
             conversion.message.as_bytes().to_vec().into(),
             conversion.position.0.into(),
@@ -176,10 +176,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 WHERE entries.workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NULL
              UNION ALL SELECT 'redriven', count(*) FROM parked JOIN entries USING (position)
                 WHERE entries.workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NOT NULL
-             UNION ALL SELECT 'processed', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'events_processed'
-             UNION ALL SELECT 'duplicates', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
-             UNION ALL SELECT 'dropped', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
-             UNION ALL SELECT 'created', coalesce(sum(value), 0) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
+             UNION ALL SELECT 'processed', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_processed'
+             UNION ALL SELECT 'duplicates', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
+             UNION ALL SELECT 'dropped', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
+             UNION ALL SELECT 'created', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
              UNION ALL SELECT 'status:' || status, count(*) FROM messages WHERE workspace = ?1 GROUP BY status"
         );
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into()]).await?;

@@ -203,7 +203,8 @@ impl World {
             }
             FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
             FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
-            FindingVerdict::Completed { .. } => {}
+            // People of a story are told apart by their names.
+            FindingVerdict::Completed { .. } | FindingVerdict::Merged(_) => {}
         }
     }
 

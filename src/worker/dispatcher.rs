@@ -36,6 +36,7 @@ pub use gate::Stopped;
 pub use hands::{redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
+pub(super) use slots::unite_slots;
 use slots::{Asked, Versions, tell, withdraw};
 pub use test_send::{NotSent, TestSend, TestSent};
 

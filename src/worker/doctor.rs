@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::RESTORE_UNCONFIRMED;
 use crate::store::entries::{cursor, head};
-use crate::store::soundness::{durability, last_entry, quick_check};
+use crate::store::soundness::{last_entry, quick_check, weaknesses};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::live::{Definitions, read_stored};
 
@@ -86,7 +86,7 @@ fn unreadable(name: &'static str, error: &dyn std::fmt::Display) -> Check {
 async fn file(patient: Patient<'_>) -> Check {
     let name = "database file";
     match tokio::time::timeout(FILE_DEADLINE, quick_check(patient.store.reader())).await {
-        Ok(Ok(complaints)) if complaints.is_empty() => Check::good(name, "SQLite finds it whole"),
+        Ok(Ok(complaints)) if complaints.is_empty() => Check::good(name, "the database finds itself whole"),
         Ok(Ok(complaints)) => {
             Check::bad(name, complaints.join("; "), "stop the service, keep a copy of the file, restore a backup")
         }
@@ -101,15 +101,13 @@ async fn file(patient: Patient<'_>) -> Check {
 
 async fn writer(patient: Patient<'_>) -> Check {
     let name = "durability";
-    let asking = patient.log.writer().change(Queue::Sends, |tx, _| Box::pin(async move { Ok(durability(tx).await?) }));
+    let asking = patient.log.writer().change(Queue::Sends, |tx, _| Box::pin(async move { Ok(weaknesses(tx).await?) }));
     match tokio::time::timeout(WRITER_DEADLINE, asking).await {
-        Ok(Ok((synchronous, journal))) if (synchronous.as_str(), journal.as_str()) == ("2", "wal") => {
-            Check::good(name, "every commit is synced to disk (synchronous=FULL, write-ahead log)")
-        }
-        Ok(Ok((synchronous, journal))) => Check::bad(
+        Ok(Ok(weak)) if weak.is_empty() => Check::good(name, "every commit is synced to disk before it is answered"),
+        Ok(Ok(weak)) => Check::bad(
             name,
-            format!("synchronous={synchronous}, journal_mode={journal}: accepted events could be lost"),
-            "restart the service; it refuses weaker settings",
+            format!("{}: accepted events could be lost", weak.join(" and ")),
+            "set it right and restart the service; it refuses weaker settings",
         ),
         Ok(Err(error)) => unreadable(name, &error),
         Err(_) => Check::bad(name, "the writer did not answer in time", "look at the load and at the disk"),

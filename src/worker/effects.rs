@@ -3,11 +3,14 @@
 use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
+use crate::audience::history::PAGES_MAX;
+use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::message::Status;
+use crate::store::merges::unfinished;
 use crate::store::{Workspace, workspace};
-use crate::worker::dispatcher::release_cancelled;
-use crate::worker::world::Changes;
+use crate::worker::dispatcher::{release_cancelled, unite_slots};
+use crate::worker::world::{Changes, Merge};
 
 /// Stores the changes of every workspace in the batch.
 ///
@@ -49,8 +52,40 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     for parked in &changes.parked {
         store.park(parked).await?;
     }
+    for merge in &changes.merges {
+        store_merge(store, merge).await?;
+    }
     if changes.events_processed != 0 {
         store.count("events_processed", changes.events_processed).await?;
     }
     Ok(())
+}
+
+/// Everything stored of the loser is the winner's: after the rest of the batch, which may have added to it.
+async fn store_merge(store: Workspace<'_, DatabaseTransaction>, merge: &Merge) -> anyhow::Result<()> {
+    let Merge { loser, winner, pages, after } = *merge;
+    store.set_merged(loser, winner).await?;
+    store.move_pages(loser, winner, pages.saturating_sub(PAGES_MAX), after).await?;
+    store.move_rows(loser, winner).await?;
+    unite_slots(store, loser, winner).await
+}
+
+/// Moves what merges of people with very many rows left behind, a slice of each at a time; false: nothing is left.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub async fn finish_merges(log: &EventLog) -> anyhow::Result<bool> {
+    log.writer()
+        .change(Queue::Effects, |tx, _| {
+            Box::pin(async move {
+                let some = unfinished(tx, 1).await?;
+                for (id, loser) in &some {
+                    let store = workspace(tx, *id);
+                    let winner = store.current_profile(*loser).await?;
+                    store.move_rows(*loser, winner).await?;
+                }
+                Ok(!some.is_empty())
+            })
+        })
+        .await
 }

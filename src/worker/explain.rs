@@ -304,7 +304,7 @@ fn walk_of(rows: &Rows, position: Position, finding: &Finding) -> Option<Enrollm
         FindingVerdict::Converted { message } => {
             rows.messages.iter().find(|(known, _)| known.id == *message).map(|(known, _)| known.enrollment)
         }
-        FindingVerdict::NotEntered { .. } | FindingVerdict::Noted { .. } => None,
+        FindingVerdict::Merged(_) | FindingVerdict::NotEntered { .. } | FindingVerdict::Noted { .. } => None,
     }
 }
 
@@ -316,6 +316,7 @@ fn message_of(verdict: &FindingVerdict) -> Option<MessageId> {
         FindingVerdict::Entered { .. }
         | FindingVerdict::Repeated { .. }
         | FindingVerdict::Exited { .. }
+        | FindingVerdict::Merged(_)
         | FindingVerdict::NotEntered { .. }
         | FindingVerdict::Noted { .. } => None,
     }

@@ -1,4 +1,5 @@
-//! Housekeeping: old event ids are forgotten in slices, and what the doors counted is stored.
+//! Housekeeping: old event ids are forgotten in slices, what merges left behind is moved, and what the doors counted is
+//! stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::eventlog::append::forget_old_ids;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::store::workspace;
+use crate::worker::effects::finish_merges;
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Rows deleted in one transaction: few, so that nobody waits for the janitor.
@@ -35,6 +37,9 @@ impl Janitor {
             if let Err(error) = store_counts(&self.log, &self.counts).await {
                 tracing::warn!(%error, "door counts were not stored");
             }
+            if let Err(error) = self.finish_merges().await {
+                tracing::warn!(%error, "rows of merged profiles were not moved");
+            }
             if round.is_multiple_of(ROUNDS_PER_FORGETTING)
                 && let Err(error) = self.forget().await
             {
@@ -42,6 +47,11 @@ impl Janitor {
             }
             round = round.wrapping_add(1);
         }
+    }
+
+    async fn finish_merges(&self) -> anyhow::Result<()> {
+        while finish_merges(&self.log).await? {}
+        Ok(())
     }
 
     async fn forget(&self) -> anyhow::Result<()> {

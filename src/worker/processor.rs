@@ -7,21 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::decision::{self, At, Catalog, Finding, Input, Snapshot};
+use crate::decision::{self, At, Catalog, Decision, Input, Other, Snapshot};
 use crate::event::{Event, Kind, Origin};
 use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
-use crate::message::Reason;
 use crate::store::controls::Parked;
 use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
 use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::live::Definitions;
-use crate::worker::world::{self, Changes, Slot};
+use crate::worker::world::{self, Asked, Changes, People, Slot};
 
 /// Entries decided together.
 const BATCH_ENTRIES: usize = 512;
+/// Profiles that become one person within a batch: each may look at what belongs to all.
+const JOINED_MAX: usize = 16;
 
 pub struct Processor {
     log: EventLog,
@@ -72,7 +73,7 @@ impl Processor {
         if batch.is_empty() {
             return Ok(0);
         }
-        let batch = up_to_barrier(batch);
+        let batch = up_to_crowd(up_to_barrier(batch));
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
         let barrier = batch.last().and_then(barrier_in);
@@ -163,42 +164,69 @@ impl Processor {
     async fn decide_workspace(&self, id: WorkspaceId, work: Work) -> anyhow::Result<Changes> {
         let catalog = self.catalogs.get(&id).cloned().unwrap_or_default();
         let mut changes = Changes { parked: work.unreadable, ..Changes::default() };
-        let mut inputs = Vec::with_capacity(work.entries.len());
-        let mut places = Vec::with_capacity(work.entries.len());
+        let mut asked = Vec::with_capacity(work.entries.len());
         for entry in work.entries {
             changes.events_processed += match &entry.logged {
                 Logged::Event(event) => counted(event),
                 _ => 0,
             };
             let (Some(profile), Some(input)) = (entry.profile, input_of(entry.logged)) else { continue };
-            places.push((At { position: entry.position, now: entry.now }, entry.joins));
-            inputs.push((profile, entry.now, input));
+            let at = At { position: entry.position, now: entry.now };
+            asked.push(Asked { at, profile, joins: entry.joins, input });
         }
-        let mut slots = world::load(self.store.workspace(id), &catalog, &inputs).await?;
-        for ((at, joins), (profile, _, input)) in places.into_iter().zip(inputs) {
-            let decided = match slots.get_mut(&profile) {
-                Some(Ok(slot)) => self.decide_one(&catalog, at, joins, slot, &input, &mut changes),
-                Some(Err(cause)) => Err(cause.clone()),
-                None => Err("the person was not loaded".to_owned()),
-            };
-            if let Err(cause) = decided {
-                park(&mut changes, at, profile, &input, cause);
+        let mut people = world::load(self.store.workspace(id), &catalog, &asked).await?;
+        for one in asked {
+            let profile = people.current(one.profile);
+            if let Err(cause) = self.decide_asked(&catalog, &mut people, &one, &mut changes) {
+                park(&mut changes, one.at, profile, &one.input, cause);
             }
         }
-        let dirty = slots.into_values().filter_map(Result::ok).filter(|slot| slot.dirty);
-        changes.people = dirty.map(|slot| slot.person).collect();
+        let dirty = people.slots.into_values().filter_map(Result::ok).filter(|slot| slot.dirty);
+        changes.people.extend(dirty.map(|slot| slot.person));
         Ok(changes)
+    }
+
+    fn decide_asked(
+        &self,
+        catalog: &Catalog,
+        people: &mut People,
+        asked: &Asked,
+        changes: &mut Changes,
+    ) -> Result<(), String> {
+        let profile = people.current(asked.profile);
+        // One that was merged before, by this entry or another, is this person already.
+        let joins = asked.joins.map(|id| people.current(id)).filter(|id| *id != profile);
+        let other = match joins.map(|id| people.slots.get(&id)) {
+            None => None,
+            Some(Some(Ok(other))) => Some(other.clone()),
+            Some(Some(Err(cause))) => return Err(cause.clone()),
+            Some(None) => return Err("the other profile was not loaded".to_owned()),
+        };
+        let slot = match people.slots.get_mut(&profile) {
+            Some(Ok(slot)) => slot,
+            Some(Err(cause)) => return Err(cause.clone()),
+            None => return Err("the person was not loaded".to_owned()),
+        };
+        let decision = self.decide_one(catalog, asked, slot, other.as_ref())?;
+        if let (Some(other), Some(loser)) = (other, joins) {
+            slot.loaded = slot.loaded.united(&other.loaded);
+            slot.apply(asked.at.position, asked.at.now, decision, changes);
+            people.slots.remove(&loser);
+            people.merged.insert(loser, profile);
+        } else {
+            slot.apply(asked.at.position, asked.at.now, decision, changes);
+        }
+        Ok(())
     }
 
     fn decide_one(
         &self,
         catalog: &Catalog,
-        at: At,
-        joins: Option<ProfileId>,
+        asked: &Asked,
         slot: &mut Slot,
-        input: &Input,
-        changes: &mut Changes,
-    ) -> Result<(), String> {
+        other: Option<&Slot>,
+    ) -> Result<Decision, String> {
+        let Asked { at, input, .. } = asked;
         // Later decisions of this batch may look at it, as they would if they read it from the log.
         if let Input::Event(event) = input {
             slot.loaded.bodies.insert(at.position, event.clone());
@@ -206,13 +234,13 @@ impl Processor {
         self.faults.hit("processor.decide").map_err(|fault| fault.to_string())?;
         let snapshot = Snapshot { catalog, person: &slot.person, loaded: &slot.loaded, settle: self.settle };
         // A panic is a bug of ours; it must not stop everybody else's log.
-        let mut decision = catch_unwind(AssertUnwindSafe(|| decision::decide(at, &snapshot, input)))
-            .map_err(|panic| panic_text(panic.as_ref()))?;
-        if joins.is_some() {
-            decision.findings.push(Finding::noted(Reason::MergeDeferred));
-        }
-        slot.apply(at.position, at.now, decision, changes);
-        Ok(())
+        let decided = catch_unwind(AssertUnwindSafe(|| match other {
+            Some(Slot { person, loaded, .. }) => {
+                decision::decide_joined(*at, &snapshot, Other { person, loaded }, input)
+            }
+            None => decision::decide(*at, &snapshot, input),
+        }));
+        decided.map_err(|panic| panic_text(panic.as_ref()))
     }
 }
 
@@ -265,6 +293,22 @@ fn up_to_barrier(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
     batch
 }
 
+/// Entries before the one by which too many profiles would become one person.
+fn up_to_crowd(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
+    let mut joined: BTreeMap<ProfileId, usize> = BTreeMap::new();
+    let crowd = batch.iter().position(|read| {
+        let Ok(Entry { profile: Some(winner), joins: Some(loser), .. }) = read else { return false };
+        let theirs = joined.get(loser).copied().unwrap_or(0);
+        let all = joined.entry(*winner).or_default();
+        *all += 1 + theirs;
+        *all > JOINED_MAX
+    });
+    if let Some(at) = crowd.filter(|at| *at > 0) {
+        batch.truncate(at);
+    }
+    batch
+}
+
 fn position_of(read: &ReadEntry) -> Position {
     match read {
         Ok(entry) => entry.position,
@@ -286,7 +330,7 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
     let draft = match entry.logged {
         Logged::Event(mut event) => {
             event.origin = Origin::Replay { position: position.0 };
-            Draft { profile: entry.profile, ..Draft::event(id, event) }
+            Draft { profile: entry.profile, joins: entry.joins, ..Draft::event(id, event) }
         }
         input @ (Logged::Timer | Logged::MessageEnded { .. }) => logged(id, entry.profile, entry.now, input),
         Logged::DefinitionsApplied { .. } | Logged::Control { .. } => return Ok(false),

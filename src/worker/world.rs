@@ -7,7 +7,7 @@ use sea_orm::DatabaseConnection;
 use crate::audience::condition::Needs;
 use crate::audience::{Consent, History};
 use crate::decision::campaign::Exit;
-use crate::decision::{self, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
+use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Reason};
 use crate::store::Workspace;
@@ -19,7 +19,7 @@ use crate::store::rows::Error;
 const BODIES_MAX: usize = 2_000;
 
 /// One person in memory, with what decisions may look at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Slot {
     pub person: Person,
     pub loaded: Loaded,
@@ -32,6 +32,8 @@ pub struct Slot {
 pub struct Changes {
     pub people: Vec<Person>,
     pub pages: Vec<(ProfileId, u32, Vec<u8>)>,
+    /// Profiles that became another's, in the order of the log.
+    pub merges: Vec<Merge>,
     pub enrollments: BTreeMap<EnrollmentId, Enrollment>,
     pub messages: Vec<Message>,
     pub renewed: Vec<(MessageId, Position)>,
@@ -44,6 +46,16 @@ pub struct Changes {
     pub events_processed: i64,
 }
 
+/// A profile whose rows are the winner's from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merge {
+    pub loser: ProfileId,
+    pub winner: ProfileId,
+    /// Pages of history that the loser has in all, and the winner had before.
+    pub pages: u32,
+    pub after: u32,
+}
+
 impl Slot {
     pub fn new(person: Person) -> Self {
         Self { person, loaded: Loaded::default(), dirty: false }
@@ -53,8 +65,15 @@ impl Slot {
     pub fn apply(&mut self, position: Position, now: Timestamp, decision: Decision, changes: &mut Changes) {
         let profile = self.person.profile.id;
         for effect in decision.effects {
+            let after = self.person.profile.history.pages;
             self.person.apply(&effect);
             match effect {
+                Effect::Merge(other) => {
+                    self.dirty = true;
+                    let (loser, pages) = (other.profile.id, other.profile.history.pages);
+                    changes.merges.push(Merge { loser, winner: profile, pages, after });
+                    changes.people.push(other.emptied(profile));
+                }
                 Effect::Identify { .. } | Effect::SetTraits(_) | Effect::Record { .. } | Effect::WakeAt(_) => {
                     self.dirty = true;
                 }
@@ -71,7 +90,7 @@ impl Slot {
                 Effect::Convert(_) => changes.conversions.push((profile, effect)),
             }
         }
-        if let Some(page) = self.person.profile.history.spill() {
+        while let Some(page) = self.person.profile.history.spill() {
             let number = self.person.profile.history.pages;
             changes.pages.push((profile, number, page.pack()));
             self.loaded.older.push(page);
@@ -82,6 +101,38 @@ impl Slot {
     }
 }
 
+/// An entry of the log that a decision is made on.
+#[derive(Debug)]
+pub struct Asked {
+    pub at: At,
+    pub profile: ProfileId,
+    /// Another profile of this person, as the entry says.
+    pub joins: Option<ProfileId>,
+    pub input: Input,
+}
+
+/// Everyone a batch is about.
+#[derive(Debug, Default)]
+pub struct People {
+    pub slots: Slots,
+    /// Profiles whose state is in another, before the batch or since.
+    pub merged: BTreeMap<ProfileId, ProfileId>,
+}
+
+impl People {
+    /// The profile that has the person's state now.
+    pub fn current(&self, profile: ProfileId) -> ProfileId {
+        let mut current = profile;
+        while let Some(winner) = self.merged.get(&current) {
+            current = *winner;
+        }
+        current
+    }
+}
+
+/// An input, and one of the profiles that it may have to look at.
+type Look<'a> = (ProfileId, &'a Input);
+
 /// Loads everyone the inputs are about. A person whose row cannot be read is an `Err` with the cause.
 ///
 /// # Errors
@@ -89,28 +140,79 @@ impl Slot {
 pub async fn load(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
-    inputs: &[(ProfileId, Timestamp, Input)],
-) -> Result<BTreeMap<ProfileId, Result<Slot, String>>, Error> {
-    let ids: Vec<ProfileId> = inputs.iter().map(|(id, ..)| *id).collect::<BTreeSet<_>>().into_iter().collect();
-    let mut found = store.people(&ids).await?;
-    let mut slots = BTreeMap::new();
-    for (id, now, _) in inputs {
-        slots.entry(*id).or_insert_with(|| match found.remove(id) {
-            Some(Ok(person)) => Ok(Slot::new(person)),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Ok(Slot::new(Person::new(*id, *now))),
-        });
+    asked: &[Asked],
+) -> Result<People, Error> {
+    let mut people = People::default();
+    let mut found = rows(store, asked, &mut people.merged).await?;
+    for one in asked {
+        for id in [Some(one.profile), one.joins].into_iter().flatten() {
+            let id = people.current(id);
+            people.slots.entry(id).or_insert_with(|| match found.remove(&id) {
+                Some(Ok(person)) => Ok(Slot::new(person)),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Ok(Slot::new(Person::new(id, one.at.now))),
+            });
+        }
     }
+    let ids: Vec<ProfileId> = people.slots.keys().copied().collect();
     for (id, enrollment) in store.active_enrollments(&ids).await? {
-        join(&mut slots, id, enrollment, |slot, one| drop(slot.person.enrollments.insert(one.id, one)));
+        join(&mut people.slots, id, enrollment, |slot, one| drop(slot.person.enrollments.insert(one.id, one)));
     }
-    load_ended(store, catalog, inputs, &mut slots).await?;
-    load_sent(store, catalog, inputs, &mut slots).await?;
-    load_history(store, catalog, inputs, &mut slots).await?;
-    Ok(slots)
+    let groups = groups(&people, asked);
+    let looks: Vec<Look<'_>> = asked
+        .iter()
+        .flat_map(|one| {
+            let id = people.current(one.profile);
+            let group = groups.get(&id).cloned().unwrap_or_else(|| vec![id]);
+            group.into_iter().map(|id| (id, &one.input))
+        })
+        .collect();
+    load_ended(store, catalog, &looks, &mut people.slots).await?;
+    load_sent(store, catalog, &looks, &mut people.slots).await?;
+    load_history(store, catalog, &looks, &groups, &mut people.slots).await?;
+    Ok(people)
 }
 
-type Slots = BTreeMap<ProfileId, Result<Slot, String>>;
+/// The rows of all profiles that are named, and of those they were merged into.
+async fn rows(
+    store: Workspace<'_, DatabaseConnection>,
+    asked: &[Asked],
+    merged: &mut BTreeMap<ProfileId, ProfileId>,
+) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
+    let mut found = BTreeMap::new();
+    let mut wanted: BTreeSet<ProfileId> =
+        asked.iter().flat_map(|one| [Some(one.profile), one.joins]).flatten().collect();
+    let mut read_before = BTreeSet::new();
+    while !wanted.is_empty() {
+        read_before.extend(wanted.iter().copied());
+        let ids: Vec<ProfileId> = std::mem::take(&mut wanted).into_iter().collect();
+        for (id, read) in store.people(&ids).await? {
+            match read.as_ref().ok().and_then(|person| person.merged_into) {
+                Some(winner) => drop(merged.insert(id, winner)),
+                None => drop(found.insert(id, read)),
+            }
+        }
+        wanted.extend(merged.values().filter(|id| !read_before.contains(id)));
+    }
+    Ok(found)
+}
+
+/// Profiles that are one person at the end of the batch, by each of them: decisions on one may look at what belongs to
+/// another.
+fn groups(people: &People, asked: &[Asked]) -> BTreeMap<ProfileId, Vec<ProfileId>> {
+    let mut groups: BTreeMap<ProfileId, Vec<ProfileId>> = BTreeMap::new();
+    for one in asked {
+        let Some(loser) = one.joins.map(|id| people.current(id)) else { continue };
+        let winner = people.current(one.profile);
+        let group = |id: ProfileId| groups.get(&id).cloned().unwrap_or_else(|| vec![id]);
+        let united: BTreeSet<ProfileId> = group(winner).into_iter().chain(group(loser)).collect();
+        let united: Vec<ProfileId> = united.into_iter().collect();
+        groups.extend(united.iter().map(|id| (*id, united.clone())));
+    }
+    groups
+}
+
+pub type Slots = BTreeMap<ProfileId, Result<Slot, String>>;
 
 /// Adds what was read of a person; what cannot be read parks this person's entries and nobody else's.
 fn join<T>(slots: &mut Slots, id: ProfileId, read: Result<T, Error>, add: impl FnOnce(&mut Slot, T)) {
@@ -125,11 +227,11 @@ fn join<T>(slots: &mut Slots, id: ProfileId, read: Result<T, Error>, add: impl F
 async fn load_ended(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
-    inputs: &[(ProfileId, Timestamp, Input)],
+    looks: &[Look<'_>],
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut wanted: BTreeSet<(ProfileId, &str, String)> = BTreeSet::new();
-    for (id, _, input) in inputs {
+    for (id, input) in looks {
         let Input::Event(event) = input else { continue };
         for campaign in catalog.entered_by(&event.name) {
             if campaign.entry.reentry != decision::campaign::Reentry::Always {
@@ -148,12 +250,12 @@ async fn load_ended(
 async fn load_sent(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
-    inputs: &[(ProfileId, Timestamp, Input)],
+    looks: &[Look<'_>],
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut people = BTreeSet::new();
     let mut since: Option<Timestamp> = None;
-    for (id, _, input) in inputs {
+    for (id, input) in looks {
         let Input::Event(event) = input else { continue };
         for goal in catalog.goals_of(&event.name).iter().filter_map(|campaign| campaign.goal.as_ref()) {
             people.insert(*id);
@@ -174,16 +276,20 @@ async fn load_sent(
 async fn load_history(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
-    inputs: &[(ProfileId, Timestamp, Input)],
+    looks: &[Look<'_>],
+    groups: &BTreeMap<ProfileId, Vec<ProfileId>>,
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut needs: BTreeMap<ProfileId, Needs> = BTreeMap::new();
-    for (id, _, input) in inputs {
+    for (id, input) in looks {
         let Some(Ok(slot)) = slots.get(id) else { continue };
         let wanted = decision::needs(catalog, &slot.person, input);
-        let known = needs.entry(*id).or_default();
-        known.older.extend(wanted.older);
-        known.bodies.extend(wanted.bodies);
+        // What one profile's enrollments ask for is asked of the whole person.
+        for id in groups.get(id).map_or(std::slice::from_ref(id), Vec::as_slice) {
+            let known = needs.entry(*id).or_default();
+            known.older.extend(wanted.older.iter().cloned());
+            known.bodies.extend(wanted.bodies.iter().cloned());
+        }
     }
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, place) in slots.iter_mut() {

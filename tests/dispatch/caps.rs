@@ -6,7 +6,7 @@ use carillon::message::{Outcome, Reason, Status};
 use carillon::store::outbox::CapSubject;
 use carillon::store::workspace;
 
-use crate::world::{HERE, World, campaign, is_sent, reason_of, retry};
+use super::world::{HERE, World, campaign, is_sent, reason_of, retry};
 
 const THREE_A_DAY: &str = "kind: caps\nrules: [ { at_most: 3, per: 1d } ]\n";
 

@@ -6,7 +6,7 @@ use carillon::message::{Reason, Status};
 use carillon::store::workspace;
 use carillon::worker::dispatcher::requeue_paused;
 
-use crate::world::{HERE, World, campaign, is_sent, reason_of};
+use super::world::{HERE, World, campaign, is_sent, reason_of};
 
 fn cart(more: &str) -> String {
     campaign("cart", "Product Added", more)

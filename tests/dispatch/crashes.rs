@@ -2,7 +2,7 @@
 
 use carillon::message::Outcome;
 
-use crate::world::{World, campaign};
+use super::world::{World, campaign};
 
 const POINTS: [&str; 5] =
     ["dispatcher.claimed", "dispatcher.rendered", "dispatcher.sending", "dispatcher.sent", "dispatcher.outcome"];

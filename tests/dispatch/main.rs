@@ -1,8 +1,9 @@
 //! The way of a message from the outbox to its last state, over a real database and a channel that answers by script.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::duplicate_mod)]
 
-mod caps;
-mod claims;
-mod crashes;
-mod outcomes;
-mod world;
+#[path = "../contract/database.rs"]
+mod database;
+#[path = "suite.rs"]
+mod on_postgres;
+#[path = "suite.rs"]
+mod on_sqlite;

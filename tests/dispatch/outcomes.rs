@@ -2,7 +2,7 @@
 
 use carillon::message::Outcome;
 
-use crate::world::{HERE, World, campaign, reason_of, retry};
+use super::world::{HERE, World, campaign, reason_of, retry};
 
 async fn shop() -> World {
     let world = World::with(&[campaign("cart", "Product Added", "")]).await;

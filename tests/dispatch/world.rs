@@ -2,7 +2,6 @@
 //! only moves when told, with a channel that answers from a script.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Unreachable};
@@ -24,6 +23,9 @@ use carillon::worker::processor::Processor;
 use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+
+use super::BACKEND;
+use crate::database::Place;
 
 pub const HERE: WorkspaceId = WorkspaceId(1);
 pub const START: i64 = 1_772_000_000_000;
@@ -137,7 +139,7 @@ pub struct World {
     pub dispatcher: Dispatcher,
     pub carrier: Carrier,
     pub caps: CapStores,
-    pub folder: Arc<tempfile::TempDir>,
+    place: Arc<Place>,
 }
 
 /// One campaign per entry event, all without delay, sending the template `hello`.
@@ -157,16 +159,16 @@ pub const CONSENT: &str = "kind: consent_policy\nrules: [ { channel: email, unkn
 impl World {
     /// A shop with these campaigns (and caps), the usual template, and unknown consent allowed.
     pub async fn with(documents: &[String]) -> Self {
-        let folder = Arc::new(tempfile::tempdir().unwrap());
-        let mut world = Self::open(folder, Carrier::default(), Faults::none(), START).await;
+        let place = Arc::new(Place::new(BACKEND).await);
+        let mut world = Self::open(place, Carrier::default(), Faults::none(), START).await;
         world.apply(&[TEMPLATE.to_owned(), CONSENT.to_owned()]).await;
         world.apply(documents).await;
         world
     }
 
-    async fn open(folder: Arc<tempfile::TempDir>, carrier: Carrier, faults: Faults, now: i64) -> Self {
+    async fn open(place: Arc<Place>, carrier: Carrier, faults: Faults, now: i64) -> Self {
         let clock = Clock::fixed(Timestamp::from_millis(now));
-        let database = store::open(&Path::join(folder.path(), "carillon.db")).await.unwrap();
+        let database = store::open(place.address()).await.unwrap();
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
         let store = Store::new(database.reader.clone());
         let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
@@ -177,7 +179,7 @@ impl World {
         let scheduler = Scheduler::new(log.clone(), store.clone(), Faults::none());
         let caps = CapStores::embedded();
         let dispatcher = dispatcher(&log, &store, &definitions, &carrier, &caps, faults);
-        Self { clock, log, store, definitions, processor, scheduler, dispatcher, carrier, caps, folder }
+        Self { clock, log, store, definitions, processor, scheduler, dispatcher, carrier, caps, place }
     }
 
     /// A second dispatcher over the same database, with cap stores of its own.
@@ -202,9 +204,9 @@ impl World {
 
     /// Kills everything in memory and starts again on the same files.
     pub async fn restart(self) -> Self {
-        let (folder, carrier, now) = (self.folder.clone(), self.carrier.clone(), self.clock.now().millis());
+        let (place, carrier, now) = (self.place.clone(), self.carrier.clone(), self.clock.now().millis());
         drop(self);
-        let world = Self::open(folder, carrier, Faults::none(), now).await;
+        let world = Self::open(place, carrier, Faults::none(), now).await;
         world.dispatcher.recover(world.clock.now()).await.unwrap();
         world
     }
@@ -307,9 +309,8 @@ impl World {
 
     /// Every message, oldest first.
     pub async fn messages(&self) -> Vec<Message> {
-        use sea_orm::{ConnectionTrait, DbBackend, Statement};
         let sql = format!("{} ORDER BY created_at, entry, id", store::messages::SELECT);
-        let rows = self.store.reader().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        let rows = store::Rows(self.store.reader()).all(&sql, vec![]).await.unwrap();
         rows.iter().map(|row| store::messages::read(row).unwrap()).collect()
     }
 

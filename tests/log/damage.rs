@@ -1,15 +1,13 @@
 //! Damaged rows, repeated pieces and unlucky batches: one person's trouble stays theirs, and nothing stops the log.
 
-use carillon::decision::FindingVerdict;
 use carillon::eventlog::Draft;
 use carillon::fault::Faults;
 use carillon::ids::Position;
-use carillon::message::Reason;
 use carillon::store::entries::cursor;
 use carillon::worker::processor::redrive;
 use carillon::worker::scheduler::Scheduler;
 
-use crate::support::{House, WORKSPACE, anonymous, build, event, identify};
+use super::support::{House, WORKSPACE, build, event};
 
 const SHOP: &str = r#"
 kind: campaign
@@ -91,7 +89,7 @@ async fn one_persons_damaged_rows_stop_nobody_else() {
         "UPDATE enrollments SET id = x'00'",
         "UPDATE profiles SET history = x'ff' WHERE user_id = 'ann'",
         "UPDATE profiles SET traits = '[' WHERE user_id = 'ann'",
-        "INSERT OR REPLACE INTO history_pages SELECT id, 1, x'ff' FROM profiles WHERE user_id = 'ann'",
+        "UPDATE history_pages SET packed = x'ff' WHERE profile = (SELECT id FROM profiles WHERE user_id = 'ann')",
     ];
     for damage in damages {
         let house = shop().await;
@@ -197,24 +195,6 @@ async fn later_entries_of_a_person_know_what_was_parked_before_them() {
     assert!(redrive(&house.log, &house.store, WORKSPACE, Position(2)).await.unwrap());
     assert_eq!(house.workspace().parked_before(ann, Position(3), 9).await.unwrap().len(), 1, "it came too late for it");
     assert!(house.workspace().parked_before(ann, Position(6), 9).await.unwrap().is_empty(), "it was applied before");
-}
-
-#[tokio::test]
-async fn a_call_that_would_join_two_people_says_so() {
-    let house = shop().await;
-    house.append(vec![anonymous("m1", "device-1", "A"), event("m2", "ann", "A")]).await;
-    house.append(vec![identify("m3", Some("ann"), Some("device-1")), identify("m4", Some("ann"), None)]).await;
-    let mut alias = build("m5", carillon::event::Kind::Alias, "Aliased", Some("ann"), None, "{}");
-    alias.previous_id = Some("device-1".into());
-    house.append(vec![alias]).await;
-    let house = house.restart().await;
-    house.process().await;
-    let found = house.workspace().findings_at(&[Position(4), Position(5), Position(6)]).await.unwrap();
-    let deferred = |position| {
-        let noted = FindingVerdict::Noted { reason: Reason::MergeDeferred };
-        found.get(&Position(position)).is_some_and(|all| all.findings.iter().any(|one| one.verdict == noted))
-    };
-    assert_eq!([deferred(4), deferred(5), deferred(6)], [true, false, true], "{found:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use carillon::store::entries::cursor;
 use carillon::worker::explain::{Question, explain};
 use carillon::worker::processor::redrive;
 
-use crate::support::{House, WORKSPACE, event, identify};
+use super::support::{House, WORKSPACE, event, identify};
 
 #[tokio::test]
 async fn traits_and_history_follow_the_log() {

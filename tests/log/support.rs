@@ -15,12 +15,14 @@ use carillon::worker::apply::apply;
 use carillon::worker::live::Definitions;
 use carillon::worker::processor::Processor;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
-use tempfile::TempDir;
+
+use super::BACKEND;
+use crate::database::{Backend, Place};
 
 pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
 
 pub struct House {
-    pub folder: TempDir,
+    place: Place,
     pub database: Database,
     pub log: EventLog,
     pub store: Store,
@@ -30,22 +32,22 @@ pub struct House {
 
 impl House {
     pub async fn new() -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap(), Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
+        Self::at(Place::new(BACKEND).await, Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
     }
 
-    async fn in_folder(folder: TempDir, clock: Clock) -> Self {
-        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+    async fn at(place: Place, clock: Clock) -> Self {
+        let database = open(place.address()).await.unwrap();
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
         let store = Store::new(database.reader.clone());
         let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
-        Self { folder, database, log, store, clock, definitions }
+        Self { place, database, log, store, clock, definitions }
     }
 
     pub async fn restart(self) -> Self {
         self.log.stop().await;
         self.database.reader.close().await.unwrap();
         self.database.writer.close().await.unwrap();
-        Self::in_folder(self.folder, self.clock).await
+        Self::at(self.place, self.clock).await
     }
 
     pub async fn append(&self, events: Vec<Event>) -> Vec<Receipt> {
@@ -86,7 +88,11 @@ impl House {
 
     /// Damages what is stored, behind everybody's back.
     pub async fn damage(&self, sql: &str) {
-        self.database.writer.execute_unprepared(sql).await.unwrap();
+        let sql = match BACKEND {
+            Backend::Sqlite => sql.to_owned(),
+            Backend::Postgres => sql.replace("x'", "'\\x"),
+        };
+        self.database.writer.execute_unprepared(&sql).await.unwrap();
     }
 
     pub async fn enrollments(&self, user: &str) -> Vec<Enrollment> {
@@ -155,5 +161,12 @@ pub fn name_of(entry: &Entry) -> String {
     match &entry.logged {
         Logged::Event(event) => event.name.clone(),
         other => other.kind().to_owned(),
+    }
+}
+
+pub fn position(receipt: &Receipt) -> Option<i64> {
+    match receipt {
+        Receipt::Stored { position, .. } => Some(position.0),
+        Receipt::Duplicate => None,
     }
 }

@@ -67,6 +67,7 @@ async fn question(admin: &Admin, asked: &Asked) -> Result<Question, Problem> {
             return Err(Refusal::Parameter { field: "event", cause }.into());
         };
         let person = called(admin, profile).await?;
+        let profile = admin.db().current_profile(profile).await?;
         return Ok(Question { profile, person, campaign, event: Some(entry.position), message: None });
     }
     let Some(person) = &asked.profile else {
@@ -79,11 +80,12 @@ async fn question(admin: &Admin, asked: &Asked) -> Result<Question, Problem> {
 
 /// The person's user id, else the number of the profile.
 async fn called(admin: &Admin, profile: ProfileId) -> Result<String, Problem> {
+    let profile = admin.db().current_profile(profile).await?;
     let person = admin.db().person(profile).await?;
     Ok(person.and_then(|person| person.profile.user_id).unwrap_or_else(|| profile.to_string()))
 }
 
-/// By user id, by anonymous id, else by the profile's own number.
+/// By user id, by anonymous id, else by the number of the profile or of one that was merged into it.
 pub(super) async fn profile_known(admin: &Admin, asked: &str) -> Result<ProfileId, Problem> {
     if let Some(profile) = admin.db().profile_by_id(asked).await? {
         return Ok(profile);
@@ -91,7 +93,7 @@ pub(super) async fn profile_known(admin: &Admin, asked: &str) -> Result<ProfileI
     if let Ok(number) = asked.parse()
         && !admin.db().people(&[ProfileId(number)]).await?.is_empty()
     {
-        return Ok(ProfileId(number));
+        return Ok(admin.db().current_profile(ProfileId(number)).await?);
     }
     Err(Refusal::UnknownProfile { asked: asked.chars().take(80).collect() }.into())
 }

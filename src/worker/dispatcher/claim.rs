@@ -192,6 +192,8 @@ pub async fn store_moves<C: ConnectionTrait>(
             continue;
         }
         if releases {
+            // Its slot is of the person it belongs to now.
+            message.profile = store.profile_of_message(message.id).await?.unwrap_or(message.profile);
             stored.given_up.extend(give_up(store, &message).await?);
         }
         if let Some((attempt, outcome)) = answered {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use crate::audience::Profile;
 use crate::decision::State;
@@ -49,7 +49,7 @@ impl Outlook {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: &Store, now: Timestamp, limit: usize, closed: &[Channel]) -> anyhow::Result<Self> {
-        let snapshot = store.reader().begin().await?;
+        let snapshot = store.snapshot().await?;
         let loaded = load(&snapshot, now, limit, closed).await;
         snapshot.rollback().await?;
         loaded

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::ConnectionTrait;
 
 use crate::caps::{CapStore, Embedded, Taken, take};
 use crate::guard::{CapVersion, Change, Cleared, Full, Request, Subject, VersionMove, settle};
-use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
+use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
 use crate::store::outbox::CapSubject;
 use crate::store::{Store, Workspace, workspace};
@@ -129,7 +129,7 @@ async fn reseed(
     subject: &Subject,
     horizon: Span,
 ) -> anyhow::Result<Option<CapVersion>> {
-    let snapshot = store.reader().begin().await?;
+    let snapshot = store.snapshot().await?;
     let record = workspace(&snapshot, id);
     let version = version_of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
     let since = now.minus(horizon);
@@ -199,6 +199,31 @@ pub async fn leave<C: ConnectionTrait>(
     let moved = store.move_cap_subject(&name, known.as_ref(), &row_of(to, horizon_ms, last_slot_at)?).await?;
     anyhow::ensure!(moved, "a cap subject moved inside our transaction");
     Ok(GivenUp { workspace: store.id, message, subject, from })
+}
+
+/// The slots of a profile that was merged are the winner's, whose messages they are now: both subjects move on, so that
+/// every cap store reads the winner's slots again before it answers.
+///
+/// # Errors
+/// The database refuses; the transaction must be rolled back.
+pub async fn unite_slots<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    loser: ProfileId,
+    winner: ProfileId,
+) -> anyhow::Result<()> {
+    // Without a row it has never taken a slot.
+    let Some(lost) = store.cap_subject(&Subject::Profile(loser).to_string()).await? else { return Ok(()) };
+    for (profile, with) in [(winner, loser), (loser, winner)] {
+        let name = Subject::Profile(profile).to_string();
+        let known = store.cap_subject(&name).await?;
+        let to = version_of(known.as_ref())?.next(&Change::United { with });
+        let (horizon_ms, last_slot_at) =
+            known.as_ref().map_or((0, Timestamp::default()), |row| (row.horizon_ms, row.last_slot_at));
+        let row = row_of(to, horizon_ms.max(lost.horizon_ms), last_slot_at.max(lost.last_slot_at))?;
+        let moved = store.move_cap_subject(&name, known.as_ref(), &row).await?;
+        anyhow::ensure!(moved, "a cap subject moved inside our transaction");
+    }
+    Ok(())
 }
 
 /// Tells the cap stores of slots given up. What they do not learn makes them stale, no more.

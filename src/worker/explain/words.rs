@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::decision::Finding;
-use crate::decision::effect::FindingVerdict;
+use crate::decision::effect::{FindingVerdict, Merged};
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::store::controls::Parked;
@@ -71,11 +71,26 @@ pub fn finding(now: Timestamp, finding: &Finding) -> Said {
         FindingVerdict::Converted { message } => {
             Said::did(format!("converted: the goal of {campaign} was reached after message {message}"))
         }
+        FindingVerdict::Merged(merged) => Said::did(self::merged(merged)),
         FindingVerdict::NotEntered { reason } => {
             Said::did_not(format!("did not enter {campaign}@v{version}: {}", reason.sentence()), Some(reason.code()))
         }
         FindingVerdict::Noted { reason } => Said::did_not(reason.sentence(), Some(reason.code())),
     }
+}
+
+/// Two profiles were one person.
+fn merged(merged: &Merged) -> String {
+    let Merged { profile, user_id, events, pages, traits, consent, enrollments } = merged;
+    let who = user_id.as_ref().map_or_else(|| "anonymous".to_owned(), |id| format!("known as {id}"));
+    let listed = |what: &str, names: &[String]| {
+        if names.is_empty() { String::new() } else { format!(", {what} {}", names.join(", ")) }
+    };
+    let older = if *pages == 0 { String::new() } else { format!(" and {pages} pages of older ones") };
+    let (traits, consent) = (listed("traits", traits), listed("consent for", consent));
+    format!(
+        "profile {profile} ({who}) is the same person: {events} events{older}, {enrollments} active enrollments{traits}{consent} came with it"
+    )
 }
 
 /// The same without an instant, for a place that shows one beside it.

@@ -1,0 +1,132 @@
+//! Profiles that became one: who joined whom by which entry of the log, and the rows of the one that are the other's
+//! from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::ConnectionTrait;
+
+use crate::ids::{Position, ProfileId, WorkspaceId};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows, Values, marks, padded};
+
+/// Rows of each table moved in one transaction, those that matter soonest first; the rest follow in slices.
+const MOVED_MAX: u32 = 5_000;
+
+/// An entry of the log joins a profile to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    pub workspace: WorkspaceId,
+    pub loser: ProfileId,
+    pub winner: ProfileId,
+    pub position: Position,
+}
+
+/// Stored with its entry; an entry that comes again takes the place of its first.
+pub async fn add_joined<C: ConnectionTrait>(conn: &C, joined: impl Iterator<Item = Joined>) -> Result<(), Error> {
+    for one in joined {
+        let sql = "INSERT INTO merges (loser, workspace, winner, position) VALUES (?, ?, ?, ?)
+                   ON CONFLICT (loser) DO UPDATE SET winner = excluded.winner, position = excluded.position";
+        let values = vec![one.loser.0.into(), one.workspace.0.into(), one.winner.0.into(), one.position.0.into()];
+        Rows(conn).run(sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Of these profiles, those that joined another, with the other; and of those in turn.
+pub async fn heirs_of<C: ConnectionTrait>(
+    conn: &C,
+    profiles: &[ProfileId],
+) -> Result<BTreeMap<ProfileId, ProfileId>, Error> {
+    let mut heirs = BTreeMap::new();
+    let mut asked: BTreeSet<ProfileId> = profiles.iter().copied().collect();
+    while !asked.is_empty() {
+        let list: Vec<ProfileId> = std::mem::take(&mut asked).into_iter().collect();
+        for chunk in list.chunks(512) {
+            let chunk = padded(chunk);
+            let sql = format!("SELECT loser, winner FROM merges WHERE loser IN ({})", marks(chunk.len()));
+            for row in Rows(conn).all(&sql, chunk.iter().map(|profile| profile.0.into()).collect()).await? {
+                let (loser, winner) = (ProfileId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?));
+                if heirs.insert(loser, winner).is_none() && !heirs.contains_key(&winner) {
+                    asked.insert(winner);
+                }
+            }
+        }
+    }
+    Ok(heirs)
+}
+
+/// Profiles of which rows wait to be moved, the oldest first.
+pub async fn unfinished<C: ConnectionTrait>(conn: &C, limit: u32) -> Result<Vec<(WorkspaceId, ProfileId)>, Error> {
+    let sql = "SELECT workspace, loser FROM merges WHERE rest = 1 ORDER BY loser LIMIT ?";
+    let rows = Rows(conn).all(sql, vec![i64::from(limit).into()]).await?;
+    rows.iter().map(|row| Ok((WorkspaceId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?)))).collect()
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// The profile that a person's state is in now, whichever of their profiles is asked for.
+    pub async fn current_profile(&self, profile: ProfileId) -> Result<ProfileId, Error> {
+        let sql = "SELECT merged_into FROM profiles WHERE workspace = ? AND id = ?";
+        let mut current = profile;
+        loop {
+            let values = vec![self.id.0.into(), current.0.into()];
+            match Rows(self.conn).scalar::<Option<i64>>(sql, values).await?.flatten() {
+                Some(winner) => current = ProfileId(winner),
+                None => return Ok(current),
+            }
+        }
+    }
+
+    /// The loser's row says where its person is from now on.
+    pub async fn set_merged(&self, loser: ProfileId, winner: ProfileId) -> Result<(), Error> {
+        let sql = "UPDATE profiles SET merged_into = ? WHERE workspace = ? AND id = ?";
+        Rows(self.conn).run(sql, vec![winner.0.into(), self.id.0.into(), loser.0.into()]).await?;
+        Ok(())
+    }
+
+    /// The loser's pages above `above` follow the winner's, of which there were `after`.
+    pub async fn move_pages(&self, loser: ProfileId, winner: ProfileId, above: u32, after: u32) -> Result<(), Error> {
+        let sql = "UPDATE history_pages SET profile = ?, page = page + ? WHERE profile = ? AND page > ?";
+        let shift = i64::from(after) - i64::from(above);
+        Rows(self.conn).run(sql, vec![winner.0.into(), shift.into(), loser.0.into(), i64::from(above).into()]).await?;
+        Ok(())
+    }
+
+    /// Makes the loser's rows the winner's, at most [`MOVED_MAX`] of each table: what is waiting first, then the
+    /// newest. Remembers whether some are left.
+    pub async fn move_rows(&self, loser: ProfileId, winner: ProfileId) -> Result<(), Error> {
+        // Conversions are found by their messages, so they move before them.
+        let messages = "SELECT id FROM messages WHERE profile = ?
+                        ORDER BY CASE WHEN due_at IS NULL THEN 1 ELSE 0 END, created_at DESC LIMIT ?";
+        let conversions = format!("UPDATE conversions SET profile = ? WHERE message IN ({messages})");
+        self.move_some(&conversions, loser, winner).await?;
+        let messages = format!("UPDATE messages SET profile = ? WHERE id IN ({messages})");
+        let enrollments = "UPDATE enrollments SET profile = ? WHERE id IN (SELECT id FROM enrollments WHERE profile = ?
+            ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, entered_at DESC LIMIT ?)";
+        let consents = "UPDATE consents SET profile = ? WHERE (profile, channel, position) IN
+            (SELECT profile, channel, position FROM consents WHERE profile = ? ORDER BY position DESC LIMIT ?)";
+        let parked = "UPDATE parked SET profile = ? WHERE position IN
+            (SELECT position FROM parked WHERE profile = ? ORDER BY position DESC LIMIT ?)";
+        let mut most = 0;
+        for sql in [messages.as_str(), enrollments, consents, parked] {
+            most = most.max(self.move_some(sql, loser, winner).await?);
+        }
+        let identifiers = "UPDATE identifiers SET profile = ? WHERE profile = ?";
+        Rows(self.conn).run(identifiers, vec![winner.0.into(), loser.0.into()]).await?;
+        let rest = i64::from(most >= u64::from(MOVED_MAX));
+        let sql = "UPDATE merges SET rest = ? WHERE loser = ? AND rest <> ?";
+        Rows(self.conn).run(sql, vec![rest.into(), loser.0.into(), rest.into()]).await?;
+        Ok(())
+    }
+
+    async fn move_some(&self, sql: &str, loser: ProfileId, winner: ProfileId) -> Result<u64, Error> {
+        let values: Values = vec![winner.0.into(), loser.0.into(), i64::from(MOVED_MAX).into()];
+        Rows(self.conn).run(sql, values).await
+    }
+
+    /// Whose message it is now: its profile may have joined another while it was in somebody's hands.
+    pub async fn profile_of_message(&self, id: crate::ids::MessageId) -> Result<Option<ProfileId>, Error> {
+        let sql = "SELECT profile FROM messages WHERE workspace = ? AND id = ?";
+        let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];
+        Ok(Rows(self.conn).scalar(sql, values).await?.map(ProfileId))
+    }
+}

@@ -1,0 +1,10 @@
+//! What holds on every database.
+
+mod caps;
+mod claims;
+mod crashes;
+mod merges;
+mod outcomes;
+mod world;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

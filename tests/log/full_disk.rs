@@ -1,0 +1,37 @@
+//! A disk without room, played by SQLite's own limit of pages.
+
+use sea_orm::ConnectionTrait;
+
+use crate::on_sqlite::support::{self, House, event, position};
+
+#[tokio::test]
+async fn a_full_disk_is_an_answer_and_what_was_answered_is_there_when_there_is_room_again() {
+    let house = House::new().await;
+    house.append(vec![event("m0", "ann", "Product Viewed")]).await;
+    let pages = "PRAGMA max_page_count = 1";
+    // SQLite takes the present size where less is asked for: from here on the file cannot grow.
+    house.database.writer.execute_unprepared(pages).await.unwrap();
+    let big = format!("{{\"note\":\"{}\"}}", "x".repeat(20_000));
+    let mut stored = 1;
+    let mut refused = 0;
+    for n in 1..40 {
+        let kind = carillon::event::Kind::Track;
+        let event = support::build(&format!("m{n}"), kind, "Big", Some(&format!("u{n}")), None, &big);
+        match house.log.append(support::WORKSPACE, vec![event]).await {
+            Ok(_) => stored += 1,
+            Err(error) => {
+                assert!(matches!(error, carillon::eventlog::AppendError::Failing(_)), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "the disk was never full");
+    house.database.writer.execute_unprepared("PRAGMA max_page_count = 1073741823").await.unwrap();
+    let receipts = house.append(vec![event("m39", "u39", "Product Viewed"), event("m0", "ann", "Again")]).await;
+    assert_eq!(
+        receipts.iter().map(position).collect::<Vec<_>>(),
+        [Some(stored + 1), None],
+        "no hole, nothing forgotten"
+    );
+    assert_eq!(house.workspace().accounts().await.unwrap().events.accepted, stored + 1);
+}

@@ -1,0 +1,9 @@
+//! What holds on every database.
+
+mod appending;
+mod damage;
+mod identity;
+mod processing;
+pub mod support;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
