@@ -2,7 +2,7 @@
 
 use crate::definition::problem::{Code, Problem};
 use crate::definition::reader::At;
-use crate::event::pattern::{Pattern, Step, parse};
+use crate::event::pattern::{Pattern, Step, Wrong, parse};
 
 pub fn read(at: At<'_>) -> Option<Pattern> {
     let (pattern, problems) = parse(&at.value()?);
@@ -15,12 +15,18 @@ pub fn read(at: At<'_>) -> Option<Pattern> {
             Step::Index(index) => at.list()?.into_iter().nth(*index),
         });
         let place = place.unwrap_or_else(|| at.clone());
+        let code = match problem.wrong {
+            Wrong::Type => Code::WrongType,
+            Wrong::Value => Code::WrongValue,
+            Wrong::Operator => Code::UnknownField,
+            Wrong::Limit => Code::Limit,
+        };
         place.reader.problems.borrow_mut().push(Problem {
             file: place.reader.file.to_owned(),
             line: place.node.line,
             column: place.node.column,
             field: place.path,
-            code: if problem.later { Code::NotYetSupported } else { Code::WrongValue },
+            code,
             message: problem.message,
             nearest: problem.nearest.map(str::to_owned),
         });

@@ -112,7 +112,7 @@ fn after_string(text: &[u8], start: usize) -> Result<usize, JsonFault> {
 }
 
 /// How many bytes at the start surely are no quote, no backslash and no NUL: most of a text, eight at a time.
-fn plain_length(text: &[u8]) -> usize {
+pub fn plain_length(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     // A borrow may mark a byte above a real find too, never one below it.

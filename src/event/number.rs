@@ -20,6 +20,35 @@ pub fn decimal(value: &Value) -> Option<Decimal> {
 
 /// The exact decimal written in JSON's number grammar (`40.00`, `-1.5e3`).
 pub fn decimal_of_text(text: &str) -> Option<Decimal> {
+    short_decimal(text).or_else(|| any_decimal(text))
+}
+
+/// Numbers of up to 18 digits without exponent, which nearly all are.
+fn short_decimal(text: &str) -> Option<Decimal> {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    if digits.len() > 19 || !digits.first()?.is_ascii_digit() {
+        return None;
+    }
+    let (mut units, mut scale, mut point) = (0_i64, 0_u32, false);
+    for (at, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' if at < 18 || point => {
+                units = units * 10 + i64::from(byte - b'0');
+                scale += u32::from(point);
+            }
+            b'.' if !point => point = true,
+            _ => return None,
+        }
+    }
+    while scale > 0 && units % 10 == 0 {
+        units /= 10;
+        scale -= 1;
+    }
+    let units = if digits.len() < text.len() { -units } else { units };
+    Some(Decimal::new(units, scale))
+}
+
+fn any_decimal(text: &str) -> Option<Decimal> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()),
         None => (text, Some(0)),

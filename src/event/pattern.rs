@@ -1,270 +1,159 @@
-//! The event pattern language (part of it): `{ properties: { price: [ { numeric: [ ">=", 5 ] } ] } }`.
+//! The event pattern language of AWS EventBridge: `{ properties: { price: [ { numeric: [ ">=", 5 ] } ] } }`.
 //!
-//! Fields are ANDed, the values of one field ORed; an array in the event matches when any element does, and fields
-//! below one array must be met by the same element. A dot in a key is a step of the path, on both sides.
+//! Fields are ANDed, the values of one field ORed, `$or` is an OR of whole mappings. Only scalars are looked at; an
+//! array matches when any element does, and fields below one array must be met by the same element. A dot in a key is
+//! a step of the path, on both sides. `exists: false` means: not one scalar there, in no element of any array.
+//! Numbers compare as exact decimals.
 
+mod cidr;
+pub mod index;
+mod leaves;
+mod matcher;
 mod parse;
+mod paths;
+mod scan;
+mod shared;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::fmt;
+use std::sync::Arc;
 
-use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::event::number::decimal;
-pub use parse::{PatternError, Step, parse};
+pub use index::Index;
+use leaves::Leaves;
+use matcher::Scalar;
+pub use matcher::{Matcher, clipped, same};
+pub use parse::{PatternError, Step, Wrong, parse};
+use paths::{FieldId, Paths};
 
-/// A pattern over an event's document: (dotted path as steps, alternatives).
+/// A pattern over an event's document, as alternatives of which one must be met.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pattern {
-    pub fields: Vec<Field>,
+    clauses: Vec<Clause>,
+    paths: Paths,
 }
 
+/// Fields that must all be met; at most 64.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clause {
+    wanted: Vec<Wanted>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Its number in the [`Paths`] by which events are read.
+    id: FieldId,
+    field: Arc<Field>,
+}
+
+/// A path as steps, and the values of which one must be there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
     pub path: Vec<String>,
     pub any_of: Vec<Matcher>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub enum Matcher {
-    /// A scalar, null included.
-    Exact(Value),
-    Prefix(String),
-    Exists(bool),
-    /// Every comparison holds.
-    Numeric(Vec<(Comparison, Decimal)>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    Equal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
 /// Values shown in a mismatch; an event may hold thousands.
 const VALUES_SHOWN_MAX: usize = 3;
-/// Characters of one value shown in a mismatch.
-const VALUE_CHARS_SHOWN_MAX: usize = 80;
+/// Alternatives of `$or` whose mismatch is shown.
+const CLAUSES_SHOWN_MAX: usize = 3;
 
 impl Pattern {
     /// Reads the JSON form; the first problem where there are several ([`parse`] gives all).
+    ///
+    /// # Errors
+    /// The pattern is not one of the language, or beyond a bound.
     pub fn from_json(json: &Value) -> Result<Self, PatternError> {
         let (pattern, problems) = parse(json);
         problems.into_iter().next().map_or(Ok(pattern), Err)
     }
 
-    pub fn matches(&self, document: &Value) -> bool {
-        let open: Vec<Open> = self
-            .fields
-            .iter()
-            .filter(|field| !(field.allows_absence() && field.is_absent(document)))
-            .map(|field| Open { path: &field.path, field })
+    fn new(alternatives: Vec<Vec<Arc<Field>>>) -> Self {
+        let mut paths = Paths::default();
+        let clauses = alternatives
+            .into_iter()
+            .map(|fields| {
+                let wanted = fields.into_iter().map(|field| Wanted { id: paths.add(&field.path), field });
+                Clause { wanted: wanted.collect() }
+            })
             .collect();
-        meets(&open, document)
+        Self { clauses, paths }
+    }
+
+    pub fn matches(&self, document: &Value) -> bool {
+        let leaves = Leaves::of(document, &self.paths);
+        self.clauses.iter().any(|clause| leaves.meet(clause))
     }
 
     /// What did not match, with its operands: `properties.price is 3, wanted >= 5`. `None` where the pattern matches.
     pub fn mismatch(&self, document: &Value) -> Option<String> {
-        if self.matches(document) {
+        let leaves = Leaves::of(document, &self.paths);
+        if self.clauses.iter().any(|clause| leaves.meet(clause)) {
             return None;
         }
-        let alone = |field: &&Field| !Self { fields: vec![(*field).clone()] }.matches(document);
-        Some(match self.fields.iter().find(alone) {
-            Some(field) => {
-                let wanted: Vec<String> = field.any_of.iter().map(ToString::to_string).collect();
-                format!("{} is {}, wanted {}", field.path.join("."), shown(document, &field.path), wanted.join(" or "))
-            }
-            // Every field is met by some element of an array, and no single element meets all of them.
-            None => {
-                let paths: Vec<String> = self.fields.iter().map(|field| field.path.join(".")).collect();
-                format!("no single element has {} as wanted", paths.join(", "))
-            }
-        })
+        let mut told: Vec<String> =
+            self.clauses.iter().take(CLAUSES_SHOWN_MAX).map(|clause| clause.mismatch(&leaves)).collect();
+        told.dedup();
+        if self.clauses.len() > CLAUSES_SHOWN_MAX {
+            told.push(format!("nor do {} more alternatives fit", self.clauses.len() - CLAUSES_SHOWN_MAX));
+        }
+        Some(told.join("; "))
     }
 
     /// Like [`Pattern::matches`], with `name` standing for the document's own `event`.
     pub fn matches_named(&self, name: &str, document: &Value) -> bool {
-        let name = Value::String(name.to_owned());
-        self.fields
-            .iter()
-            .filter(|field| field.is_name())
-            .all(|field| field.any_of.iter().any(|matcher| matcher.accepts(&name)))
-            && (self.names_only() || self.without_name().matches(document))
-    }
-
-    fn without_name(&self) -> Self {
-        Self { fields: self.fields.iter().filter(|field| !field.is_name()).cloned().collect() }
+        let mut leaves = Leaves::of(document, &self.paths);
+        if let Some(event) = self.paths.find(&["event".to_owned()]) {
+            leaves.replace(event, Scalar::Text(name.into()));
+        }
+        self.clauses.iter().any(|clause| leaves.meet(clause))
     }
 
     /// Whether the pattern looks at nothing but the event's name, so that a door need not open the document.
     pub fn names_only(&self) -> bool {
-        self.fields.iter().all(Field::is_name)
+        let mut wanted = self.clauses.iter().flat_map(|clause| &clause.wanted);
+        wanted.all(|wanted| wanted.field.path == ["event"])
+    }
+}
+
+impl Clause {
+    /// The first field that is not met, or that no single element meets all.
+    fn mismatch(&self, leaves: &Leaves<'_>) -> String {
+        let alone = |wanted: &&Wanted| !leaves.meet(&Self { wanted: vec![(*wanted).clone()] });
+        match self.wanted.iter().find(alone) {
+            Some(Wanted { id, field }) => {
+                let wanted: Vec<String> = field.any_of.iter().map(ToString::to_string).collect();
+                format!("{} is {}, wanted {}", field.path.join("."), shown(leaves, *id), wanted.join(" or "))
+            }
+            // Every field is met by some element of an array, and no single element meets all of them.
+            None => {
+                let paths: Vec<String> = self.wanted.iter().map(|wanted| wanted.field.path.join(".")).collect();
+                format!("no single element has {} as wanted", paths.join(", "))
+            }
+        }
     }
 }
 
 impl Field {
-    fn is_name(&self) -> bool {
-        self.path.len() == 1 && self.path[0] == "event"
-    }
-
     fn allows_absence(&self) -> bool {
         self.any_of.contains(&Matcher::Exists(false))
     }
 
-    fn is_absent(&self, document: &Value) -> bool {
-        let mut found = Vec::new();
-        leaves(document, &self.path, &mut found);
-        found.is_empty()
+    fn accepts(&self, value: &Scalar<'_>) -> bool {
+        self.any_of.iter().any(|matcher| matcher.accepts(value))
     }
 }
 
-/// A field with what is left of its path.
-struct Open<'a> {
-    path: &'a [String],
-    field: &'a Field,
-}
-
-/// Whether every field is met below `value`, each array giving one element to all the fields that cross it.
-fn meets(fields: &[Open<'_>], value: &Value) -> bool {
-    if fields.is_empty() {
-        return true;
-    }
-    match value {
-        Value::Array(elements) => elements.iter().any(|element| meets(fields, element)),
-        Value::Object(object) => fields.chunk_by(|one, other| one.path.first() == other.path.first()).all(|group| {
-            let Some(first) = group[0].path.first() else { return false };
-            match object.get(first) {
-                Some(below) => {
-                    let rest: Vec<Open> =
-                        group.iter().map(|open| Open { path: &open.path[1..], field: open.field }).collect();
-                    meets(&rest, below)
-                }
-                None => group.iter().all(|open| {
-                    joined(object, open.path).any(|(below, path)| meets(&[Open { path, field: open.field }], below))
-                }),
-            }
-        }),
-        scalar => fields
-            .iter()
-            .all(|open| open.path.is_empty() && open.field.any_of.iter().any(|matcher| matcher.accepts(scalar))),
-    }
-}
-
-/// Members of `object` whose own name has dots and covers two or more steps of `path`, with the rest of the path.
-fn joined<'a>(
-    object: &'a serde_json::Map<String, Value>,
-    path: &'a [String],
-) -> impl Iterator<Item = (&'a Value, &'a [String])> {
-    (2..=path.len()).filter_map(|steps| Some((object.get(&path[..steps].join("."))?, &path[steps..])))
-}
-
-/// Every scalar at `path`, through all elements of arrays.
-fn leaves<'a>(value: &'a Value, path: &'a [String], found: &mut Vec<&'a Value>) {
-    match value {
-        Value::Array(elements) => elements.iter().for_each(|element| leaves(element, path, found)),
-        Value::Object(object) => {
-            let Some((first, rest)) = path.split_first() else { return };
-            match object.get(first) {
-                Some(below) => leaves(below, rest, found),
-                None => joined(object, path).for_each(|(below, rest)| leaves(below, rest, found)),
-            }
-        }
-        scalar if path.is_empty() => found.push(scalar),
-        _ => {}
-    }
-}
-
-fn shown(document: &Value, path: &[String]) -> String {
-    let mut found = Vec::new();
-    leaves(document, path, &mut found);
+fn shown(leaves: &Leaves<'_>, field: FieldId) -> String {
+    let found = leaves.at(field);
     if found.is_empty() {
         return "missing".to_owned();
     }
-    let mut text: Vec<String> = found.iter().take(VALUES_SHOWN_MAX).map(|value| clipped(value)).collect();
+    let mut text: Vec<String> = found.iter().take(VALUES_SHOWN_MAX).map(|leaf| leaf.value.shown()).collect();
     if found.len() > VALUES_SHOWN_MAX {
         text.push(format!("{} more", found.len() - VALUES_SHOWN_MAX));
     }
     text.join(", ")
-}
-
-/// A value as a person reads it, cut where it would fill the page.
-pub fn clipped(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => format!("`{text}`"),
-        other => other.to_string(),
-    };
-    match text.char_indices().nth(VALUE_CHARS_SHOWN_MAX) {
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-        None => text,
-    }
-}
-
-impl Matcher {
-    /// Whether a scalar is accepted; objects and arrays never are.
-    fn accepts(&self, value: &Value) -> bool {
-        match self {
-            Self::Exact(wanted) => same(wanted, value),
-            Self::Prefix(prefix) => value.as_str().is_some_and(|text| text.starts_with(prefix.as_str())),
-            Self::Exists(wanted) => *wanted,
-            Self::Numeric(comparisons) => decimal(value)
-                .is_some_and(|number| comparisons.iter().all(|(comparison, bound)| comparison.holds(number, *bound))),
-        }
-    }
-}
-
-/// Equality of scalars: numbers as exact decimals, no coercion between types.
-pub fn same(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Number(_), Value::Number(_)) => decimal(one).is_some_and(|number| Some(number) == decimal(other)),
-        _ => one == other,
-    }
-}
-
-impl Comparison {
-    const ALL: [(&'static str, Self); 5] = [
-        ("=", Self::Equal),
-        ("<", Self::Less),
-        ("<=", Self::LessOrEqual),
-        (">", Self::Greater),
-        (">=", Self::GreaterOrEqual),
-    ];
-
-    fn holds(self, number: Decimal, bound: Decimal) -> bool {
-        match self {
-            Self::Equal => number == bound,
-            Self::Less => number < bound,
-            Self::LessOrEqual => number <= bound,
-            Self::Greater => number > bound,
-            Self::GreaterOrEqual => number >= bound,
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(sign, _)| *sign == text).map(|(_, comparison)| *comparison)
-    }
-
-    fn sign(self) -> &'static str {
-        Self::ALL.iter().find(|(_, comparison)| *comparison == self).map_or("", |(sign, _)| sign)
-    }
-}
-
-impl fmt::Display for Matcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(value) => f.write_str(&clipped(value)),
-            Self::Prefix(prefix) => write!(f, "text starting with `{prefix}`"),
-            Self::Exists(true) => f.write_str("anything"),
-            Self::Exists(false) => f.write_str("nothing"),
-            Self::Numeric(comparisons) => {
-                let parts: Vec<String> =
-                    comparisons.iter().map(|(comparison, bound)| format!("{} {bound}", comparison.sign())).collect();
-                f.write_str(&parts.join(" and "))
-            }
-        }
-    }
 }

@@ -201,17 +201,19 @@ impl Identities {
         Whose { profile, joins }
     }
 
-    /// Alias says that both ids are one person. An id that only devices are known by is one: a shared device must not
-    /// make two people one, so it counts as a login there.
+    /// Alias says that both ids are one person. An id that a device has is the device: a shared one must not make two
+    /// people one, so that counts as a login there. One that nobody has used yet is linked, whatever it will be.
     fn alias(&mut self, user: Identifier, previous: [Option<Identifier>; 2]) -> Whose {
         let [Some(as_user), Some(as_device)] = previous else { return self.of_user(user, None, false) };
-        let Some(other) = self.find(&as_user) else {
-            let is_new = self.find(&as_device).is_none();
-            let whose = self.of_user(user, Some(as_device), true);
-            if is_new {
-                self.learn(as_user, whose.profile);
+        let other = match (self.find(&as_user), self.find(&as_device)) {
+            (Some(other), None) => other,
+            (_, of_device) => {
+                let whose = self.of_user(user, Some(as_device), true);
+                if of_device.is_none() {
+                    self.learn(as_user, whose.profile);
+                }
+                return whose;
             }
-            return whose;
         };
         let Some(profile) = self.find(&user) else {
             self.learn(user, other);

@@ -12,6 +12,7 @@ use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
 use crate::store::entries::{Entry, PROCESSED};
+use crate::store::merges::with_winners;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
 
@@ -30,13 +31,15 @@ pub async fn due_ids<C: ConnectionTrait>(
     closed: &[Channel],
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+    let behind = with_winners(&format!(
+        "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > {cursor}
+         UNION SELECT loser FROM merges WHERE position > {cursor}"
+    ));
     let mut found = Vec::new();
     for lane in ["transactional", "marketing"] {
         let sql = format!(
             "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}
-             AND profile NOT IN (SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended'
-                AND position > {cursor}
-                UNION ALL SELECT loser FROM merges WHERE position > {cursor})
+             AND profile NOT IN ({behind})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(closed)
         );
@@ -100,15 +103,15 @@ pub async fn logged_since<C: ConnectionTrait>(
         return Ok(BTreeSet::new());
     }
     let sql = format!(
-        "SELECT profile FROM entries WHERE position > ? AND kind <> 'message_ended' AND profile IN ({0})
-         UNION SELECT loser FROM merges WHERE position > ? AND loser IN ({0})",
+        "{} WHERE profile IN ({})",
+        with_winners(
+            "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > ?
+             UNION SELECT loser FROM merges WHERE position > ?"
+        ),
         marks(profiles.len())
     );
-    let mut values: Values = Vec::with_capacity(2 * profiles.len() + 2);
-    for _ in 0..2 {
-        values.push(since.0.into());
-        values.extend(profiles.iter().map(|profile| profile.0.into()));
-    }
+    let mut values: Values = vec![since.0.into(), since.0.into()];
+    values.extend(profiles.iter().map(|profile| profile.0.into()));
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }

@@ -55,6 +55,16 @@ pub async fn heirs_of<C: ConnectionTrait>(
     Ok(heirs)
 }
 
+/// The profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
+/// process had not heard of the merge or has not come to it.
+pub fn with_winners(select: &str) -> String {
+    format!(
+        "WITH RECURSIVE people(profile) AS ({select}
+            UNION SELECT merges.winner FROM merges JOIN people ON merges.loser = people.profile)
+         SELECT profile FROM people"
+    )
+}
+
 /// Profiles of which rows wait to be moved, the oldest first.
 pub async fn unfinished<C: ConnectionTrait>(conn: &C, limit: u32) -> Result<Vec<(WorkspaceId, ProfileId)>, Error> {
     let sql = "SELECT workspace, loser FROM merges WHERE rest = 1 ORDER BY loser LIMIT ?";

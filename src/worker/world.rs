@@ -163,8 +163,9 @@ pub async fn load(
         .iter()
         .flat_map(|one| {
             let id = people.current(one.profile);
-            let group = groups.get(&id).cloned().unwrap_or_else(|| vec![id]);
-            group.into_iter().map(|id| (id, &one.input))
+            let others =
+                groups.get(&id).map_or(&[][..], Vec::as_slice).iter().copied().filter(move |other| *other != id);
+            std::iter::once(id).chain(others).map(|id| (id, &one.input))
         })
         .collect();
     load_ended(store, catalog, &looks, &mut people.slots).await?;

@@ -1,6 +1,6 @@
 //! The README's tour, by its routes: a cart is reminded of, a bought one is not, and the fourth in a day is capped.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::house::House;
 
@@ -123,5 +123,39 @@ async fn events_are_listed_in_pages_with_the_client_s_own_json() {
     let profile = house.get("/api/v1/profiles/ann").await.ok();
     assert_eq!((&profile["traits"]["first_name"], &profile["is_behind"]), (&"Ann".into(), &false.into()));
     assert_eq!(profile["consent"]["email"]["state"], "granted");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_done_before_the_login_is_found_under_every_id() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    let added = json!({ "anonymousId": "device-1", "messageId": "before", "event": "Product Added",
+        "properties": { "cart_id": "c1", "product_id": "p1", "name": "Kettle", "price": 40, "currency": "EUR" } });
+    house.send(&key, "track", added).await;
+    house.forward("1s").await;
+    let before = house.get("/api/v1/profiles/device-1").await.ok()["id"].clone();
+    house.send(&key, "identify", json!({ "userId": "ann", "anonymousId": "device-1", "messageId": "login" })).await;
+    house.send(&key, "alias", json!({ "previousId": "ann", "userId": "anna", "messageId": "rename" })).await;
+    house.forward("1h").await;
+    for asked in ["ann", "anna", "device-1", &before.to_string()] {
+        let profile = house.get(&format!("/api/v1/profiles/{asked}")).await.ok();
+        assert_ne!(profile["id"], before);
+        assert_eq!((&profile["user_id"], &profile["traits"]["first_name"]), (&"anna".into(), &"Ann".into()));
+        let listed = house.listed(&format!("profile={asked}")).await;
+        assert_eq!(column(&listed, "status"), ["sent"], "{asked}");
+        let told = house.get(&format!("/api/v1/explain?profile={asked}")).await.ok();
+        let text = told["text"].as_str().unwrap();
+        for part in [
+            &format!("profile {before} (anonymous) is the same person: 1 event, 1 active enrollment came with it"),
+            "Product Added received",
+            "sent email cart_reminder",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+    let event = house.get("/api/v1/events/before").await.ok();
+    assert_eq!(event["messages"].as_array().unwrap().len(), 1, "what the device did led to her message");
     house.close().await;
 }

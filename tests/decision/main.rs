@@ -5,5 +5,6 @@
 mod endings;
 mod entries;
 mod limits;
+mod merges;
 mod properties;
 mod support;

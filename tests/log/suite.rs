@@ -5,5 +5,6 @@ mod damage;
 mod identity;
 mod processing;
 pub mod support;
+mod who_is_who;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

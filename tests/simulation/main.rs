@@ -34,7 +34,7 @@ fn asked(name: &str) -> Option<u64> {
 
 fn live_all(seeds: std::ops::Range<u64>) {
     let one = asked("SEED");
-    let (mut sent, mut deaths) = (0, 0);
+    let (mut sent, mut deaths, mut merges) = (0, 0, 0);
     for seed in one.map_or(seeds, |seed| seed..seed + 1) {
         let first = live(seed);
         if one.is_some() {
@@ -47,10 +47,12 @@ fn live_all(seeds: std::ops::Range<u64>) {
         assert_eq!(first.story.len(), second.story.len(), "seed {seed}");
         sent += first.sent;
         deaths += first.deaths;
+        merges += first.merges;
     }
     if one.is_none() {
         assert!(sent > 50, "the simulated days are too quiet to show anything: {sent} sent");
         assert!(deaths > 10, "nothing ever died: {deaths}");
+        assert!(merges > 10, "nobody turned out to be somebody else: {merges}");
     }
 }
 
@@ -59,6 +61,7 @@ struct Life {
     story: Vec<String>,
     sent: usize,
     deaths: usize,
+    merges: usize,
 }
 
 fn live(seed: u64) -> Life {
@@ -72,6 +75,7 @@ fn live(seed: u64) -> Life {
         world.come_to_rest().await;
         world.check().await;
         world.check_rest().await;
-        Life { sent: world.carrier.sent(), deaths: world.deaths, story: std::mem::take(&mut world.story) }
+        let (sent, deaths, merges) = (world.carrier.sent(), world.deaths, world.united.len());
+        Life { sent, deaths, merges, story: std::mem::take(&mut world.story) }
     })
 }

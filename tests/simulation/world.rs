@@ -21,6 +21,10 @@ use crate::carrier::Carrier;
 use crate::chance::Chance;
 
 pub const PEOPLE: [&str; 4] = ["ann", "bob", "cem", "dot"];
+/// Browsers, each anybody's: who uses one is anonymous until the login.
+const DEVICES: u64 = 12;
+/// User ids of guests, who may turn out to be one of the people.
+const GUESTS: u64 = 6;
 const POINTS: [&str; 8] = [
     "processor.decided",
     "processor.stored",
@@ -49,6 +53,32 @@ pub struct World {
     /// Whose each accepted event was, and when it happened.
     pub happened: BTreeMap<Position, (ProfileId, Timestamp)>,
     pub orders: Vec<Order>,
+    /// Devices and guests that have an address.
+    introduced: BTreeSet<String>,
+    /// Profiles that were one person when the invariants were last checked, and the slots seen then.
+    pub united: BTreeMap<ProfileId, ProfileId>,
+    pub slots: BTreeMap<MessageId, Timestamp>,
+}
+
+/// Who calls: a user id, a device, or both.
+#[derive(Clone, Default)]
+pub struct Caller {
+    user: Option<String>,
+    device: Option<String>,
+}
+
+impl Caller {
+    fn user(id: &str) -> Self {
+        Self { user: Some(id.to_owned()), device: None }
+    }
+
+    fn device(id: &str) -> Self {
+        Self { user: None, device: Some(id.to_owned()) }
+    }
+
+    fn name(&self) -> String {
+        [&self.user, &self.device].into_iter().flatten().cloned().collect::<Vec<_>>().join(" on ")
+    }
 }
 
 /// An order as it was accepted.
@@ -140,6 +170,9 @@ impl World {
             accepted: Vec::new(),
             happened: BTreeMap::new(),
             orders: Vec::new(),
+            introduced: BTreeSet::new(),
+            united: BTreeMap::new(),
+            slots: BTreeMap::new(),
         };
         world.introduce().await;
         world
@@ -150,20 +183,54 @@ impl World {
         for person in PEOPLE {
             let address = if person == "dot" { "ann" } else { person };
             let body = format!(r#"{{"traits":{{"email":"{address}@example.com"}}}}"#);
-            self.accept(person, Kind::Identify, "Identified", body, 0).await;
+            self.accept(&Caller::user(person), Kind::Identify, "Identified", body, 0).await;
             if person != "cem" {
-                self.consent(person, "granted").await;
+                self.consent(&Caller::user(person), "granted").await;
             }
         }
     }
 
-    async fn consent(&mut self, person: &str, state: &str) {
+    async fn consent(&mut self, caller: &Caller, state: &str) {
         let body = format!(r#"{{"properties":{{"channel":"email","state":"{state}"}}}}"#);
-        self.accept(person, Kind::Track, "Consent Changed", body, 0).await;
+        self.accept(caller, Kind::Track, "Consent Changed", body, 0).await;
+    }
+
+    /// Mostly somebody known; else somebody on a device, who left an address there, or a guest.
+    async fn caller(&mut self) -> Caller {
+        let caller = match self.chance.below(10) {
+            0..2 => Caller::device(&format!("d{}", self.chance.below(DEVICES))),
+            2 => Caller::user(&format!("g{}", self.chance.below(GUESTS))),
+            _ => {
+                let person = *self.chance.pick(&PEOPLE);
+                return Caller::user(person);
+            }
+        };
+        if self.introduced.insert(caller.name()) {
+            let address = self.chance.below(8);
+            let body = format!(r#"{{"traits":{{"email":"a{address}@example.com","seen":{}}}}}"#, self.events);
+            self.accept(&caller, Kind::Identify, "Identified", body, 0).await;
+            self.consent(&caller, "granted").await;
+        }
+        caller
+    }
+
+    /// Somebody says who they are: by a login on a device, or a guest by alias.
+    async fn say_who(&mut self) {
+        let person = *self.chance.pick(&PEOPLE);
+        if self.chance.percent(70) {
+            let device = format!("d{}", self.chance.below(DEVICES));
+            let caller = Caller { device: Some(device), ..Caller::user(person) };
+            self.accept(&caller, Kind::Identify, "Identified", "{}".into(), 0).await;
+        } else {
+            let guest = format!("g{}", self.chance.below(GUESTS));
+            let body = format!(r#"{{"previousId":"{guest}"}}"#);
+            self.accept(&Caller::user(person), Kind::Alias, "Aliased", body, 0).await;
+        }
     }
 
     pub async fn step(&mut self) {
-        let person = *self.chance.pick(&PEOPLE);
+        let caller = self.caller().await;
+        let person = &caller;
         let late = if self.chance.percent(15) { self.chance.below(36 * 3600) } else { 0 };
         match self.chance.below(100) {
             0..22 => {
@@ -178,9 +245,10 @@ impl World {
             44..50 => self.repeat().await,
             50..53 => self.consent(person, "denied").await,
             53..57 => self.consent(person, "granted").await,
-            57..66 => self.arm(),
-            66..70 => self.die("killed").await,
-            70..85 => self.pump().await,
+            57..63 => self.say_who().await,
+            63..70 => self.arm(),
+            70..74 => self.die("killed").await,
+            74..86 => self.pump().await,
             _ => {
                 let minutes = 1 + self.chance.below(180);
                 self.clock.advance(Span::from_seconds(i64::try_from(minutes * 60).unwrap()));
@@ -190,7 +258,7 @@ impl World {
         }
     }
 
-    async fn accept(&mut self, person: &str, kind: Kind, name: &str, body: String, late_seconds: u64) {
+    async fn accept(&mut self, caller: &Caller, kind: Kind, name: &str, body: String, late_seconds: u64) {
         self.events += 1;
         let now = self.clock.now();
         let late = Span::from_seconds(i64::try_from(late_seconds).unwrap());
@@ -203,9 +271,9 @@ impl World {
             version: 1,
             source: "sim".into(),
             correlation_id: String::new(),
-            user_id: Some(person.into()),
-            anonymous_id: None,
-            previous_id: None,
+            user_id: caller.user.clone(),
+            anonymous_id: caller.device.clone(),
+            previous_id: body.strip_prefix(r#"{"previousId":""#).map(|id| id.trim_end_matches("\"}").to_owned()),
             at: now.minus(late),
             received_at: now,
             original_at: None,
@@ -214,7 +282,7 @@ impl World {
             body: Body::new(body),
         };
         self.accepted.push(event.clone());
-        self.tell(format!("{person} {name} {} ({late_seconds} s late)", event.body.text()));
+        self.tell(format!("{} {name} {} ({late_seconds} s late)", caller.name(), event.body.text()));
         let (name, at) = (event.name.clone(), event.at);
         let receipt = self.house.log.append(WORKSPACE, vec![event]).await.unwrap().remove(0);
         let Receipt::Stored { position, profile: Some(profile) } = receipt else { panic!("{receipt:?}") };

@@ -123,7 +123,6 @@ fn what_comes_later_is_refused_by_name() {
     let with = |line: &str| format!("{CART}{line}\n");
     let entry = |inner: &str| CART.replace("{ event: Product Added,", &format!("{{ event: Product Added, {inner},"));
     let filter = |inner: &str| entry(&format!("where: {inner}"));
-    let pattern = |inner: &str| entry(&format!("match: {{ a: [ {inner} ] }}"));
     let send = |inner: &str| CART.replace("send: {", &format!("send: {{ {inner},"));
     let cases = [
         (with("group: intent"), "group"),
@@ -163,8 +162,6 @@ fn what_comes_later_is_refused_by_name() {
         (filter("{ performed: { event: A, net_of: {} } }"), "entry.where.performed.net_of"),
         (filter("{ performed: { event: A, within: 1y } }"), "entry.where.performed.within"),
         (filter("{ performed: { event: A, within: calendar_day } }"), "entry.where.performed.within"),
-        (pattern("{ suffix: x }"), "entry.match.a[0].suffix"),
-        (pattern("{ anything-but: x }"), "entry.match.a[0].anything-but"),
         (send("fallback: [ push ]"), "send.fallback"),
         (send("coupon: x"), "send.coupon"),
         (send("after_sent: x"), "send.after_sent"),
@@ -223,4 +220,22 @@ fn limits_are_named() {
     let long = "x".repeat(257);
     assert!(bad(&CART.replace("Product Added", &long)).contains("has 257 characters; at most 256"));
     assert!(bad(&CART.replace("key: cart_reminder", "key: Cart Reminder")).contains("1 to 64 of a-z"));
+}
+
+#[test]
+fn a_wrong_event_pattern_is_refused_by_kind_and_place() {
+    let told = |inner: &str| {
+        let with = format!("{{ event: Product Added, match: {{ a: {inner} }},");
+        bad(&CART.replace("{ event: Product Added,", &with))
+    };
+    for (inner, answer) in [
+        ("[ { prefix: 3 } ]", "wrong_type test.yaml:8:56: entry.match.a[0].prefix: "),
+        ("[ { sufix: x } ]", "unknown_field test.yaml:8:55: entry.match.a[0].sufix: "),
+        ("[ { cidr: 10.0.0.0/40 } ]", "wrong_value test.yaml:8:54: entry.match.a[0].cidr: "),
+        ("{ b: [ { anything-but: [ x, 3 ] } ] }", "wrong_type test.yaml:8:72: entry.match.a.b[0].anything-but[1]: "),
+    ] {
+        let line = told(inner);
+        assert!(line.starts_with(answer), "{line}");
+    }
+    assert!(told("[ { sufix: x } ]").contains("did you mean `suffix`?"));
 }

@@ -135,7 +135,11 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let (entry, event) = find(&admin, &id).await?;
     let db = admin.db();
     let found = db.findings_at(&[entry.position]).await?;
-    let caused = match entry.profile {
+    let profile = match entry.profile {
+        Some(profile) => Some(db.current_profile(profile).await?),
+        None => None,
+    };
+    let caused = match profile {
         Some(profile) => db.messages_from(profile, entry.position, ROWS_MAX).await?,
         None => Vec::new(),
     };
@@ -146,7 +150,7 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
         sent_at: event.sent_at,
         origin: event.origin.clone(),
         previous_id: event.previous_id.clone(),
-        profile: entry.profile,
+        profile,
         decided_as_of: entry.now,
         processed: entry.position <= cursor(admin.store.reader()).await?,
         parked: db.parked_at(entry.position).await?,

@@ -86,10 +86,15 @@ fn merged(merged: &Merged) -> String {
     let listed = |what: &str, names: &[String]| {
         if names.is_empty() { String::new() } else { format!(", {what} {}", names.join(", ")) }
     };
-    let older = if *pages == 0 { String::new() } else { format!(" and {pages} pages of older ones") };
+    let many = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let older = match *pages {
+        0 => String::new(),
+        pages => format!(" and {} of older ones", many(pages as usize, "page")),
+    };
+    let (events, enrollments) = (many(*events, "event"), many(*enrollments, "active enrollment"));
     let (traits, consent) = (listed("traits", traits), listed("consent for", consent));
     format!(
-        "profile {profile} ({who}) is the same person: {events} events{older}, {enrollments} active enrollments{traits}{consent} came with it"
+        "profile {profile} ({who}) is the same person: {events}{older}, {enrollments}{traits}{consent} came with it"
     )
 }
 

@@ -1,0 +1,224 @@
+//! Under which predicate a clause stands, and which clauses the scalars of an event lead to.
+//!
+//! Exact values, the ends of texts and texts without regard to case stand in one table by their hash; numbers and
+//! ranges of numbers in a table of intervals per field. A hash that two values share leads to a clause too many, never
+//! to one too few: every clause found is evaluated as a whole.
+
+use std::sync::Arc;
+
+use crate::event::pattern::leaves::Leaves;
+use crate::event::pattern::matcher::{Bound, Comparison, Matcher, Scalar};
+use crate::event::pattern::paths::FieldId;
+use crate::event::pattern::shared::{Rows, Table};
+use crate::event::pattern::text::{TextTest, folded};
+use crate::event::pattern::{Clause, Wanted};
+
+/// Clauses counted where predicates are compared; more is simply many.
+const CROWD_MAX: usize = 64;
+
+#[derive(Debug, Clone, Default)]
+pub struct Pivots {
+    hashed: Table,
+    fields: Vec<Arc<AtField>>,
+    /// Clauses that nothing in an event can lead to: every field may be absent.
+    always: Rows<u32>,
+}
+
+/// What clauses wait for at one field.
+#[derive(Debug, Clone, Default)]
+struct AtField {
+    exact: bool,
+    ignoring_case: bool,
+    /// Lengths in bytes of the beginnings and ends that are in the table.
+    prefixes: Vec<usize>,
+    suffixes: Vec<usize>,
+    /// By the float nearest to a number; rounding keeps the order, so nothing is missed.
+    numbers: Table,
+    /// Clauses that any scalar may meet.
+    anything: Rows<u32>,
+}
+
+/// One way to find a clause.
+#[derive(Debug, Clone, PartialEq)]
+enum Key {
+    Exact(u64),
+    IgnoringCase(u64),
+    Prefix(u64, usize),
+    Suffix(u64, usize),
+    Numbers(u64, u64),
+    Anything,
+}
+
+impl Pivots {
+    pub fn insert(&mut self, clause: &Clause, row: u32) {
+        let ways = clause.wanted.iter().filter(|wanted| !wanted.field.allows_absence());
+        let best = ways.map(|wanted| (wanted.id, keys(wanted))).min_by_key(|(field, keys)| self.crowd(*field, keys));
+        let Some((field, keys)) = best else { return self.always.push(row) };
+        let field = field as usize;
+        if self.fields.len() <= field {
+            self.fields.resize_with(field + 1, Arc::default);
+        }
+        let at = Arc::make_mut(&mut self.fields[field]);
+        for key in keys {
+            match key {
+                Key::Exact(_) => at.exact = true,
+                Key::IgnoringCase(_) => at.ignoring_case = true,
+                Key::Prefix(_, length) => add(&mut at.prefixes, length),
+                Key::Suffix(_, length) => add(&mut at.suffixes, length),
+                Key::Numbers(low, high) => at.numbers.insert(low, high, row),
+                Key::Anything => at.anything.push(row),
+            }
+            if let Key::Exact(hash) | Key::IgnoringCase(hash) | Key::Prefix(hash, _) | Key::Suffix(hash, _) = key {
+                self.hashed.insert(hash, hash, row);
+            }
+        }
+    }
+
+    /// How many clauses would be found together with one under these keys, and how wide the keys are of themselves.
+    fn crowd(&self, field: FieldId, keys: &[Key]) -> usize {
+        let at = self.fields.get(field as usize);
+        let of = |key: &Key| match key {
+            Key::Exact(hash) => self.hashed.at(*hash).take(CROWD_MAX).count(),
+            Key::IgnoringCase(hash) => 1 + self.hashed.at(*hash).take(CROWD_MAX).count(),
+            Key::Prefix(hash, _) | Key::Suffix(hash, _) => 2 + self.hashed.at(*hash).take(CROWD_MAX).count(),
+            Key::Numbers(low, high) => {
+                let over = |number: u64| at.map_or(0, |at| at.numbers.over(number).take(CROWD_MAX).count());
+                let open = *low == 0 || *high == u64::MAX;
+                over(*low).max(over(*high))
+                    + if low == high {
+                        0
+                    } else if open {
+                        CROWD_MAX / 2
+                    } else {
+                        8
+                    }
+            }
+            Key::Anything => 4 * CROWD_MAX,
+        };
+        keys.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// Rows that may be met, some more than once.
+    pub fn candidates(&self, leaves: &Leaves<'_>, found: &mut Vec<u32>) {
+        found.extend(self.always.iter());
+        for leaf in leaves.iter() {
+            let Some(at) = self.fields.get(leaf.field as usize) else { continue };
+            found.extend(at.anything.iter());
+            if at.exact
+                && let Some(hash) = exact(leaf.field, &leaf.value)
+            {
+                found.extend(self.hashed.at(hash));
+            }
+            match &leaf.value {
+                Scalar::Number(number) if !number.near.is_nan() => found.extend(at.numbers.over(ordered(number.near))),
+                Scalar::Text(text) => self.of_text(at, leaf.field, text, found),
+                Scalar::Number(_) | Scalar::Bool(_) | Scalar::Null => {}
+            }
+        }
+    }
+
+    fn of_text(&self, at: &AtField, field: FieldId, text: &str, found: &mut Vec<u32>) {
+        if at.ignoring_case {
+            found.extend(self.hashed.at(hash(Tag::IgnoringCase, field, folded(text).as_bytes())));
+        }
+        let bytes = text.as_bytes();
+        for length in at.prefixes.iter().take_while(|length| **length <= bytes.len()) {
+            found.extend(self.hashed.at(hash(Tag::Prefix, field, &bytes[..*length])));
+        }
+        for length in at.suffixes.iter().take_while(|length| **length <= bytes.len()) {
+            found.extend(self.hashed.at(hash(Tag::Suffix, field, &bytes[bytes.len() - *length..])));
+        }
+    }
+}
+
+fn add(lengths: &mut Vec<usize>, length: usize) {
+    if let Err(place) = lengths.binary_search(&length) {
+        lengths.insert(place, length);
+    }
+}
+
+/// Keys that together find every event in which this field is met.
+fn keys(wanted: &Wanted) -> Vec<Key> {
+    let each: Vec<Key> = wanted.field.any_of.iter().map(|matcher| key(wanted.id, matcher)).collect();
+    if each.contains(&Key::Anything) { vec![Key::Anything] } else { each }
+}
+
+fn key(field: FieldId, matcher: &Matcher) -> Key {
+    let of_text = |tag, text: &str| hash(tag, field, text.as_bytes());
+    let prefix = |text: &str| Key::Prefix(of_text(Tag::Prefix, text), text.len());
+    let suffix = |text: &str| Key::Suffix(of_text(Tag::Suffix, text), text.len());
+    match matcher {
+        Matcher::Null => Key::Exact(hash(Tag::Null, field, b"")),
+        Matcher::Bool(value) => Key::Exact(hash(Tag::Bool, field, &[u8::from(*value)])),
+        Matcher::Number(bound) => Key::Numbers(ordered(bound.near), ordered(bound.near)),
+        Matcher::Numeric(comparisons) => interval(comparisons),
+        Matcher::Text(TextTest::Equals(text)) => Key::Exact(of_text(Tag::Text, text)),
+        Matcher::Text(TextTest::EqualsIgnoreCase(text)) => Key::IgnoringCase(of_text(Tag::IgnoringCase, text)),
+        Matcher::Text(TextTest::Prefix(text)) => prefix(text),
+        Matcher::Text(TextTest::Suffix(text)) => suffix(text),
+        Matcher::Text(TextTest::Wildcard(wildcard)) => match (wildcard.literal(), wildcard.ends()) {
+            (Some(text), _) => Key::Exact(of_text(Tag::Text, text)),
+            (None, ("", "")) => Key::Anything,
+            (None, (first, last)) if first.len() >= last.len() => prefix(first),
+            (None, (_, last)) => suffix(last),
+        },
+        Matcher::Text(TextTest::PrefixIgnoreCase(_) | TextTest::SuffixIgnoreCase(_))
+        | Matcher::Exists(_)
+        | Matcher::Cidr(_)
+        | Matcher::AnythingBut(_) => Key::Anything,
+    }
+}
+
+/// The bounds are both taken in: what lies on an open one is sorted out where the clause is evaluated.
+fn interval(comparisons: &[(Comparison, Bound)]) -> Key {
+    let (mut low, mut high) = (0, u64::MAX);
+    for (comparison, bound) in comparisons {
+        let at = ordered(bound.near);
+        match comparison {
+            Comparison::Equal => (low, high) = (at, at),
+            Comparison::Less | Comparison::LessOrEqual => high = at,
+            Comparison::Greater | Comparison::GreaterOrEqual => low = at,
+        }
+    }
+    Key::Numbers(low, high)
+}
+
+/// The same order as the floats have, and both zeros as one.
+fn ordered(near: f64) -> u64 {
+    let bits = (near + 0.0).to_bits();
+    if bits >> 63 == 0 { bits | 1 << 63 } else { !bits }
+}
+
+fn exact(field: FieldId, value: &Scalar<'_>) -> Option<u64> {
+    Some(match value {
+        Scalar::Null => hash(Tag::Null, field, b""),
+        Scalar::Bool(value) => hash(Tag::Bool, field, &[u8::from(*value)]),
+        Scalar::Text(text) => hash(Tag::Text, field, text.as_bytes()),
+        Scalar::Number(_) => return None,
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tag {
+    Null,
+    Bool,
+    Text,
+    IgnoringCase,
+    Prefix,
+    Suffix,
+}
+
+/// Quick, the same in every run, and no secret: whoever finds two texts of one hash gains an evaluation.
+fn hash(tag: Tag, field: FieldId, bytes: &[u8]) -> u64 {
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mix = |state: u64, word: u64| (state.rotate_left(23) ^ word).wrapping_mul(SPREAD);
+    let mut state = mix(u64::from(field) << 32 | (tag as u64) << 24, bytes.len() as u64);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        state = mix(state, u64::from_le_bytes(*word));
+    }
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    state = mix(state, u64::from_le_bytes(last));
+    state ^ state >> 29
+}
