@@ -231,6 +231,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
         public_url: "https://news.shop.example".to_owned(),
         settle: Span::from_seconds(2),
+        per_second: std::collections::BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: None,
         faults: Faults::none(),

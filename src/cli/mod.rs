@@ -230,12 +230,17 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| "is written ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
-/// Writes to stdout; a reader that has gone is no error of ours.
+/// Writes for people to stdout: instants to the second.
 fn print(text: &str) {
+    write_out(&table::to_the_second(text));
+}
+
+/// Writes to stdout; a reader that has gone is no error of ours.
+fn write_out(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+    write_out(&format!("{value:#}\n"));
 }

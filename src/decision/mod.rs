@@ -12,6 +12,9 @@ pub mod entry;
 pub mod merge;
 pub mod person;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::{self, Facts, Needs};
@@ -65,7 +68,7 @@ pub struct At {
 
 /// Decides one input. Cannot fail: what a condition cannot answer is false.
 pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
-    let mut turn = Turn { at, snapshot, person: snapshot.person.clone(), decision: Decision::default() };
+    let mut turn = Turn { at, snapshot, person: snapshot.person.without_walks(), decision: Decision::default() };
     match input {
         Input::Event(event) => {
             turn.learn(event);
@@ -106,10 +109,9 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
             campaign.goal.iter().flat_map(|goal| &goal.filter).for_each(|filter| condition::needs(filter, &mut needs));
         }
     }
-    for enrollment in person.active() {
-        if let Some(campaign) = catalog.pinned(&enrollment.campaign, enrollment.version) {
-            campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
-        }
+    let pinned: BTreeSet<(&str, u32)> = person.active().map(|one| (one.campaign.as_str(), one.version)).collect();
+    for campaign in pinned.into_iter().filter_map(|(key, version)| catalog.pinned(key, version)) {
+        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
     }
     needs
 }
@@ -118,11 +120,28 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
 struct Turn<'a> {
     at: At,
     snapshot: &'a Snapshot<'a>,
+    /// Of the enrollments only those this decision began or changed: a person may have very many.
     person: Person,
     decision: Decision,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    /// Every enrollment as it is by now.
+    fn walks(&self) -> impl Iterator<Item = &Enrollment> {
+        let changed = &self.person.enrollments;
+        let others = self.snapshot.person.enrollments.values().filter(|one| !changed.contains_key(&one.id));
+        others.chain(changed.values())
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Enrollment> {
+        self.walks().filter(|enrollment| enrollment.is_active())
+    }
+
+    /// The campaign as the enrollment entered it.
+    fn campaign_of(&self, enrollment: &Enrollment) -> Option<&'a Arc<Campaign>> {
+        self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version)
+    }
+
     fn push(&mut self, effect: Effect) {
         self.person.apply(&effect);
         self.decision.effects.push(effect);
@@ -198,7 +217,7 @@ impl Turn<'_> {
                 (one, other) => one.or(other),
             };
         };
-        for enrollment in self.person.active() {
+        for enrollment in self.active() {
             // A wait that is over and whose campaign's text is gone has nothing to wake for.
             if let State::Waiting { until } = enrollment.state
                 && until > self.at.now

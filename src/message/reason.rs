@@ -77,6 +77,11 @@ pub enum Reason {
     RenderFailed {
         cause: String,
     },
+    /// The finished mail would lead somewhere a mail may not, such as `javascript:`.
+    UnsafeAddress {
+        part: String,
+        address: String,
+    },
     ProviderRefused {
         cause: String,
     },
@@ -128,6 +133,7 @@ impl Reason {
             Self::CapsUnsettled => "caps_unsettled",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
+            Self::UnsafeAddress { .. } => "unsafe_address",
             Self::ProviderRefused { .. } => "provider_refused",
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::AnswerLost { .. } => "answer_lost",
@@ -171,6 +177,7 @@ impl Reason {
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
+            Self::UnsafeAddress { part, address } => format!("the mail is not safe to open: in {part}, {address}"),
             Self::ProviderRefused { cause } => format!("the provider refused it: {cause}"),
             Self::RetriesExhausted { cause } => format!("all tries failed, the last with: {cause}"),
             Self::AnswerLost { since } => format!("sending began at {since} and no answer came"),

@@ -9,7 +9,7 @@ use sea_orm::ConnectionTrait;
 use serde::Serialize;
 
 use crate::decision::effect::FindingVerdict;
-use crate::decision::{Enrollment, Finding, State};
+use crate::decision::{CONSENT_CHANGED, Enrollment, Finding, State};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Reason, Status};
 use crate::store::controls::Parked;
@@ -84,6 +84,8 @@ struct Rows {
     /// Entries of this person that could not be applied and were not redriven: later ones were decided without them.
     parked: Vec<Parked>,
     is_behind: bool,
+    /// Events by which the person took a consent back, each with the enrollments whose message that stopped.
+    denials: BTreeMap<Position, BTreeSet<EnrollmentId>>,
 }
 
 /// Answers the question from stored rows.
@@ -118,6 +120,7 @@ fn wanted(question: &Question, rows: &Rows) -> Option<BTreeSet<EnrollmentId>> {
 
 fn is_about(rows: &Rows, wanted: &BTreeSet<EnrollmentId>, position: Position) -> bool {
     wanted.iter().filter_map(|id| rows.enrollments.get(id)).any(|one| positions_of(one).contains(&position))
+        || rows.denials.get(&position).is_some_and(|stopped| !stopped.is_disjoint(wanted))
 }
 
 /// The events that began, repeated and ended an enrollment.
@@ -156,7 +159,8 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     for chunk in missing.into_iter().collect::<Vec<_>>().chunks(500) {
         enrollments.extend(store.enrollments_by_id(chunk).await?);
     }
-    let mut positions = history(store, question.profile).await?;
+    let (mut positions, consents) = history(store, question.profile).await?;
+    let denials = denials(store, &consents, &messages).await?;
     positions.extend(enrollments.values().flat_map(positions_of));
     positions.extend(messages.iter().map(|(message, _)| message.cause));
     positions.extend(question.event);
@@ -169,24 +173,63 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     findings.retain(|_, found| !found.findings.is_empty());
     let mut shown: BTreeSet<Position> = findings.keys().copied().chain(question.event).collect();
     shown.extend(enrollments.values().flat_map(positions_of));
+    shown.extend(denials.keys());
     let newest: Vec<Position> = shown.into_iter().rev().take(ENTRIES_MAX).collect();
     let entries = store.entries_apart(&newest).await?;
     findings.retain(|position, _| newest.contains(position));
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind })
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, denials })
 }
 
-async fn history<C: ConnectionTrait>(store: Workspace<'_, C>, profile: ProfileId) -> Result<BTreeSet<Position>, Error> {
-    let Some(person) = store.person(profile).await? else { return Ok(BTreeSet::new()) };
-    let mut positions: Vec<Position> = person.profile.history.iter().map(|past| past.position).collect();
+/// The newest events of the person, and those among all that spoke of consent.
+async fn history<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    profile: ProfileId,
+) -> Result<(BTreeSet<Position>, Vec<Position>), Error> {
+    let Some(person) = store.person(profile).await? else { return Ok(Default::default()) };
+    let mut pages = Vec::new();
     if person.profile.history.pages > 0 {
-        let pages = store.history_pages(profile).await?;
-        positions.extend(pages.iter().flat_map(|page| page.iter().map(|past| past.position)));
+        pages = store.history_pages(profile).await?;
     }
-    positions.sort_unstable();
-    Ok(positions.into_iter().rev().take(HISTORY_MAX).collect())
+    let past = || person.profile.history.iter().chain(pages.iter().flat_map(|page| page.iter()));
+    let mut consents: Vec<Position> =
+        past().filter(|past| past.name == CONSENT_CHANGED).map(|past| past.position).collect();
+    consents.sort_unstable();
+    let newest: BTreeSet<Position> = past().map(|past| past.position).collect();
+    Ok((newest.into_iter().rev().take(HISTORY_MAX).collect(), consents))
+}
+
+/// For each message that a missing consent stopped: the newest event before that took the consent back.
+async fn denials<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    consents: &[Position],
+    messages: &[(Message, Vec<Step>)],
+) -> Result<BTreeMap<Position, BTreeSet<EnrollmentId>>, Error> {
+    let mut found: BTreeMap<Position, BTreeSet<EnrollmentId>> = BTreeMap::new();
+    let stopped = |message: &Message| match &message.status {
+        Status::Suppressed { at, reason: Reason::ConsentDenied { .. } } => Some(*at),
+        _ => None,
+    };
+    if !messages.iter().any(|(message, _)| stopped(message).is_some()) {
+        return Ok(found);
+    }
+    let newest: Vec<Position> = consents.iter().rev().take(ENTRIES_MAX).copied().collect();
+    let entries = store.entries_apart(&newest).await?;
+    let denies = |entry: &Entry, message: &Message| {
+        let Logged::Event(event) = &entry.logged else { return false };
+        let text = |path: &str| event.lookup(path).and_then(|value| value.as_str());
+        text("properties.channel") == Some(message.channel.as_str()) && text("properties.state") == Some("denied")
+    };
+    for (message, _) in messages {
+        let Some(at) = stopped(message) else { continue };
+        let denial = entries.iter().rev().find(|(_, entry)| entry.now <= at && denies(entry, message));
+        if let Some((position, _)) = denial {
+            found.entry(*position).or_default().insert(message.enrollment);
+        }
+    }
+    Ok(found)
 }
 
 /// The messages that reasons name, so that a person recognises them.
@@ -233,7 +276,12 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
     let mut told = Vec::new();
     for (position, entry) in &rows.entries {
         if let Logged::Event(event) = &entry.logged {
-            let mut text = format!("{} received (position {position}", event.name);
+            let denied = match rows.denials.contains_key(position) {
+                true => event.lookup("properties.channel").and_then(|value| value.as_str()),
+                false => None,
+            };
+            let denied = denied.map_or_else(String::new, |channel| format!(": {channel} denied,"));
+            let mut text = format!("{}{denied} received (position {position}", event.name);
             if event.at != entry.now {
                 text.push_str(&format!(", happened at {}", event.at));
             }

@@ -99,6 +99,7 @@ impl House {
             workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
             public_url: "http://shop.example".to_owned(),
             settle: Span::from_seconds(2),
+            per_second: std::collections::BTreeMap::new(),
             threads: 1,
             retry: RetryPolicy::default(),
             clock: Some(Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())),

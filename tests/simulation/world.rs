@@ -372,6 +372,7 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
         workspace: Workspace { name: "Shop".into(), postal_address: None },
         public_url: "https://shop.example".into(),
         settle: Span::from_seconds(2),
+        per_second: std::collections::BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: Some(clock.clone()),
         faults,
