@@ -14,6 +14,7 @@ mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
 mod m20261121_000006_merge_people;
 mod m20261121_000009_topics_of_messages;
+mod m20261121_000030_books_and_ids;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_find_messages::Migration),
             Box::new(m20261121_000006_merge_people::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
+            Box::new(m20261121_000030_books_and_ids::Migration),
         ]
     }
 }

@@ -11,6 +11,7 @@ pub mod dialect;
 pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
+pub mod event_ids;
 pub mod keys;
 pub mod merges;
 pub mod messages;

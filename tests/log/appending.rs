@@ -2,6 +2,7 @@
 
 use carillon::eventlog::Receipt;
 use carillon::ids::{Position, Span};
+use carillon::store::event_ids;
 
 use super::support::{self, House, event, identify, position};
 
@@ -146,4 +147,20 @@ async fn an_event_id_is_known_for_seven_days_from_any_day_of_the_week_and_forgot
         house.clock.advance_to(house.clock.now().plus(Span::from_days(14)));
         assert_eq!(house.forget_ids().await, 1, "day {day}");
     }
+}
+
+#[tokio::test]
+async fn an_event_is_found_by_its_id_while_that_is_remembered_and_later() {
+    let house = House::new().await;
+    let events = || vec![event("m1", "ann", "Product Viewed"), event("m2", "bob", "Product Added")];
+    house.append(events()).await;
+    house.append(events()).await;
+    let found = async |id| house.workspace().entry_of_event(id).await.unwrap().map(|entry| entry.position);
+    let noted = async |id| event_ids::position_of(house.store.reader(), id).await.unwrap();
+    let (second, other) = (events()[1].id, event("m3", "bob", "Product Added").id);
+    assert_eq!((noted(second).await, noted(other).await), (Some(Position(2)), None));
+    assert_eq!((found(second).await, found(other).await), (Some(Position(2)), None));
+    house.clock.advance_to(house.clock.now().plus(Span::from_days(15)));
+    assert_eq!(house.forget_ids().await, 2);
+    assert_eq!((noted(second).await, found(second).await), (None, Some(Position(2))));
 }

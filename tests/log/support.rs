@@ -58,7 +58,7 @@ impl House {
     pub async fn forget_ids(&self) -> u64 {
         let now = self.clock.now();
         let forget = self.log.writer().change(Queue::Effects, move |tx, _| {
-            Box::pin(async move { Ok(carillon::eventlog::append::forget_old_ids(tx, now, 100).await?) })
+            Box::pin(async move { Ok(carillon::store::event_ids::forget_old(tx, now, 100).await?) })
         });
         forget.await.unwrap()
     }
