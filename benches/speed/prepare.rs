@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use carillon::audience::History;
 use carillon::clock::Clock;
-use carillon::eventlog::append::range_of;
 use carillon::ids::{Position, ProfileId, Span, Timestamp};
 use carillon::store::entries::{Entry, Logged};
+use carillon::store::event_ids::range_of;
 use carillon::store::open;
 use rusqlite::{Connection, params};
 
@@ -150,12 +150,12 @@ fn entries(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Res
 /// The events came evenly over seventy days, so ids are remembered of the last tenth: seven days, evenly spread over
 /// all there can be, and stored in order.
 fn event_ids(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Result<()> {
-    let mut insert = connection.prepare("INSERT INTO event_ids (day, id) VALUES (?, ?)")?;
+    let mut insert = connection.prepare("INSERT INTO event_ids (day, id, position) VALUES (?, ?, ?)")?;
     let ranges: BTreeSet<i64> = (0..7).map(|back| range_of(now.day() - back)).collect();
     for range in ranges {
         let in_range = |n: &u64| n % 70 < 7 && range_of(now.day() - (n % 70) as i64) == range;
         for n in (1..=scale.events).filter(in_range) {
-            insert.execute(params![range, id(n, scale)])?;
+            insert.execute(params![range, id(n, scale), n as i64])?;
         }
     }
     Ok(())

@@ -8,10 +8,10 @@ use std::sync::mpsc;
 use anyhow::Context;
 use carillon::clock::Clock;
 use carillon::event::Event;
-use carillon::eventlog::append::range_of;
 use carillon::eventlog::{AppendError, Receipt};
 use carillon::http::append::Append;
 use carillon::ids::{Position, WorkspaceId};
+use carillon::store::event_ids::range_of;
 use futures::future::{BoxFuture, FutureExt};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
@@ -75,8 +75,8 @@ impl Probe {
         for event in events {
             let new = self
                 .connection
-                .prepare_cached("INSERT OR IGNORE INTO event_ids (day, id) VALUES (?, ?)")?
-                .execute(params![day, event.id.as_bytes()])?;
+                .prepare_cached("INSERT OR IGNORE INTO event_ids (day, id, position) VALUES (?, ?, ?)")?
+                .execute(params![day, event.id.as_bytes(), self.head + 1])?;
             if new == 0 {
                 continue;
             }
