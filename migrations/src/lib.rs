@@ -14,7 +14,8 @@ mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
 mod m20261121_000006_merge_people;
 mod m20261121_000009_topics_of_messages;
-mod m20261121_000030_books_and_ids;
+mod m20261121_000030_log_shards;
+mod m20261121_000045_books_and_ids;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -30,7 +31,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_find_messages::Migration),
             Box::new(m20261121_000006_merge_people::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
-            Box::new(m20261121_000030_books_and_ids::Migration),
+            Box::new(m20261121_000030_log_shards::Migration),
+            Box::new(m20261121_000045_books_and_ids::Migration),
         ]
     }
 }
@@ -45,6 +47,14 @@ async fn run_all(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(),
         };
     }
     Ok(())
+}
+
+/// Runs statements that only PostgreSQL needs.
+async fn run_on_postgres(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    match manager.get_connection().get_database_backend() {
+        DbBackend::Postgres => run_all(manager, statements).await,
+        _ => Ok(()),
+    }
 }
 
 /// SQLite's integers are of 64 bits.

@@ -9,10 +9,11 @@ use crate::event::{Event, Kind, Origin};
 use crate::eventlog::Receipt;
 use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
-use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
-use crate::store::event_ids::{self, FOR_EVER, range_of};
+use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
+use crate::store::event_ids;
 use crate::store::merges::{Joined, add_joined};
-use crate::store::rows::{Error, Rows};
+use crate::store::rows::{Error, Rows, Values};
+use crate::store::shards::{self, Heads, Layout, Shard, ShardSet};
 use crate::store::workspace;
 
 /// An input that has no position yet.
@@ -45,7 +46,10 @@ impl Draft {
 /// The append's memory: where the log ends, who is known, which ranges hold event ids. Lives in the writer.
 pub struct Appender {
     clock: Clock,
-    head: Position,
+    layout: Layout,
+    heads: Heads,
+    /// Shards in which the running transaction may take positions.
+    locked: ShardSet,
     last_now: Timestamp,
     identities: Identities,
     ranges: BTreeSet<i64>,
@@ -54,11 +58,28 @@ pub struct Appender {
 }
 
 /// Where the appender stood, to return to when a change is rolled back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mark {
-    head: Position,
+    heads: Heads,
+    locked: ShardSet,
     identities: identity::Mark,
     placed: usize,
+}
+
+/// Inputs whose people are known and whose repeats are recognised, on their way to a position.
+pub(super) struct Resolved {
+    now: Timestamp,
+    /// A repeated event leaves its workspace.
+    groups: Vec<Vec<Result<Draft, WorkspaceId>>>,
+    /// Shards they go to.
+    pub(super) shards: ShardSet,
+}
+
+/// Rows that are stored with entries.
+#[derive(Default)]
+struct Beside {
+    barriers: Vec<Values>,
+    joined: Vec<Joined>,
 }
 
 impl Appender {
@@ -68,7 +89,9 @@ impl Appender {
             .await?;
         Ok(Self {
             clock,
-            head: head(conn).await?,
+            layout: Layout::of(conn.get_database_backend()),
+            heads: shards::heads(conn, ShardSet::EVERY).await?.0,
+            locked: ShardSet::NONE,
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
             ranges: event_ids::ranges(conn).await?,
@@ -89,18 +112,47 @@ impl Appender {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { head: self.head, identities: self.identities.mark(), placed: self.placed.len() }
+        Mark {
+            heads: self.heads.clone(),
+            locked: self.locked,
+            identities: self.identities.mark(),
+            placed: self.placed.len(),
+        }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
-        self.head = mark.head;
+        self.heads = mark.heads;
+        // What was locked meanwhile was given back.
+        self.locked = mark.locked;
         self.identities.back_to(mark.identities);
         self.placed.truncate(mark.placed);
     }
 
-    /// Where the log ends, this transaction included.
+    /// The highest position seen, this transaction included.
     pub fn head(&self) -> Position {
-        self.head
+        self.heads.last()
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// A transaction begins. SQLite's one writer may take every position; others must [`lock`](Self::lock) first.
+    pub(super) fn begin(&mut self) {
+        self.locked = if self.layout.is_shared() { ShardSet::NONE } else { ShardSet::EVERY };
+    }
+
+    /// Makes these shards this transaction's own until it ends. Called once, after `resolve`, so that everybody waits for
+    /// locks in the same order.
+    pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, shards: ShardSet) -> Result<(), Error> {
+        if self.layout.is_shared() && !shards.is_empty() {
+            shards::lock(conn, shards).await?;
+            let (heads, last_now) = shards::heads(conn, shards).await?;
+            shards.iter().for_each(|shard| self.heads.set(shard, heads.of(shard)));
+            self.last_now = self.last_now.max(last_now);
+            self.locked = self.locked.or(shards);
+        }
+        Ok(())
     }
 
     /// Appends groups of inputs inside a transaction; the answers mirror the groups.
@@ -109,31 +161,107 @@ impl Appender {
         conn: &C,
         groups: Vec<Vec<Draft>>,
     ) -> Result<Vec<Vec<Receipt>>, Error> {
+        let resolved = self.resolve(conn, groups).await?;
+        self.place(conn, resolved).await
+    }
+
+    /// Recognises repeats and finds everybody's profile.
+    pub(super) async fn resolve<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        groups: Vec<Vec<Draft>>,
+    ) -> Result<Resolved, Error> {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let mark = self.identities.mark();
         let repeated = self.repeated(conn, &groups, now).await?;
-        let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
-            Logged::Event(event) => Some((draft.workspace, event)),
-            _ => None,
-        });
+        let events: Vec<(WorkspaceId, &Event)> = groups
+            .iter()
+            .flatten()
+            .filter_map(|draft| match &draft.logged {
+                Logged::Event(event) => Some((draft.workspace, event)),
+                _ => None,
+            })
+            .collect();
         let given: Vec<ProfileId> = groups.iter().flatten().filter_map(given_profile).collect();
-        self.identities.prepare(conn, events, &given).await?;
-        let first = self.placed.len();
+        if self.layout.is_shared() && !events.is_empty() {
+            self.identities.prepare_shared(conn, &events, &given).await?;
+        } else {
+            self.identities.prepare(conn, events.iter().copied(), &given).await?;
+        }
         let mut taken = BTreeSet::new();
-        let mut answers = Vec::with_capacity(groups.len());
-        let mut duplicates: Vec<WorkspaceId> = Vec::new();
+        let mut shards = ShardSet::NONE;
+        let mut resolved = Vec::with_capacity(groups.len());
         for group in groups {
+            let mut drafts = Vec::with_capacity(group.len());
+            for draft in group {
+                let draft = self.resolve_one(draft, &repeated, &mut taken);
+                if let Ok(draft) = &draft {
+                    // Nobody sends to a person who is joining another meanwhile.
+                    let joining = draft.joins.map(|loser| self.layout.shard_of(loser));
+                    shards = shards.or(self.shards_of(draft)).or(joining.into_iter().collect());
+                }
+                drafts.push(draft);
+            }
+            resolved.push(drafts);
+        }
+        self.identities.store_since(conn, mark).await?;
+        Ok(Resolved { now, groups: resolved, shards })
+    }
+
+    /// The draft with its person; the workspace of an event that is known already.
+    fn resolve_one(
+        &mut self,
+        mut draft: Draft,
+        repeated: &BTreeSet<EventId>,
+        taken: &mut BTreeSet<EventId>,
+    ) -> Result<Draft, WorkspaceId> {
+        let Logged::Event(event) = &draft.logged else { return Ok(draft) };
+        if deduped(&draft.logged).is_some() && (repeated.contains(&event.id) || !taken.insert(event.id)) {
+            return Err(draft.workspace);
+        }
+        match draft.profile {
+            Some(given) => draft.profile = Some(self.identities.current(given)),
+            None => {
+                let whose = self.identities.resolve(draft.workspace, event);
+                (draft.profile, draft.joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
+            }
+        }
+        if matches!(event.origin, Origin::Import { .. }) {
+            draft.now = Some(event.at);
+        }
+        Ok(draft)
+    }
+
+    /// What concerns everybody stands in every shard, so that each knows what came before it and what after.
+    fn shards_of(&self, draft: &Draft) -> ShardSet {
+        match (&draft.logged, draft.profile) {
+            (Logged::DefinitionsApplied { .. } | Logged::Control { .. }, _) => self.layout.all(),
+            (_, Some(profile)) => [self.layout.shard_of(profile)].into_iter().collect(),
+            (_, None) => [Shard::FIRST].into_iter().collect(),
+        }
+    }
+
+    /// Gives positions and stores the entries.
+    pub(super) async fn place<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        resolved: Resolved,
+    ) -> Result<Vec<Vec<Receipt>>, Error> {
+        // Rare: a change appends where it did not say it would. PostgreSQL breaks a circle of those who wait, and who
+        // was broken off tries again.
+        self.lock(conn, resolved.shards.without(self.locked)).await?;
+        let now = resolved.now.max(self.last_now);
+        let first = self.placed.len();
+        let mut answers = Vec::with_capacity(resolved.groups.len());
+        let mut duplicates: Vec<WorkspaceId> = Vec::new();
+        let mut beside = Beside::default();
+        for group in resolved.groups {
             let mut receipts = Vec::with_capacity(group.len());
             for draft in group {
-                let workspace = draft.workspace;
-                receipts.push(match self.place(draft, now, &repeated, &mut taken) {
-                    Some(entry) => {
-                        let receipt = Receipt::Stored { position: entry.position, profile: entry.profile };
-                        self.placed.push(entry);
-                        receipt
-                    }
-                    None => {
+                receipts.push(match draft {
+                    Ok(draft) => self.place_one(draft, now, &mut beside),
+                    Err(workspace) => {
                         duplicates.push(workspace);
                         Receipt::Duplicate
                     }
@@ -141,55 +269,39 @@ impl Appender {
             }
             answers.push(receipts);
         }
-        self.identities.store_since(conn, mark).await?;
-        let joined = self.placed[first..].iter().filter_map(|entry| {
-            let (loser, winner) = (entry.joins?, entry.profile?);
-            Some(Joined { workspace: entry.workspace, loser, winner, position: entry.position })
-        });
-        add_joined(conn, joined).await?;
+        add_joined(conn, beside.joined.into_iter()).await?;
         self.remember(conn, first, now).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
+        Rows(conn).insert("INSERT INTO barriers (shard, position, barrier)", "", 3, beside.barriers).await?;
         let accepted = self.placed[first..].iter().filter(|entry| is_accepted(entry)).map(|entry| entry.workspace);
         count(conn, "events_accepted", accepted).await?;
         count(conn, "events_duplicate", duplicates.into_iter()).await?;
         Ok(answers)
     }
 
-    /// The entry at the next position; none for an event that is known already.
-    fn place(
-        &mut self,
-        draft: Draft,
-        now: Timestamp,
-        repeated: &BTreeSet<EventId>,
-        taken: &mut BTreeSet<EventId>,
-    ) -> Option<Entry> {
-        let mut profile = draft.profile;
-        let mut at = draft.now.unwrap_or(now);
-        let mut joins = None;
-        if let Some(event) = deduped(&draft.logged)
-            && (repeated.contains(&event.id) || !taken.insert(event.id))
-        {
-            return None;
-        }
-        if let Logged::Event(event) = &draft.logged {
-            match profile {
-                Some(given) => (profile, joins) = (Some(self.identities.current(given)), draft.joins),
-                None => {
-                    let whose = self.identities.resolve(draft.workspace, event);
-                    (profile, joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
-                }
+    /// The entry at the next position of its shard, or of every shard; the receipt tells the first.
+    fn place_one(&mut self, draft: Draft, now: Timestamp, beside: &mut Beside) -> Receipt {
+        let shards = self.shards_of(&draft);
+        let Draft { workspace, profile, joins, now: given, logged } = draft;
+        let mut first = None;
+        for (shard, logged) in shards.iter().zip(std::iter::repeat_n(logged, shards.len())) {
+            let position = self.layout.next(self.heads.of(shard));
+            self.heads.set(shard, position);
+            let barrier = *first.get_or_insert(position);
+            if shards.len() > 1 {
+                beside.barriers.push(vec![shard.number().into(), position.0.into(), barrier.0.into()]);
             }
-            if matches!(event.origin, Origin::Import { .. }) {
-                at = event.at;
+            if let (Some(loser), Some(winner)) = (joins, profile) {
+                let loser_head = self.heads.of(self.layout.shard_of(loser));
+                beside.joined.push(Joined { workspace, loser, winner, position, loser_head });
             }
+            self.placed.push(Entry { position, workspace, profile, now: given.unwrap_or(now), joins, logged });
         }
-        self.head = Position(self.head.0 + 1);
-        let (position, workspace, logged) = (self.head, draft.workspace, draft.logged);
-        Some(Entry { position, workspace, profile, now: at, joins, logged })
+        Receipt::Stored { position: first.unwrap_or_default(), profile }
     }
 
-    /// The ids among these that are known already.
+    /// The ids among these that are known already. Where several processes append, those that are new are stored here.
     async fn repeated<C: ConnectionTrait>(
         &self,
         conn: &C,
@@ -197,25 +309,34 @@ impl Appender {
         now: Timestamp,
     ) -> Result<BTreeSet<EventId>, Error> {
         let events = groups.iter().flatten().filter_map(|draft| deduped(&draft.logged));
-        let ids: BTreeSet<EventId> = events.map(|event| event.id).collect();
+        let ids: BTreeMap<EventId, i64> = events.map(|event| (event.id, range_of(event, now))).collect();
+        if self.layout.is_shared() {
+            return event_ids::remember_first(conn, ids, now).await;
+        }
         let ranges: Vec<i64> =
             self.ranges.iter().copied().filter(|range| event_ids::is_remembered(*range, now)).collect();
-        event_ids::known(conn, &ranges, &ids).await
+        event_ids::known(conn, &ranges, ids.into_keys().collect()).await
     }
 
     /// Stores the ids of events placed since `first`.
     async fn remember<C: ConnectionTrait>(&mut self, conn: &C, first: usize, now: Timestamp) -> Result<(), Error> {
-        let today = range_of(now.day());
-        let new: Vec<(i64, EventId, Position)> = self.placed[first..]
-            .iter()
-            .filter_map(|entry| {
-                let event = deduped(&entry.logged)?;
-                let imported = matches!(event.origin, Origin::Import { .. });
-                Some((if imported { FOR_EVER } else { today }, event.id, entry.position))
-            })
-            .collect();
+        if self.layout.is_shared() {
+            return Ok(());
+        }
+        let placed = self.placed[first..].iter();
+        let events = placed.filter_map(|entry| Some((deduped(&entry.logged)?, entry.position)));
+        let new: Vec<(i64, EventId, Position)> =
+            events.map(|(event, position)| (range_of(event, now), event.id, position)).collect();
         self.ranges.extend(new.iter().map(|(range, ..)| *range));
         event_ids::remember(conn, new).await
+    }
+}
+
+/// The range in which an event's id is kept.
+fn range_of(event: &Event, now: Timestamp) -> i64 {
+    match event.origin {
+        Origin::Import { .. } => event_ids::FOR_EVER,
+        _ => event_ids::range_of(now.day()),
     }
 }
 

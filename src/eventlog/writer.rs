@@ -1,12 +1,13 @@
 //! The one writer: three queues, one connection, one commit for all that waits.
 //!
 //! A turn takes what waits in each queue (no timer, no linger), runs it in one transaction and answers everyone after
-//! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back to its own savepoint
-//! and does not disturb its neighbours.
+//! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back by itself and does not
+//! disturb its neighbours.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,6 +19,8 @@ use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
+use crate::store::entries::Entry;
+use crate::store::shards::ShardSet;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
@@ -27,6 +30,9 @@ const BYTES_WAITING_MAX: usize = 64 * 1024 * 1024;
 const EVENTS_PER_COMMIT_MAX: usize = 4_096;
 const CHANGES_WAITING_MAX: usize = 1_024;
 const CHANGES_PER_COMMIT_MAX: usize = 64;
+/// How often a transaction of events is begun before its callers are told.
+const TRIES_MAX: u32 = 4;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Which line a change waits in: effects of decisions, or states of messages being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +70,13 @@ impl Drop for Waiting {
 
 /// Told after the transaction: committed, or why not.
 type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
-type Change = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
+type Run = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
+
+struct Change {
+    /// Where it may append, and what else of these people's it changes.
+    shards: ShardSet,
+    run: Run,
+}
 
 /// What running a change gave: its answer for after the commit, and whether to keep what it wrote.
 struct Changed {
@@ -134,6 +146,7 @@ impl Writer {
     }
 
     /// Runs `change` in the next transaction; its answer comes after the commit. An error keeps nothing it wrote.
+    /// Meanwhile nobody else appends or changes anything anywhere.
     ///
     /// # Errors
     /// The change's own error, or the commit's.
@@ -144,8 +157,22 @@ impl Writer {
             + Send
             + 'static,
     {
+        self.change_in(queue, ShardSet::EVERY, change).await
+    }
+
+    /// As [`change`](Self::change), for what concerns people of these shards alone: others go on.
+    ///
+    /// # Errors
+    /// The change's own error, or the commit's; also where it appends elsewhere.
+    pub async fn change_in<T, F>(&self, queue: Queue, shards: ShardSet, change: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, anyhow::Result<T>>
+            + Send
+            + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let boxed: Change = Box::new(move |tx, appender| {
+        let run: Run = Box::new(move |tx, appender| {
             Box::pin(async move {
                 // A panic is a bug of ours; it must not end the writer, and with it the service.
                 let result = AssertUnwindSafe(async { change(tx, appender).await }).catch_unwind().await;
@@ -164,7 +191,7 @@ impl Writer {
             Queue::Effects => &self.effects,
             Queue::Sends => &self.sends,
         };
-        line.send(boxed).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        line.send(Change { shards, run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
         answered.await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?
     }
 
@@ -215,7 +242,8 @@ impl Loop {
             events += job.drafts.len();
             appends.push(job);
         }
-        for queue in [&mut self.sends, &mut self.effects] {
+        // Effects are the largest, and the first of a turn is the cheapest.
+        for queue in [&mut self.effects, &mut self.sends] {
             for _ in 0..CHANGES_PER_COMMIT_MAX {
                 match queue.try_recv() {
                     Ok(change) => changes.push(change),
@@ -231,12 +259,32 @@ impl Loop {
             appends.into_iter().map(|job| ((job.answer, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        let transaction = AssertUnwindSafe(self.transaction(drafts, changes, &mut told)).catch_unwind().await;
-        let result = transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")));
+        // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
+        let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
+        let mut result = self.try_transaction(drafts, changes, &mut told).await;
+        for _ in 1..TRIES_MAX {
+            let Err(error) = &result else { break };
+            if kept.is_empty() {
+                break;
+            }
+            tracing::warn!(%error, "a commit failed; its events are tried again");
+            let cause = error.to_string();
+            told.drain(..).for_each(|answer| answer(Err(cause.clone())));
+            if self.appender.reload(&self.database.writer).await.is_err() {
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
+            let again = kept.clone();
+            result = self.try_transaction(again, Vec::new(), &mut told).await;
+        }
+        kept.clear();
         match result {
             Ok(receipts) => {
-                self.recent.committed(self.appender.committed());
-                self.pulses.committed(self.appender.head(), changed);
+                let layout = self.appender.layout();
+                let entries: Vec<Entry> = self.appender.committed().collect();
+                let appended: ShardSet = entries.iter().map(|entry| layout.shard_at(entry.position)).collect();
+                self.recent.committed(layout, entries.into_iter());
+                self.pulses.committed(self.appender.head(), appended, changed);
                 for ((answer, _), receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));
                 }
@@ -259,32 +307,64 @@ impl Loop {
         }
     }
 
+    async fn try_transaction(
+        &mut self,
+        drafts: Vec<Vec<Draft>>,
+        changes: Vec<Change>,
+        told: &mut Vec<Answer>,
+    ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+        let transaction = AssertUnwindSafe(self.transaction(drafts, changes, told)).catch_unwind().await;
+        transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")))
+    }
+
     async fn transaction(
         &mut self,
         drafts: Vec<Vec<Draft>>,
         changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
-        let tx = self.database.writer.begin().await?;
-        let alone = changes.len() == 1 && drafts.is_empty();
-        let receipts = if drafts.is_empty() { Vec::new() } else { self.appender.append(&tx, drafts).await? };
-        for change in changes {
-            let savepoint = if alone { None } else { Some(tx.begin().await?) };
+        let mut tx = self.database.writer.begin().await?;
+        self.appender.begin();
+        // Everybody waits in this order: for events, for people, for shards, lowest first.
+        let shards = changes.iter().fold(ShardSet::NONE, |all, change| all.or(change.shards));
+        if drafts.is_empty() {
+            self.appender.lock(&tx, shards).await?;
+        }
+        let mut changes = changes.into_iter();
+        // What stands first needs no savepoint: where it fails, the transaction goes. Under a savepoint SQLite copies
+        // every page that is changed.
+        let is_first = !self.appender.layout().is_shared() || (drafts.is_empty() && changes.len() == 1);
+        let first = if is_first { changes.next() } else { None };
+        if let Some(change) = first {
             let before = self.appender.mark();
-            let changed = change(savepoint.as_ref().unwrap_or(&tx), &mut self.appender).await;
+            let changed = (change.run)(&tx, &mut self.appender).await;
             told.push(changed.answer);
-            match (savepoint, changed.keep) {
-                (Some(savepoint), true) => savepoint.commit().await?,
-                (Some(savepoint), false) => {
-                    savepoint.rollback().await?;
-                    self.appender.back_to(before);
+            if !changed.keep {
+                tx.rollback().await?;
+                self.appender.back_to(before);
+                if drafts.is_empty() && changes.len() == 0 {
+                    return Ok(Vec::new());
                 }
-                (None, true) => {}
-                (None, false) => {
-                    tx.rollback().await?;
-                    self.appender.back_to(before);
-                    return Ok(receipts);
-                }
+                tx = self.database.writer.begin().await?;
+                self.appender.begin();
+            }
+        }
+        let mut receipts = Vec::new();
+        if !drafts.is_empty() {
+            let resolved = self.appender.resolve(&tx, drafts).await?;
+            self.appender.lock(&tx, shards.or(resolved.shards)).await?;
+            receipts = self.appender.place(&tx, resolved).await?;
+        }
+        for change in changes {
+            let savepoint = tx.begin().await?;
+            let before = self.appender.mark();
+            let changed = (change.run)(&savepoint, &mut self.appender).await;
+            told.push(changed.answer);
+            if changed.keep {
+                savepoint.commit().await?;
+            } else {
+                savepoint.rollback().await?;
+                self.appender.back_to(before);
             }
         }
         tx.commit().await?;

@@ -3,9 +3,9 @@
 //! Ids are random, so their index is written all over; it is kept small. Those received within some days share one
 //! range of keys and are forgotten together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::ids::{EventId, Position, Timestamp};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
@@ -45,13 +45,12 @@ pub async fn ranges<C: ConnectionTrait>(conn: &C) -> Result<BTreeSet<i64>, Error
 pub async fn known<C: ConnectionTrait>(
     conn: &C,
     ranges: &[i64],
-    ids: &BTreeSet<EventId>,
+    ids: Vec<EventId>,
 ) -> Result<BTreeSet<EventId>, Error> {
     let mut known = BTreeSet::new();
     if ranges.is_empty() {
         return Ok(known);
     }
-    let ids: Vec<EventId> = ids.iter().copied().collect();
     for chunk in ids.chunks(512) {
         let chunk = padded(chunk);
         let sql = format!(
@@ -63,12 +62,42 @@ pub async fn known<C: ConnectionTrait>(
         );
         let mut values: Values = ranges.iter().map(|range| (*range).into()).collect();
         values.extend(chunk.iter().map(|id| id.as_bytes().to_vec().into()));
-        for row in Rows(conn).all(&sql, values).await? {
-            let id: Vec<u8> = row.try_get_by_index(0)?;
-            known.extend(EventId::try_from(id.as_slice()).ok());
-        }
+        known.extend(ids_of(&Rows(conn).all(&sql, values).await?)?);
     }
     Ok(known)
+}
+
+/// The same where several processes append to one database: one statement stores an id or finds it stored, and waits
+/// for whoever is storing it now. Their entries are found by an index.
+pub async fn remember_first<C: ConnectionTrait>(
+    conn: &C,
+    ids: BTreeMap<EventId, i64>,
+    now: Timestamp,
+) -> Result<BTreeSet<EventId>, Error> {
+    let mut known = BTreeSet::new();
+    let wanted: Vec<(EventId, i64)> = ids.into_iter().collect();
+    for chunk in wanted.chunks(512) {
+        // An id that should be forgotten by now is not known any more.
+        let sql = format!(
+            "INSERT INTO event_ids (id, day) VALUES {} ON CONFLICT (id) DO UPDATE SET day = excluded.day
+             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id",
+            repeated("(?,?)", chunk.len()),
+            forgotten_range(now)
+        );
+        let values = chunk.iter().flat_map(|(id, range)| [id.as_bytes().to_vec().into(), (*range).into()]).collect();
+        let new: BTreeSet<EventId> = ids_of(&Rows(conn).all(&sql, values).await?)?.into_iter().collect();
+        known.extend(chunk.iter().map(|(id, _)| *id).filter(|id| !new.contains(id)));
+    }
+    Ok(known)
+}
+
+fn ids_of(rows: &[QueryResult]) -> Result<Vec<EventId>, Error> {
+    rows.iter()
+        .map(|row| {
+            let id: Vec<u8> = row.try_get_by_index(0)?;
+            EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable("event id", error))
+        })
+        .collect()
 }
 
 /// Remembers ids that are new, in the order of their keys, each with the position of its entry.
@@ -81,7 +110,7 @@ pub async fn remember<C: ConnectionTrait>(conn: &C, mut ids: Vec<(i64, EventId, 
     Ok(())
 }
 
-/// Where the entry of a remembered id stands.
+/// Where the entry of a remembered id stands; none where several processes append.
 pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Option<Position>, Error> {
     let sql = format!(
         "WITH {RANGES} SELECT position FROM ranges CROSS JOIN event_ids

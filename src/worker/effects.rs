@@ -1,6 +1,5 @@
 //! What decisions asked for, stored: one transaction with the log position, all or nothing.
 
-use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
 use crate::audience::history::PAGES_MAX;
@@ -8,9 +7,15 @@ use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::message::Status;
 use crate::store::merges::unfinished;
+use crate::store::shards::ShardSet;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::{release_cancelled, unite_slots};
 use crate::worker::world::{Changes, Merge};
+
+/// Somebody else, such as whoever unites this person with another, was faster: what was decided is decided again.
+#[derive(Debug, thiserror::Error)]
+#[error("a profile changed while it was decided on")]
+pub struct Raced;
 
 /// Stores the changes of every workspace in the batch.
 ///
@@ -26,7 +31,7 @@ pub async fn store(tx: &DatabaseTransaction, all: Vec<(WorkspaceId, Changes)>) -
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
     let people: Vec<_> = changes.people.iter().collect();
     if !store.save_people(&people).await? {
-        bail!("a profile changed while it was decided on");
+        return Err(Raced.into());
     }
     store.add_history_pages(changes.pages).await?;
     store.add_consents(changes.consents).await?;
@@ -75,6 +80,13 @@ async fn store_merge(store: Workspace<'_, DatabaseTransaction>, merge: &Merge) -
 /// # Errors
 /// The database cannot be read or written.
 pub async fn finish_merges(log: &EventLog) -> anyhow::Result<bool> {
+    // Looked at first: the change itself holds everybody up.
+    let look = log.writer().change_in(Queue::Effects, ShardSet::NONE, |tx, _| {
+        Box::pin(async move { Ok(unfinished(tx, 1).await?.is_empty()) })
+    });
+    if look.await? {
+        return Ok(false);
+    }
     log.writer()
         .change(Queue::Effects, |tx, _| {
             Box::pin(async move {

@@ -11,7 +11,8 @@ use crate::decision::Finding;
 use crate::event::{Event, Origin, track_api};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
 use crate::store::controls::Parked;
-use crate::store::entries::{Entry, Logged, cursor};
+use crate::store::entries::{Entry, Logged};
+use crate::store::shards::cursors;
 use crate::store::trace::{EventAccounts, Findings, MessageAccounts};
 use crate::worker::explain::words::found_sentence;
 
@@ -152,7 +153,8 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
         previous_id: event.previous_id.clone(),
         profile,
         decided_as_of: entry.now,
-        processed: entry.position <= cursor(admin.store.reader()).await?,
+        processed: entry.position
+            <= cursors(admin.store.reader()).await?.of(admin.store.layout().shard_at(entry.position)),
         parked: db.parked_at(entry.position).await?,
         findings: FindingOut::all(&found, None),
         messages: shown(&admin, caused).await?,

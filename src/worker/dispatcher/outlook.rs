@@ -14,7 +14,8 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, Worksp
 use crate::message::{Channel, Message, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::{RESTORE_UNCONFIRMED, due_ids};
-use crate::store::entries::{Logged, cursor, head};
+use crate::store::entries::Logged;
+use crate::store::shards::{Heads, ShardSet, backlog, heads};
 use crate::store::{Store, workspace};
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::Live;
@@ -24,8 +25,8 @@ const BACKLOG_MAX: i64 = 10_000;
 
 /// Due messages and everything about them.
 pub struct Outlook {
-    /// The end of the log at the snapshot: what is logged later was not looked at.
-    pub head: Position,
+    /// Where the log ends at the snapshot: what is logged later was not looked at.
+    pub heads: Heads,
     pub restore_unconfirmed: bool,
     /// In the order of their lanes.
     pub due: Vec<(WorkspaceId, Message)>,
@@ -48,9 +49,15 @@ pub struct Sight {
 impl Outlook {
     /// # Errors
     /// The database cannot be read.
-    pub async fn load(store: &Store, now: Timestamp, limit: usize, closed: &[Channel]) -> anyhow::Result<Self> {
+    pub async fn load(
+        store: &Store,
+        shards: ShardSet,
+        now: Timestamp,
+        limit: usize,
+        closed: &[Channel],
+    ) -> anyhow::Result<Self> {
         let snapshot = store.snapshot().await?;
-        let loaded = load(&snapshot, now, limit, closed).await;
+        let loaded = load(&snapshot, shards, now, limit, closed).await;
         snapshot.rollback().await?;
         loaded
     }
@@ -58,15 +65,17 @@ impl Outlook {
 
 async fn load<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     limit: usize,
     closed: &[Channel],
 ) -> anyhow::Result<Outlook> {
-    let head = head(conn).await?;
-    let is_behind = head.0 - cursor(conn).await?.0 > BACKLOG_MAX;
-    let ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, closed).await? };
+    // Of every shard: an entry of another may be the one that joins somebody of ours.
+    let (heads, _) = heads(conn, ShardSet::EVERY).await?;
+    let is_behind = backlog(conn, shards).await? > BACKLOG_MAX;
+    let ids = if is_behind { Vec::new() } else { due_ids(conn, shards, now, limit, closed).await? };
     let mut outlook = Outlook {
-        head,
+        heads,
         restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
         due: Vec::with_capacity(ids.len()),
         unreadable: Vec::new(),

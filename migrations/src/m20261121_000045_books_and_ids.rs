@@ -17,9 +17,13 @@ const UP: &[&str] = &[
      FROM entries WHERE event_id IS NOT NULL AND kind <> 'own' GROUP BY workspace",
 ];
 
+/// Where several processes append, an id is stored before its entry has a position.
+const POSTGRES: &[&str] = &["CREATE INDEX entries_event ON entries (event_id) WHERE event_id IS NOT NULL"];
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        super::run_all(manager, UP).await
+        super::run_all(manager, UP).await?;
+        super::run_on_postgres(manager, POSTGRES).await
     }
 }
