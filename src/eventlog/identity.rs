@@ -111,7 +111,7 @@ impl Identities {
                 })
                 .collect();
             let mut anonymous = Vec::new();
-            for row in Rows(conn).many(&sql, values).await? {
+            for row in Rows(conn).many(&sql, values, chunk.len()).await? {
                 let profile = ProfileId(row.try_get_by_index(1)?);
                 let asked = usize::try_from(row.try_get_by_index::<i64>(0)?).ok().and_then(|n| chunk.get(n));
                 let Some(identifier) = asked else { continue };

@@ -32,6 +32,8 @@ pub type Values = Vec<Value>;
 /// cost of a statement thin, and their values stay in the processor's cache on the way.
 const PARAMETERS_MAX: usize = 2_000;
 
+/// So many rows are worth waiting for.
+const ROWS_MANY: usize = 64;
 /// How long rows may gather before whoever waits for many of them looks.
 const ROWS_GATHER: Duration = Duration::from_micros(50);
 
@@ -48,11 +50,11 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         Ok(self.0.query_all_raw(self.statement(sql, values)).await?)
     }
 
-    /// The same for questions that hundreds of rows answer. SQLite's thread hands over row by row and wakes the reader
-    /// for each it finds asleep: two switches of threads a row, which cost more than the row. A reader that is late by
-    /// a moment finds many at once.
-    pub async fn many(&self, sql: &str, values: Values) -> Result<Vec<QueryResult>, Error> {
-        let gather = self.0.get_database_backend() == DbBackend::Sqlite;
+    /// The same for questions that may have hundreds of answers. SQLite's thread hands over row by row and wakes the
+    /// reader for each it finds asleep: two switches of threads a row, which cost more than the row. A reader that is
+    /// late by a moment finds many at once.
+    pub async fn many(&self, sql: &str, values: Values, count: usize) -> Result<Vec<QueryResult>, Error> {
+        let gather = count >= ROWS_MANY && self.0.get_database_backend() == DbBackend::Sqlite;
         let mut answer = pin!(self.all(sql, values));
         let mut asked = false;
         poll_fn(|context| {
