@@ -17,7 +17,7 @@ pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
 impl Turn<'_> {
     pub(super) fn check_entries(&mut self, event: &Event) {
         let mut refused = 0;
-        for campaign in self.snapshot.catalog.entered_by(&event.name) {
+        for campaign in self.snapshot.catalog.entered_by(event) {
             let verdict = match self.may_enter(campaign, event) {
                 Ok(key) => self.enter_or_repeat(campaign, event, key),
                 Err(reason) => FindingVerdict::NotEntered { reason },
@@ -34,12 +34,9 @@ impl Turn<'_> {
         self.check_overtaken(event);
     }
 
-    /// The entry key, or why this event does not enter.
+    /// The entry key, or why this event, which fits the pattern, does not enter.
     fn may_enter(&self, campaign: &Campaign, event: &Event) -> Result<String, Reason> {
         let entry = &campaign.entry;
-        if let Some(operand) = entry.pattern.as_ref().and_then(|pattern| pattern.mismatch(event.body.document())) {
-            return Err(Reason::PatternNotMet { operand });
-        }
         if self.snapshot.catalog.is_paused(campaign) {
             return Err(Reason::CampaignPaused { campaign: campaign.key.clone() });
         }

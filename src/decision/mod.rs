@@ -94,7 +94,7 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
 pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
     let mut needs = Needs::default();
     if let Input::Event(event) = input {
-        for campaign in catalog.entered_by(&event.name) {
+        for campaign in catalog.entered_by(event) {
             campaign.entry.filter.iter().for_each(|filter| condition::needs(filter, &mut needs));
             campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
             // What ends the enrollment may have overtaken a late event that begins it.
@@ -102,7 +102,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
                 campaign.exit.iter().for_each(|exit| ending::overtaking_needs(exit, &mut needs));
             }
         }
-        for campaign in catalog.goals_of(&event.name) {
+        for campaign in catalog.goals_of(person, &event.name) {
             campaign.goal.iter().flat_map(|goal| &goal.filter).for_each(|filter| condition::needs(filter, &mut needs));
         }
     }

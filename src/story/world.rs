@@ -131,7 +131,11 @@ impl World {
         self.timeline.event(given.at, &given.person, &given.event);
         let event = event(given, self.log + 1);
         self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
+        let misfits = self.catalog.misfits(&event);
         self.decide(index, given.at, &Input::Event(event));
+        for misfit in misfits {
+            self.find(index, given.at, &misfit.campaign, misfit.version, misfit.verdict);
+        }
     }
 
     fn decide(&mut self, index: usize, now: Timestamp, input: &Input) {
