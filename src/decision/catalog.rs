@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::audience::consent::UnknownConsent;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
+use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person};
 use crate::event::Event;
 use crate::event::pattern::Index;
-use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person};
 use crate::ids::Span;
 use crate::message::{Channel, Purpose, Reason};
 
