@@ -1,15 +1,17 @@
-//! The definitions in force at a position of the log: campaigns by the events that matter to them, caps, consent policy.
+//! The definitions in force at a position of the log: campaigns by the events that matter to them, consent
+//! policies, topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::audience::consent::UnknownConsent;
+use crate::audience::condition::Terms;
+use crate::audience::consent::Policy;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
 use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person};
 use crate::event::Event;
 use crate::event::pattern::Index;
 use crate::ids::Span;
-use crate::message::{Channel, Purpose, Reason};
+use crate::message::{Channel, Purpose, Reason, Topic};
 
 /// Immutable; a change of definitions builds a new one.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +27,16 @@ pub struct Catalog {
     paused: BTreeSet<String>,
     /// How many live marketing campaigns send by a channel.
     contenders: BTreeMap<Channel, usize>,
-    pub unknown_consent: BTreeMap<Channel, UnknownConsent>,
+    permissions: Permissions,
+    /// The workspace, its money and its segments.
+    pub terms: Terms,
+}
+
+/// What governs permission: the policies by channel, the topics by key.
+#[derive(Debug, Clone, Default)]
+pub struct Permissions {
+    pub policies: BTreeMap<Channel, Policy>,
+    pub topics: BTreeMap<String, Topic>,
 }
 
 /// The campaigns that one event may enter, ordered by key.
@@ -51,12 +62,8 @@ impl Entries {
 
 impl Catalog {
     /// `campaigns` in any order, all versions that may still be needed; `paused` are the keys a person has paused.
-    pub fn new(
-        campaigns: Vec<Campaign>,
-        paused: BTreeSet<String>,
-        unknown_consent: BTreeMap<Channel, UnknownConsent>,
-    ) -> Self {
-        let mut catalog = Self { paused, unknown_consent, ..Self::default() };
+    pub fn new(campaigns: Vec<Campaign>, paused: BTreeSet<String>, permissions: Permissions) -> Self {
+        let mut catalog = Self { paused, permissions, ..Self::default() };
         for campaign in campaigns {
             let campaign = Arc::new(campaign);
             let newest = catalog.latest.entry(campaign.key.clone()).or_insert_with(|| campaign.clone());
@@ -81,6 +88,12 @@ impl Catalog {
         catalog
     }
 
+    /// The same with what conditions know of the workspace.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
+    }
+
     pub fn campaign(&self, key: &str) -> Option<&Arc<Campaign>> {
         self.latest.get(key)
     }
@@ -100,15 +113,16 @@ impl Catalog {
         let mut places = entries.index.matches(&event.body);
         places.extend(&entries.any);
         places.sort_unstable();
-        places.iter().filter_map(|place| entries.campaigns.get(*place as usize)).collect()
+        let found = places.iter().filter_map(|place| entries.campaigns.get(*place as usize));
+        found.filter(|campaign| campaign.entry.is_about(event)).collect()
     }
 
     /// Why campaigns whose entry names this event did not take it: those whose pattern it does not fit, ordered by key.
     /// Nobody stores these; whoever asks derives them again.
     pub fn misfits(&self, event: &Event) -> Vec<Finding> {
         let Some(entries) = self.entries.get(&event.name) else { return Vec::new() };
-        let misfits = entries.campaigns.iter().filter_map(|campaign| campaign.misfit(event));
-        misfits.take(FINDINGS_MAX).collect()
+        let about = entries.campaigns.iter().filter(|campaign| campaign.entry.is_about(event));
+        about.filter_map(|campaign| campaign.misfit(event)).take(FINDINGS_MAX).collect()
     }
 
     /// How long after a message an event of this name may still be a goal of its campaign; none: of no campaign.
@@ -137,8 +151,18 @@ impl Catalog {
         self.contenders.get(&channel).copied().unwrap_or(0) > usize::from(own.is_some())
     }
 
-    pub fn unknown_consent(&self, channel: Channel) -> UnknownConsent {
-        self.unknown_consent.get(&channel).copied().unwrap_or(UnknownConsent::Blocked)
+    /// What holds on a channel beside the defaults.
+    pub fn policy(&self, channel: Channel) -> Option<&Policy> {
+        self.permissions.policies.get(&channel)
+    }
+
+    pub fn topic(&self, key: &str) -> Option<&Topic> {
+        self.permissions.topics.get(key)
+    }
+
+    /// By key.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.permissions.topics.values()
     }
 }
 

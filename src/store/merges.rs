@@ -55,6 +55,16 @@ pub async fn heirs_of<C: ConnectionTrait>(
     Ok(heirs)
 }
 
+/// The profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
+/// process had not heard of the merge or has not come to it.
+pub fn with_winners(select: &str) -> String {
+    format!(
+        "WITH RECURSIVE people(profile) AS ({select}
+            UNION SELECT merges.winner FROM merges JOIN people ON merges.loser = people.profile)
+         SELECT profile FROM people"
+    )
+}
+
 /// Profiles of which rows wait to be moved, the oldest first.
 pub async fn unfinished<C: ConnectionTrait>(conn: &C, limit: u32) -> Result<Vec<(WorkspaceId, ProfileId)>, Error> {
     let sql = "SELECT workspace, loser FROM merges WHERE rest = 1 ORDER BY loser LIMIT ?";
@@ -110,6 +120,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         for sql in [messages.as_str(), enrollments, consents, parked] {
             most = most.max(self.move_some(sql, loser, winner).await?);
         }
+        let memberships = "DELETE FROM segment_members WHERE profile = ?";
+        Rows(self.conn).run(memberships, vec![loser.0.into()]).await?;
+        // Whoever was united says yes and no for both; where both said no at once, one row is enough.
+        let stopped = "UPDATE suppressed_addresses SET profile = ? WHERE profile = ? AND NOT EXISTS
+            (SELECT 1 FROM suppressed_addresses theirs WHERE theirs.workspace = suppressed_addresses.workspace
+             AND theirs.subject = suppressed_addresses.subject AND theirs.kind = suppressed_addresses.kind
+             AND theirs.profile = ? AND theirs.at = suppressed_addresses.at)";
+        Rows(self.conn).run(stopped, vec![winner.0.into(), loser.0.into(), winner.0.into()]).await?;
         let identifiers = "UPDATE identifiers SET profile = ? WHERE profile = ?";
         Rows(self.conn).run(identifiers, vec![winner.0.into(), loser.0.into()]).await?;
         let rest = i64::from(most >= u64::from(MOVED_MAX));

@@ -5,6 +5,7 @@
 
 pub mod attempts;
 pub mod connect;
+pub mod consents;
 pub mod controls;
 pub mod definitions;
 pub mod dialect;
@@ -17,7 +18,9 @@ pub mod messages;
 pub mod outbox;
 pub mod profiles;
 pub mod rows;
+pub mod segments;
 pub mod soundness;
+pub mod suppressions;
 pub mod trace;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};

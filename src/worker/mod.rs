@@ -4,13 +4,17 @@
 //! outbox rows into messages sent.
 
 pub mod apply;
+pub mod backfill;
+pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
 pub mod effects;
 pub mod explain;
 pub mod janitor;
 pub mod live;
+pub mod membership;
 pub mod pause;
+pub mod permission;
 pub mod processor;
 pub mod scheduler;
 pub mod secret;

@@ -16,6 +16,7 @@ use crate::store::controls::Parked;
 use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
 use crate::store::{Store, workspace};
 use crate::telemetry;
+use crate::worker::backfill::Backfill;
 use crate::worker::live::Definitions;
 use crate::worker::world::{self, Asked, Changes, People, Slot};
 
@@ -59,6 +60,11 @@ impl Processor {
         Ok(Self { log, store, definitions, faults, settle, cursor, catalogs, changed })
     }
 
+    /// Looks at everybody after segments have changed.
+    pub fn backfill(&self) -> Backfill {
+        Backfill::new(self.log.clone(), self.store.clone(), self.definitions.clone())
+    }
+
     pub fn cursor(&self) -> Position {
         self.cursor
     }
@@ -84,12 +90,12 @@ impl Processor {
         let stored = self
             .log
             .writer()
-            .change(Queue::Effects, move |tx, _| {
+            .change(Queue::Effects, move |tx, appender| {
                 Box::pin(async move {
                     if !advance_cursor(tx, from, last).await? {
                         anyhow::bail!("another processor moved the cursor from {from}");
                     }
-                    super::effects::store(tx, changes).await
+                    super::effects::store(tx, appender, changes).await
                 })
             })
             .await;

@@ -27,6 +27,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/demo/forward"),
     ("POST", "/api/v1/send-test"),
     ("GET", "/api/v1/doctor"),
+    ("GET", "/api/v1/caps?profile=ann"),
     ("GET", "/api/v1/nothing-here"),
 ];
 

@@ -192,3 +192,32 @@ async fn two_people_with_one_address_stay_two_and_share_its_cap() {
     assert_ne!(store.profile_by_id("ann").await.unwrap(), store.profile_by_id("bob").await.unwrap());
     assert_eq!(world.carrier.handed().len(), 2, "two a day for the address, whoever they are");
 }
+
+#[tokio::test]
+async fn an_entry_under_a_former_profile_holds_back_what_is_now_the_winners() {
+    let mut world = shop("delay: 1h").await;
+    added(&world, "c1").await;
+    world.process().await;
+    world.log.append(HERE, vec![login(&world)]).await.unwrap();
+    world.process().await;
+    world.clock.advance(Span::from_hours(2));
+    world.process().await;
+    // Another node had not heard of the login when it appended the order.
+    let order = world.call("ann", "Order Completed", "none");
+    world.log.append(HERE, vec![order]).await.unwrap();
+    world
+        .log
+        .writer()
+        .change(carillon::eventlog::Queue::Effects, |tx, _| {
+            Box::pin(async move {
+                let sql = "UPDATE entries SET profile = 2 WHERE name = 'Order Completed'";
+                Ok(carillon::store::Rows(tx).run(sql, vec![]).await?)
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(world.dispatcher.tick(world.clock.now()).await.unwrap(), 0);
+    let mut world = world.restart().await;
+    world.settle().await;
+    assert_eq!((world.carrier.handed().len(), world.statuses().await), (0, vec!["cancelled"]));
+}

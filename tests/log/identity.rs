@@ -144,7 +144,7 @@ async fn what_somebody_did_before_the_login_is_theirs() {
     assert_eq!((emptied.merged_into, emptied.wake_at), (Some(ann), None));
     assert!(emptied.profile.traits.is_empty() && emptied.profile.history.is_empty());
     let text = explained(&house, "ann").await;
-    let came = "profile 2 (anonymous) is the same person: 3 events, 1 active enrollments, traits shoe_size, consent for email came with it";
+    let came = "profile 2 (anonymous) is the same person: 3 events, 1 active enrollment, traits shoe_size, consent for email came with it";
     assert!(text.contains(came), "{text}");
     balances(&house).await;
 }
@@ -264,7 +264,7 @@ async fn alias_makes_two_known_people_one() {
     let ids: Vec<_> = ids.iter().map(|(anonymous, id)| (*anonymous, id.as_str())).collect();
     assert_eq!(ids, [(false, "ann"), (false, "guest-7"), (true, "d1")]);
     let text = explained(&house, "ann").await;
-    assert!(text.contains("profile 1 (known as guest-7) is the same person: 1 events, 1 active enrollments"), "{text}");
+    assert!(text.contains("profile 1 (known as guest-7) is the same person: 1 event, 1 active enrollment"), "{text}");
 }
 
 #[tokio::test]

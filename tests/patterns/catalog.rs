@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carillon::decision::campaign::CampaignStatus;
 use carillon::decision::person::Sent;
-use carillon::decision::{Campaign, Catalog, Person};
+use carillon::decision::{Campaign, Catalog, Permissions, Person};
 use carillon::definition::{Definition, SourceFile, read};
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::ids::{EventId, MessageId, ProfileId, Timestamp};
@@ -98,7 +98,7 @@ proptest! {
         sent in prop::collection::btree_set(0..12_u32, 0..6),
     ) {
         let campaigns = read_all(&written);
-        let catalog = Catalog::new(campaigns.clone(), BTreeSet::new(), BTreeMap::new());
+        let catalog = Catalog::new(campaigns.clone(), BTreeSet::new(), Permissions::default());
         let in_force = in_force(&campaigns);
         let mut person = Person::new(ProfileId(1), Timestamp::default());
         person.sent = sent
