@@ -136,6 +136,19 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
     needs
 }
 
+/// What of the history any decision may look at, whoever it is about.
+pub fn needs_of_all(catalog: &Catalog) -> Needs {
+    let mut needs = Needs::default();
+    let set = &catalog.terms.segments;
+    set.iter().for_each(|defined| needs.add(&defined.needs));
+    for campaign in catalog.campaigns() {
+        let goal = campaign.goal.iter().flat_map(|goal| &goal.filter);
+        campaign.entry.filter.iter().chain(goal).for_each(|filter| condition_needs(filter, set, &mut needs));
+        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
+    }
+    needs
+}
+
 /// One decision in the making: the person as changed so far, and the effects that changed them.
 struct Turn<'a> {
     at: At,
