@@ -3,7 +3,9 @@
 
 mod controls;
 
+use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +79,8 @@ pub struct Options {
     /// The zone of people whose own is unknown.
     pub zone: TimeZone,
     pub settle: Span,
+    /// Messages a second a channel's provider takes at most; a channel without a limit is unlimited.
+    pub per_second: BTreeMap<crate::message::Channel, NonZeroU32>,
     /// Threads that answer requests; 0: one for each processor.
     pub threads: usize,
     pub retry: RetryPolicy,
@@ -136,6 +140,7 @@ impl Options {
             redis: config.redis.url.clone(),
             zone: config.workspace.zone().map_err(anyhow::Error::msg)?,
             settle: config.sending.settle,
+            per_second: config.sending.per_second(),
             threads: config.server.threads,
             retry: config.retry.clone(),
             clock: None,
@@ -365,7 +370,8 @@ async fn build_workers(
         retry: options.retry.clone(),
         faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
-    });
+    })
+    .limited(&options.per_second);
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

@@ -7,8 +7,10 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use crate::caps::redis;
 use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
-use crate::message::RetryPolicy;
+use crate::message::{Channel, RetryPolicy};
 use crate::money::Currency;
 use crate::render::Sender as MailSender;
 use crate::store::Address;
@@ -116,6 +118,25 @@ pub struct Money {
 #[serde(deny_unknown_fields)]
 pub struct Sending {
     pub settle: Span,
+    email_per_second: u32,
+    sms_per_second: u32,
+    push_per_second: u32,
+    whatsapp_per_second: u32,
+    webhook_per_second: u32,
+}
+
+impl Sending {
+    /// Providers' limits; a channel without one is unlimited.
+    pub fn per_second(&self) -> BTreeMap<Channel, NonZeroU32> {
+        let of = |channel| match channel {
+            Channel::Email => self.email_per_second,
+            Channel::Sms => self.sms_per_second,
+            Channel::Push => self.push_per_second,
+            Channel::Whatsapp => self.whatsapp_per_second,
+            Channel::Webhook => self.webhook_per_second,
+        };
+        Channel::ALL.into_iter().filter_map(|channel| Some((channel, NonZeroU32::new(of(channel))?))).collect()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

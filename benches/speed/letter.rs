@@ -204,6 +204,7 @@ fn message(now: Timestamp) -> Message {
         entry: Position(1),
         status: Status::Queued { due_at: now },
         attempts: 0,
+        attempts_forgiven: 0,
         answer_lost_at: None,
         capped_at: None,
         slot_at: None,

@@ -234,6 +234,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
+        per_second: std::collections::BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: None,
         faults: Faults::none(),

@@ -64,12 +64,13 @@ impl Smtp {
 
     /// One transaction; afterwards the connection goes back to the pool if it is still good.
     async fn converse(&self, mut connection: Connection, letter: &Letter) -> Result<Reply, Trouble> {
-        connection.dot.reset();
+        connection.passed.reset();
         connection.messages += 1;
         let answered = self.transact(&mut connection, letter).await;
         let reusable = match &answered {
             Ok(_) => true,
             Err(Trouble::Reply(_, Reply { code: 421, .. }) | Trouble::Lost(..)) => false,
+            Err(Trouble::Reply(..)) if connection.is_spoilt => false,
             Err(Trouble::Reply(..)) => self.pool.reset(&mut connection).await,
         };
         if reusable {
@@ -89,20 +90,51 @@ impl Smtp {
             parameters.push(MailParameter::Body(MailBodyParameter::EightBitMime));
         }
         let from = Mail::new(Some(letter.from.clone()), parameters);
-        self.command(connection, Stage::Sender, from).await?;
-        self.command(connection, Stage::Recipient, Rcpt::new(letter.to.clone(), Vec::new())).await?;
-        let ready = self.command(connection, Stage::Data, Data).await?;
+        let to = Rcpt::new(letter.to.clone(), Vec::new());
+        let ready = if connection.passed.may_pipeline() {
+            self.announce_at_once(connection, format!("{from}{to}{Data}")).await?
+        } else {
+            self.command(connection, Stage::Sender, from).await?;
+            self.command(connection, Stage::Recipient, to).await?;
+            self.command(connection, Stage::Data, Data).await?
+        };
         if !ready.has_code(354) {
             return Err(Trouble::Lost(Stage::Data, "the server did not ask for the message".to_owned()));
         }
         let timeouts = &self.pool.settings.timeouts;
+        connection.passed.begin_body();
         let sent = timeout(timeouts.data + timeouts.final_reply, connection.smtp.message(&letter.bytes)).await;
-        let stage = if connection.dot.is_out() { Stage::Final } else { Stage::Body };
+        let stage = if connection.passed.dot_is_out() { Stage::Final } else { Stage::Body };
         match sent {
             Ok(Ok(response)) => Ok(read(&response)),
             Ok(Err(error)) => Err(Trouble::of(stage, &error)),
             Err(_) => Err(Trouble::timed_out(stage)),
         }
+    }
+
+    /// MAIL, RCPT and DATA in one piece; the first refusal is the answer, and those after it follow from it.
+    async fn announce_at_once(&self, connection: &mut Connection, commands: String) -> Result<Response, Trouble> {
+        let mut refused = self.command(connection, Stage::Sender, commands).await.err();
+        for stage in [Stage::Recipient, Stage::Data] {
+            if let Some(Trouble::Lost(..) | Trouble::Reply(_, Reply { code: 421, .. })) = &refused {
+                break;
+            }
+            let answer = timeout(self.pool.settings.timeouts.command, connection.smtp.read_response()).await;
+            let answer = match answer {
+                Ok(answer) => answer.map_err(|error| Trouble::of(stage, &error)),
+                Err(_) => Err(Trouble::timed_out(stage)),
+            };
+            match (answer, &refused) {
+                (Ok(ready), None) if stage == Stage::Data => return Ok(ready),
+                // It would take whatever comes next for the message it was not to get.
+                (Ok(ready), Some(_)) => connection.is_spoilt |= ready.has_code(354),
+                (Ok(_), None) => {}
+                (Err(trouble), None) => refused = Some(trouble),
+                // Nothing can be said on a connection that broke.
+                (Err(trouble), Some(_)) => connection.is_spoilt |= matches!(trouble, Trouble::Lost(..)),
+            }
+        }
+        Err(refused.unwrap_or_else(|| Trouble::timed_out(Stage::Data)))
     }
 
     async fn command(

@@ -70,6 +70,7 @@ pub async fn run(place: &Place, demo: Demo) -> anyhow::Result<Answer> {
         None => serve(place, demo.listen, demo.seed).await.map(|()| Answer::Yes),
         Some(What::Forward { by, json }) => {
             place.must_exist()?;
+            must_be_a_demo(place)?;
             asking(place, async |client| forward(client, by, json).await).await
         }
         Some(What::Curl) => {
@@ -81,6 +82,20 @@ pub async fn run(place: &Place, demo: Demo) -> anyhow::Result<Answer> {
             Ok(Answer::Yes)
         }
     }
+}
+
+/// A real shop's clock is not ours to move, and a folder named by mistake would be left with another time.
+fn must_be_a_demo(place: &Place) -> anyhow::Result<()> {
+    // A server that runs knows by itself.
+    if key_file(place).is_file() || place.take("demo forward")?.is_err() {
+        return Ok(());
+    }
+    let folder = place.folder().display();
+    Err(Usage(format!(
+        "{folder} is not a demo's folder, and only a demo's clock can be moved: name the demo's folder with --data, or \
+         start one with `carillon demo --data FOLDER`"
+    ))
+    .into())
 }
 
 async fn forward(client: &Client, by: Span, json: bool) -> anyhow::Result<Answer> {

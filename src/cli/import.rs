@@ -77,14 +77,18 @@ pub async fn import(place: &Place, asked: &Import) -> anyhow::Result<Answer> {
     carillon.close().await;
     drop(held);
     let (summary, outcome) = imported?;
+    let nothing = summary.figures.rows > 0 && summary.figures.events == 0;
     if asked.json {
         let mut answer = outcome.to_json();
         answer["file"] = summary.to_json();
         print_json(&answer);
+    } else if nothing {
+        let format = asked.format.as_str();
+        print(&format!("{summary}\nNothing was imported: no row is an event of the format {format}.\n"));
     } else {
         print(&format!("{summary}\n{outcome}"));
     }
-    Ok(Answer::Yes)
+    Ok(if nothing { Answer::No } else { Answer::Yes })
 }
 
 async fn live_through(carillon: &Carillon, asked: &Import) -> anyhow::Result<(intake::Summary, Outcome)> {

@@ -113,7 +113,13 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     /// Show what a person has answered on channels and topics, or say an answer for them
     Consent(permission::Consent),
     /// The suppression list: addresses nothing, or no marketing, is sent to
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon suppress list --kind bounced
+  carillon suppress add ann@example.com --source 'asked by letter'"
+    )]
     Suppress(permission::Suppress),
     /// Show what someone has used of the frequency caps, and when it frees
     Caps(trace::Caps),
@@ -254,12 +260,17 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| "is written ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
-/// Writes to stdout; a reader that has gone is no error of ours.
+/// Writes for people to stdout: instants to the second.
 fn print(text: &str) {
+    write_out(&table::to_the_second(text));
+}
+
+/// Writes to stdout; a reader that has gone is no error of ours.
+fn write_out(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn print_json(value: &Value) {
-    print(&format!("{value:#}\n"));
+    write_out(&format!("{value:#}\n"));
 }

@@ -136,13 +136,19 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 /// # Errors
 /// The level is none.
 pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
-    let filter: tracing_subscriber::EnvFilter = level.parse().context("log.level")?;
+    let filter = log_filter(level)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
     }
     .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}
+
+/// A client that goes away in the middle of a call is its own affair; the HTTP library calls that an error.
+fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
+    let quiet = if level.contains("actix_http") { "" } else { ",actix_http::h1=off" };
+    format!("{level}{quiet}").parse().context("log.level")
 }
 
 /// The routes of the controls, for the holder of the token.

@@ -27,6 +27,33 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
+/// A text in which no instant such as `2026-03-01T10:00:00.123Z` has parts of a second.
+pub fn to_the_second(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dot) = rest.find('.') {
+        out.push_str(&rest[..dot]);
+        let digits = rest[dot + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let end = dot + 1 + digits;
+        if digits == 0 || !rest[end..].starts_with('Z') || !ends_with_time(&out) {
+            out.push('.');
+            rest = &rest[dot + 1..];
+        } else {
+            rest = &rest[end..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+fn ends_with_time(text: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00:00:00";
+    let Some(end) = text.len().checked_sub(FORM.len()).and_then(|from| text.as_bytes().get(from..)) else {
+        return false;
+    };
+    end.iter().zip(FORM).all(|(found, wanted)| if *wanted == b'0' { found.is_ascii_digit() } else { found == wanted })
+}
+
 /// The list under a name; empty where there is none.
 pub fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
@@ -35,6 +62,12 @@ pub fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_read_instants_to_the_second_and_prices_as_they_are() {
+        let text = "at 2026-03-01T10:00:00.123Z, 2026-03-01T10:00:00Z: 49.00Z, v1.2 ü.5Z.";
+        assert_eq!(to_the_second(text), text.replace(".123", ""));
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

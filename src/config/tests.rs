@@ -91,6 +91,20 @@ fn a_wrong_value_is_refused_by_its_key() {
 }
 
 #[test]
+fn a_providers_limit_is_set_by_channel_and_none_is_set_by_itself() {
+    use crate::message::Channel;
+    assert!(from_env(&[]).unwrap().sending.per_second().is_empty());
+    let set = from_env(&[("CARILLON_SENDING__EMAIL_PER_SECOND", "14"), ("CARILLON_SENDING__SMS_PER_SECOND", "1")]);
+    let limits = set.unwrap().sending.per_second();
+    assert_eq!(
+        limits.iter().map(|(channel, n)| (*channel, n.get())).collect::<Vec<_>>(),
+        [(Channel::Email, 14), (Channel::Sms, 1)]
+    );
+    let error = from_env(&[("CARILLON_SENDING__EMAIL_PER_SECOND", "-1")]).unwrap_err().to_string();
+    assert!(error.contains("sending.email_per_second: "), "{error}");
+}
+
+#[test]
 fn a_database_is_a_file_or_a_server_and_its_password_is_not_shown() {
     let shown =
         |url: &str| from_env(&[("CARILLON_DATABASE__URL", url)]).map(|config| config.database_address().shown());

@@ -19,7 +19,7 @@ pub struct Catalog {
     /// Newest version by key.
     latest: BTreeMap<String, Arc<Campaign>>,
     /// Every version, for enrollments that are pinned to an older one.
-    versions: BTreeMap<(String, u32), Arc<Campaign>>,
+    versions: BTreeMap<String, BTreeMap<u32, Arc<Campaign>>>,
     /// Live and paused campaigns by entry event.
     entries: BTreeMap<String, Entries>,
     /// The longest time within which an event may be a goal of live and paused campaigns.
@@ -70,7 +70,7 @@ impl Catalog {
             if newest.version < campaign.version {
                 *newest = campaign.clone();
             }
-            catalog.versions.insert((campaign.key.clone(), campaign.version), campaign);
+            catalog.versions.entry(campaign.key.clone()).or_default().insert(campaign.version, campaign);
         }
         for campaign in catalog.latest.values() {
             if !matches!(campaign.status, CampaignStatus::Live | CampaignStatus::Paused) {
@@ -104,7 +104,7 @@ impl Catalog {
 
     /// The version an enrollment is pinned to; the newest where that one is gone.
     pub fn pinned(&self, key: &str, version: u32) -> Option<&Arc<Campaign>> {
-        self.versions.get(&(key.to_owned(), version)).or_else(|| self.latest.get(key))
+        self.versions.get(key).and_then(|versions| versions.get(&version)).or_else(|| self.latest.get(key))
     }
 
     /// Campaigns whose entry names this event and whose pattern it fits, ordered by key.
@@ -176,6 +176,12 @@ impl Campaign {
         let operand = self.entry.pattern.as_ref()?.mismatch(event.body.document())?;
         let verdict = FindingVerdict::NotEntered { reason: Reason::PatternNotMet { operand } };
         Some(Finding { campaign: self.key.clone(), version: self.version, verdict })
+    }
+
+    /// Whether an event of this name, or time alone, can end an enrollment.
+    pub(super) fn may_exit(&self, event: Option<&str>) -> bool {
+        let by_condition = |exit: &Exit| matches!(exit, Exit::Condition { .. });
+        self.exit.iter().any(by_condition) || event.is_some_and(|event| self.exits_on(event))
     }
 
     /// Whether an event of this name can end an enrollment.

@@ -1,5 +1,8 @@
 //! What ends an enrollment: exits, at once and also during the delay; its message's last state; and goals reached.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::audience::condition;
@@ -43,14 +46,21 @@ struct Ending {
 impl Turn<'_> {
     /// Exits of every active enrollment, by this event or by a condition that now holds.
     pub(super) fn check_exits(&mut self, event: Option<&Event>) {
-        let active: Vec<Enrollment> = self.person.active().cloned().collect();
-        for enrollment in active {
-            let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
-                continue;
-            };
-            if let Some(ending) = self.exit_that_holds(&campaign, &enrollment, event) {
-                self.exit(&campaign, enrollment, ending);
+        // Asked once for each campaign, and only of the rest for each enrollment.
+        let mut may_end: BTreeMap<(&str, u32), Option<&Arc<Campaign>>> = BTreeMap::new();
+        let mut endings = Vec::new();
+        for enrollment in self.active() {
+            let campaign = may_end.entry((&enrollment.campaign, enrollment.version)).or_insert_with(|| {
+                self.campaign_of(enrollment).filter(|campaign| campaign.may_exit(event.map(|event| &*event.name)))
+            });
+            if let Some(campaign) = campaign
+                && let Some(ending) = self.exit_that_holds(campaign, enrollment, event)
+            {
+                endings.push((Arc::clone(campaign), enrollment.clone(), ending));
             }
+        }
+        for (campaign, enrollment, ending) in endings {
+            self.exit(&campaign, enrollment, ending);
         }
     }
 
@@ -64,10 +74,9 @@ impl Turn<'_> {
     /// Ends enrollments this late event began, where what ends them happened after it and arrived before.
     pub(super) fn check_overtaken(&mut self, event: &Event) {
         let begun = |one: &&Enrollment| one.entry == self.at.position;
+        // Begun by this decision: not among the others.
         for enrollment in self.person.active().filter(begun).cloned().collect::<Vec<_>>() {
-            let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
-                continue;
-            };
+            let Some(campaign) = self.campaign_of(&enrollment).cloned() else { continue };
             let older = self.snapshot.loaded.older.iter().chain([&self.person.profile.history]);
             let past =
                 older.flat_map(History::iter).filter(|past| past.at > event.at && past.position != self.at.position);
@@ -131,8 +140,7 @@ impl Turn<'_> {
 
     /// When a condition among the exits may next change its answer.
     pub(super) fn exit_changes_at(&self, enrollment: &Enrollment) -> Option<Timestamp> {
-        let campaign = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version)?;
-        campaign
+        self.campaign_of(enrollment)?
             .exit
             .iter()
             .filter_map(|exit| match exit {
@@ -150,8 +158,8 @@ impl Turn<'_> {
     pub(super) fn end_of_message(&mut self, message: MessageId, status: &Status) {
         let waits_for =
             |enrollment: &&Enrollment| matches!(enrollment.state, State::Sending { message: id } if id == message);
-        let Some(mut enrollment) = self.person.enrollments.values().find(waits_for).cloned() else { return };
-        let campaign = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned();
+        let Some(mut enrollment) = self.walks().find(waits_for).cloned() else { return };
+        let campaign = self.campaign_of(&enrollment).cloned();
         let (key, at) = (enrollment.key.clone(), self.at.now);
         let exits = campaign.as_ref().is_some_and(|campaign| campaign.caps.when_capped == WhenCapped::Exit);
         let verdict = match status {
@@ -177,7 +185,8 @@ impl Turn<'_> {
         for campaign in self.snapshot.catalog.goals_of(&self.person, &event.name) {
             let Some(goal) = &campaign.goal else { continue };
             let in_window = |at: Timestamp| at <= event.at && event.at < at.plus(goal.within);
-            let sent = self.person.sent.iter().filter(|sent| sent.campaign == campaign.key && in_window(sent.at));
+            let sent =
+                self.snapshot.person.sent.iter().filter(|sent| sent.campaign == campaign.key && in_window(sent.at));
             let Some(sent) = sent.max_by_key(|sent| (sent.at, sent.message)).cloned() else { continue };
             let facts = self.facts(Some(event), None);
             let holds = goal.filter.as_ref().is_none_or(|filter| condition::evaluate(filter, &facts).holds);

@@ -69,8 +69,8 @@ impl Turn<'_> {
 
     fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
         let same = |enrollment: &&Enrollment| enrollment.campaign == campaign.key && enrollment.key == key;
-        let active = self.person.active().find(same).cloned();
-        let last_end = self.person.enrollments.values().filter(same).filter_map(|known| known.state.ended_at()).max();
+        let active = self.active().find(same).cloned();
+        let last_end = self.walks().filter(same).filter_map(|known| known.state.ended_at()).max();
         if let Some(active) = active {
             return self.repeat(campaign, active);
         }
@@ -84,7 +84,7 @@ impl Turn<'_> {
                 return FindingVerdict::NotEntered { reason: Reason::ReentryNotAllowed { ended_at, allowed_at } };
             }
         }
-        if self.person.active().count() >= ENROLLMENTS_ACTIVE_MAX {
+        if self.active().count() >= ENROLLMENTS_ACTIVE_MAX {
             return FindingVerdict::NotEntered { reason: Reason::TooManyEnrollments { max: ENROLLMENTS_ACTIVE_MAX } };
         }
         let profile = self.person.profile.id;
@@ -98,11 +98,7 @@ impl Turn<'_> {
     /// A repeat while enrolled. `entry` always keeps the first event.
     fn repeat(&mut self, campaign: &Campaign, mut enrollment: Enrollment) -> FindingVerdict {
         // The delay is a step: it stays the one of the version the person entered.
-        let delay = self
-            .snapshot
-            .catalog
-            .pinned(&enrollment.campaign, enrollment.version)
-            .map_or(campaign.delay, |pinned| pinned.delay);
+        let delay = self.campaign_of(&enrollment).map_or(campaign.delay, |pinned| pinned.delay);
         let already = Reason::AlreadyEnrolled { key: enrollment.key.clone(), since: enrollment.entered_at };
         match campaign.entry.on_repeat {
             OnRepeat::Ignore => return FindingVerdict::NotEntered { reason: already },
@@ -133,7 +129,6 @@ impl Turn<'_> {
     /// Waits that end at or before `now` put their message into the outbox, each at its own instant, earliest first; of equals, by entry.
     pub(super) fn settle_due(&mut self, now: Timestamp) {
         let mut due: Vec<(Timestamp, Enrollment)> = self
-            .person
             .active()
             .filter_map(|enrollment| match enrollment.state {
                 State::Waiting { until } if until <= now => Some((until, enrollment.clone())),
@@ -142,9 +137,7 @@ impl Turn<'_> {
             .collect();
         due.sort_by_key(|(until, enrollment)| (*until, enrollment.entry, enrollment.id));
         for (until, enrollment) in due {
-            let Some(campaign) = self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version).cloned() else {
-                continue;
-            };
+            let Some(campaign) = self.campaign_of(&enrollment).cloned() else { continue };
             if self.exit_by_condition(&campaign, &enrollment) {
                 continue;
             }
@@ -178,6 +171,7 @@ impl Turn<'_> {
             entry: enrollment.entry,
             status: Status::Queued { due_at },
             attempts: 0,
+            attempts_forgiven: 0,
             answer_lost_at: None,
             capped_at: None,
             slot_at: None,

@@ -15,6 +15,9 @@ pub mod permission;
 pub mod person;
 pub mod segments;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::Facts;
@@ -123,15 +126,16 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
                 .for_each(|filter| condition_needs(filter, set, &mut needs));
         }
     }
-    for enrollment in person.active() {
-        if let Some(campaign) = catalog.pinned(&enrollment.campaign, enrollment.version) {
-            let mut theirs = Needs::default();
-            campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut theirs));
-            if theirs.entry {
-                theirs.entries.insert(enrollment.entry);
-            }
-            needs.add(&theirs);
+    let pinned: BTreeSet<(&str, u32)> = person.active().map(|one| (one.campaign.as_str(), one.version)).collect();
+    for (key, version) in pinned {
+        let Some(campaign) = catalog.pinned(key, version) else { continue };
+        let mut theirs = Needs::default();
+        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut theirs));
+        if theirs.entry {
+            let of_it = person.active().filter(|one| one.campaign == key && one.version == version);
+            theirs.entries.extend(of_it.map(|one| one.entry));
         }
+        needs.add(&theirs);
     }
     needs
 }
@@ -153,6 +157,7 @@ pub fn needs_of_all(catalog: &Catalog) -> Needs {
 struct Turn<'a> {
     at: At,
     snapshot: &'a Snapshot<'a>,
+    /// Of the enrollments only those this decision began or changed: a person may have very many.
     person: Person,
     decision: Decision,
     /// What segments came to at this input's instant.
@@ -172,7 +177,7 @@ struct Began<'a> {
 
 impl<'a> Turn<'a> {
     fn new(at: At, snapshot: &'a Snapshot<'a>, input: &Input) -> Self {
-        let person = snapshot.person.clone();
+        let person = snapshot.person.without_walks();
         let event = match input {
             Input::Event(event) => Some(event),
             Input::Timer | Input::MessageEnded { .. } => None,
@@ -184,9 +189,23 @@ impl<'a> Turn<'a> {
         };
         Self { at, snapshot, person, decision: Decision::default(), answers: Answers::default(), is_new, depth }
     }
-}
 
-impl Turn<'_> {
+    /// Every enrollment as it is by now.
+    fn walks(&self) -> impl Iterator<Item = &Enrollment> {
+        let changed = &self.person.enrollments;
+        let others = self.snapshot.person.enrollments.values().filter(|one| !changed.contains_key(&one.id));
+        others.chain(changed.values())
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Enrollment> {
+        self.walks().filter(|enrollment| enrollment.is_active())
+    }
+
+    /// The campaign as the enrollment entered it.
+    fn campaign_of(&self, enrollment: &Enrollment) -> Option<&'a Arc<Campaign>> {
+        self.snapshot.catalog.pinned(&enrollment.campaign, enrollment.version)
+    }
+
     fn push(&mut self, effect: Effect) {
         self.person.apply(&effect);
         self.decision.effects.push(effect);
@@ -258,7 +277,7 @@ impl Turn<'_> {
                 (one, other) => one.or(other),
             };
         };
-        for enrollment in self.person.active() {
+        for enrollment in self.active() {
             // A wait that is over and whose campaign's text is gone has nothing to wake for.
             if let State::Waiting { until } = enrollment.state
                 && until > self.at.now

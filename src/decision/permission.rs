@@ -204,6 +204,7 @@ impl Turn<'_> {
             entry: self.at.position,
             status: Status::Queued { due_at: at },
             attempts: 0,
+            attempts_forgiven: 0,
             answer_lost_at: None,
             capped_at: None,
             slot_at: None,

@@ -64,6 +64,20 @@ impl Person {
         }
     }
 
+    /// The same person without enrollments and messages.
+    pub(super) fn without_walks(&self) -> Self {
+        let Self { profile, version, wake_at, enrollments: _, sent: _, merged_into } = self;
+        let (enrollments, sent) = (BTreeMap::new(), Vec::new());
+        Self {
+            profile: profile.clone(),
+            version: *version,
+            wake_at: *wake_at,
+            enrollments,
+            sent,
+            merged_into: *merged_into,
+        }
+    }
+
     pub fn active(&self) -> impl Iterator<Item = &Enrollment> {
         self.enrollments.values().filter(|enrollment| enrollment.is_active())
     }

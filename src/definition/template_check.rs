@@ -31,6 +31,9 @@ pub fn check(at: &At<'_>, template: &Template, files: &[PartFile<'_>]) -> Option
             }
             Err(RenderError::Failed { part, line, column, message }) => place.note(&part, line, column, message),
             Err(RenderError::Limit { part, limit }) => place.note(&part, 1, 1, limit),
+            Err(RenderError::UnsafeAddress { part, address }) => {
+                place.note(&part, 1, 1, format!("with the sample, {address}"))
+            }
             Err(missing @ RenderError::NoPart { .. }) => at.wrong(missing.to_string()),
         });
     }

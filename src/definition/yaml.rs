@@ -150,15 +150,26 @@ impl<'a> Builder<'a> {
         while let Some(next) = parser.next_event() {
             let going_on = match next {
                 Ok((event, span)) => self.event(event, span),
-                Err(error) => {
-                    let message = format!("this is not YAML: {}", error.info());
-                    self.fault(error.marker(), Code::Syntax, message)
-                }
+                Err(error) => self.not_yaml(error.marker(), error.info()),
             };
             if !going_on {
                 return;
             }
         }
+    }
+
+    fn not_yaml(&mut self, at: &Marker, said: &str) -> bool {
+        // A tab is found where the structure breaks: on its own line, or on one beside it.
+        let near = |line: usize| line.abs_diff(at.line()) <= 1;
+        let indent = |line: &str| line.find(|c| !matches!(c, ' ' | '\t')).and_then(|end| line[..end].find('\t'));
+        let lines = self.text.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(|(n, _)| near(*n));
+        let tab = lines.filter_map(|(n, line)| Some((n, indent(line)?))).min_by_key(|(n, _)| n.abs_diff(at.line()));
+        let Some((line, column)) = tab else {
+            return self.fault(at, Code::Syntax, format!("this is not YAML: {said}"));
+        };
+        let message = "tabs cannot indent YAML; use spaces".to_owned();
+        self.faults.push(Fault { line, column: column + 1, field: self.path(), code: Code::Syntax, message });
+        false
     }
 
     /// Takes one event; false stops the reading.

@@ -147,6 +147,8 @@ pub struct Message {
     pub status: Status,
     /// Tries that reached a provider.
     pub attempts: u32,
+    /// Of these, the ones that no longer count against the schedule: a person redrove the message after them.
+    pub attempts_forgiven: u32,
     /// The first time an answer never came; a send is repeated for that reason once only.
     pub answer_lost_at: Option<Timestamp>,
     /// The first time a cap refused it; a deferral is measured from here.

@@ -135,6 +135,11 @@ pub enum Reason {
     RenderFailed {
         cause: String,
     },
+    /// The finished mail would lead somewhere a mail may not, such as `javascript:`.
+    UnsafeAddress {
+        part: String,
+        address: String,
+    },
     ProviderRefused {
         cause: String,
     },
@@ -201,6 +206,7 @@ impl Reason {
             Self::CapsUnreachable { .. } => "caps_unreachable",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
+            Self::UnsafeAddress { .. } => "unsafe_address",
             Self::ProviderRefused { .. } => "provider_refused",
             Self::RetriesExhausted { .. } => "retries_exhausted",
             Self::AnswerLost { .. } => "answer_lost",
@@ -248,13 +254,7 @@ impl Reason {
             Self::ConsentPending { channel, since } => {
                 format!("consent for {channel} was given at {since} and is not confirmed")
             }
-            Self::TopicUnsubscribed { topic, by_address: true, .. } => {
-                format!("somebody with this address is not subscribed to {topic}")
-            }
-            Self::TopicUnsubscribed { topic, by_default: true, .. } => {
-                format!("not subscribed to {topic}, which nobody gets without asking")
-            }
-            Self::TopicUnsubscribed { topic, .. } => format!("not subscribed to {topic}"),
+            Self::TopicUnsubscribed { topic, by_address, by_default } => unsubscribed(topic, *by_address, *by_default),
             Self::EventDeniesMarketing { field } => format!("the event denies marketing: {field}"),
             Self::ConsentKept { about, answer, kept } => {
                 format!("the answer {answer} on {about} was not taken: it stays {kept}")
@@ -267,22 +267,19 @@ impl Reason {
             }
             Self::NoAddress { channel } => format!("no address for {channel}"),
             Self::InvalidAddress { channel } => format!("the address for {channel} is not valid"),
-            Self::AddressSuppressed { channel, kind, source, at } if !source.is_empty() => {
-                format!("the address for {channel} is suppressed ({kind}: {source} at {at})")
-            }
-            Self::AddressSuppressed { channel, kind, .. } => {
+            Self::AddressSuppressed { channel, kind, source, .. } if source.is_empty() => {
                 format!("the address for {channel} is suppressed ({kind})")
             }
-            Self::Expired { expires_at } => format!("expired at {expires_at}"),
-            Self::Capped { rule, by, frees_at, outranked_by } => {
-                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
-                let used = format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "));
-                outranked_by.map_or(used.clone(), |winner| format!("{used}; {winner} had the higher priority"))
+            Self::AddressSuppressed { channel, kind, source, at } => {
+                format!("the address for {channel} is suppressed ({kind}: {source} at {at})")
             }
+            Self::Expired { expires_at } => format!("expired at {expires_at}"),
+            Self::Capped { rule, by, frees_at, outranked_by } => capped(rule, by, *frees_at, *outranked_by),
             Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
+            Self::UnsafeAddress { part, address } => format!("the mail is not safe to open: in {part}, {address}"),
             Self::ProviderRefused { cause } => format!("the provider refused it: {cause}"),
             Self::RetriesExhausted { cause } => format!("all tries failed, the last with: {cause}"),
             Self::AnswerLost { since } => format!("sending began at {since} and no answer came"),
@@ -293,5 +290,24 @@ impl Reason {
             Self::TooManyEnrollments { max } => format!("the person is in {max} enrollments, as many as one may be"),
             Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
         }
+    }
+}
+
+fn unsubscribed(topic: &str, by_address: bool, by_default: bool) -> String {
+    if by_address {
+        format!("somebody with this address is not subscribed to {topic}")
+    } else if by_default {
+        format!("not subscribed to {topic}, which nobody gets without asking")
+    } else {
+        format!("not subscribed to {topic}")
+    }
+}
+
+fn capped(rule: &str, by: &[MessageId], frees_at: Timestamp, outranked_by: Option<MessageId>) -> String {
+    let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+    let used = format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "));
+    match outranked_by {
+        Some(winner) => format!("{used}; {winner} had the higher priority"),
+        None => used,
     }
 }

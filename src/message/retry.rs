@@ -54,8 +54,9 @@ impl RetryPolicy {
         Span::from_millis(spread.max(asked).clamp(floor, DELAY_MAX.millis()))
     }
 
-    /// The instant of the next try after number `attempt`; none where tries, age or the message's expiry end it.
+    /// The instant of the next try after number `attempt`, counted since the last redrive; none where tries, age or the message's expiry end it.
     pub fn next_try(&self, now: Timestamp, message: &Message, attempt: u32, after: Option<Span>) -> Option<Timestamp> {
+        let attempt = attempt.saturating_sub(message.attempts_forgiven);
         let at = now.plus(self.delay(message.id, attempt, after));
         let deadline = message.expires_at.min(message.created_at.plus(self.age_max));
         (attempt < self.attempts_max && at < deadline).then_some(at)

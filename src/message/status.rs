@@ -136,8 +136,8 @@ pub fn orphaned(now: Timestamp, message: &Message, policy: &RetryPolicy) -> Stat
     next(now, message, &Outcome::Unknown { cause }, policy)
 }
 
-/// A dead letter goes back to the queue by a person's hand; nothing else can. The caller sets the message's attempts
-/// back to 0, else the first refusal ends it again.
+/// A dead letter goes back to the queue by a person's hand; nothing else can. The caller forgives
+/// the message's attempts so far, else the first refusal ends it again.
 pub fn redrive(now: Timestamp, status: &Status) -> Option<Status> {
     match status {
         Status::Failed { .. } => Some(Status::Queued { due_at: now }),

@@ -64,7 +64,9 @@ impl Piece {
     pub(super) fn render(&self, context: &Context, budget: &Budget) -> Result<String, RenderError> {
         let mut out = Capped::default();
         let mut state = RenderContext::new(None);
-        state.register_local_helper("step", Box::new(Step(budget)));
+        if self.has_loops {
+            state.register_local_helper("step", Box::new(Step(budget)));
+        }
         let done = self.tree.render(self.escape.registry(), context, &mut state, &mut out);
         drop(state);
         match done {

@@ -11,20 +11,8 @@ use handlebars::{Handlebars, Path, PathSeg};
 use serde_json::Value;
 
 use crate::message::Channel;
-use crate::render::formatting;
 use crate::render::template::{Parts, Template};
-
-/// Bytes of one part's source.
-pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
-/// Blocks within blocks, counting each `else if` as one more.
-const DEPTH_MAX: usize = 48;
-/// The parser looks for each tag's line from the start again, so its work grows with this product: 250 tags in the
-/// longest template, 3,000 in one of 20 KB.
-const TAGS_TIMES_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of one tag, comments excepted.
-const TAG_BYTES_MAX: usize = 4 * 1024;
-/// Brackets within brackets in one tag.
-const BRACKETS_MAX: usize = 8;
+use crate::render::{formatting, plain_text, schemes, syntax};
 
 /// What a template may start a path with; inside `each` and `with` any name may.
 const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
@@ -52,9 +40,9 @@ pub(super) enum Escape {
 
 impl Escape {
     pub(super) fn registry(self) -> &'static Handlebars<'static> {
-        static HTML: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(handlebars::html_escape));
-        static PLAIN: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(handlebars::no_escape));
-        static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(json_escape));
+        static HTML: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(Escape::Html));
+        static PLAIN: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(Escape::Plain));
+        static JSON: LazyLock<Handlebars<'static>> = LazyLock::new(|| registry(Escape::Json));
         match self {
             Self::Html => &HTML,
             Self::Plain => &PLAIN,
@@ -63,20 +51,19 @@ impl Escape {
     }
 }
 
-fn registry(escape: fn(&str) -> String) -> Handlebars<'static> {
+fn registry(escape: Escape) -> Handlebars<'static> {
     let mut registry = Handlebars::new();
     registry.set_strict_mode(true);
     for name in ["log", "lookup", "raw"] {
         registry.unregister_helper(name);
     }
-    registry.register_escape_fn(escape);
-    formatting::register(&mut registry);
+    registry.register_escape_fn(match escape {
+        Escape::Html => handlebars::html_escape,
+        Escape::Plain => handlebars::no_escape,
+        Escape::Json => formatting::json_escape,
+    });
+    formatting::register(&mut registry, escape);
     registry
-}
-
-fn json_escape(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// One compiled piece of a template: a subject, a body.
@@ -85,6 +72,8 @@ pub(super) struct Piece {
     pub(super) name: String,
     pub(super) tree: Tree,
     pub(super) escape: Escape,
+    /// Whether it may call `step`.
+    pub(super) has_loops: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +81,17 @@ pub(super) struct EmailPieces {
     pub(super) subject: Piece,
     pub(super) preheader: Option<Piece>,
     pub(super) html: Piece,
-    pub(super) text: Option<Piece>,
+    pub(super) text: Text,
+}
+
+/// Where a mail's text part comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Text {
+    Written(Piece),
+    /// Made of the HTML's template; its output is to be laid out.
+    Derived(Piece),
+    /// Only the finished HTML can tell.
+    OfEachMail,
 }
 
 #[derive(Debug, Clone)]
@@ -134,9 +133,12 @@ impl Compiled {
         let email = email.as_ref().map(|part| {
             Ok(EmailPieces {
                 subject: plain("subject", &part.subject)?,
-                preheader: part.preheader.as_ref().map(|it| piece("preheader", it, Escape::Html)).transpose()?,
-                html: piece("email.html", &part.html, Escape::Html)?,
-                text: part.text.as_ref().map(|it| plain("email.txt", it)).transpose()?,
+                preheader: part.preheader.as_ref().map(|it| html_piece("preheader", it)).transpose()?,
+                html: html_piece("email.html", &part.html)?,
+                text: match &part.text {
+                    Some(text) => Text::Written(plain("email.txt", text)?),
+                    None => derived_text(&part.html),
+                },
             })
         });
         let push = push.as_ref().map(|part| {
@@ -187,84 +189,38 @@ impl Compiled {
     }
 }
 
+fn derived_text(html: &str) -> Text {
+    let made = plain_text::template(html).and_then(|source| piece("email.html", &source, Escape::Plain).ok());
+    made.map_or(Text::OfEachMail, Text::Derived)
+}
+
 fn steps(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
 fn piece(name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateError> {
     let error = |line, column, message| TemplateError { part: name.to_owned(), line, column, message };
-    bound(source).map_err(|(line, column, message)| error(line, column, message))?;
+    syntax::bound(source).map_err(|(line, column, message)| error(line, column, message))?;
     // The parser is not ours; should it panic on some text, that text is a bad template and nothing else.
     let parsed = std::panic::catch_unwind(|| Tree::compile(source))
         .map_err(|_| error(1, 1, "cannot be parsed".to_owned()))?
         .map_err(|cause| {
-            let (line, column) = cause.pos().unwrap_or((1, 1));
-            error(line, column, cause.reason().to_string())
+            let (line, column, message) = syntax::explained(source, cause.pos(), cause.reason());
+            error(line, column, message)
         });
     let mut tree = parsed?;
     prepare(&mut tree, false).map_err(|((line, column), message)| error(line, column, message))?;
-    Ok(Piece { name: name.to_owned(), tree, escape })
+    let has_loops = source.contains("each");
+    Ok(Piece { name: name.to_owned(), tree, escape, has_loops })
 }
 
-/// Refuses what would exhaust the parser's stack, before it sees it. Counts generously: a comment counts as code.
-fn bound(source: &str) -> Result<(), (usize, usize, String)> {
-    if source.len() > SOURCE_BYTES_MAX {
-        return Err((1, 1, format!("is longer than {SOURCE_BYTES_MAX} bytes")));
-    }
-    let tags = source.matches("{{").count();
-    if tags.saturating_mul(source.len()) > TAGS_TIMES_BYTES_MAX {
-        return Err((1, 1, format!("has {tags} tags in {} bytes, which is too many for its length", source.len())));
-    }
-    let mut chains: Vec<usize> = Vec::new();
-    for (at, _) in source.match_indices("{{") {
-        let opened = &source.as_bytes()[at..];
-        if opened.iter().take(5).filter(|b| **b == b'{').count() == 5 {
-            return Err(at_place(source, at, "there are more than four braces in a row".to_owned()));
-        }
-        let end = source.floor_char_boundary(source.len().min(at + TAG_BYTES_MAX));
-        let tag = source[at + 2..end].trim_start_matches(['{', '~', ' ', '\t', '\n', '\r']);
-        if tag.starts_with('!') {
-            continue;
-        }
-        let Some((inside, _)) = tag.split_once("}}") else {
-            let what = format!("invalid handlebars syntax: no }}}} within {TAG_BYTES_MAX} bytes");
-            return Err(at_place(source, at, what));
-        };
-        if tag.starts_with('/') {
-            chains.pop();
-        } else if tag.starts_with('#') {
-            chains.push(1);
-        } else if (tag.starts_with("else") || tag.starts_with('^'))
-            && let Some(chain) = chains.last_mut()
-        {
-            *chain += 1;
-        }
-        if chains.len() > DEPTH_MAX || chains.iter().sum::<usize>() > DEPTH_MAX {
-            return Err(at_place(source, at, format!("blocks are nested more than {DEPTH_MAX} deep")));
-        }
-        if deepest_bracket(inside) > BRACKETS_MAX {
-            return Err(at_place(source, at, format!("brackets are nested more than {BRACKETS_MAX} deep")));
-        }
-    }
-    Ok(())
-}
-
-fn deepest_bracket(tag: &str) -> usize {
-    let mut open = 0_usize;
-    tag.bytes().fold(0, |deepest, byte| {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        deepest.max(open)
-    })
-}
-
-fn at_place(source: &str, at: usize, what: String) -> (usize, usize, String) {
-    let before = &source[..at];
-    let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-    (before.matches('\n').count() + 1, at - line_start + 1, what)
+/// The HTML of a mail: what it links to is looked at where it is written out.
+fn html_piece(name: &str, source: &str) -> Result<Piece, TemplateError> {
+    let piece = piece(name, source, Escape::Html)?;
+    let written = syntax::without_tags(source, schemes::UNKNOWN);
+    let Some(refused) = schemes::refused_in_template(&written) else { return Ok(piece) };
+    let (line, column, message) = syntax::at_place(source, refused.at, refused.to_string());
+    Err(TemplateError { part: name.to_owned(), line, column, message })
 }
 
 /// Line and column.
@@ -382,6 +338,9 @@ fn check_parameter(parameter: &Parameter, inner: bool) -> Result<(), String> {
 }
 
 fn unknown(name: &str) -> String {
+    if name.contains(['“', '”', '„', '‘', '’']) {
+        return format!("`{name}`: use straight quotes (\") instead of curly ones");
+    }
     if formatting::NAMES.contains(&name) {
         return format!("`{name}` needs something to work on");
     }

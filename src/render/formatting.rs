@@ -1,11 +1,15 @@
 //! The functions a template may call: money, dates, defaults, plurals, shortening. No other code runs in a template.
 
+use std::io;
+
 use handlebars::{
-    Context, Handlebars, Helper as Call, HelperDef as Function, RenderContext, RenderError, RenderErrorReason,
-    ScopedJson,
+    Context, Handlebars, Helper as Call, HelperDef as Function, HelperResult, Output, RenderContext, RenderError,
+    RenderErrorReason, ScopedJson,
 };
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
+
+use crate::render::compile::Escape;
 
 /// The names a template may use, as shown to people.
 pub(super) const NAMES: [&str; 6] = ["print", "default", "money", "date", "truncate", "plural"];
@@ -27,9 +31,82 @@ impl Function for Pure {
     }
 }
 
-pub(super) fn register(registry: &mut Handlebars<'_>) {
-    let functions: [fn(&Call<'_>) -> Result<Value>; 6] = [print, default, money, date, truncate, plural];
-    for (name, function) in NAMES.into_iter().zip(functions) {
+/// What a bare `{{name}}` does: writes the value out, without a copy where it is a text.
+struct Print(Escape);
+
+impl Function for Print {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        call: &Call<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>> {
+        text_of(required(call, 0, "a value")?).map(|text| ScopedJson::Derived(text.into()))
+    }
+
+    fn call<'reg: 'rc, 'rc>(
+        &self,
+        call: &Call<'rc>,
+        _: &'reg Handlebars<'reg>,
+        _: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+        out: &mut dyn Output,
+    ) -> HelperResult {
+        match required(call, 0, "a value")? {
+            Value::String(text) => self.0.write(text, out)?,
+            // As the client wrote it: 40.00 stays 40.00.
+            Value::Number(number) => out.write(number.as_str())?,
+            other => self.0.write(&text_of(other)?, out)?,
+        }
+        Ok(())
+    }
+}
+
+impl Escape {
+    fn write(self, text: &str, out: &mut dyn Output) -> io::Result<()> {
+        match self {
+            Self::Plain => out.write(text),
+            Self::Json => out.write(&json_escape(text)),
+            Self::Html => {
+                let mut rest = text;
+                while let Some((at, reference)) = first_markup(rest) {
+                    out.write(&rest[..at])?;
+                    out.write(reference)?;
+                    rest = &rest[at + 1..];
+                }
+                out.write(rest)
+            }
+        }
+    }
+}
+
+/// The first character that means something in HTML, and how it is written instead.
+fn first_markup(text: &str) -> Option<(usize, &'static str)> {
+    text.bytes().enumerate().find_map(|(at, byte)| {
+        let reference = match byte {
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            b'&' => "&amp;",
+            b'\'' => "&#x27;",
+            b'`' => "&#x60;",
+            b'=' => "&#x3D;",
+            _ => return None,
+        };
+        Some((at, reference))
+    })
+}
+
+pub(super) fn json_escape(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+pub(super) fn register(registry: &mut Handlebars<'_>, escape: Escape) {
+    registry.register_helper("print", Box::new(Print(escape)));
+    let functions: [fn(&Call<'_>) -> Result<Value>; 5] = [default, money, date, truncate, plural];
+    for (name, function) in NAMES.into_iter().skip(1).zip(functions) {
         registry.register_helper(name, Box::new(Pure(function)));
     }
 }
@@ -57,11 +134,6 @@ fn text_of(value: &Value) -> Result<String> {
         Value::Null => refuse("there is a null in the list"),
         Value::Object(_) => refuse("an object cannot be printed; name the field wanted"),
     }
-}
-
-/// What a bare `{{name}}` does.
-fn print(call: &Call<'_>) -> Result<Value> {
-    text_of(required(call, 0, "a value")?).map(Value::String)
 }
 
 /// `{{default profile.traits.first_name "there"}}`: the second value where the first is missing, null or blank.

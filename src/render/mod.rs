@@ -10,10 +10,11 @@ pub mod kept;
 pub mod line;
 pub mod links;
 mod plain_text;
+mod schemes;
 mod scope;
+mod syntax;
 pub mod template;
 
-use handlebars::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::guard::Cleared;
@@ -21,7 +22,7 @@ use crate::ids::{MessageId, ProfileId, Timestamp};
 use crate::message::{Channel, Purpose};
 use budget::Budget;
 pub use compile::{Compiled, TemplateError};
-use compile::{EmailPieces, Piece};
+use compile::{EmailPieces, Piece, Text};
 use line::Line;
 pub use scope::{Occasion, Scope, Workspace};
 
@@ -34,6 +35,9 @@ pub enum RenderError {
     Failed { part: String, line: usize, column: usize, message: String },
     #[error("{part}: {limit}")]
     Limit { part: String, limit: String },
+    /// Data and template together lead somewhere a mail may not.
+    #[error("{part}: {address}")]
+    UnsafeAddress { part: String, address: String },
     #[error("template {template} has no part for {channel}")]
     NoPart { template: String, channel: &'static str },
 }
@@ -239,8 +243,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn content(&self, channel: Channel) -> Result<Content, RenderError> {
-        let mut context = Context::null();
-        *context.data_mut() = self.scope.with_defaults(&self.compiled.defaults);
+        let context = self.scope.with_defaults(&self.compiled.defaults);
         let budget = Budget::default();
         let write = |piece: &Piece| piece.render(&context, &budget);
         let missing = || RenderError::NoPart { template: self.compiled.key.clone(), channel: channel.as_str() };
@@ -287,14 +290,15 @@ impl Writer<'_> {
         write: impl Fn(&Piece) -> Result<String, RenderError>,
     ) -> Result<Email, RenderError> {
         let subject = Line::new(write(&pieces.subject)?.trim());
-        let mut html = write(&pieces.html)?;
+        let mut html = safe(&pieces.html, write(&pieces.html)?)?;
         let text = match &pieces.text {
-            Some(piece) => write(piece)?,
-            None => plain_text::of_html(&html)
+            Text::Written(piece) => write(piece)?,
+            Text::Derived(piece) => plain_text::lay_out(&write(piece)?),
+            Text::OfEachMail => plain_text::of_html(&html)
                 .map_err(|limit| RenderError::Limit { part: pieces.html.name.clone(), limit })?,
         };
-        if let Some(preheader) = pieces.preheader.as_ref().map(write).transpose()? {
-            insert_preheader(&mut html, &preheader);
+        if let Some(piece) = &pieces.preheader {
+            insert_preheader(&mut html, &safe(piece, write(piece)?)?);
         }
         let mut headers = Vec::new();
         if self.marketing {
@@ -313,6 +317,11 @@ impl Writer<'_> {
             date: self.scope.at,
         })
     }
+}
+
+fn safe(piece: &Piece, html: String) -> Result<String, RenderError> {
+    let Some(refused) = schemes::refused(&html) else { return Ok(html) };
+    Err(RenderError::UnsafeAddress { part: piece.name.clone(), address: refused.to_string() })
 }
 
 /// The line an inbox shows beside the subject: first in the body, hidden in the mail itself.

@@ -1,5 +1,8 @@
 //! What a template can see: the person, the event, the campaign, the message and its links.
 
+use std::borrow::Cow;
+
+use handlebars::Context;
 use serde_json::{Map, Value, json};
 
 use crate::audience::Profile;
@@ -32,9 +35,9 @@ pub struct Occasion<'a> {
 }
 
 /// The variables of one render.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Scope {
-    pub(super) root: Value,
+    root: Context,
     pub(super) at: Timestamp,
     pub(super) message: MessageId,
     pub(super) unsubscribe: String,
@@ -56,7 +59,8 @@ impl Scope {
             "links": links(about.links),
         });
         let recipient = name_of(&profile.traits);
-        Self { root, at: now, message: message.id, unsubscribe: about.links.unsubscribe.clone(), recipient }
+        let unsubscribe = about.links.unsubscribe.clone();
+        Self { root: context(root), at: now, message: message.id, unsubscribe, recipient }
     }
 
     /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.
@@ -89,14 +93,16 @@ impl Scope {
         }
         let traits = root.pointer("/profile/traits").and_then(Value::as_object);
         let recipient = traits.and_then(name_of);
-        Self { root, at: now, message: MessageId::from_bytes([0; 16]), unsubscribe, recipient }
+        Self { root: context(root), at: now, message: MessageId::from_bytes([0; 16]), unsubscribe, recipient }
     }
 
     /// The variables with a template's defaults where they are absent or null.
-    pub(super) fn with_defaults(&self, defaults: &[(Vec<String>, Value)]) -> Value {
-        let mut root = self.root.clone();
+    pub(super) fn with_defaults(&self, defaults: &[(Vec<String>, Value)]) -> Cow<'_, Context> {
+        let mut root = Cow::Borrowed(&self.root);
         for (path, value) in defaults {
-            set_default(&mut root, path, value);
+            if is_absent(root.data(), path) {
+                set_default(root.to_mut().data_mut(), path, value);
+            }
         }
         root
     }
@@ -110,6 +116,17 @@ fn links(links: &MessageLinks) -> Value {
         all.insert("confirm".to_owned(), confirm.clone().into());
     }
     all
+}
+
+/// The value as it is: `Context::wraps` would serialise it again.
+fn context(root: Value) -> Context {
+    let mut context = Context::null();
+    *context.data_mut() = root;
+    context
+}
+
+fn is_absent(at: &Value, path: &[String]) -> bool {
+    path.iter().try_fold(at, |at, step| at.get(step)).is_none_or(Value::is_null)
 }
 
 fn event(event: &Event) -> Value {

@@ -40,6 +40,7 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
         entry: Position(1),
         status: Status::Queued { due_at: at() },
         attempts: 0,
+        attempts_forgiven: 0,
         answer_lost_at: None,
         capped_at: None,
         slot_at: None,
@@ -311,7 +312,7 @@ fn what_could_escape_the_rules_is_refused_at_compile_time() {
         assert_eq!((error.line, error.column), (2, 4), "{source}: {error}");
     }
     assert_eq!(sms("one\ntwo {{#if event.name}}").refused().line, 2);
-    assert!(sms("{{event.name").refused().message.contains("syntax"));
+    assert!(sms("{{event.name").refused().message.contains("}}"));
 }
 
 #[test]
@@ -324,7 +325,7 @@ fn deep_and_long_templates_are_refused_before_they_are_parsed() {
         format!("{{{{#if event.name}}}}{}{{{{/if}}}}", "{{else if event.name}}".repeat(10_000)),
         format!("{{{{money {}", "(".repeat(100_000)),
         format!("{{{{money {}", "[".repeat(100_000)),
-        "x".repeat(compile::SOURCE_BYTES_MAX + 1),
+        "x".repeat(syntax::SOURCE_BYTES_MAX + 1),
         "{{".repeat(100_000),
         "{{ ".repeat(80_000),
         "{{!--".repeat(50_000),
@@ -356,6 +357,38 @@ fn loops_stop_at_the_step_budget_and_output_at_its_limit() {
     case.template.parts.sms = Some(format!("{{{{#each event.properties.n}}}}{}{{{{/each}}}}", "y".repeat(10_000)));
     let Err(RenderError::Limit { limit, .. }) = case.render() else { panic!() };
     assert!(limit.contains(&OUTPUT_BYTES_MAX.to_string()), "{limit}");
+}
+
+/// Whatever the template, the text made once is the text of the finished mail.
+#[test]
+fn a_text_derived_once_is_the_text_of_each_finished_mail() {
+    let cart = include_str!("../../templates/cart_reminder/email.html");
+    let thanks = include_str!("../../templates/order_thanks/email.html");
+    let items = "{{#each event.properties.items}}<tr><td>{{name}}</td>\n<td>{{price}}</td></tr>{{/each}}";
+    let sources = [
+        cart,
+        thanks,
+        "<p>Hi {{profile.traits.first_name}},</p>{{#if event.properties.none}}<p>never</p>{{else}}<div>A</div>{{/if}}<p>B</p>",
+        &format!("<table>\n{items}\n</table>"),
+        "<ul>{{#each event.properties.tags}}<li>{{#if this}}{{this}}{{/if}}</li>{{/each}}</ul>",
+        "a{{#if event.name}}<br>b{{/if}}<br><br>{{event.properties.title}} &amp; &lt;c&gt; <a href=\"{{links.unsubscribe}}\">stop</a>",
+        "{{#if event.name}} <b> x </b> {{/if}} <a href=\"{{links.unsubscribe}}\">{{links.unsubscribe}}</a>",
+    ];
+    for html in sources {
+        let mut case = email("s", html).traits(json!({ "first_name": "Ann", "firstName": "A  <b>&" }));
+        case.event = r#"{"properties":{"cart_id":"c1","name":"Lamp \"L\"","price":40.00,"currency":"EUR","total":9,
+            "revenue":9,"order_id":"o1","url":"https://shop.example/c?a=1&b=2","title":"Shoes & <b>more</b>","products":[],
+            "image_url":"https://shop.example/i.png","items":[{"name":"A","price":1.10},{"name":"B","price":2.20}],
+            "tags":["x",null,"y"]}}"#
+            .to_owned();
+        let compiled = Compiled::new(&case.template).unwrap();
+        assert!(matches!(compiled.email.unwrap().text, Text::Derived(_)), "{html}");
+        let mail = case.mail();
+        assert_eq!(mail.text, plain_text::of_html(&mail.html).unwrap(), "{html}");
+    }
+    let undecided =
+        "{{#if event.name}}<a href=\"https://a.example\">{{else}}<a href=\"https://b.example\">{{/if}}x</a>";
+    assert_eq!(email("s", undecided).mail().text, "x (https://a.example)\n");
 }
 
 #[test]

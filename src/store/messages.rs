@@ -20,6 +20,16 @@ const COLUMNS: usize = 28;
 struct MessageRules {
     caps: CapUse,
     on_unknown_send: OnUnknownSend,
+    /// Absent in rows of messages that were never redriven by a release that knew it.
+    #[serde(default)]
+    attempts_forgiven: u32,
+}
+
+impl From<&Message> for MessageRules {
+    fn from(message: &Message) -> Self {
+        let Message { caps, on_unknown_send, attempts_forgiven, .. } = *message;
+        Self { caps, on_unknown_send, attempts_forgiven }
+    }
 }
 
 /// Reads a row of [`SELECT`].
@@ -43,6 +53,7 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         priority: int(row, 8)?,
         caps: rules.caps,
         on_unknown_send: rules.on_unknown_send,
+        attempts_forgiven: rules.attempts_forgiven,
         created_at: instant(10)?.unwrap_or_default(),
         expires_at: instant(11)?.unwrap_or_default(),
         cause: Position(row.try_get_by_index(12)?),
@@ -86,7 +97,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     fn values(&self, message: &Message) -> Values {
-        let rules = MessageRules { caps: message.caps, on_unknown_send: message.on_unknown_send };
+        let rules = MessageRules::from(message);
         vec![
             message.id.as_bytes().to_vec().into(),
             self.id.0.into(),
@@ -117,6 +128,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.answer_lost_at.map(Timestamp::millis).into(),
             message.topic.clone().into(),
         ]
+    }
+
+    /// Stores that a message's attempts so far no longer count against its schedule.
+    pub async fn forgive_attempts(&self, message: &Message) -> Result<(), Error> {
+        let sql = "UPDATE messages SET rules = ? WHERE workspace = ? AND id = ?";
+        let id = message.id.as_bytes().to_vec();
+        Rows(self.conn)
+            .run(sql, vec![encode(&MessageRules::from(message)).into(), self.id.0.into(), id.into()])
+            .await?;
+        Ok(())
     }
 
     pub async fn message(&self, id: MessageId) -> Result<Option<Message>, Error> {

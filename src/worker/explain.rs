@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::audience::History;
 use crate::decision::effect::FindingVerdict;
-use crate::decision::{Enrollment, Finding, State};
+use crate::decision::{CONSENT_CHANGED, Enrollment, Finding, State};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Reason, Status};
 use crate::store::controls::Parked;
@@ -87,6 +87,8 @@ struct Rows {
     /// Entries of this person that could not be applied and were not redriven: later ones were decided without them.
     parked: Vec<Parked>,
     is_behind: bool,
+    /// Events by which the person took a consent back, each with the enrollments whose message that stopped.
+    denials: BTreeMap<Position, BTreeSet<EnrollmentId>>,
 }
 
 /// Answers the question from stored rows.
@@ -121,6 +123,7 @@ fn wanted(question: &Question, rows: &Rows) -> Option<BTreeSet<EnrollmentId>> {
 
 fn is_about(rows: &Rows, wanted: &BTreeSet<EnrollmentId>, position: Position) -> bool {
     wanted.iter().filter_map(|id| rows.enrollments.get(id)).any(|one| positions_of(one).contains(&position))
+        || rows.denials.get(&position).is_some_and(|stopped| !stopped.is_disjoint(wanted))
 }
 
 /// The events that began, repeated and ended an enrollment.
@@ -159,7 +162,8 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     for chunk in missing.into_iter().collect::<Vec<_>>().chunks(500) {
         enrollments.extend(store.enrollments_by_id(chunk).await?);
     }
-    let past = history(store, question.profile).await?;
+    let (past, consents) = history(store, question.profile).await?;
+    let denials = denials(store, &consents, &messages).await?;
     let mut positions: BTreeSet<Position> = past.keys().copied().collect();
     positions.extend(enrollments.values().flat_map(positions_of));
     positions.extend(messages.iter().map(|(message, _)| message.cause));
@@ -173,6 +177,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     findings.retain(|_, found| !found.findings.is_empty());
     let mut shown: BTreeSet<Position> = findings.keys().copied().chain(question.event).collect();
     shown.extend(enrollments.values().flat_map(positions_of));
+    shown.extend(denials.keys());
     let misfits = Misfits::load(store, campaign).await?;
     let concerned = past.iter().filter(|(_, name)| misfits.may_concern(name)).map(|(position, _)| *position);
     let read: BTreeSet<Position> = shown.iter().copied().chain(concerned).collect();
@@ -191,22 +196,54 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind })
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, denials })
 }
 
-/// What the person did, by position.
+/// The newest events of the person by position, and those among all that spoke of consent.
 async fn history<C: ConnectionTrait>(
     store: Workspace<'_, C>,
     profile: ProfileId,
-) -> Result<BTreeMap<Position, String>, Error> {
-    let Some(person) = store.person(profile).await? else { return Ok(BTreeMap::new()) };
-    let older = if person.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
-    let all = older.iter().chain([&person.profile.history]).flat_map(History::iter);
+) -> Result<(BTreeMap<Position, String>, Vec<Position>), Error> {
+    let Some(person) = store.person(profile).await? else { return Ok(Default::default()) };
+    let pages = if person.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
+    let all = pages.iter().chain([&person.profile.history]).flat_map(History::iter);
     let mut past: BTreeMap<Position, String> = all.map(|past| (past.position, past.name.to_owned())).collect();
+    let consents = past.iter().filter(|(_, name)| *name == CONSENT_CHANGED).map(|(position, _)| *position).collect();
     while past.len() > HISTORY_MAX {
         past.pop_first();
     }
-    Ok(past)
+    Ok((past, consents))
+}
+
+/// For each message that a missing consent stopped: the newest event before that took the consent back.
+async fn denials<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    consents: &[Position],
+    messages: &[(Message, Vec<Step>)],
+) -> Result<BTreeMap<Position, BTreeSet<EnrollmentId>>, Error> {
+    let mut found: BTreeMap<Position, BTreeSet<EnrollmentId>> = BTreeMap::new();
+    let stopped = |message: &Message| match &message.status {
+        Status::Suppressed { at, reason: Reason::ConsentDenied { .. } } => Some(*at),
+        _ => None,
+    };
+    if !messages.iter().any(|(message, _)| stopped(message).is_some()) {
+        return Ok(found);
+    }
+    let newest: Vec<Position> = consents.iter().rev().take(ENTRIES_MAX).copied().collect();
+    let entries = store.entries_apart(&newest).await?;
+    let denies = |entry: &Entry, message: &Message| {
+        let Logged::Event(event) = &entry.logged else { return false };
+        let text = |path: &str| event.lookup(path).and_then(|value| value.as_str());
+        text("properties.channel") == Some(message.channel.as_str()) && text("properties.state") == Some("denied")
+    };
+    for (message, _) in messages {
+        let Some(at) = stopped(message) else { continue };
+        let denial = entries.iter().rev().find(|(_, entry)| entry.now <= at && denies(entry, message));
+        if let Some((position, _)) = denial {
+            found.entry(*position).or_default().insert(message.enrollment);
+        }
+    }
+    Ok(found)
 }
 
 /// The messages that reasons name, so that a person recognises them.
@@ -253,7 +290,12 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
     let mut told = Vec::new();
     for (position, entry) in &rows.entries {
         if let Logged::Event(event) = &entry.logged {
-            let mut text = format!("{} received (position {position}", event.name);
+            let denied = match rows.denials.contains_key(position) {
+                true => event.lookup("properties.channel").and_then(|value| value.as_str()),
+                false => None,
+            };
+            let denied = denied.map_or_else(String::new, |channel| format!(": {channel} denied,"));
+            let mut text = format!("{}{denied} received (position {position}", event.name);
             if event.at != entry.now {
                 text.push_str(&format!(", happened at {}", event.at));
             }

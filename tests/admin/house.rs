@@ -102,6 +102,7 @@ impl House {
             redis: None,
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
+            per_second: std::collections::BTreeMap::new(),
             threads: 1,
             retry: RetryPolicy::default(),
             clock: Some(Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())),

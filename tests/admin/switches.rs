@@ -67,6 +67,13 @@ async fn dead_letters_go_out_when_they_are_redriven() {
     assert_eq!(house.listed("status=sent").await.len(), 2);
     let again = house.post(&one, json!({})).await;
     assert_eq!(again.problem(), (409, "not_a_dead_letter".to_owned()));
+    // Every attempt has its own number, and none took another's place.
+    let path = house.get(&format!("/api/v1/messages/{}", failed[0]["id"].as_str().unwrap())).await.ok();
+    let attempts: Vec<_> = path["tries"].as_array().unwrap().iter().map(|one| one["attempt"].as_u64()).collect();
+    assert_eq!(attempts, [Some(1), Some(2)], "{path:#}");
+    assert!(path["tries"][0]["outcome"].to_string().contains("550 no such mailbox"), "{path:#}");
+    let text = house.explain().await;
+    assert!(text.contains("attempt 1 began") && text.contains("attempt 2 began"), "{text}");
     house.close().await;
 }
 

@@ -48,6 +48,12 @@ fn the_doctor_names_what_is_paused_and_how_it_goes_on() {
 #[test]
 fn a_folder_whose_clock_was_moved_never_sends_for_real() {
     let folder = shop();
+    let said = folder.run(&["demo", "forward", "1h"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("not a demo's folder") && said.err.contains("carillon demo --data"), "{}", said.err);
+    drop(Server::start(&folder, &["serve"]));
+
+    std::fs::write(folder.data().join("demo-key"), "a demo made this folder").unwrap();
     folder.ok(&["demo", "forward", "1h"]);
     let mut serve = folder.command();
     serve.args(["serve", "--listen", "127.0.0.1:0"]).env("CARILLON_SMTP__URL", "smtp://127.0.0.1:1");

@@ -86,6 +86,20 @@ fn clicks_lead_to_reminders_and_every_number_opens() {
 }
 
 #[test]
+fn a_file_of_which_no_row_is_an_event_is_a_failure_and_says_so() {
+    let folder = applied();
+    let file = folder.write("calls.jsonl", "{\"no\": \"call\"}\nnot even JSON\n");
+    let arguments = ["import", file.to_str().unwrap(), "--format", "jsonl"];
+    let said = folder.run(&arguments);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.out.contains("Nothing was imported: no row is an event of the format jsonl"), "{}", said.out);
+    assert!(!said.out.contains("apply some"), "{}", said.out);
+    let said = folder.run(&[&arguments[..], &["--json"]].concat());
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, &answer["file"]["rows"], &answer["events"]), (1, &2.into(), &0.into()), "{answer:#}");
+}
+
+#[test]
 fn without_consent_the_same_clicks_are_suppressed() {
     let folder = applied();
     let file = root().join("tests/fixtures/intake/clicks.csv");

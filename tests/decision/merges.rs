@@ -121,7 +121,7 @@ fn a_denial_on_either_side_stays_and_else_the_newer_answer() {
         let (mut ann, mut other) = two(CART);
         for (life, (state, seconds)) in [(&mut ann, mine), (&mut other, theirs)] {
             let consent =
-                Consent { state, source: "test".into(), at: at(seconds), text_version: None, via: Via::default() };
+                Consent { state, source: "test".into(), at: at(seconds), text_version: None, via: Via::Event };
             life.person.profile.consent.insert("email".into(), consent);
         }
         join(&mut ann, &other, 10);

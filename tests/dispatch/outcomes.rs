@@ -32,7 +32,31 @@ async fn retries_end_as_a_dead_letter_that_a_person_can_redrive_once() {
         world.dispatcher.redrive_message(HERE, message.id, now)
     );
     assert_eq!(usize::from(one.unwrap()) + usize::from(two.unwrap()), 1, "pressed twice, done once");
-    assert_eq!(world.only().await.attempts, 0);
+    let redriven = world.only().await;
+    assert_eq!((redriven.attempts, redriven.attempts_forgiven), (message.attempts, message.attempts));
+    // It has all its tries again, and their numbers go on.
+    world.settle().await;
+    let again = world.only().await;
+    assert_eq!((again.status.name(), again.attempts), ("retrying", message.attempts + 1));
+    let attempts = world.store.workspace(HERE).attempts_of(message.id).await.unwrap();
+    assert_eq!(attempts.iter().map(|one| one.attempt).collect::<Vec<_>>(), (1..=again.attempts).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_mail_that_would_lead_to_code_is_parked_and_says_so() {
+    let template =
+        "kind: template\nkey: hello\nemail: { subject: Hi, html: '<a href=\"{{event.properties.cart_id}}\">x</a>' }\n";
+    let mut world = World::with(&[campaign("cart", "Product Added", ""), template.to_owned()]).await;
+    world.identify("ann", "ann@example.com").await;
+    for target in ["JavaScript:alert(1)", "https://shop.example/c"] {
+        world.track("ann", "Product Added", target).await;
+    }
+    world.settle().await;
+    let messages = world.messages().await;
+    let parked: Vec<_> = messages.iter().filter(|message| message.status.name() == "failed").collect();
+    assert_eq!((parked.len(), reason_of(parked[0]), world.carrier.handed().len()), (1, "unsafe_address", 1));
+    let sentence = parked[0].status.reason().unwrap().sentence();
+    assert!(sentence.contains("email.html") && sentence.contains("`javascript:`"), "{sentence}");
 }
 
 #[tokio::test]

@@ -375,6 +375,7 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
+        per_second: std::collections::BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: Some(clock.clone()),
         faults,

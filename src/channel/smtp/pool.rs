@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::reply::{Reply, Stage};
-use super::wire::{FinalDot, Offer, Wire, ask_for_tls};
+use super::wire::{Offer, Passed, Wire, ask_for_tls};
 use super::{Settings, Tls};
 
 /// Why a dialogue stopped.
@@ -48,10 +48,12 @@ impl Trouble {
 /// One open, logged-in connection.
 pub struct Connection {
     pub smtp: AsyncSmtpConnection,
-    pub dot: FinalDot,
+    pub passed: Passed,
     born: Instant,
     used: Instant,
     pub messages: u32,
+    /// The server waits for a message that will not come.
+    pub is_spoilt: bool,
 }
 
 /// Connections and the right to have them. Cheap to share.
@@ -105,8 +107,8 @@ impl Pool {
     /// Opens a connection: TCP, TLS as set, EHLO, login.
     pub async fn connect(&self) -> Result<Connection, Trouble> {
         let timeouts = &self.settings.timeouts;
-        let dot = FinalDot::default();
-        let wire = self.stream(dot.clone()).await?;
+        let passed = Passed::default();
+        let wire = self.stream(passed.clone()).await?;
         let greet = AsyncSmtpConnection::connect_with_transport(Box::new(wire), &self.hello);
         let greeted = timeout(timeouts.command, greet).await.map_err(|_| Trouble::timed_out(Stage::Greeting))?;
         let mut smtp = greeted.map_err(|error| Trouble::of(Stage::Greeting, &error))?;
@@ -116,10 +118,10 @@ impl Pool {
             let answer = timeout(timeouts.command, login).await.map_err(|_| Trouble::timed_out(Stage::Login))?;
             answer.map_err(|error| Trouble::of(Stage::Login, &error))?;
         }
-        Ok(Connection { smtp, dot, born: Instant::now(), used: Instant::now(), messages: 0 })
+        Ok(Connection { smtp, passed, is_spoilt: false, born: Instant::now(), used: Instant::now(), messages: 0 })
     }
 
-    async fn stream(&self, dot: FinalDot) -> Result<Wire, Trouble> {
+    async fn stream(&self, passed: Passed) -> Result<Wire, Trouble> {
         let Settings { host, port, tls, timeouts, .. } = &self.settings;
         let failed = |cause: std::io::Error| Trouble::Lost(Stage::Connect, cause.to_string());
         let connect = timeout(timeouts.connect, TcpStream::connect((host.as_str(), *port))).await;
@@ -127,15 +129,15 @@ impl Pool {
         // Without this a message waits for the acknowledgement of the one before.
         tcp.set_nodelay(true).map_err(failed)?;
         match tls {
-            Tls::None => Wire::plain(tcp, dot).map_err(failed),
-            Tls::Implicit => self.handshake(tcp, dot).await,
+            Tls::None => Wire::plain(tcp, passed).map_err(failed),
+            Tls::Implicit => self.handshake(tcp, passed).await,
             Tls::StartTls | Tls::Opportunistic => {
                 let ask = timeout(timeouts.command, ask_for_tls(&mut tcp, &self.hello.to_string())).await;
                 let offer = ask.map_err(|_| Trouble::timed_out(Stage::Greeting))?;
                 match offer.map_err(|cause| Trouble::Lost(Stage::Greeting, cause.to_string()))? {
-                    Offer::StartTls => self.handshake(tcp, dot).await.map(Wire::already_greeted),
+                    Offer::StartTls => self.handshake(tcp, passed).await.map(Wire::already_greeted),
                     Offer::None if *tls == Tls::Opportunistic => {
-                        Wire::plain(tcp, dot).map(Wire::already_greeted).map_err(failed)
+                        Wire::plain(tcp, passed).map(Wire::already_greeted).map_err(failed)
                     }
                     Offer::None => Err(Trouble::Lost(Stage::Connect, "the server does not offer STARTTLS".to_owned())),
                     Offer::Refused { code, text } => Err(Trouble::Reply(Stage::Greeting, Reply { code, text })),
@@ -144,12 +146,12 @@ impl Pool {
         }
     }
 
-    async fn handshake(&self, tcp: TcpStream, dot: FinalDot) -> Result<Wire, Trouble> {
+    async fn handshake(&self, tcp: TcpStream, passed: Passed) -> Result<Wire, Trouble> {
         let failed = |cause: String| Trouble::Lost(Stage::Connect, format!("TLS: {cause}"));
         let name = ServerName::try_from(self.settings.host.clone()).map_err(|cause| failed(cause.to_string()))?;
         let shake = timeout(self.settings.timeouts.connect, self.connector.connect(name, tcp)).await;
         let tls = shake.map_err(|_| Trouble::timed_out(Stage::Connect))?.map_err(|cause| failed(cause.to_string()))?;
-        Wire::tls(tls, dot).map_err(|cause| failed(cause.to_string()))
+        Wire::tls(tls, passed).map_err(|cause| failed(cause.to_string()))
     }
 
     /// Ends a transaction the server refused; false when the connection is of no more use.

@@ -31,8 +31,12 @@ fn quick(settings: &mut Settings) {
 #[tokio::test]
 async fn every_row_of_the_table_holds_over_a_socket() {
     // lettre cannot read a bare code, which few servers send: such an answer counts as none.
-    for (stage, line, expected) in ROWS.iter().filter(|(_, line, _)| line.len() > 3) {
-        let server = Server::start(Script::default().answer(*stage, line)).await;
+    let rows = || ROWS.iter().filter(|(_, line, _)| line.len() > 3);
+    let in_turn = rows().map(|row| (Script::default(), row));
+    for (script, (stage, line, expected)) in
+        in_turn.chain(rows().map(|row| (Script::default().offer("PIPELINING"), row)))
+    {
+        let server = Server::start(script.answer(*stage, line)).await;
         let smtp = channel(&server, |settings| {
             if *stage == Stage::Login {
                 settings.credentials = Some(("ann".to_owned(), "secret".to_owned().into()));
@@ -54,10 +58,27 @@ async fn a_dropped_connection_is_unknown_only_after_the_dot() {
         (Stage::Final, Expect::Unknown),
     ];
     for (stage, expected) in rows {
-        let server = Server::start(Script::default().drop_at(stage)).await;
-        let outcome = channel(&server, |_| {}).send(&hello("one")).await;
-        assert_eq!(Expect::of(&outcome), expected, "{stage:?}: {outcome:?}");
+        for script in [Script::default(), Script::default().offer("PIPELINING")] {
+            let server = Server::start(script.drop_at(stage)).await;
+            let outcome = channel(&server, |_| {}).send(&hello("one")).await;
+            assert_eq!(Expect::of(&outcome), expected, "{stage:?}: {outcome:?}");
+        }
     }
+}
+
+#[tokio::test]
+async fn where_the_server_pipelines_a_refusal_is_of_its_message_alone() {
+    let script = Script::default().offer("PIPELINING").refuse("bob@example.com", "550 5.1.1 no such user");
+    let server = Server::start(script).await;
+    let smtp = channel(&server, |_| {});
+    for (to, expected) in [("ann@example.com", true), ("bob@example.com", false), ("cid@example.com", true)] {
+        let letter = email("Your cart", "<p>It waits.</p>").to(to).seed(to).done();
+        let outcome = smtp.send(&letter).await;
+        assert_eq!(matches!(outcome, Outcome::Accepted { .. }), expected, "{to}: {outcome:?}");
+    }
+    // The scripted server asks for the refused message all the same: that connection is not used again.
+    assert_eq!((server.messages().len(), server.connections()), (2, 2));
+    assert!(server.messages().iter().all(|message| message.contains("It waits.") && !message.contains("bob@")));
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+/// Bytes of a message that leaves in one piece with its dot.
+const HELD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes a server may send in answer to one command.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const DOT: &[u8] = b"\r\n.\r\n";
@@ -24,17 +26,39 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Whether the end of a message has begun to leave.
+/// What is known of a connection below the dialogue; shared with whoever speaks it.
 #[derive(Debug, Clone, Default)]
-pub struct FinalDot(Arc<AtomicBool>);
+pub struct Passed(Arc<Flags>);
 
-impl FinalDot {
+#[derive(Debug, Default)]
+struct Flags {
+    dot: AtomicBool,
+    body: AtomicBool,
+    pipelining: AtomicBool,
+    begun: AtomicBool,
+}
+
+impl Passed {
+    /// A new transaction begins.
     pub fn reset(&self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.begun.store(true, Ordering::SeqCst);
+        self.0.dot.store(false, Ordering::SeqCst);
+        self.0.body.store(false, Ordering::SeqCst);
     }
 
-    pub fn is_out(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// What is written next is a message and its final dot.
+    pub fn begin_body(&self) {
+        self.0.body.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the end of a message has begun to leave.
+    pub fn dot_is_out(&self) -> bool {
+        self.0.dot.load(Ordering::SeqCst)
+    }
+
+    /// Whether the server takes commands before it has answered those before (RFC 2920).
+    pub fn may_pipeline(&self) -> bool {
+        self.0.pipelining.load(Ordering::SeqCst)
     }
 }
 
@@ -43,7 +67,11 @@ pub struct Wire {
     /// Read before the stream itself.
     ahead: &'static [u8],
     answered: usize,
-    dot: FinalDot,
+    /// A message that waits for its dot, to leave with it at once.
+    held: Vec<u8>,
+    /// The dot is behind it.
+    is_sealed: bool,
+    passed: Passed,
     peer: SocketAddr,
 }
 
@@ -55,14 +83,30 @@ impl fmt::Debug for Wire {
 }
 
 impl Wire {
-    pub fn plain(stream: TcpStream, dot: FinalDot) -> io::Result<Self> {
+    pub fn plain(stream: TcpStream, passed: Passed) -> io::Result<Self> {
         let peer = stream.peer_addr()?;
-        Ok(Self { stream: Stream::Plain(stream), ahead: b"", answered: 0, dot, peer })
+        Ok(Self {
+            stream: Stream::Plain(stream),
+            ahead: b"",
+            answered: 0,
+            held: Vec::new(),
+            is_sealed: false,
+            passed,
+            peer,
+        })
     }
 
-    pub fn tls(stream: TlsStream<TcpStream>, dot: FinalDot) -> io::Result<Self> {
+    pub fn tls(stream: TlsStream<TcpStream>, passed: Passed) -> io::Result<Self> {
         let peer = stream.get_ref().0.peer_addr()?;
-        Ok(Self { stream: Stream::Tls(Box::new(stream)), ahead: b"", answered: 0, dot, peer })
+        Ok(Self {
+            stream: Stream::Tls(Box::new(stream)),
+            ahead: b"",
+            answered: 0,
+            held: Vec::new(),
+            is_sealed: false,
+            passed,
+            peer,
+        })
     }
 
     /// Shows the reader above a greeting of ours: the server's was read before.
@@ -70,6 +114,43 @@ impl Wire {
     pub fn already_greeted(mut self) -> Self {
         self.ahead = b"220 greeted before\r\n";
         self
+    }
+}
+
+impl Wire {
+    /// Writes some of the held message, and of its dot where that is behind it.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Encryption may send what it was given although the write fails.
+        if self.is_sealed && matches!(self.stream, Stream::Tls(_)) {
+            self.passed.0.dot.store(true, Ordering::SeqCst);
+        }
+        let written = ready!(self.stream.poll_write(cx, &self.held))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.held.drain(..written);
+        if self.is_sealed && self.held.len() < DOT.len() {
+            self.passed.0.dot.store(true, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks for the one extension that lettre does not tell of, in what is said before the first message.
+    fn note_extension(&self, said: &[u8]) {
+        const NAME: &[u8] = b"PIPELINING";
+        let begun = self.passed.0.begun.load(Ordering::SeqCst);
+        if !begun && said.windows(NAME.len()).any(|word| word.eq_ignore_ascii_case(NAME)) {
+            self.passed.0.pipelining.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Stream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
     }
 }
 
@@ -93,6 +174,7 @@ impl AsyncRead for Wire {
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         })?;
         self.answered += buf.filled().len() - before;
+        self.note_extension(&buf.filled()[before..]);
         if self.answered > ANSWER_BYTES_MAX {
             return Poll::Ready(Err(io::Error::other("the answer is too long")));
         }
@@ -104,13 +186,29 @@ impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.answered = 0;
         // The connection writes the dot by itself, and a stuffed body has no such line: see `ClientCodec` of lettre.
-        if bytes == DOT {
-            self.dot.0.store(true, Ordering::SeqCst);
+        let is_dot = bytes == DOT;
+        let is_body = self.passed.0.body.load(Ordering::SeqCst);
+        if is_dot {
+            // Whatever comes after it is said and not held.
+            self.passed.0.body.store(false, Ordering::SeqCst);
+        } else if is_body && self.held.is_empty() && bytes.len() <= HELD_BYTES_MAX {
+            self.held.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
         }
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        if is_dot && !self.held.is_empty() && !self.is_sealed {
+            self.held.extend_from_slice(DOT);
+            self.is_sealed = true;
         }
+        while !self.held.is_empty() {
+            ready!(self.poll_held(cx))?;
+        }
+        if std::mem::take(&mut self.is_sealed) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        if is_dot {
+            self.passed.0.dot.store(true, Ordering::SeqCst);
+        }
+        self.stream.poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -110,6 +110,62 @@ fn what_would_fail_when_sent_is_told_when_it_is_read() {
 }
 
 #[test]
+fn an_address_that_is_not_a_page_a_mail_or_a_call_is_refused_where_it_is_written() {
+    let with = |html: &str| {
+        let mut files = folder();
+        files.retain(|file| !file.name.ends_with("/email.html"));
+        files.push(file("x/templates/hello/email.html", html));
+        read(&files).map(|_| ()).map_err(|problems| lines(&problems))
+    };
+    let refused = with("<p>Hi</p>\n<a href=\" JAVA&Tab;script:x\">{{profile.traits.name}}</a>").unwrap_err();
+    assert!(refused.contains("email.html:2:9: email.html: `href` leads to `javascript:`"), "{refused}");
+    assert!(refused.contains("http, https, mailto, tel"), "{refused}");
+    assert!(with("<a href=\"{{profile.traits.name}}\">x</a><img src=\"cid:logo\"> javascript:x").is_ok());
+    let sample = "kind: template\nkey: h\nsample: { event: { properties: { url: 'data:text/html,x' } } }\n\
+                  email: { subject: Hi, html: '<img src=\"{{event.properties.url}}\">' }\n";
+    assert!(bad(sample).contains("with the sample, `src` leads to `data:`"), "{}", bad(sample));
+}
+
+#[test]
+fn broken_tags_are_explained_in_words_with_their_place() {
+    let with = |source: &str| {
+        let mut files = folder();
+        files.retain(|file| !file.name.ends_with("/sms.hbs"));
+        files.push(file("x/templates/hello/sms.hbs", source));
+        lines(&read(&files).unwrap_err())
+    };
+    for (source, place, says) in [
+        ("a\n {{#if event.name}} b", "2:2", "{{#if}} begins a block that never ends: add {{/if}}"),
+        ("a\n b{{/if}}", "2:3", "{{/if}} ends a block that was never begun"),
+        ("{{#if event.name}}\n{{#each event.list}}x{{/if}}", "2:22", "{{#each}} of line 2 must end first"),
+        ("a {{else}} b", "1:3", "{{else}} stands outside of any block"),
+        ("a\n\n {{event.name} b", "3:2", "never ends: add }}"),
+        ("a\n{{event.first name!}}", "2:1", "`{{event.first name!}}` cannot be read: write a variable such as"),
+        ("{{default event.name “you”}}", "1:1", "straight quotes"),
+        ("{{default event.name \"you}}", "1:1", "a quote (\") is missing"),
+        ("x {{#if (gt event.n 1}}x{{/if}}", "1:3", "a bracket is missing"),
+    ] {
+        let told = with(source);
+        assert!(told.contains(&format!("sms.hbs:{place}: ")) && told.contains(says), "{source}: {told}");
+        for rule in ["identifier", "raw_text", "expected", "helper_"] {
+            assert!(!told.contains(rule), "{told}");
+        }
+    }
+}
+
+#[test]
+fn tabs_that_indent_are_named_with_their_line() {
+    for (text, place) in [
+        ("kind: template\nkey: hello\nemail:\n\tsubject: Hi\n", "4:1"),
+        ("kind: template\nkey: hello\npush:\n  title: T\n\tbody: B\n", "5:1"),
+    ] {
+        let told = bad(text);
+        assert!(told.contains(&format!("test.yaml:{place}: ")), "{text:?}: {told}");
+        assert!(told.contains("tabs cannot indent YAML; use spaces"), "{text:?}: {told}");
+    }
+}
+
+#[test]
 fn a_folder_with_odd_files_is_refused() {
     let with = |name: &str, text: &str| {
         let mut files = folder();

@@ -37,6 +37,7 @@ fn message(seed: u64, status: Status, on_unknown_send: OnUnknownSend) -> Message
         entry: Position(1),
         status,
         attempts: 0,
+        attempts_forgiven: 0,
         answer_lost_at: None,
         capped_at: None,
         slot_at: None,

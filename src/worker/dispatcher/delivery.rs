@@ -12,7 +12,7 @@ use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
-use crate::render::{Occasion, Rendered, Scope, links, render};
+use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::workspace;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
@@ -93,8 +93,10 @@ impl Dispatcher {
             workspace: &self.parts.workspace,
             links: &self.parts.links.of_message(&link, neighbours::is_confirmation(message)),
         };
-        render(cleared, template, &Scope::new(now, &about), &self.parts.sender)
-            .map_err(|error| failed(error.to_string()))
+        render(cleared, template, &Scope::new(now, &about), &self.parts.sender).map_err(|error| match error {
+            RenderError::UnsafeAddress { part, address } => Reason::UnsafeAddress { part, address },
+            other => failed(other.to_string()),
+        })
     }
 
     /// Sends what is ready, a group at a time. Returns how many rows changed.

@@ -30,8 +30,12 @@ pub async fn redrive_message(
                 let store = workspace(tx, id);
                 let Some(known) = store.message(message).await? else { return Ok(false) };
                 let Some(queued) = status::redrive(now, &known.status) else { return Ok(false) };
-                let again = Message { status: queued, attempts: 0, ..known.clone() };
-                Ok(store.advance_message(&known.status, &again, None, now).await?)
+                let again = Message { status: queued, attempts_forgiven: known.attempts, ..known.clone() };
+                let redriven = store.advance_message(&known.status, &again, None, now).await?;
+                if redriven {
+                    store.forgive_attempts(&again).await?;
+                }
+                Ok(redriven)
             })
         })
         .await?;
