@@ -106,6 +106,10 @@ fn of_campaign(campaign: &Value) -> String {
     let (now, then) = (&campaign["now"], &campaign["then"]);
     let counted =
         |tally: &Value, name: &str| if tally.is_null() { "-".to_owned() } else { cell(&tally[name]["count"]) };
+    let is_empty = |tally: &Value| FIGURES.iter().all(|name| tally[name]["count"].as_u64().unwrap_or(0) == 0);
+    if is_empty(now) && is_empty(then) {
+        return format!("\ncampaign {}{status}: nobody\n", cell(&campaign["campaign"]));
+    }
     let rows = FIGURES.map(|name| {
         let names: Vec<String> = list(&then[name], "names").iter().map(cell).collect();
         let people = then[name]["people"].as_u64().unwrap_or(0);
