@@ -127,10 +127,9 @@ pub async fn plan(
     let before = Side::new(definitions.supposed(id, stored, &BTreeSet::new()));
     plan.campaigns = tally::campaigns(&asked, &before.setting.catalog, &after.setting.catalog);
     plan.segments = tally::segments(&asked, &before.setting.catalog);
-    if !plan.campaigns.is_empty() || !plan.segments.is_empty() {
-        if let Some(last) = last_entry(store.reader()).await? {
-            look_back(store.workspace(id), (&before, &after), (last, now), &mut plan).await?;
-        }
+    let is_asked = !plan.campaigns.is_empty() || !plan.segments.is_empty();
+    if is_asked && let Some(last) = last_entry(store.reader()).await? {
+        look_back(store.workspace(id), (&before, &after), (last, now), &mut plan).await?;
     }
     Ok(Ok(plan))
 }
