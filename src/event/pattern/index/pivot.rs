@@ -66,11 +66,21 @@ impl Key {
 }
 
 impl Pivots {
-    pub fn insert(&mut self, clause: &Clause, row: u32) {
-        let ways = clause.wanted.iter().filter(|wanted| !wanted.field.allows_absence());
-        let ways: Vec<(FieldId, Vec<Key>)> = ways.map(|wanted| (wanted.id, keys(wanted))).collect();
-        ways.iter().for_each(|(field, keys)| keys.iter().for_each(|key| self.count(*field, key)));
-        let best = ways.into_iter().min_by_key(|(field, keys)| self.crowd(*field, keys));
+    /// Puts the clause's fields into the order in which most events are told from it soonest: those that few clauses
+    /// ask for first, and that by which it is found last.
+    pub fn insert(&mut self, clause: &mut Clause, row: u32) {
+        let keys: Vec<Vec<Key>> = clause.wanted.iter().map(keys).collect();
+        let ways = || clause.wanted.iter().zip(&keys).filter(|(wanted, _)| !wanted.field.allows_absence());
+        ways().for_each(|(wanted, keys)| keys.iter().for_each(|key| self.count(wanted.id, key)));
+        let best = ways().map(|(wanted, keys)| (self.crowd(wanted.id, keys), wanted.id, keys.clone()));
+        let best = best.min_by_key(|(crowd, ..)| *crowd).map(|(_, field, keys)| (field, keys));
+        let found_by = best.as_ref().map(|(field, _)| *field);
+        let mut ordered: Vec<(bool, usize, Wanted)> = Vec::with_capacity(keys.len());
+        for (wanted, keys) in std::mem::take(&mut clause.wanted).into_iter().zip(&keys) {
+            ordered.push((Some(wanted.id) == found_by, self.crowd(wanted.id, keys), wanted));
+        }
+        ordered.sort_by_key(|(is_last, crowd, _)| (*is_last, *crowd));
+        clause.wanted = ordered.into_iter().map(|(.., wanted)| wanted).collect();
         let Some((field, keys)) = best else { return self.always.push(row) };
         let field = field as usize;
         if self.fields.len() <= field {
