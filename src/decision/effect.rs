@@ -13,6 +13,7 @@ use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Reason, SuppressionKind};
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "an effect lives as long as its decision, and most decisions have few")]
 pub enum Effect {
     /// This person, under another profile until now, is the one decided on: all that is theirs becomes the other's.
     Merge(Box<Person>),

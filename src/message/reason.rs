@@ -228,9 +228,7 @@ impl Reason {
                 "the membership comes from a changed definition or an import, which starts nothing".to_owned()
             }
             Self::DepthExceeded { depth_max } => {
-                format!(
-                    "more than {depth_max} events that Carillon made itself would follow each other; this one is left out"
-                )
+                format!("more than {depth_max} events of Carillon's own would follow each other; this one is left out")
             }
             Self::PatternNotMet { operand } => format!("the event pattern did not match: {operand}"),
             Self::Late { event_at, max_lateness } => format!("the event of {event_at} is older than {max_lateness}"),

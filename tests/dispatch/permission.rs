@@ -198,7 +198,8 @@ async fn the_same_to_one_address_goes_once_even_in_one_batch() {
         world.clock.advance(Span::from_seconds(1));
     }
     world.track("bob", "Product Viewed", "c1").await;
-    world.settle().await;
+    // Two campaigns compete: each message waits two seconds for a rival.
+    world.after(2).await;
     let (anns, bobs) = (world.messages().await.remove(0), world.messages().await.remove(1));
     assert!(is_sent(&anns.status));
     assert_eq!(world.path(bobs.id).await, ["queued", "suppressed"]);

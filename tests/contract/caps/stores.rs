@@ -1,4 +1,5 @@
 //! The cap stores of the suites: in this process, and on a Redis of which every store has its own corner.
+#![allow(clippy::expect_used)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
