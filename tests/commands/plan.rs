@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::Folder;
 
@@ -157,4 +157,138 @@ fn a_plan_refuses_what_apply_refuses_and_says_what_it_can_of_an_empty_shop() {
     let apply = folder.run(&["apply", &defs(&folder)]);
     assert_eq!((plan.code, &plan.err), (1, &apply.err));
     assert!(plan.err.contains("reminder.yaml:9:8: delay: "), "{}", plan.err);
+}
+
+const CHOOSY: &str = "\
+kind: campaign
+key: choosy
+name: Choosy
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+priority: 70
+entry:
+  event: Product Added
+  key: properties.cart_id
+  match: { properties: { price: [ { numeric: [ '>=', 10 ] } ] } }
+  where:
+    all:
+      - { trait: { tier: gold } }
+      - { performed: { event: Order Completed, where: { properties.total: { gte: 50 } }, at_most: 4, within: 20d } }
+  reentry: { after: 2d }
+delay: 30m
+exit: [ { event: Order Completed, same: properties.cart_id } ]
+send: { channel: email, template: item_reminder }
+---
+kind: campaign
+key: regulars
+name: Regulars
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Order Completed, where: { all: [ { in_segment: regular }, { not: { in_segment: big } } ] } }
+send: { channel: email, template: item_reminder }
+---
+kind: segment
+key: regular
+name: Regular customers
+owner: crm@shop.example
+where: { performed: { event: Order Completed, at_least: 3, within: 25d } }
+---
+kind: segment
+key: big
+name: Big spenders
+owner: crm@shop.example
+where: { performed: { event: Order Completed, sum: properties.total, gte: 600, within: 30d } }
+";
+
+/// Calls of eight people over 46 days, in the first hours of each: they come to be known, buy, and change their minds.
+/// The last of them is at noon, so that the time looked at begins at a noon when nobody does anything.
+fn calls() -> String {
+    let (mut state, mut calls) = (11_u64, Vec::new());
+    let mut draw = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let at = |day: u64, second: u64| 1_788_220_800 + day * 86_400 + second;
+    for day in 0..46 {
+        for _ in 0..12 {
+            let (second, person, dice) = (draw(20_000), draw(8), draw(12));
+            let call = match dice {
+                0 => json!({ "type": "identify", "traits": { "tier": if draw(3) == 0 { "silver" } else { "gold" } } }),
+                1 => {
+                    let state = if draw(14) == 0 { "denied" } else { "granted" };
+                    json!({ "type": "track", "event": "Consent Changed",
+                            "properties": { "channel": "email", "state": state, "source": "form" } })
+                }
+                2..=4 => json!({ "type": "track", "event": "Order Completed",
+                    "properties": { "cart_id": format!("c{}", draw(6)), "product_id": "p1", "total": draw(100) } }),
+                _ => json!({ "type": "track", "event": "Product Added",
+                    "properties": { "cart_id": format!("c{}", draw(6)), "product_id": "p1", "price": draw(40) } }),
+            };
+            calls.push((at(day, second), person, call));
+        }
+    }
+    for person in 0..8 {
+        let email = format!("p{person}@example.com");
+        calls.push((at(0, 0), person, json!({ "type": "identify", "traits": { "email": email, "tier": "gold" } })));
+        let granted = json!({ "channel": "email", "state": "granted", "source": "form" });
+        calls.push((at(0, 1), person, json!({ "type": "track", "event": "Consent Changed", "properties": granted })));
+    }
+    calls.push((at(45, 43_200), 0, json!({ "type": "track", "event": "Page Viewed" })));
+    calls.sort_by_key(|(at, person, _)| (*at, *person));
+    let line = |(n, (at, person, mut call)): (usize, (u64, u64, Value))| {
+        call["userId"] = format!("p{person}").into();
+        call["messageId"] = format!("call-{n}").into();
+        let (day, second) = ((at - 1_788_220_800) / 86_400, at % 86_400);
+        // The first of September 2026 is day 0.
+        let (month, day) = if day < 30 { (9, day + 1) } else { (10, day - 29) };
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        call["timestamp"] = format!("2026-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into();
+        format!("{call}\n")
+    };
+    calls.into_iter().enumerate().map(line).collect()
+}
+
+#[test]
+fn who_people_were_before_the_time_looked_at_counts_as_it_did() {
+    let (lived, planned) = (Folder::new(), Folder::new());
+    for folder in [&lived, &planned] {
+        written(folder);
+        folder.write("defs/reminder.yaml", CHOOSY);
+        let file = folder.write("calls.jsonl", &calls());
+        if std::ptr::eq(folder, &lived) {
+            folder.ok(&["apply", &defs(folder)]);
+        }
+        folder.ok(&["import", file.to_str().unwrap(), "--format", "jsonl"]);
+    }
+    let plan = planned.json(&["plan", &defs(&planned), "--json"]);
+    let from = plan["past"]["from"].as_str().unwrap().to_owned();
+    assert_eq!(from, "2026-09-16T12:00:00Z");
+    let messages = lived.json(&["messages", "--json", "--limit", "100000"]);
+    let messages: Vec<&Value> = messages["messages"].as_array().unwrap().iter().collect();
+    let of = |campaign: &str, status: &str, capped: bool| -> u64 {
+        let fits = |one: &&&Value| {
+            one["campaign"] == campaign
+                && one["status"] == status
+                && (one["reason"]["code"] == "capped") == capped
+                && one["created_at"].as_str().unwrap() >= from.as_str()
+        };
+        messages.iter().filter(fits).count() as u64
+    };
+    for (campaign, least) in [("choosy", 10), ("regulars", 10)] {
+        let ours = plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == campaign).unwrap();
+        let then = &ours["then"];
+        assert!(count(then, "sent") > least && count(then, "blocked") > 0, "{ours:#}");
+        assert_eq!(count(then, "sent"), of(campaign, "sent", false), "{ours:#}");
+        assert_eq!(count(then, "capped"), of(campaign, "suppressed", true), "{ours:#}");
+        assert_eq!(count(then, "blocked"), of(campaign, "suppressed", false), "{ours:#}");
+    }
+    for segment in plan["segments"].as_array().unwrap() {
+        let key = segment["segment"].as_str().unwrap();
+        let there = lived.json(&["segments", key, "--json"]);
+        assert_eq!(segment["then"], there["size"], "{segment:#} {there:#}");
+    }
 }
