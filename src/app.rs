@@ -43,9 +43,10 @@ use crate::store::controls::{keep_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::permission::Desk;
-use crate::worker::processor::Processor;
+use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::{janitor, secret};
@@ -170,7 +171,9 @@ impl Carillon {
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));
-        let workers = build_workers(&options, &log, &store, &definitions, &sandbox, &smtp, &links).await?;
+        let leases = Leases::alone(store.layout());
+        let channels = channels(&options, &sandbox, &smtp);
+        let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
         let threads = options.threads;
@@ -339,24 +342,29 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
 }
 
-async fn build_workers(
-    options: &Options,
-    log: &EventLog,
-    store: &Store,
-    definitions: &Arc<Definitions>,
-    sandbox: &Sandbox,
-    smtp: &Option<Arc<Smtp>>,
-    links: &Links,
-) -> anyhow::Result<Arc<Workers>> {
-    let faults = options.faults.clone();
-    let processor =
-        Processor::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), options.settle).await?;
-    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone());
+/// The sandbox has what no provider carries.
+fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> Channels {
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
     let mut channels = Channels::sandboxed(everything);
     if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
         channels.route(crate::message::Channel::Email, smtp.clone());
     }
+    channels
+}
+
+async fn build_workers(
+    options: &Options,
+    leases: &Leases,
+    log: &EventLog,
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    channels: Channels,
+    links: &Links,
+) -> anyhow::Result<Arc<Workers>> {
+    let faults = options.faults.clone();
+    let (settle, shared) = (options.settle, leases.clone());
+    let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
+    let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone()).sharing(leases.clone());
     let dispatcher = Dispatcher::new(Parts {
         log: log.clone(),
         store: store.clone(),
@@ -371,7 +379,8 @@ async fn build_workers(
         faults,
         connections: options.smtp.as_ref().map_or(8, |smtp| smtp.connections),
     })
-    .limited(&options.per_second);
+    .limited(&options.per_second)
+    .sharing(leases.clone());
     Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
 }
 

@@ -66,6 +66,11 @@ impl Clock {
         }
     }
 
+    /// Time since the machine started, sleep included: for leases, which others count on while this machine sleeps.
+    pub fn boot_time(&self) -> Duration {
+        boot_time()
+    }
+
     /// Time since this clock was made, unmoved by changes of the wall clock: for leases and timeouts.
     #[allow(clippy::disallowed_methods, reason = "this is the file that reads the clock")]
     pub fn monotonic(&self) -> Duration {
@@ -74,4 +79,17 @@ impl Clock {
             Kind::Fixed { now_ms } => Duration::from_millis(u64::try_from(now_ms.load(Ordering::Relaxed)).unwrap_or(0)),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn boot_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Elsewhere the monotonic clock is all there is.
+#[cfg(not(target_os = "linux"))]
+fn boot_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

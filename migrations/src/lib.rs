@@ -16,6 +16,7 @@ mod m20261121_000006_merge_people;
 mod m20261121_000007_permission;
 mod m20261121_000008_create_segments;
 mod m20261121_000009_topics_of_messages;
+mod m20261121_000030_log_shards;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000007_permission::Migration),
             Box::new(m20261121_000008_create_segments::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
+            Box::new(m20261121_000030_log_shards::Migration),
         ]
     }
 }
@@ -47,6 +49,14 @@ async fn run_all(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(),
         };
     }
     Ok(())
+}
+
+/// Runs statements that only PostgreSQL needs.
+async fn run_on_postgres(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    match manager.get_connection().get_database_backend() {
+        DbBackend::Postgres => run_all(manager, statements).await,
+        _ => Ok(()),
+    }
 }
 
 /// SQLite's integers are of 64 bits.

@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::eventlog::Receipt;
 use crate::ids::{Span, Timestamp};
 use crate::intake::{self, ConsentGiven, Format, Provenance, Sink, SinkReport};
-use crate::store::entries::head;
+use crate::store::shards::{ShardSet, heads};
 use outcome::Outcome;
 
 /// After the last event, time goes on until this many days brought nothing.
@@ -104,11 +104,11 @@ async fn live_through(carillon: &Carillon, asked: &Import) -> anyhow::Result<(in
     };
     // What waits in the log from before is decided first, in the order of the log.
     carillon.workers.settle().await?;
-    let before = head(carillon.store.reader()).await?;
+    let (before, _) = heads(carillon.store.reader(), ShardSet::EVERY).await?;
     let mut sink = Lived { carillon, reaction: carillon.reaction() };
     let summary = intake::import(&asked.file, asked.format, &options, &mut sink).await?;
     come_to_rest(carillon).await?;
-    Ok((summary, Outcome::since(carillon.store.reader(), before).await?))
+    Ok((summary, Outcome::since(carillon.store.reader(), &before).await?))
 }
 
 async fn come_to_rest(carillon: &Carillon) -> anyhow::Result<()> {

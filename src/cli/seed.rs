@@ -7,10 +7,10 @@ use crate::cli::Usage;
 use crate::definition::SourceFile;
 use crate::demo;
 use crate::eventlog::Queue;
-use crate::ids::{Position, Timestamp};
+use crate::ids::Timestamp;
 use crate::intake::{BATCH_EVENTS_MAX, LogSink, Sink};
 use crate::store::controls::{set_setting, setting};
-use crate::store::entries::head;
+use crate::store::soundness::last_entry;
 
 /// The seed and the instant the history ends, kept from the first start: `SEED UNTIL`.
 const SHOP: &str = "demo_shop";
@@ -26,7 +26,7 @@ pub async fn history(carillon: &Carillon, seed: u64) -> anyhow::Result<u64> {
     let reader = carillon.store.reader();
     let (seed, until) = match setting(reader, SHOP).await?.as_deref().and_then(read_shop) {
         Some(begun) => begun,
-        None if head(reader).await? > Position(0) => {
+        None if last_entry(reader).await?.is_some() => {
             let message = "this folder holds a shop that is not the demo's: name an empty one with --data";
             return Err(Usage(message.to_owned()).into());
         }

@@ -1,6 +1,6 @@
 //! Appending: recognise repeats, resolve people, assign positions and `now`, and write it all in a few bulk statements.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 
@@ -9,9 +9,10 @@ use crate::event::{Event, Origin};
 use crate::eventlog::Receipt;
 use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
-use crate::store::entries::{COLUMNS, Entry, INSERT, Logged, head};
+use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
 use crate::store::merges::{Joined, add_joined};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
+use crate::store::shards::{self, Heads, Layout, Shard, ShardSet};
 use crate::store::workspace;
 
 /// How long an event id is remembered.
@@ -54,7 +55,10 @@ impl Draft {
 /// The append's memory: where the log ends, who is known, which days hold ids. Lives in the writer.
 pub struct Appender {
     clock: Clock,
-    head: Position,
+    layout: Layout,
+    heads: Heads,
+    /// Shards in which the running transaction may take positions.
+    locked: ShardSet,
     last_now: Timestamp,
     identities: Identities,
     days: BTreeSet<i64>,
@@ -63,11 +67,28 @@ pub struct Appender {
 }
 
 /// Where the appender stood, to return to when a change is rolled back.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Mark {
-    head: Position,
+    heads: Heads,
+    locked: ShardSet,
     identities: identity::Mark,
     placed: usize,
+}
+
+/// Inputs whose people are known and whose repeats are recognised, on their way to a position.
+pub(super) struct Resolved {
+    now: Timestamp,
+    /// A repeated event leaves its workspace.
+    groups: Vec<Vec<Result<Draft, WorkspaceId>>>,
+    /// Shards they go to.
+    pub(super) shards: ShardSet,
+}
+
+/// Rows that are stored with entries.
+#[derive(Default)]
+struct Beside {
+    barriers: Vec<Values>,
+    joined: Vec<Joined>,
 }
 
 impl Appender {
@@ -79,7 +100,9 @@ impl Appender {
         let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
         Ok(Self {
             clock,
-            head: head(conn).await?,
+            layout: Layout::of(conn.get_database_backend()),
+            heads: shards::heads(conn, ShardSet::EVERY).await?.0,
+            locked: ShardSet::NONE,
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
             days,
@@ -100,18 +123,47 @@ impl Appender {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark { head: self.head, identities: self.identities.mark(), placed: self.placed.len() }
+        Mark {
+            heads: self.heads.clone(),
+            locked: self.locked,
+            identities: self.identities.mark(),
+            placed: self.placed.len(),
+        }
     }
 
     pub(super) fn back_to(&mut self, mark: Mark) {
-        self.head = mark.head;
+        self.heads = mark.heads;
+        // What was locked meanwhile was given back.
+        self.locked = mark.locked;
         self.identities.back_to(mark.identities);
         self.placed.truncate(mark.placed);
     }
 
-    /// Where the log ends, this transaction included.
+    /// The highest position seen, this transaction included.
     pub fn head(&self) -> Position {
-        self.head
+        self.heads.last()
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// A transaction begins. SQLite's one writer may take every position; others must [`lock`](Self::lock) first.
+    pub(super) fn begin(&mut self) {
+        self.locked = if self.layout.is_shared() { ShardSet::NONE } else { ShardSet::EVERY };
+    }
+
+    /// Makes these shards this transaction's own until it ends. Called once, after `resolve`, so that everybody waits for
+    /// locks in the same order.
+    pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, shards: ShardSet) -> Result<(), Error> {
+        if self.layout.is_shared() && !shards.is_empty() {
+            shards::lock(conn, shards).await?;
+            let (heads, last_now) = shards::heads(conn, shards).await?;
+            shards.iter().for_each(|shard| self.heads.set(shard, heads.of(shard)));
+            self.last_now = self.last_now.max(last_now);
+            self.locked = self.locked.or(shards);
+        }
+        Ok(())
     }
 
     /// Appends groups of inputs inside a transaction; the answers mirror the groups.
@@ -120,85 +172,147 @@ impl Appender {
         conn: &C,
         groups: Vec<Vec<Draft>>,
     ) -> Result<Vec<Vec<Receipt>>, Error> {
+        let resolved = self.resolve(conn, groups).await?;
+        self.place(conn, resolved).await
+    }
+
+    /// Recognises repeats and finds everybody's profile.
+    pub(super) async fn resolve<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        groups: Vec<Vec<Draft>>,
+    ) -> Result<Resolved, Error> {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let mark = self.identities.mark();
-        let repeated = self.remember(conn, &groups, now).await?;
-        let events = groups.iter().flatten().filter_map(|draft| match &draft.logged {
-            Logged::Event(event) => Some((draft.workspace, event)),
-            _ => None,
-        });
+        let repeated = match self.layout.is_shared() {
+            true => remember_first(conn, &groups, now).await?,
+            false => self.remember(conn, &groups, now).await?,
+        };
+        let events: Vec<(WorkspaceId, &Event)> = groups
+            .iter()
+            .flatten()
+            .filter_map(|draft| match &draft.logged {
+                Logged::Event(event) => Some((draft.workspace, event)),
+                _ => None,
+            })
+            .collect();
         let given: Vec<ProfileId> = groups.iter().flatten().filter_map(given_profile).collect();
-        self.identities.prepare(conn, events, &given).await?;
-        let first = self.placed.len();
+        if self.layout.is_shared() && !events.is_empty() {
+            self.identities.prepare_shared(conn, &events, &given).await?;
+        } else {
+            self.identities.prepare(conn, events.iter().copied(), &given).await?;
+        }
         let mut taken = BTreeSet::new();
-        let mut answers = Vec::with_capacity(groups.len());
-        let mut duplicates: Vec<(WorkspaceId, i64)> = Vec::new();
+        let mut shards = ShardSet::NONE;
+        let mut resolved = Vec::with_capacity(groups.len());
         for group in groups {
+            let mut drafts = Vec::with_capacity(group.len());
+            for draft in group {
+                let draft = self.resolve_one(draft, &repeated, &mut taken);
+                if let Ok(draft) = &draft {
+                    // Nobody sends to a person who is joining another meanwhile.
+                    let joining = draft.joins.map(|loser| self.layout.shard_of(loser));
+                    shards = shards.or(self.shards_of(draft)).or(joining.into_iter().collect());
+                }
+                drafts.push(draft);
+            }
+            resolved.push(drafts);
+        }
+        self.identities.store_since(conn, mark).await?;
+        Ok(Resolved { now, groups: resolved, shards })
+    }
+
+    /// The draft with its person; the workspace of an event that is known already.
+    fn resolve_one(
+        &mut self,
+        mut draft: Draft,
+        repeated: &BTreeSet<EventId>,
+        taken: &mut BTreeSet<EventId>,
+    ) -> Result<Draft, WorkspaceId> {
+        let Logged::Event(event) = &draft.logged else { return Ok(draft) };
+        if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
+            return Err(draft.workspace);
+        }
+        match draft.profile {
+            Some(given) => draft.profile = Some(self.identities.current(given)),
+            None => {
+                let whose = self.identities.resolve(draft.workspace, event);
+                (draft.profile, draft.joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
+            }
+        }
+        if matches!(event.origin, Origin::Import { .. }) {
+            draft.now = Some(event.at);
+        }
+        Ok(draft)
+    }
+
+    /// What concerns everybody stands in every shard, so that each knows what came before it and what after.
+    fn shards_of(&self, draft: &Draft) -> ShardSet {
+        match (&draft.logged, draft.profile) {
+            (Logged::DefinitionsApplied { .. } | Logged::Control { .. }, _) => self.layout.all(),
+            (_, Some(profile)) => [self.layout.shard_of(profile)].into_iter().collect(),
+            (_, None) => [Shard::FIRST].into_iter().collect(),
+        }
+    }
+
+    /// Gives positions and stores the entries.
+    pub(super) async fn place<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        resolved: Resolved,
+    ) -> Result<Vec<Vec<Receipt>>, Error> {
+        // Rare: a change appends where it did not say it would. PostgreSQL breaks a circle of those who wait, and who
+        // was broken off tries again.
+        self.lock(conn, resolved.shards.without(self.locked)).await?;
+        let now = resolved.now.max(self.last_now);
+        let first = self.placed.len();
+        let mut answers = Vec::with_capacity(resolved.groups.len());
+        let mut duplicates: BTreeMap<WorkspaceId, i64> = BTreeMap::new();
+        let mut beside = Beside::default();
+        for group in resolved.groups {
             let mut receipts = Vec::with_capacity(group.len());
             for draft in group {
-                let workspace = draft.workspace;
-                receipts.push(match self.place(draft, now, &repeated, &mut taken) {
-                    Some(entry) => {
-                        let receipt = Receipt::Stored { position: entry.position, profile: entry.profile };
-                        self.placed.push(entry);
-                        receipt
-                    }
-                    None => {
-                        duplicates.push((workspace, 1));
+                receipts.push(match draft {
+                    Ok(draft) => self.place_one(draft, now, &mut beside),
+                    Err(workspace) => {
+                        *duplicates.entry(workspace).or_default() += 1;
                         Receipt::Duplicate
                     }
                 });
             }
             answers.push(receipts);
         }
-        self.identities.store_since(conn, mark).await?;
-        let joined = self.placed[first..].iter().filter_map(|entry| {
-            let (loser, winner) = (entry.joins?, entry.profile?);
-            Some(Joined { workspace: entry.workspace, loser, winner, position: entry.position })
-        });
-        add_joined(conn, joined).await?;
+        add_joined(conn, beside.joined.into_iter()).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
-        if let Some((first, _)) = duplicates.first() {
-            let same = duplicates.iter().filter(|(id, _)| id == first).count();
-            workspace(conn, *first).count("events_duplicate", i64::try_from(same).unwrap_or(i64::MAX)).await?;
-            for (other, by) in duplicates.iter().filter(|(id, _)| id != first) {
-                workspace(conn, *other).count("events_duplicate", *by).await?;
-            }
+        Rows(conn).insert("INSERT INTO barriers (shard, position, barrier)", "", 3, beside.barriers).await?;
+        for (id, by) in duplicates {
+            workspace(conn, id).count("events_duplicate", by).await?;
         }
         Ok(answers)
     }
 
-    /// The entry at the next position; none for an event that is known already.
-    fn place(
-        &mut self,
-        draft: Draft,
-        now: Timestamp,
-        repeated: &BTreeSet<EventId>,
-        taken: &mut BTreeSet<EventId>,
-    ) -> Option<Entry> {
-        let mut profile = draft.profile;
-        let mut at = draft.now.unwrap_or(now);
-        let mut joins = None;
-        if let Logged::Event(event) = &draft.logged {
-            if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
-                return None;
+    /// The entry at the next position of its shard, or of every shard; the receipt tells the first.
+    fn place_one(&mut self, draft: Draft, now: Timestamp, beside: &mut Beside) -> Receipt {
+        let shards = self.shards_of(&draft);
+        let Draft { workspace, profile, joins, now: given, logged } = draft;
+        let mut first = None;
+        for shard in shards.iter() {
+            let position = self.layout.next(self.heads.of(shard));
+            self.heads.set(shard, position);
+            let barrier = *first.get_or_insert(position);
+            if shards.len() > 1 {
+                beside.barriers.push(vec![shard.number().into(), position.0.into(), barrier.0.into()]);
             }
-            match profile {
-                Some(given) => (profile, joins) = (Some(self.identities.current(given)), draft.joins),
-                None => {
-                    let whose = self.identities.resolve(draft.workspace, event);
-                    (profile, joins) = (whose.map(|whose| whose.profile), whose.and_then(|whose| whose.joins));
-                }
+            if let (Some(loser), Some(winner)) = (joins, profile) {
+                let loser_head = self.heads.of(self.layout.shard_of(loser));
+                beside.joined.push(Joined { workspace, loser, winner, position, loser_head });
             }
-            if matches!(event.origin, Origin::Import { .. }) {
-                at = event.at;
-            }
+            let logged = logged.clone();
+            self.placed.push(Entry { position, workspace, profile, now: given.unwrap_or(now), joins, logged });
         }
-        self.head = Position(self.head.0 + 1);
-        let (position, workspace, logged) = (self.head, draft.workspace, draft.logged);
-        Some(Entry { position, workspace, profile, now: at, joins, logged })
+        Receipt::Stored { position: first.unwrap_or_default(), profile }
     }
 
     /// Stores the ids of events that are new; returns those that are not.
@@ -258,6 +372,46 @@ fn given_profile(draft: &Draft) -> Option<ProfileId> {
         Logged::Event(_) => draft.profile,
         _ => None,
     }
+}
+
+/// The same where several processes append to one database: one statement stores an id or finds it stored, and waits
+/// for whoever is storing it now.
+async fn remember_first<C: ConnectionTrait>(
+    conn: &C,
+    groups: &[Vec<Draft>],
+    now: Timestamp,
+) -> Result<BTreeSet<EventId>, Error> {
+    let mut repeated = BTreeSet::new();
+    let mut days: BTreeMap<EventId, i64> = BTreeMap::new();
+    for draft in groups.iter().flatten() {
+        let Logged::Event(event) = &draft.logged else { continue };
+        if is_deduped(event) {
+            let imported = matches!(event.origin, Origin::Import { .. });
+            days.insert(event.id, if imported { FOR_EVER } else { now.day() });
+        }
+    }
+    let wanted: Vec<(EventId, i64)> = days.into_iter().collect();
+    for chunk in wanted.chunks(512) {
+        // An id that should be forgotten by now is not known any more.
+        let sql = format!(
+            "INSERT INTO event_ids (id, day) VALUES {} ON CONFLICT (id) DO UPDATE SET day = excluded.day
+             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id",
+            repeated_rows(chunk.len()),
+            now.day() - DEDUPE_DAYS
+        );
+        let values = chunk.iter().flat_map(|(id, day)| [id.as_bytes().to_vec().into(), (*day).into()]).collect();
+        let mut new = BTreeSet::new();
+        for row in Rows(conn).all(&sql, values).await? {
+            let id: Vec<u8> = row.try_get_by_index(0)?;
+            new.extend(EventId::try_from(id.as_slice()).ok());
+        }
+        repeated.extend(chunk.iter().map(|(id, _)| *id).filter(|id| !new.contains(id)));
+    }
+    Ok(repeated)
+}
+
+fn repeated_rows(count: usize) -> String {
+    repeated("(?,?)", count)
 }
 
 /// A redriven event has its old id on purpose.

@@ -12,11 +12,16 @@ use sea_orm::ConnectionTrait;
 
 use crate::event::{Event, Kind};
 use crate::ids::{ProfileId, WorkspaceId};
+use crate::store::controls::{set_setting, setting};
 use crate::store::merges::heirs_of;
 use crate::store::rows::{Error, Rows, Values, marks, padded, repeated};
+use crate::store::shards::{Layout, lock_identities};
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
 const KNOWN_MAX: usize = 200_000;
+
+/// The setting that changes whenever an identifier that others may remember goes to another profile.
+const EPOCH: &str = "identity_epoch";
 
 /// (workspace, is anonymous, id).
 type Identifier = (i64, bool, String);
@@ -38,6 +43,8 @@ pub struct Identities {
     /// Whether a profile that was found by an anonymous id has a user id too.
     has_user: HashMap<ProfileId, bool>,
     next_profile: i64,
+    /// What [`EPOCH`] said when something was last read.
+    epoch: Option<String>,
     /// Changes of the running transaction: undone when it is rolled back.
     fresh: Vec<Identifier>,
     handed_over: Vec<Identifier>,
@@ -54,11 +61,7 @@ pub struct Mark {
 
 impl Identities {
     pub async fn load<C: ConnectionTrait>(conn: &C) -> Result<Self, Error> {
-        // A joined profile has no identifiers any more; its number is still taken.
-        let sql = "SELECT coalesce(max(last), 0) FROM (SELECT max(profile) AS last FROM identifiers
-                   UNION ALL SELECT max(loser) FROM merges) AS numbers";
-        let last: i64 = Rows(conn).scalar(sql, vec![]).await?.unwrap_or(0);
-        Ok(Self { next_profile: last + 1, ..Self::default() })
+        Ok(Self { next_profile: next_profile(conn).await?, ..Self::default() })
     }
 
     pub fn committed(&mut self) {
@@ -119,6 +122,57 @@ impl Identities {
         }
         self.heirs.extend(heirs_of(conn, given).await?);
         Ok(())
+    }
+
+    /// The same where other processes learn identifiers too. Whoever may change who is who waits for the others and
+    /// reads anew what is meant; what others handed over or joined is forgotten here.
+    pub async fn prepare_shared<C: ConnectionTrait>(
+        &mut self,
+        conn: &C,
+        events: &[(WorkspaceId, &Event)],
+        given: &[ProfileId],
+    ) -> Result<(), Error> {
+        let epoch = setting(conn, EPOCH).await?;
+        if epoch != self.epoch {
+            self.forget();
+            self.epoch = epoch;
+        }
+        self.prepare(conn, events.iter().copied(), given).await?;
+        let unsettled = events.iter().filter(|(workspace, event)| !self.is_settled(*workspace, event));
+        let unsettled: Vec<(WorkspaceId, &Event)> = unsettled.copied().collect();
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        lock_identities(conn).await?;
+        let epoch = setting(conn, EPOCH).await?;
+        if epoch != self.epoch {
+            self.forget();
+            self.epoch = epoch;
+        }
+        for (workspace, event) in &unsettled {
+            for identifier in identifiers(*workspace, event).into_iter().chain(previous(*workspace, event)).flatten() {
+                if let Some(profile) = self.known.remove(&identifier) {
+                    self.has_user.remove(&profile);
+                }
+            }
+        }
+        self.next_profile = next_profile(conn).await?;
+        self.prepare(conn, events.iter().copied(), given).await
+    }
+
+    /// Whether resolving the event changes nothing: neither learns an identifier nor joins anybody.
+    fn is_settled(&self, workspace: WorkspaceId, event: &Event) -> bool {
+        let profile = |id: &Identifier| self.known.get(id).copied();
+        match identifiers(workspace, event) {
+            [None, None] => true,
+            [None, Some(device)] => profile(&device).is_some(),
+            [Some(_), _] if event.kind == Kind::Alias => false,
+            [Some(user), None] => profile(&user).is_some(),
+            [Some(user), Some(device)] => match (profile(&user), profile(&device)) {
+                (Some(user), Some(device)) => user == device || event.kind != Kind::Identify,
+                _ => false,
+            },
+        }
     }
 
     async fn find_users<C: ConnectionTrait>(&mut self, conn: &C, mut profiles: Vec<ProfileId>) -> Result<(), Error> {
@@ -272,6 +326,11 @@ impl Identities {
             let sql = "UPDATE identifiers SET profile = ? WHERE profile = ?";
             Rows(conn).run(sql, vec![winner.0.into(), loser.0.into()]).await?;
         }
+        let is_known_elsewhere = Layout::of(conn.get_database_backend()).is_shared();
+        if is_known_elsewhere && (self.handed_over.len() > mark.handed_over || self.joined.len() > mark.joined) {
+            let epoch = self.epoch.as_ref().and_then(|epoch| epoch.parse::<i64>().ok()).unwrap_or(0) + 1;
+            set_setting(conn, EPOCH, &epoch.to_string()).await?;
+        }
         Ok(())
     }
 
@@ -288,6 +347,13 @@ impl Identities {
             self.forget();
         }
     }
+}
+
+async fn next_profile<C: ConnectionTrait>(conn: &C) -> Result<i64, Error> {
+    // A joined profile has no identifiers any more; its number is still taken.
+    let sql = "SELECT coalesce(max(last), 0) FROM (SELECT max(profile) AS last FROM identifiers
+               UNION ALL SELECT max(loser) FROM merges) AS numbers";
+    Ok(Rows(conn).scalar::<i64>(sql, vec![]).await?.unwrap_or(0) + 1)
 }
 
 fn identifiers(workspace: WorkspaceId, event: &Event) -> [Option<Identifier>; 2] {

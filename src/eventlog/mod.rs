@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::event::Event;
 use crate::ids::{Position, ProfileId, WorkspaceId};
 use crate::store::entries::Logged;
+use crate::store::shards::ShardSet;
 use crate::store::{Database, Store};
 use crate::telemetry;
 pub use append::{Appender, Draft};
@@ -51,8 +52,10 @@ impl Pulses {
     }
 
     /// After a commit: where the log ends now, and whether anything else changed.
-    fn committed(&self, head: Position, stored: bool) {
-        self.appended.send_if_modified(|known| std::mem::replace(known, head) != head);
+    fn committed(&self, head: Position, appended: ShardSet, stored: bool) {
+        if !appended.is_empty() {
+            self.appended.send_modify(|known| *known = head.max(*known));
+        }
         if stored {
             self.stored.send_modify(|count| *count += 1);
         }

@@ -1,20 +1,21 @@
 //! The newest entries, kept in memory as they are committed: the processor takes them from here and need not read back
 //! what was written a moment ago. What is no longer here is in the database.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::Position;
 use crate::store::entries::{Entry, Logged};
+use crate::store::shards::{Layout, Shard};
 
 /// Bytes of bodies kept while nobody takes them.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an entry weighs beside its body, roughly.
 const ENTRY_BYTES: usize = 1_024;
 
-/// Committed entries in log order, without a gap. Cheap to clone.
+/// Committed entries of each shard in log order, without a gap. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Recent(Arc<Mutex<Kept>>);
+pub struct Recent(Arc<Mutex<BTreeMap<Shard, Kept>>>);
 
 #[derive(Default)]
 struct Kept {
@@ -24,28 +25,31 @@ struct Kept {
 
 impl Recent {
     /// After a commit, in its order.
-    pub(super) fn committed(&self, entries: impl Iterator<Item = Entry>) {
-        let mut kept = self.lock();
+    pub(super) fn committed(&self, layout: Layout, entries: impl Iterator<Item = Entry>) {
+        let bytes_max = BYTES_MAX / layout.all().len();
+        let mut shards = self.lock();
         for entry in entries {
-            if kept.entries.back().is_some_and(|last| last.position.0 + 1 != entry.position.0) {
+            let kept = shards.entry(layout.shard_at(entry.position)).or_default();
+            if kept.entries.back().is_some_and(|last| layout.next(last.position) != entry.position) {
                 *kept = Kept::default();
             }
             kept.bytes += weight(&entry);
             kept.entries.push_back(entry);
-        }
-        while kept.bytes > BYTES_MAX {
-            kept.forget_first();
+            while kept.bytes > bytes_max {
+                kept.forget_first();
+            }
         }
     }
 
-    /// Takes at most `limit` entries that follow `after`; none if the next one is not here. Each is handed out once:
-    /// whoever needs it again reads the database.
-    pub fn take_after(&self, after: Position, limit: usize) -> Vec<Entry> {
-        let mut kept = self.lock();
+    /// Takes at most `limit` entries that follow `after` in its shard; none if the next one is not here. Each is handed
+    /// out once: whoever needs it again reads the database.
+    pub fn take_after(&self, layout: Layout, after: Position, limit: usize) -> Vec<Entry> {
+        let mut shards = self.lock();
+        let Some(kept) = shards.get_mut(&layout.shard_at(after)) else { return Vec::new() };
         while kept.entries.front().is_some_and(|first| first.position <= after) {
             kept.forget_first();
         }
-        if kept.entries.front().is_none_or(|first| first.position.0 != after.0 + 1) {
+        if kept.entries.front().is_none_or(|first| first.position != layout.next(after)) {
             return Vec::new();
         }
         let count = limit.min(kept.entries.len());
@@ -54,7 +58,7 @@ impl Recent {
         taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Shard, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,6 +84,8 @@ mod tests {
     use super::*;
     use crate::ids::{Timestamp, WorkspaceId};
 
+    const LAYOUT: Layout = Layout::ALONE;
+
     fn entry(position: i64) -> Entry {
         let (workspace, now) = (WorkspaceId(1), Timestamp::default());
         Entry { position: Position(position), workspace, profile: None, now, joins: None, logged: Logged::Timer }
@@ -92,26 +98,30 @@ mod tests {
     #[test]
     fn entries_are_handed_out_once_and_in_order() {
         let recent = Recent::default();
-        recent.committed((1..=5).map(entry));
-        assert_eq!(positions(&recent.take_after(Position(0), 2)), [1, 2]);
-        assert_eq!(positions(&recent.take_after(Position(0), 2)), [0_i64; 0], "1 and 2 are in the database");
-        assert_eq!(positions(&recent.take_after(Position(3), 9)), [4, 5], "what was read elsewhere is forgotten");
+        recent.committed(LAYOUT, (1..=5).map(entry));
+        assert_eq!(positions(&recent.take_after(LAYOUT, Position(0), 2)), [1, 2]);
+        assert_eq!(positions(&recent.take_after(LAYOUT, Position(0), 2)), [0_i64; 0], "1 and 2 are in the database");
+        assert_eq!(
+            positions(&recent.take_after(LAYOUT, Position(3), 9)),
+            [4, 5],
+            "what was read elsewhere is forgotten"
+        );
     }
 
     #[test]
     fn a_gap_forgets_what_was_before_it() {
         let recent = Recent::default();
-        recent.committed([entry(1), entry(2), entry(4)].into_iter());
-        assert!(recent.take_after(Position(0), 9).is_empty());
-        assert_eq!(positions(&recent.take_after(Position(3), 9)), [4]);
+        recent.committed(LAYOUT, [entry(1), entry(2), entry(4)].into_iter());
+        assert!(recent.take_after(LAYOUT, Position(0), 9).is_empty());
+        assert_eq!(positions(&recent.take_after(LAYOUT, Position(3), 9)), [4]);
     }
 
     #[test]
     fn nobody_taking_costs_no_more_than_so_many_bytes() {
         let recent = Recent::default();
         let count = i64::try_from(BYTES_MAX / ENTRY_BYTES).unwrap_or_default() + 10;
-        recent.committed((1..=count).map(entry));
-        assert!(recent.take_after(Position(0), 9).is_empty());
-        assert_eq!(positions(&recent.take_after(Position(10), 1)), [11]);
+        recent.committed(LAYOUT, (1..=count).map(entry));
+        assert!(recent.take_after(LAYOUT, Position(0), 9).is_empty());
+        assert_eq!(positions(&recent.take_after(LAYOUT, Position(10), 1)), [11]);
     }
 }

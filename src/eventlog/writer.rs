@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -17,6 +18,8 @@ use crate::eventlog::append::{Appender, Draft};
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
+use crate::store::entries::Entry;
+use crate::store::shards::ShardSet;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
@@ -29,6 +32,9 @@ const CHANGES_PER_COMMIT_MAX: usize = 64;
 /// The write-ahead log is truncated when it has grown past this.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const COMMITS_PER_WAL_CHECK: u32 = 64;
+/// How often a transaction of events is begun before its callers are told.
+const TRIES_MAX: u32 = 4;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Which line a change waits in: effects of decisions, or states of messages being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +72,13 @@ impl Drop for Waiting {
 
 /// Told after the transaction: committed, or why not.
 type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
-type Change = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
+type Run = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
+
+struct Change {
+    /// Where it may append, and what else of these people's it changes.
+    shards: ShardSet,
+    run: Run,
+}
 
 /// What running a change gave: its answer for after the commit, and whether to keep what it wrote.
 struct Changed {
@@ -132,6 +144,7 @@ impl Writer {
     }
 
     /// Runs `change` in the next transaction; its answer comes after the commit. An error keeps nothing it wrote.
+    /// Meanwhile nobody else appends or changes anything anywhere.
     ///
     /// # Errors
     /// The change's own error, or the commit's.
@@ -142,8 +155,22 @@ impl Writer {
             + Send
             + 'static,
     {
+        self.change_in(queue, ShardSet::EVERY, change).await
+    }
+
+    /// As [`change`](Self::change), for what concerns people of these shards alone: others go on.
+    ///
+    /// # Errors
+    /// The change's own error, or the commit's; also where it appends elsewhere.
+    pub async fn change_in<T, F>(&self, queue: Queue, shards: ShardSet, change: F) -> anyhow::Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, anyhow::Result<T>>
+            + Send
+            + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let boxed: Change = Box::new(move |tx, appender| {
+        let run: Run = Box::new(move |tx, appender| {
             Box::pin(async move {
                 // A panic is a bug of ours; it must not end the writer, and with it the service.
                 let result = AssertUnwindSafe(async { change(tx, appender).await }).catch_unwind().await;
@@ -162,7 +189,7 @@ impl Writer {
             Queue::Effects => &self.effects,
             Queue::Sends => &self.sends,
         };
-        line.send(boxed).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        line.send(Change { shards, run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
         answered.await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?
     }
 
@@ -227,12 +254,32 @@ impl Loop {
             appends.into_iter().map(|job| ((job.answer, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        let transaction = AssertUnwindSafe(self.transaction(drafts, changes, &mut told)).catch_unwind().await;
-        let result = transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")));
+        // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
+        let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
+        let mut result = self.try_transaction(drafts, changes, &mut told).await;
+        for _ in 1..TRIES_MAX {
+            let Err(error) = &result else { break };
+            if kept.is_empty() {
+                break;
+            }
+            tracing::warn!(%error, "a commit failed; its events are tried again");
+            let cause = error.to_string();
+            told.drain(..).for_each(|answer| answer(Err(cause.clone())));
+            if self.appender.reload(&self.database.writer).await.is_err() {
+                tokio::time::sleep(RETRY_AFTER).await;
+                continue;
+            }
+            let again = kept.clone();
+            result = self.try_transaction(again, Vec::new(), &mut told).await;
+        }
+        kept.clear();
         match result {
             Ok(receipts) => {
-                self.recent.committed(self.appender.committed());
-                self.pulses.committed(self.appender.head(), changed);
+                let layout = self.appender.layout();
+                let entries: Vec<Entry> = self.appender.committed().collect();
+                let appended: ShardSet = entries.iter().map(|entry| layout.shard_at(entry.position)).collect();
+                self.recent.committed(layout, entries.into_iter());
+                self.pulses.committed(self.appender.head(), appended, changed);
                 for ((answer, _), receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));
                 }
@@ -256,6 +303,16 @@ impl Loop {
         }
     }
 
+    async fn try_transaction(
+        &mut self,
+        drafts: Vec<Vec<Draft>>,
+        changes: Vec<Change>,
+        told: &mut Vec<Answer>,
+    ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+        let transaction = AssertUnwindSafe(self.transaction(drafts, changes, told)).catch_unwind().await;
+        transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")))
+    }
+
     async fn transaction(
         &mut self,
         drafts: Vec<Vec<Draft>>,
@@ -263,12 +320,22 @@ impl Loop {
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
         let tx = self.database.writer.begin().await?;
+        self.appender.begin();
         let alone = changes.len() == 1 && drafts.is_empty();
-        let receipts = if drafts.is_empty() { Vec::new() } else { self.appender.append(&tx, drafts).await? };
+        // Everybody waits in this order: for events, for people, for shards, lowest first.
+        let shards = changes.iter().fold(ShardSet::NONE, |all, change| all.or(change.shards));
+        let receipts = if drafts.is_empty() {
+            self.appender.lock(&tx, shards).await?;
+            Vec::new()
+        } else {
+            let resolved = self.appender.resolve(&tx, drafts).await?;
+            self.appender.lock(&tx, shards.or(resolved.shards)).await?;
+            self.appender.place(&tx, resolved).await?
+        };
         for change in changes {
             let savepoint = if alone { None } else { Some(tx.begin().await?) };
             let before = self.appender.mark();
-            let changed = change(savepoint.as_ref().unwrap_or(&tx), &mut self.appender).await;
+            let changed = (change.run)(savepoint.as_ref().unwrap_or(&tx), &mut self.appender).await;
             told.push(changed.answer);
             match (savepoint, changed.keep) {
                 (Some(savepoint), true) => savepoint.commit().await?,

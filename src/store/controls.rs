@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use serde::Serialize;
 
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
@@ -91,14 +91,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn count(&self, name: &str, by: i64) -> Result<(), Error> {
-        let sql = "INSERT INTO counters (workspace, name, value) VALUES (?, ?, ?)
-                   ON CONFLICT (workspace, name) DO UPDATE SET value = counters.value + excluded.value";
+        let sql = match self.conn.get_database_backend() {
+            // Each connection adds to its own part, so that nobody waits for another's commit.
+            DbBackend::Postgres => {
+                "INSERT INTO counters (workspace, name, part, value) VALUES (?, ?, pg_backend_pid() % 256, ?)
+                 ON CONFLICT (workspace, name, part) DO UPDATE SET value = counters.value + excluded.value"
+            }
+            _ => {
+                "INSERT INTO counters (workspace, name, value) VALUES (?, ?, ?)
+                 ON CONFLICT (workspace, name) DO UPDATE SET value = counters.value + excluded.value"
+            }
+        };
         Rows(self.conn).run(sql, vec![self.id.0.into(), name.into(), by.into()]).await?;
         Ok(())
     }
 
     pub async fn counters(&self) -> Result<BTreeMap<String, i64>, Error> {
-        let sql = "SELECT name, value FROM counters WHERE workspace = ? ORDER BY name";
+        let sql =
+            "SELECT name, CAST(sum(value) AS BIGINT) FROM counters WHERE workspace = ? GROUP BY name ORDER BY name";
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 use crate::decision::Enrollment;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -11,10 +11,11 @@ use crate::message::{Channel, Message, Reason, Status};
 use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
-use crate::store::entries::{Entry, PROCESSED};
+use crate::store::entries::Entry;
 use crate::store::merges::with_winners;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
+use crate::store::shards::{Heads, ShardSet, unprocessed};
 
 /// The setting that holds marketing back after a restored backup was recognised.
 pub const RESTORE_UNCONFIRMED: &str = "restore_unconfirmed";
@@ -34,25 +35,29 @@ const BESIDE_MAX: usize = 256;
 /// The beginning of `rules` of messages that neither obey caps nor count, as [`messages`] writes it.
 const UNCAPPED: &str = r#"{"caps":{"obey":false,"count":false,"#;
 
-/// The earliest due messages, transactional first, then by time, priority and age; without those that are `shut` out
+/// The earliest due messages of these shards, transactional first, then by time, priority and age; without those that
+/// are `shut` out
 /// and of people with log entries that are not processed yet. The end of an own message is no such entry: it makes no
 /// other message unwanted.
 pub async fn due_ids<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     limit: usize,
     shut: &Shut,
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
-    let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+    let backend = conn.get_database_backend();
+    let ours = shards.condition(backend);
     let behind = with_winners(&format!(
-        "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > {cursor}
-         UNION SELECT loser FROM merges WHERE position > {cursor}"
+        "SELECT profile FROM {} AND profile IS NOT NULL AND kind <> 'message_ended' UNION SELECT loser FROM {}",
+        unprocessed(backend, "entries"),
+        unprocessed(backend, "merges")
     ));
     let mut found = Vec::new();
     let uncapped = if shut.caps { format!("AND rules LIKE '{UNCAPPED}%'") } else { String::new() };
     for (lane, narrowed) in [("transactional", ""), ("marketing", uncapped.as_str())] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}{ours}
              AND profile NOT IN ({behind})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(&shut.channels)
@@ -67,13 +72,16 @@ pub async fn due_ids<C: ConnectionTrait>(
     Ok(found)
 }
 
-/// The earliest instant after `now` at which a message of a channel that is not `closed` is due.
+/// The earliest instant after `now` at which a message of these shards and a channel that is not `closed` is due.
 pub async fn due_after<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     closed: &[Channel],
 ) -> Result<Option<Timestamp>, Error> {
-    let sql = format!("SELECT due_at FROM messages WHERE due_at > ? AND {} ORDER BY due_at LIMIT 1", open(closed));
+    let ours = shards.condition(conn.get_database_backend());
+    let sql =
+        format!("SELECT due_at FROM messages WHERE due_at > ? AND {}{ours} ORDER BY due_at LIMIT 1", open(closed));
     Ok(Rows(conn).scalar::<i64>(&sql, vec![now.millis().into()]).await?.map(Timestamp::from_millis))
 }
 
@@ -83,12 +91,14 @@ fn open(closed: &[Channel]) -> String {
     format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
-/// Messages a process had in hand: claimed ones, whatever their lease, and those being sent.
-pub async fn in_hand<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
-    let sql = "SELECT workspace, id FROM messages WHERE status = 'sending'
-               UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'
-               ORDER BY 2";
-    let rows = Rows(conn).all(sql, vec![]).await?;
+/// Messages of these shards that a process had in hand: claimed ones, whatever their lease, and those being sent.
+pub async fn in_hand<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
+    let ours = shards.condition(conn.get_database_backend());
+    let sql = format!(
+        "SELECT workspace, id FROM messages WHERE status = 'sending'{ours}
+         UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'{ours} ORDER BY 2"
+    );
+    let rows = Rows(conn).all(&sql, vec![]).await?;
     rows.iter()
         .map(|row| {
             let id: Vec<u8> = row.try_get_by_index(1)?;
@@ -100,6 +110,10 @@ pub async fn in_hand<C: ConnectionTrait>(conn: &C) -> Result<Vec<(WorkspaceId, M
 
 /// Draws the fencing token of one claiming transaction; each is larger than all before it.
 pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        let drawn: Option<i64> = Rows(tx).scalar("SELECT nextval('claim_tokens')", vec![]).await?;
+        return Ok(drawn.unwrap_or_default().cast_unsigned());
+    }
     let last: u64 = setting(tx, CLAIM_TOKEN).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
     let token = last + 1;
     set_setting(tx, CLAIM_TOKEN, &token.to_string()).await?;
@@ -110,22 +124,22 @@ pub async fn draw_claim_token<C: ConnectionTrait>(tx: &C) -> Result<u64, Error> 
 /// profile is something too.
 pub async fn logged_since<C: ConnectionTrait>(
     conn: &C,
-    since: Position,
+    since: &Heads,
     profiles: &BTreeSet<ProfileId>,
 ) -> Result<BTreeSet<ProfileId>, Error> {
     if profiles.is_empty() {
         return Ok(BTreeSet::new());
     }
+    let newer = since.before(conn.get_database_backend(), "position");
     let sql = format!(
         "{} WHERE profile IN ({})",
-        with_winners(
-            "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND position > ?
-             UNION SELECT loser FROM merges WHERE position > ?"
-        ),
+        with_winners(&format!(
+            "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND ({newer})
+             UNION SELECT loser FROM merges WHERE {newer}"
+        )),
         marks(profiles.len())
     );
-    let mut values: Values = vec![since.0.into(), since.0.into()];
-    values.extend(profiles.iter().map(|profile| profile.0.into()));
+    let values = profiles.iter().map(|profile| profile.0.into()).collect();
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }

@@ -11,6 +11,7 @@ use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId
 use crate::message::Status;
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::shards::{Layout, unprocessed};
 
 /// What happened, as the log keeps it.
 #[derive(Debug, Clone)]
@@ -221,9 +222,12 @@ pub struct Damaged {
     pub error: Error,
 }
 
-/// Entries after `after` in log order, whatever their workspace.
+/// Entries of the shard that follow `after`, which is in it, in log order, whatever their workspace.
 pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: usize) -> Result<Vec<ReadEntry>, Error> {
-    let sql = format!("{SELECT} WHERE position > ? ORDER BY position LIMIT ?");
+    let layout = Layout::of(conn.get_database_backend());
+    let shard = layout.shard_at(after).number();
+    let place = if layout.is_shared() { format!("position % 16 = {shard} AND ") } else { String::new() };
+    let sql = format!("{SELECT} WHERE {place}position > ? ORDER BY position LIMIT ?");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = Rows(conn).all(&sql, vec![after.0.into(), limit.into()]).await?;
     rows.iter()
@@ -237,14 +241,6 @@ pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: us
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// Events of this workspace after `after`, for the API; other inputs are left out.
-    pub async fn events_after(&self, after: Position, limit: u32) -> Result<Vec<Entry>, Error> {
-        let sql =
-            format!("{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL ORDER BY position LIMIT ?");
-        let rows = Rows(self.conn).all(&sql, vec![after.0.into(), self.id.0.into(), limit.into()]).await?;
-        rows.iter().map(Entry::read).collect()
-    }
-
     /// A page of what people did, decided at `since` or later; what decisions made happen is left out. The position is
     /// that of the last row, and none where there are no more; rows that cannot be read are passed over.
     pub async fn acts_since(
@@ -265,11 +261,21 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok((entries.collect(), last))
     }
 
-    /// A page of events after `after`; those Carillon made itself (consent changed by a link) only where `own` asks.
+    /// A page of events after `after`, other inputs left out; those Carillon made itself (consent changed by a link)
+    /// only where `own` asks. Shard by shard: nothing that is in the log when the first page is read is skipped.
     pub async fn events_page(&self, after: Position, limit: u32, own: bool) -> Result<Vec<Entry>, Error> {
+        let layout = Layout::of(self.conn.get_database_backend());
+        let (place, order) = match (layout.is_shared(), layout.shard_at(after).number()) {
+            (false, _) => ("position > ?".to_owned(), "position"),
+            (true, 15) => ("position % 16 = 15 AND position > ?".to_owned(), "position"),
+            (true, shard) => {
+                let place = format!("(position % 16 = {shard} AND position > ? OR position % 16 > {shard})");
+                (place, "position % 16, position")
+            }
+        };
         let sql = format!(
-            "{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL AND (? OR kind <> 'own')
-             ORDER BY position LIMIT ?"
+            "{SELECT} WHERE {place} AND workspace = ? AND event_id IS NOT NULL AND (? OR kind <> 'own')
+             ORDER BY {order} LIMIT ?"
         );
         let values = vec![after.0.into(), self.id.0.into(), own.into(), limit.into()];
         Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
@@ -277,10 +283,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Whether something is logged about this person that is not processed yet.
     pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
-        let sql =
-            "SELECT 1 FROM entries WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = ?)
-             AND profile = ? LIMIT 1";
-        Ok(Rows(self.conn).one(sql, vec![PROCESSED.into(), profile.0.into()]).await?.is_some())
+        let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
+        let sql = format!("SELECT 1 FROM {unprocessed} AND profile = ? LIMIT 1");
+        Ok(Rows(self.conn).one(&sql, vec![profile.0.into()]).await?.is_some())
     }
 
     /// Entries at these positions; missing ones are missing in the answer.
@@ -304,25 +309,4 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
     }
-}
-
-/// The cursor of the processor.
-pub const PROCESSED: &str = "processed";
-
-/// The last position whose effects are stored.
-pub async fn cursor<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
-    let sql = "SELECT position FROM cursors WHERE name = ?";
-    Ok(Position(Rows(conn).scalar(sql, vec![PROCESSED.into()]).await?.unwrap_or(0)))
-}
-
-/// Moves the processor's cursor, in the transaction of the effects; false if another moved it since `from`.
-pub async fn advance_cursor<C: ConnectionTrait>(conn: &C, from: Position, to: Position) -> Result<bool, Error> {
-    let sql = "INSERT INTO cursors (name, position) VALUES (?, ?)
-               ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE cursors.position = ?";
-    Ok(Rows(conn).run(sql, vec![PROCESSED.into(), to.0.into(), from.0.into()]).await? == 1)
-}
-
-/// The last position in the log, 0 when it is empty.
-pub async fn head<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
-    Ok(Position(Rows(conn).scalar("SELECT coalesce(max(position), 0) FROM entries", vec![]).await?.unwrap_or(0)))
 }

@@ -8,6 +8,7 @@ use sea_orm::ConnectionTrait;
 use crate::ids::{Position, ProfileId, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, marks, padded};
+use crate::store::shards::Layout;
 
 /// Rows of each table moved in one transaction, those that matter soonest first; the rest follow in slices.
 const MOVED_MAX: u32 = 5_000;
@@ -19,14 +20,19 @@ pub struct Joined {
     pub loser: ProfileId,
     pub winner: ProfileId,
     pub position: Position,
+    /// Where the loser's shard ended then: what it did before is decided before.
+    pub loser_head: Position,
 }
 
 /// Stored with its entry; an entry that comes again takes the place of its first.
 pub async fn add_joined<C: ConnectionTrait>(conn: &C, joined: impl Iterator<Item = Joined>) -> Result<(), Error> {
     for one in joined {
-        let sql = "INSERT INTO merges (loser, workspace, winner, position) VALUES (?, ?, ?, ?)
-                   ON CONFLICT (loser) DO UPDATE SET winner = excluded.winner, position = excluded.position";
-        let values = vec![one.loser.0.into(), one.workspace.0.into(), one.winner.0.into(), one.position.0.into()];
+        let sql = "INSERT INTO merges (loser, workspace, winner, position, loser_head) VALUES (?, ?, ?, ?, ?)
+                   ON CONFLICT (loser) DO UPDATE SET winner = excluded.winner, position = excluded.position,
+                     loser_head = excluded.loser_head";
+        let positions = [one.position.0.into(), one.loser_head.0.into()];
+        let values =
+            [one.loser.0.into(), one.workspace.0.into(), one.winner.0.into()].into_iter().chain(positions).collect();
         Rows(conn).run(sql, values).await?;
     }
     Ok(())
@@ -53,6 +59,16 @@ pub async fn heirs_of<C: ConnectionTrait>(
         }
     }
     Ok(heirs)
+}
+
+/// Of these profiles, each of which joined another, where each one's shard ended when it did.
+pub async fn heads_of_losers<C: ConnectionTrait>(
+    conn: &C,
+    losers: &[ProfileId],
+) -> Result<BTreeMap<ProfileId, Position>, Error> {
+    let sql = format!("SELECT loser, loser_head FROM merges WHERE loser IN ({})", marks(losers.len()));
+    let rows = Rows(conn).all(&sql, losers.iter().map(|loser| loser.0.into()).collect()).await?;
+    rows.iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Position(row.try_get_by_index(1)?)))).collect()
 }
 
 /// The profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
@@ -104,12 +120,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Makes the loser's rows the winner's, at most [`MOVED_MAX`] of each table: what is waiting first, then the
     /// newest. Remembers whether some are left.
     pub async fn move_rows(&self, loser: ProfileId, winner: ProfileId) -> Result<(), Error> {
+        let shard = Layout::of(self.conn.get_database_backend()).shard_of(winner).number();
         // Conversions are found by their messages, so they move before them.
         let messages = "SELECT id FROM messages WHERE profile = ?
                         ORDER BY CASE WHEN due_at IS NULL THEN 1 ELSE 0 END, created_at DESC LIMIT ?";
         let conversions = format!("UPDATE conversions SET profile = ? WHERE message IN ({messages})");
         self.move_some(&conversions, loser, winner).await?;
-        let messages = format!("UPDATE messages SET profile = ? WHERE id IN ({messages})");
+        let messages = format!("UPDATE messages SET profile = ?, shard = {shard} WHERE id IN ({messages})");
         let enrollments = "UPDATE enrollments SET profile = ? WHERE id IN (SELECT id FROM enrollments WHERE profile = ?
             ORDER BY CASE WHEN ended_at IS NULL THEN 0 ELSE 1 END, entered_at DESC LIMIT ?)";
         let consents = "UPDATE consents SET profile = ? WHERE (profile, channel, position) IN

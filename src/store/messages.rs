@@ -9,12 +9,13 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
+use crate::store::shards::Layout;
 
 pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
     rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
     topic FROM messages";
-const COLUMNS: usize = 28;
+const COLUMNS: usize = 29;
 
 #[derive(Serialize, Deserialize)]
 struct MessageRules {
@@ -88,7 +89,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head =
             "INSERT INTO messages (id, workspace, profile, enrollment, campaign, campaign_version, channel, template,
             purpose, priority, rules, created_at, expires_at, cause, entry, event, status, state, reason, due_at, attempts,
-            capped_at, slot_at, address, address_subject, template_version, answer_lost_at, topic)";
+            capped_at, slot_at, address, address_subject, template_version, answer_lost_at, topic, shard)";
         let rows = messages.iter().map(|message| self.values(message)).collect();
         let added = Rows(self.conn).insert(head, "ON CONFLICT (id) DO NOTHING", COLUMNS, rows).await?;
         let first = messages.iter().map(|message| (message.id, message.created_at, message.status.clone()));
@@ -127,6 +128,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
             message.topic.clone().into(),
+            Layout::of(self.conn.get_database_backend()).shard_of(message.profile).number().into(),
         ]
     }
 

@@ -13,12 +13,14 @@ pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
 pub mod keys;
+pub mod leases;
 pub mod merges;
 pub mod messages;
 pub mod outbox;
 pub mod profiles;
 pub mod rows;
 pub mod segments;
+pub mod shards;
 pub mod soundness;
 pub mod suppressions;
 pub mod trace;
@@ -58,6 +60,11 @@ pub struct Store {
 impl Store {
     pub fn new(reader: DatabaseConnection) -> Self {
         Self { reader }
+    }
+
+    /// How the log is divided here.
+    pub fn layout(&self) -> shards::Layout {
+        shards::Layout::of(self.reader.get_database_backend())
     }
 
     pub fn workspace(&self, id: WorkspaceId) -> Workspace<'_, DatabaseConnection> {

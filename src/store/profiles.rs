@@ -10,8 +10,9 @@ use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
+use crate::store::shards::{Layout, ShardSet};
 
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 13;
 const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
      segments_seen FROM profiles";
@@ -95,9 +96,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores people whose version is still the one they were read at; the answer says whether all were.
     /// On false nothing may be kept of the transaction.
     pub async fn save_people(&self, people: &[&Person]) -> Result<bool, Error> {
-        let rows: Vec<Values> = people.iter().map(|person| values(self.id, person)).collect();
+        let layout = Layout::of(self.conn.get_database_backend());
+        let rows: Vec<Values> = people.iter().map(|person| values(self.id, layout, person)).collect();
         let count = rows.len() as u64;
-        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen)";
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
                     history = excluded.history, created_at = excluded.created_at,
@@ -142,7 +144,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 }
 
-fn values(workspace: WorkspaceId, person: &Person) -> Values {
+fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
     let profile = &person.profile;
     vec![
         profile.id.0.into(),
@@ -158,17 +160,21 @@ fn values(workspace: WorkspaceId, person: &Person) -> Values {
         if profile.segments.by_segment.is_empty() { String::new() } else { encode(&profile.segments.by_segment) }
             .into(),
         profile.segments.seen.0.into(),
+        layout.shard_of(profile.id).number().into(),
     ]
 }
 
-/// The earliest people whose wake instant has come, whatever their workspace.
+/// The earliest people of these shards whose wake instant has come, whatever their workspace.
 pub async fn due_people<C: ConnectionTrait>(
     conn: &C,
+    shards: ShardSet,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<(WorkspaceId, ProfileId, Timestamp)>, Error> {
-    let sql = "SELECT workspace, id, wake_at FROM profiles WHERE wake_at <= ? ORDER BY wake_at, id LIMIT ?";
-    let rows = Rows(conn).all(sql, vec![now.millis().into(), limit.into()]).await?;
+    let ours = shards.condition(conn.get_database_backend());
+    let sql =
+        format!("SELECT workspace, id, wake_at FROM profiles WHERE wake_at <= ?{ours} ORDER BY wake_at, id LIMIT ?");
+    let rows = Rows(conn).all(&sql, vec![now.millis().into(), limit.into()]).await?;
     rows.iter()
         .map(|row| {
             let wake_at = Timestamp::from_millis(row.try_get_by_index(2)?);
@@ -183,8 +189,9 @@ pub async fn take_wake<C: ConnectionTrait>(conn: &C, profile: ProfileId, wake_at
     Ok(Rows(conn).run(sql, vec![profile.0.into(), wake_at.millis().into()]).await? == 1)
 }
 
-/// The earliest instant any person waits for.
-pub async fn next_wake<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
-    let sql = "SELECT min(wake_at) FROM profiles WHERE wake_at IS NOT NULL";
-    Ok(Rows(conn).scalar::<Option<i64>>(sql, vec![]).await?.flatten().map(Timestamp::from_millis))
+/// The earliest instant any person of these shards waits for.
+pub async fn next_wake<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<Option<Timestamp>, Error> {
+    let ours = shards.condition(conn.get_database_backend());
+    let sql = format!("SELECT min(wake_at) FROM profiles WHERE wake_at IS NOT NULL{ours}");
+    Ok(Rows(conn).scalar::<Option<i64>>(&sql, vec![]).await?.flatten().map(Timestamp::from_millis))
 }

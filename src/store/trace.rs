@@ -10,9 +10,9 @@ use crate::decision::{Effect, Finding};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::message::Message;
 use crate::store::Workspace;
-use crate::store::entries::PROCESSED;
 use crate::store::messages::{SELECT, read};
 use crate::store::rows::{Error, Rows, Values, decode, encode};
+use crate::store::shards::unprocessed;
 
 /// What candidate campaigns made of one input.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -167,11 +167,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// The books of this workspace: of clients' events, those Carillon made itself are not counted. One statement, so that the counts belong to one snapshot.
     pub async fn accounts(&self) -> Result<Accounts, Error> {
-        let cursor = format!("(SELECT coalesce(max(position), 0) FROM cursors WHERE name = '{PROCESSED}')");
+        let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
         let sql = format!(
             "SELECT 'accepted', count(*) FROM entries WHERE workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own'
-             UNION ALL SELECT 'unprocessed', count(*) FROM entries
-                WHERE workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND position > {cursor}
+             UNION ALL SELECT 'unprocessed', count(*) FROM {unprocessed}
+                AND workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own'
              UNION ALL SELECT 'parked', count(*) FROM parked JOIN entries USING (position)
                 WHERE entries.workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NULL
              UNION ALL SELECT 'redriven', count(*) FROM parked JOIN entries USING (position)

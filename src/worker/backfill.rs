@@ -13,6 +13,8 @@ use crate::store::Store;
 use crate::store::controls::{set_setting, setting, workspaces};
 use crate::store::entries::Logged;
 use crate::store::segments::looked_at_setting;
+use crate::store::shards::Shard;
+use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 
 /// People looked at together.
@@ -23,6 +25,7 @@ pub struct Backfill {
     log: EventLog,
     store: Store,
     definitions: Arc<Definitions>,
+    leases: Leases,
     passes: BTreeMap<WorkspaceId, Pass>,
     generation: Option<u64>,
 }
@@ -38,8 +41,8 @@ struct Pass {
 }
 
 impl Backfill {
-    pub fn new(log: EventLog, store: Store, definitions: Arc<Definitions>) -> Self {
-        Self { log, store, definitions, passes: BTreeMap::new(), generation: None }
+    pub fn new(log: EventLog, store: Store, definitions: Arc<Definitions>, leases: Leases) -> Self {
+        Self { log, store, definitions, leases, passes: BTreeMap::new(), generation: None }
     }
 
     /// Gives the next slice its turn; the answer is how many people. Zero: everybody had theirs, or the slice before is
@@ -48,6 +51,12 @@ impl Backfill {
     /// # Errors
     /// The database cannot be read or written; the slice is still due.
     pub async fn tick(&mut self) -> anyhow::Result<usize> {
+        // Of several processes one does it: whoever has the first shard.
+        if !self.leases.held().contains(Shard::FIRST) {
+            self.passes.clear();
+            self.generation = None;
+            return Ok(0);
+        }
         let generation = self.definitions.generation();
         if self.generation != Some(generation) {
             for id in workspaces(self.store.reader()).await? {

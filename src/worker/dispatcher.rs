@@ -32,13 +32,15 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after};
+use crate::store::shards::{Heads, ShardSet};
 use crate::telemetry;
+use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
 use asking::{Answered, Asked, Asking, ask_all};
 use caps_gate::CapsGate;
 pub(super) use claim::release_cancelled;
-use claim::{Claim, Moved, Plan, Stored};
+use claim::{Claim, Moved, Plan, Seen, Stored};
 use gate::Gates;
 pub use gate::Stopped;
 pub use hands::{redrive_message, requeue_paused};
@@ -96,6 +98,7 @@ pub struct Parts {
 
 pub struct Dispatcher {
     parts: Parts,
+    leases: Leases,
     gates: Gates,
     caps_gate: CapsGate,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
@@ -107,13 +110,15 @@ impl Dispatcher {
     pub fn new(parts: Parts) -> Self {
         let gates = Gates::new(parts.retry.transport_pause);
         let parts = Parts { connections: parts.connections.max(1), ..parts };
-        Self {
-            parts,
-            gates,
-            caps_gate: CapsGate::default(),
-            unstored: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
-        }
+        let (leases, unstored) = (Leases::alone(parts.store.layout()), Mutex::default());
+        let caps_gate = CapsGate::default();
+        Self { parts, leases, gates, caps_gate, unstored, turn: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Only messages to people of these shards; without it, of all.
+    #[must_use]
+    pub fn sharing(self, leases: Leases) -> Self {
+        Self { leases, ..self }
     }
 
     /// Providers' limits in messages per second; a channel without one is unlimited.
@@ -129,7 +134,15 @@ impl Dispatcher {
     /// # Errors
     /// The database cannot be read or written.
     pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        hands::recover(&self.parts.log, &self.parts.store, &self.parts.retry, now).await
+        self.recover_in(self.leases.held(), now).await
+    }
+
+    /// The same for shards that were another process's.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn recover_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
+        hands::recover(&self.parts.log, &self.parts.store, shards, &self.parts.retry, now).await
     }
 
     /// Handles the next due messages. Returns how many rows changed; zero: nothing can be done before the log is
@@ -142,21 +155,22 @@ impl Dispatcher {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await?;
         let shut = self.shut(now);
-        let outlook = Outlook::load(&self.parts.store, &self.parts.definitions, now, BATCH_MAX, &shut).await?;
-        let Outlook { head, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
+        let (store, definitions) = (&self.parts.store, &self.parts.definitions);
+        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &shut).await?;
+        let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
         let plan = self.plan(now, restore_unconfirmed, due, &beside, &sights).await?;
         let plan = Plan { unreadable, ..plan };
         if plan.claims.is_empty() && plan.moves.is_empty() && plan.unreadable.is_empty() {
             return Ok(changed);
         }
-        let stored = self.claim(now, head, plan).await?;
+        let stored = self.claim(now, heads.clone(), plan).await?;
         changed += self.count(&stored) + stored.raced;
         self.parts.faults.hit("dispatcher.claimed")?;
         let mut claimed = stored.claimed;
         claimed.sort_by_key(|claimed| claimed.claim.turn);
         let (ready, failed) = self.render_all(now, &sights, claimed);
         self.parts.faults.hit("dispatcher.rendered")?;
-        Ok(changed + self.deliver(now, head, ready, failed).await?)
+        Ok(changed + self.deliver(now, &heads, ready, failed).await?)
     }
 
     /// The earliest instant after the clock's present at which a tick may find something new by itself: a message comes due, or a
@@ -166,7 +180,7 @@ impl Dispatcher {
     /// The database cannot be read.
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
         let now = self.parts.log.clock().now();
-        let due = due_after(self.parts.store.reader(), now, &self.gates.closed(now)).await?;
+        let due = due_after(self.parts.store.reader(), self.leases.held(), now, &self.gates.closed(now)).await?;
         let opens = [self.gates.opens_at(now), self.caps_gate.opens_at(now)];
         Ok(due.into_iter().chain(opens.into_iter().flatten()).min())
     }
@@ -370,19 +384,21 @@ impl Dispatcher {
     }
 
     /// Stores a plan, and sees to it that the cap stores know what came of it.
-    async fn claim(&self, now: Timestamp, head: crate::ids::Position, plan: Plan) -> anyhow::Result<Stored> {
+    async fn claim(&self, now: Timestamp, heads: Heads, plan: Plan) -> anyhow::Result<Stored> {
         let asked: Vec<(WorkspaceId, Message, Vec<VersionMove>)> = plan
             .claims
             .iter()
             .map(|claim| (claim.workspace, claim.cleared.message().clone(), claim.cleared.versions().to_vec()))
             .collect();
         let since = self.parts.log.clock().monotonic();
+        let seen = Seen { heads, fences: self.leases.fences() };
+        let shards = plan.shards(self.parts.store.layout());
         let stored = self
             .parts
             .log
             .writer()
-            .change(Queue::Sends, move |tx, appender| {
-                Box::pin(async move { claim::store(tx, appender, now, since, head, plan).await })
+            .change_in(Queue::Sends, shards, move |tx, appender| {
+                Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
             })
             .await;
         let claimed: BTreeSet<MessageId> =
@@ -405,11 +421,13 @@ impl Dispatcher {
             return Ok(0);
         }
         let kept = moves.clone();
+        let layout = self.parts.store.layout();
+        let shards = moves.iter().map(|one| layout.shard_of(one.message.profile)).collect();
         let stored = self
             .parts
             .log
             .writer()
-            .change(Queue::Sends, move |tx, appender| {
+            .change_in(Queue::Sends, shards, move |tx, appender| {
                 Box::pin(async move { delivery::store_again(tx, appender, now, moves).await })
             })
             .await;

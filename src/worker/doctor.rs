@@ -13,7 +13,7 @@ use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::store::Store;
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::RESTORE_UNCONFIRMED;
-use crate::store::entries::{cursor, head};
+use crate::store::shards::{ShardSet, backlog as waiting};
 use crate::store::soundness::{last_entry, quick_check, weaknesses};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::live::{Definitions, read_stored};
@@ -167,9 +167,7 @@ async fn books(patient: Patient<'_>) -> Vec<Check> {
 
 async fn backlog(patient: Patient<'_>) -> Check {
     let name = "backlog";
-    let reader = patient.store.reader();
-    let behind = async { Ok::<i64, crate::store::Error>(head(reader).await?.0 - cursor(reader).await?.0) };
-    match behind.await {
+    match waiting(patient.store.reader(), ShardSet::EVERY).await {
         Ok(behind) if behind <= BACKLOG_MAX => Check::good(name, format!("{behind} entries wait to be processed")),
         Ok(behind) => Check::bad(
             name,

@@ -1,6 +1,5 @@
 //! What decisions asked for, stored: one transaction with the log position, all or nothing.
 
-use anyhow::bail;
 use sea_orm::DatabaseTransaction;
 
 use crate::audience::history::PAGES_MAX;
@@ -14,6 +13,11 @@ use crate::store::merges::unfinished;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::{release_cancelled, unite_slots};
 use crate::worker::world::{Changes, Merge};
+
+/// Somebody else, such as whoever unites this person with another, was faster: what was decided is decided again.
+#[derive(Debug, thiserror::Error)]
+#[error("a profile changed while it was decided on")]
+pub struct Raced;
 
 /// Stores the changes of every workspace in the batch.
 ///
@@ -45,7 +49,7 @@ fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
     let people: Vec<_> = changes.people.iter().collect();
     if !store.save_people(&people).await? {
-        bail!("a profile changed while it was decided on");
+        return Err(Raced.into());
     }
     store.add_history_pages(changes.pages).await?;
     store.add_consents(changes.consents).await?;
@@ -118,6 +122,9 @@ async fn store_merge(store: Workspace<'_, DatabaseTransaction>, merge: &Merge) -
 /// # Errors
 /// The database cannot be read or written.
 pub async fn finish_merges(log: &EventLog) -> anyhow::Result<bool> {
+    if unfinished(log.warm().reader(), 1).await?.is_empty() {
+        return Ok(false);
+    }
     log.writer()
         .change(Queue::Effects, |tx, _| {
             Box::pin(async move {

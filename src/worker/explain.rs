@@ -186,7 +186,10 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     findings.retain(|position, _| newest.contains(position));
     for (position, entry) in &entries {
         let Logged::Event(event) = &entry.logged else { continue };
-        let missed = if past.contains_key(position) { misfits.of(*position, event) } else { Vec::new() };
+        if !past.get(position).is_some_and(|name| misfits.may_concern(name)) {
+            continue;
+        }
+        let missed = misfits.of(store.definitions_position(*position).await?, event);
         if !missed.is_empty() {
             let none = || Findings { position: *position, profile: entry.profile, findings: Vec::new() };
             findings.entry(*position).or_insert_with(none).findings.extend(missed);

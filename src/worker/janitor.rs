@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::eventlog::append::forget_old_ids;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
+use crate::store::shards::ShardSet;
 use crate::store::workspace;
 use crate::worker::effects::finish_merges;
 
@@ -60,7 +61,7 @@ impl Janitor {
             let gone = self
                 .log
                 .writer()
-                .change(Queue::Sends, move |tx, _| {
+                .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
                     Box::pin(async move { Ok(forget_old_ids(tx, now, FORGET_SLICE).await?) })
                 })
                 .await?;
@@ -81,7 +82,7 @@ pub async fn store_counts(log: &EventLog, counts: &Counts) -> anyhow::Result<()>
         return Ok(());
     }
     log.writer()
-        .change(Queue::Sends, move |tx, _| {
+        .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
             Box::pin(async move {
                 for (name, count) in counted {
                     workspace(tx, WorkspaceId(1)).count(&name, i64::try_from(count).unwrap_or(i64::MAX)).await?;

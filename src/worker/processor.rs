@@ -13,10 +13,14 @@ use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
 use crate::store::controls::Parked;
-use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, advance_cursor, cursor, read_after};
+use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, read_after};
+use crate::store::leases::is_owner;
+use crate::store::merges::heads_of_losers;
+use crate::store::shards::{Shard, ShardSet, advance_cursor, cursors};
 use crate::store::{Store, workspace};
 use crate::telemetry;
-use crate::worker::backfill::Backfill;
+use crate::worker::effects::Raced;
+use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
 use crate::worker::world::{self, Asked, Changes, People, Slot};
 
@@ -25,7 +29,13 @@ const BATCH_ENTRIES: usize = 512;
 /// Profiles that become one person within a batch: each may look at what belongs to all.
 const JOINED_MAX: usize = 16;
 
+/// Races lost in a row before it is an error.
+const RACES_MAX: u32 = 32;
+
+/// Works off one shard of the log.
 pub struct Processor {
+    shard: Shard,
+    lease: Lease,
     log: EventLog,
     store: Store,
     definitions: Arc<Definitions>,
@@ -36,6 +46,9 @@ pub struct Processor {
     catalogs: BTreeMap<WorkspaceId, Arc<Catalog>>,
     /// Workspaces in which others have not learned of the barrier yet.
     changed: BTreeSet<WorkspaceId>,
+    is_waiting: bool,
+    /// Batches in a row that somebody else was faster than.
+    races: u32,
 }
 
 /// Entries of one workspace, and the ones that could not even be read.
@@ -46,6 +59,8 @@ struct Work {
 }
 
 impl Processor {
+    /// Of a log that has one shard and one process.
+    ///
     /// # Errors
     /// The cursor cannot be read.
     pub async fn new(
@@ -55,14 +70,47 @@ impl Processor {
         faults: Faults,
         settle: Span,
     ) -> anyhow::Result<Self> {
-        let cursor = cursor(store.reader()).await?;
-        let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { log, store, definitions, faults, settle, cursor, catalogs, changed })
+        let alone = Lease { token: None, until: None };
+        Self::of_shard(Shard::FIRST, alone, log, store, definitions, faults, settle).await
     }
 
-    /// Looks at everybody after segments have changed.
-    pub fn backfill(&self) -> Backfill {
-        Backfill::new(self.log.clone(), self.store.clone(), self.definitions.clone())
+    /// # Errors
+    /// The cursor cannot be read.
+    pub async fn of_shard(
+        shard: Shard,
+        lease: Lease,
+        log: EventLog,
+        store: Store,
+        definitions: Arc<Definitions>,
+        faults: Faults,
+        settle: Span,
+    ) -> anyhow::Result<Self> {
+        let cursor = cursors(store.reader()).await?.of(shard);
+        let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self {
+            shard,
+            lease,
+            log,
+            store,
+            definitions,
+            faults,
+            settle,
+            cursor,
+            catalogs,
+            changed,
+            is_waiting: false,
+            races: 0,
+        })
+    }
+
+    /// The token of the lease it works under.
+    pub fn token(&self) -> Option<i64> {
+        self.lease.token
+    }
+
+    /// Whether the next entry waits for another shard.
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting
     }
 
     pub fn cursor(&self) -> Position {
@@ -79,20 +127,28 @@ impl Processor {
         if batch.is_empty() {
             return Ok(0);
         }
-        let batch = up_to_crowd(up_to_barrier(batch));
+        let batch = self.up_to_waiting(up_to_crowd(up_to_barrier(batch))).await?;
+        self.is_waiting = batch.is_empty();
+        if self.is_waiting {
+            return Ok(0);
+        }
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
         let barrier = batch.last().and_then(barrier_in);
         self.read_catalogs(&batch).await?;
         let changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
-        let from = self.cursor;
+        let (shard, from, token) = (self.shard, self.cursor, self.lease.token);
+        let shards = self.shards_of(&changes);
         let stored = self
             .log
             .writer()
-            .change(Queue::Effects, move |tx, appender| {
+            .change_in(Queue::Effects, shards, move |tx, appender| {
                 Box::pin(async move {
-                    if !advance_cursor(tx, from, last).await? {
+                    if !is_owner(tx, shard, token).await? {
+                        anyhow::bail!("the lease of shard {} went to another process", shard.number());
+                    }
+                    if !advance_cursor(tx, shard, from, last).await? {
                         anyhow::bail!("another processor moved the cursor from {from}");
                     }
                     super::effects::store(tx, appender, changes).await
@@ -100,10 +156,11 @@ impl Processor {
             })
             .await;
         if let Err(error) = stored {
-            self.cursor = cursor(self.store.reader()).await?;
-            return Err(error);
+            self.cursor = cursors(self.store.reader()).await?.of(shard);
+            self.races += 1;
+            return if error.is::<Raced>() && self.races < RACES_MAX { Ok(1) } else { Err(error) };
         }
-        self.cursor = last;
+        (self.cursor, self.races) = (last, 0);
         if let Some(id) = barrier {
             self.catalogs.remove(&id);
             self.changed.insert(id);
@@ -111,8 +168,38 @@ impl Processor {
         self.faults.hit("processor.stored")?;
         self.refresh_definitions().await?;
         telemetry::entries_processed(count as u64);
-        telemetry::backlog(self.log.appended().borrow().0 - last.0);
         Ok(count)
+    }
+
+    /// Entries before the first that unites a person with one of another shard of whom something earlier is not decided.
+    /// Nobody waits in a circle: each waits for what was appended before.
+    async fn up_to_waiting(&self, mut batch: Vec<ReadEntry>) -> anyhow::Result<Vec<ReadEntry>> {
+        let layout = self.store.layout();
+        let loser_in = |read: &ReadEntry| read.as_ref().ok().and_then(|entry| entry.joins);
+        let elsewhere = |loser: &ProfileId| layout.shard_of(*loser) != self.shard;
+        let losers: Vec<ProfileId> = batch.iter().filter_map(loser_in).filter(elsewhere).collect();
+        if losers.is_empty() {
+            return Ok(batch);
+        }
+        let heads = heads_of_losers(self.store.reader(), &losers).await?;
+        let cursors = cursors(self.store.reader()).await?;
+        let waits = |loser: ProfileId| heads.get(&loser).is_some_and(|head| cursors.of(layout.shard_of(loser)) < *head);
+        if let Some(at) =
+            batch.iter().position(|read| loser_in(read).is_some_and(|loser| elsewhere(&loser) && waits(loser)))
+        {
+            batch.truncate(at);
+        }
+        Ok(batch)
+    }
+
+    /// Everybody whom the changes touch: their own shards' processes wait.
+    fn shards_of(&self, changes: &[(WorkspaceId, Changes)]) -> ShardSet {
+        let layout = self.store.layout();
+        let people = changes.iter().flat_map(|(_, changes)| {
+            let merged = changes.merges.iter().map(|merge| merge.loser);
+            changes.people.iter().map(|person| person.profile.id).chain(merged)
+        });
+        people.map(|profile| layout.shard_of(profile)).chain([self.shard]).collect()
     }
 
     /// Definitions and controls change what is in force for everything after them.
@@ -138,7 +225,7 @@ impl Processor {
 
     /// From memory where they were committed a moment ago, else from the database.
     async fn next_entries(&self) -> anyhow::Result<Vec<ReadEntry>> {
-        let recent = self.log.recent().take_after(self.cursor, BATCH_ENTRIES);
+        let recent = self.log.recent().take_after(self.store.layout(), self.cursor, BATCH_ENTRIES);
         if !recent.is_empty() {
             return Ok(recent.into_iter().map(Ok).collect());
         }

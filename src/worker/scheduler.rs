@@ -6,6 +6,7 @@ use crate::ids::Timestamp;
 use crate::store::Store;
 use crate::store::entries::Logged;
 use crate::store::profiles::{due_people, next_wake, take_wake};
+use crate::worker::leases::Leases;
 
 /// Timers written together.
 const TIMERS_MAX: u32 = 500;
@@ -14,11 +15,20 @@ pub struct Scheduler {
     log: EventLog,
     store: Store,
     faults: Faults,
+    leases: Leases,
 }
 
 impl Scheduler {
+    /// Of a database one process works on alone.
     pub fn new(log: EventLog, store: Store, faults: Faults) -> Self {
-        Self { log, store, faults }
+        let leases = Leases::alone(store.layout());
+        Self { log, store, faults, leases }
+    }
+
+    /// Only timers of these shards.
+    #[must_use]
+    pub fn sharing(self, leases: Leases) -> Self {
+        Self { leases, ..self }
     }
 
     /// Writes the earliest due timers; the answer is how many.
@@ -26,14 +36,16 @@ impl Scheduler {
     /// # Errors
     /// The database cannot be read or written; the timers stay due.
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let due = due_people(self.store.reader(), now, TIMERS_MAX).await?;
+        let due = due_people(self.store.reader(), self.leases.held(), now, TIMERS_MAX).await?;
         if due.is_empty() {
             return Ok(0);
         }
         self.faults.hit("scheduler.due")?;
+        let layout = self.store.layout();
+        let shards = due.iter().map(|(_, profile, _)| layout.shard_of(*profile)).collect();
         self.log
             .writer()
-            .change(Queue::Effects, move |tx, appender| {
+            .change_in(Queue::Effects, shards, move |tx, appender| {
                 Box::pin(async move {
                     let mut timers = Vec::with_capacity(due.len());
                     for (workspace, profile, at) in due {
@@ -54,6 +66,6 @@ impl Scheduler {
     /// # Errors
     /// The database cannot be read.
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
-        Ok(next_wake(self.store.reader()).await?)
+        Ok(next_wake(self.store.reader(), self.leases.held()).await?)
     }
 }

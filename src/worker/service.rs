@@ -12,7 +12,7 @@ use crate::eventlog::{EventLog, Receipt};
 use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
-use crate::worker::processor::Processor;
+use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 
 /// After a failed tick; the work is still there.
@@ -31,7 +31,7 @@ const GROUP_EVENTS_MAX: usize = 1_000;
 /// All loops over one database.
 pub struct Workers {
     log: EventLog,
-    processor: Mutex<Processor>,
+    processor: Mutex<Processors>,
     backfill: Mutex<Backfill>,
     scheduler: Scheduler,
     dispatcher: Dispatcher,
@@ -41,7 +41,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub fn new(log: EventLog, processor: Processor, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
+    pub fn new(log: EventLog, processor: Processors, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
         let backfill = Mutex::new(processor.backfill());
         Self { log, processor: Mutex::new(processor), backfill, scheduler, dispatcher, turn: RwLock::default() }
     }
@@ -175,10 +175,12 @@ impl Workers {
         while !*stop.borrow() {
             appended.borrow_and_update();
             let turn = self.turn.read().await;
-            let result = self.processor.lock().await.tick().await;
-            drop(turn);
+            let mut processor = self.processor.lock().await;
+            let result = processor.tick().await;
+            let sleep = if processor.is_waiting() { BLOCKED_PAUSE } else { SLEEP_MAX };
+            drop((processor, turn));
             match result {
-                Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, SLEEP_MAX).await,
+                Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, sleep).await,
                 Ok(_) => {}
                 Err(error) => self.failed("processor", &error, &mut stop).await,
             }

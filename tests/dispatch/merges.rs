@@ -139,8 +139,9 @@ async fn a_message_that_is_with_the_provider_finishes_and_its_outcome_is_the_win
     world.carrier.meanwhile(async move {
         log.append(HERE, vec![login]).await.unwrap();
         let (faults, settle) = (carillon::fault::Faults::none(), Span::from_seconds(2));
+        let leases = carillon::worker::leases::Leases::alone(store.layout());
         let mut processor =
-            carillon::worker::processor::Processor::new(log, store, definitions, faults, settle).await.unwrap();
+            carillon::worker::processors::Processors::new(log, store, definitions, faults, settle, leases);
         while processor.tick().await.unwrap() > 0 {}
     });
     world.dispatcher.tick(world.clock.now()).await.unwrap();
@@ -165,8 +166,9 @@ async fn a_slot_given_back_after_a_merge_is_the_winners() {
     world.carrier.meanwhile(async move {
         log.append(HERE, vec![login]).await.unwrap();
         let (faults, settle) = (carillon::fault::Faults::none(), Span::from_seconds(2));
+        let leases = carillon::worker::leases::Leases::alone(store.layout());
         let mut processor =
-            carillon::worker::processor::Processor::new(log, store, definitions, faults, settle).await.unwrap();
+            carillon::worker::processors::Processors::new(log, store, definitions, faults, settle, leases);
         while processor.tick().await.unwrap() > 0 {}
     });
     world.dispatcher.tick(world.clock.now()).await.unwrap();

@@ -2,6 +2,7 @@
 //! only moves when told, with a channel that answers from a script.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use carillon::caps::{Ask, CapStore, Embedded, History, Released, Reserved, Unreachable};
@@ -18,9 +19,10 @@ use carillon::render::{Content, Rendered, Sender, Workspace};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
 use carillon::store::{self, Store};
 use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
 use carillon::worker::permission::Desk;
-use carillon::worker::processor::Processor;
+use carillon::worker::processors::Processors;
 use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -29,6 +31,8 @@ use super::BACKEND;
 use crate::database::Place;
 
 pub const HERE: WorkspaceId = WorkspaceId(1);
+/// Makes the id of each call its own.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 pub const START: i64 = 1_772_000_000_000;
 
 /// Answers in the order written, then accepts; remembers what it was handed.
@@ -133,7 +137,7 @@ pub struct World {
     pub log: EventLog,
     pub store: Store,
     pub definitions: Arc<Definitions>,
-    pub processor: Processor,
+    pub processor: Processors,
     pub scheduler: Scheduler,
     pub dispatcher: Dispatcher,
     pub carrier: Carrier,
@@ -171,10 +175,14 @@ impl World {
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
         let store = Store::new(database.reader.clone());
         let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
-        let processor =
-            Processor::new(log.clone(), store.clone(), definitions.clone(), Faults::none(), Span::from_seconds(2))
-                .await
-                .unwrap();
+        let processor = Processors::new(
+            log.clone(),
+            store.clone(),
+            definitions.clone(),
+            Faults::none(),
+            Span::from_seconds(2),
+            Leases::alone(store.layout()),
+        );
         let scheduler = Scheduler::new(log.clone(), store.clone(), Faults::none());
         let caps = CapStores::embedded();
         let dispatcher = dispatcher(&log, &store, &definitions, &carrier, &caps, faults);
@@ -258,7 +266,7 @@ impl World {
 
     /// A track call of now.
     pub fn call(&self, user: &str, name: &str, cart: &str) -> Event {
-        let n = self.log.appended().borrow().0;
+        let n = CALLS.fetch_add(1, Ordering::Relaxed);
         let body =
             format!(r#"{{"type":"track","event":"{name}","userId":"{user}","properties":{{"cart_id":"{cart}"}}}}"#);
         event(&format!("{user}-{name}-{cart}-{n}"), Kind::Track, name, user, &body, self.clock.now())
@@ -270,7 +278,7 @@ impl World {
 
     /// An identify call with these traits.
     pub async fn tell_of(&self, user: &str, traits: &str) {
-        let n = self.log.appended().borrow().0;
+        let n = CALLS.fetch_add(1, Ordering::Relaxed);
         let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{traits}}}"#);
         let id = format!("{user}-identify-{n}");
         self.append(event(&id, Kind::Identify, "Identified", user, &body, self.clock.now())).await;

@@ -8,12 +8,13 @@ use carillon::definition::SourceFile;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue, Receipt};
 use carillon::fault::Faults;
-use carillon::ids::{EventId, ProfileId, Span, Timestamp, WorkspaceId};
+use carillon::ids::{EventId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use carillon::store::entries::{Entry, Logged};
-use carillon::store::{Database, Store, Workspace, open};
+use carillon::store::{Database, Store, Workspace};
 use carillon::worker::apply::apply;
+use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
-use carillon::worker::processor::Processor;
+use carillon::worker::processors::Processors;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use super::BACKEND;
@@ -32,11 +33,11 @@ pub struct House {
 
 impl House {
     pub async fn new() -> Self {
-        Self::at(Place::new(BACKEND).await, Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
+        Self::open(Place::new(BACKEND).await, Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
     }
 
-    async fn at(place: Place, clock: Clock) -> Self {
-        let database = open(place.address()).await.unwrap();
+    async fn open(place: Place, clock: Clock) -> Self {
+        let database = carillon::store::open(place.address()).await.unwrap();
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
         let store = Store::new(database.reader.clone());
         let definitions = Arc::new(Definitions::load(store.clone()).await.unwrap());
@@ -47,7 +48,7 @@ impl House {
         self.log.stop().await;
         self.database.reader.close().await.unwrap();
         self.database.writer.close().await.unwrap();
-        Self::at(self.place, self.clock).await
+        Self::open(self.place, self.clock).await
     }
 
     pub async fn append(&self, events: Vec<Event>) -> Vec<Receipt> {
@@ -91,13 +92,30 @@ impl House {
         self.workspace().enrollments_of(id, None, 100).await.unwrap()
     }
 
+    /// Where the event of this id stands.
+    pub async fn at(&self, message_id: &str) -> Position {
+        let id = EventId::derive(&[b"test", message_id.as_bytes()]);
+        let entry = self.workspace().entry_of_event(id, Position(0)).await.unwrap();
+        entry.unwrap_or_else(|| panic!("{message_id} is not in the log")).position
+    }
+
+    /// Entries whose effects are stored: all that are not waiting.
+    pub async fn processed(&self) -> i64 {
+        let cursors = carillon::store::shards::cursors(self.store.reader()).await.unwrap();
+        let layout = self.store.layout();
+        layout.all().iter().map(|shard| layout.between(shard.start(), cursors.of(shard))).sum()
+    }
+
     pub fn workspace(&self) -> Workspace<'_, DatabaseConnection> {
         self.store.workspace(WORKSPACE)
     }
 
-    pub async fn processor(&self, faults: Faults) -> Processor {
+    pub async fn processor(&self, faults: Faults) -> Processors {
         let (log, store, definitions) = (self.log.clone(), self.store.clone(), self.definitions.clone());
-        Processor::new(log, store, definitions, faults, Span::from_seconds(2)).await.unwrap()
+        {
+            let leases = Leases::alone(store.layout());
+            Processors::new(log, store, definitions, faults, Span::from_seconds(2), leases)
+        }
     }
 
     /// Processes until nothing is left.
@@ -155,9 +173,18 @@ pub fn name_of(entry: &Entry) -> String {
     }
 }
 
+/// The how-manieth of its shard an entry is: 1, 2, 3.
+pub fn sequence(position: Position) -> i64 {
+    match BACKEND {
+        Backend::Sqlite => position.0,
+        Backend::Postgres => position.0 / 16,
+    }
+}
+
+/// What the receipt says: the how-manieth of its shard the event is, none for a repeat.
 pub fn position(receipt: &Receipt) -> Option<i64> {
     match receipt {
-        Receipt::Stored { position, .. } => Some(position.0),
+        Receipt::Stored { position, .. } => Some(sequence(*position)),
         Receipt::Duplicate => None,
     }
 }

@@ -245,11 +245,10 @@ async fn people_are_who_the_rules_say_and_did_what_they_did() {
         let distinct: BTreeSet<&ProfileId> = people.values().flatten().collect();
         assert!(people.values().all(|profiles| profiles.len() == 1), "{people:?}\n{calls:#?}");
         assert_eq!(distinct.len(), people.len(), "two people are one: {people:?}\n{calls:#?}");
-        // The first entry of the log applies the definitions.
         let mut expected: BTreeMap<ProfileId, BTreeSet<(String, Position)>> = BTreeMap::new();
         for (n, (person, call)) in rules.calls.iter().zip(&calls).enumerate() {
             let profile = *people[person].first().unwrap();
-            let position = Position(i64::try_from(n).unwrap() + 2);
+            let position = house.at(&format!("m{n}")).await;
             expected.entry(profile).or_default().insert((call.name.to_owned(), position));
         }
         for (profile, expected) in expected {

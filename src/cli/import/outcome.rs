@@ -6,8 +6,8 @@ use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
 use crate::app::WORKSPACE;
-use crate::ids::Position;
 use crate::store::Rows;
+use crate::store::shards::Heads;
 
 /// Counts of what this run made, by campaign.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,21 +38,30 @@ impl Messages {
 
 impl Outcome {
     /// What was made by log entries after `before`.
-    pub async fn since(conn: &DatabaseConnection, before: Position) -> anyhow::Result<Self> {
+    pub async fn since(conn: &DatabaseConnection, before: &Heads) -> anyhow::Result<Self> {
         let rows = Rows(conn);
-        let after = || vec![WORKSPACE.0.into(), before.0.into()];
-        let sql = "SELECT count(*) FROM entries WHERE workspace = ? AND position > ? AND event_id IS NOT NULL";
-        let events = rows.scalar(sql, after()).await?.unwrap_or(0);
-        let sql = "SELECT campaign, count(*) FROM enrollments WHERE workspace = ? AND entry > ? GROUP BY campaign ORDER BY campaign";
+        let here = || vec![WORKSPACE.0.into()];
+        let after = |column: &str| before.before(conn.get_database_backend(), column);
+        let sql = format!(
+            "SELECT count(*) FROM entries WHERE workspace = ? AND {} AND event_id IS NOT NULL",
+            after("position")
+        );
+        let events = rows.scalar(&sql, here()).await?.unwrap_or(0);
+        let sql = format!(
+            "SELECT campaign, count(*) FROM enrollments WHERE workspace = ? AND {} GROUP BY campaign ORDER BY campaign",
+            after("entry")
+        );
         let mut matched = Vec::new();
-        for row in rows.all(sql, after()).await? {
+        for row in rows.all(&sql, here()).await? {
             matched.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
         }
-        let sql = "SELECT campaign, status, coalesce(reason, '') AS code, count(*)
-                   FROM messages WHERE workspace = ? AND cause > ? GROUP BY campaign, status, code
-                   ORDER BY campaign, status, code";
+        let sql = format!(
+            "SELECT campaign, status, coalesce(reason, '') AS code, count(*) FROM messages WHERE workspace = ? AND {}
+             GROUP BY campaign, status, code ORDER BY campaign, status, code",
+            after("cause")
+        );
         let mut messages = Vec::new();
-        for row in rows.all(sql, after()).await? {
+        for row in rows.all(&sql, here()).await? {
             messages.push(Messages {
                 campaign: row.try_get_by_index(0)?,
                 status: row.try_get_by_index(1)?,

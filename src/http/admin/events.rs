@@ -11,7 +11,8 @@ use crate::decision::Finding;
 use crate::event::{Event, Origin, track_api};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
 use crate::store::controls::Parked;
-use crate::store::entries::{Entry, Logged, cursor};
+use crate::store::entries::{Entry, Logged};
+use crate::store::shards::cursors;
 use crate::store::trace::{EventAccounts, Findings, MessageAccounts};
 use crate::worker::explain::misfits::Misfits;
 use crate::worker::explain::words::found_sentence;
@@ -139,11 +140,13 @@ impl FindingOut {
 async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let (entry, event) = find(&admin, &id).await?;
     let db = admin.db();
-    let processed = entry.position <= cursor(admin.store.reader()).await?;
+    let shard = admin.store.layout().shard_at(entry.position);
+    let processed = entry.position <= cursors(admin.store.reader()).await?.of(shard);
     let parked = db.parked_at(entry.position).await?;
     let mut findings = FindingOut::all(&db.findings_at(&[entry.position]).await?, None);
     if processed && parked.is_none() && entry.profile.is_some() {
-        let missed = Misfits::load(db, None).await?.of(entry.position, &event);
+        let stands = db.definitions_position(entry.position).await?;
+        let missed = Misfits::load(db, None).await?.of(stands, &event);
         findings.extend(missed.into_iter().map(|finding| FindingOut::new(entry.position, finding)));
     }
     let profile = match entry.profile {

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use crate::eventlog::Queue;
-use crate::store::entries::{cursor, head};
+use crate::store::shards::{ShardSet, backlog};
 
 use super::{Controls, get};
 
@@ -59,7 +59,7 @@ async fn ready(admin: Controls) -> HttpResponse {
         false => Ok(None),
     };
     let reading = async {
-        let behind = head(admin.store.reader()).await?.0 - cursor(admin.store.reader()).await?.0;
+        let behind = backlog(admin.store.reader(), ShardSet::EVERY).await?;
         Ok::<i64, crate::store::Error>(behind)
     };
     let (database, backlog) = match tokio::time::timeout(CHECK_DEADLINE, reading).await {

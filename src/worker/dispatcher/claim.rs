@@ -10,12 +10,14 @@ use sea_orm::ConnectionTrait;
 
 use crate::eventlog::{Appender, Draft, logged};
 use crate::guard::{Cleared, Subject};
-use crate::ids::{MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
+use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Status, Suppression, SuppressionKind};
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::{draw_claim_token, logged_since};
 use crate::store::entries::Logged;
+use crate::store::leases::{Fences, owned};
+use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, leave, row_of, subject_name, version_of};
@@ -59,6 +61,14 @@ impl Moved {
     }
 }
 
+/// By what a claim was decided: what is logged after `heads` was not looked at, and shards that lost their token are
+/// another process's.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub heads: Heads,
+    pub fences: Fences,
+}
+
 /// What one batch wants to store.
 #[derive(Default)]
 pub struct Plan {
@@ -66,6 +76,15 @@ pub struct Plan {
     pub claims: Vec<Claim>,
     pub moves: Vec<Moved>,
     pub unreadable: Vec<(WorkspaceId, MessageId, String)>,
+}
+
+impl Plan {
+    /// Whom it is about.
+    pub fn shards(&self, layout: Layout) -> ShardSet {
+        let claims = self.claims.iter().map(|claim| claim.cleared.message().profile);
+        let moves = self.moves.iter().map(|one| one.message.profile);
+        claims.chain(moves).map(|profile| layout.shard_of(profile)).collect()
+    }
 }
 
 /// What was stored.
@@ -79,7 +98,7 @@ pub struct Stored {
     pub reached: Vec<&'static str>,
 }
 
-/// Stores a plan. `head` is the position up to which the guard looked.
+/// Stores a plan.
 ///
 /// # Errors
 /// The database refuses; nothing may be kept.
@@ -88,11 +107,11 @@ pub async fn store<C: ConnectionTrait>(
     appender: &mut Appender,
     now: Timestamp,
     since: Duration,
-    head: Position,
+    seen: &Seen,
     plan: Plan,
 ) -> anyhow::Result<Stored> {
     let mut stored = Stored::default();
-    let held = Held::load(tx, head, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
+    let held = Held::load(tx, seen, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
     if !plan.claims.is_empty() {
         let token = draw_claim_token(tx).await?;
         let mut books = addressed(tx, now, &plan.claims).await?;
@@ -285,8 +304,10 @@ fn end_of(id: WorkspaceId, message: &Message, now: Timestamp) -> Draft {
 }
 
 /// What holds messages back although the guard cleared them: people with newer entries, and pauses.
-#[derive(Default)]
 pub struct Held {
+    layout: Layout,
+    /// Shards that no other process has taken.
+    ours: ShardSet,
     people: BTreeSet<ProfileId>,
     paused: BTreeMap<WorkspaceId, BTreeSet<String>>,
 }
@@ -296,7 +317,7 @@ impl Held {
     /// The database cannot be read.
     pub async fn load<'a, C: ConnectionTrait>(
         tx: &C,
-        head: Position,
+        seen: &Seen,
         messages: impl Iterator<Item = (WorkspaceId, &'a Message)>,
     ) -> anyhow::Result<Self> {
         let (mut people, mut paused) = (BTreeSet::new(), BTreeMap::new());
@@ -307,11 +328,19 @@ impl Held {
         for (id, scopes) in &mut paused {
             *scopes = workspace(tx, *id).pauses().await?;
         }
-        Ok(Self { people: logged_since(tx, head, &people).await?, paused })
+        let layout = Layout::of(tx.get_database_backend());
+        Ok(Self {
+            people: logged_since(tx, &seen.heads, &people).await?,
+            paused,
+            layout,
+            ours: owned(tx, &seen.fences).await?,
+        })
     }
 
     pub fn holds(&self, id: WorkspaceId, message: &Message) -> bool {
         let paused = |scopes: &BTreeSet<String>| scopes.contains(PAUSE_ALL) || scopes.contains(&message.campaign);
-        self.people.contains(&message.profile) || self.paused.get(&id).is_some_and(paused)
+        !self.ours.contains(self.layout.shard_of(message.profile))
+            || self.people.contains(&message.profile)
+            || self.paused.get(&id).is_some_and(paused)
     }
 }

@@ -13,10 +13,11 @@ use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
+use crate::store::shards::Heads;
 use crate::store::workspace;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
-use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Stored, store_moves};
+use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Seen, Stored, store_moves};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::{address_subject, tell};
 
@@ -106,7 +107,7 @@ impl Dispatcher {
     pub(super) async fn deliver(
         &self,
         now: Timestamp,
-        head: Position,
+        heads: &Heads,
         mut ready: Vec<Ready>,
         failed: Vec<Moved>,
     ) -> anyhow::Result<usize> {
@@ -116,7 +117,7 @@ impl Dispatcher {
             let rest = ready.split_off(ready.len().min(2 * self.parts.connections));
             let group = std::mem::replace(&mut ready, rest);
             let now = self.now(now);
-            let (underway, count) = self.exchange(now, head, moves, group).await?;
+            let (underway, count) = self.exchange(now, heads, moves, group).await?;
             self.parts.faults.hit("dispatcher.outcome")?;
             changed += count;
             self.parts.faults.hit("dispatcher.sending")?;
@@ -130,7 +131,7 @@ impl Dispatcher {
     async fn exchange(
         &self,
         now: Timestamp,
-        head: Position,
+        heads: &Heads,
         moves: Vec<Moved>,
         group: Vec<Ready>,
     ) -> anyhow::Result<(Vec<Underway>, usize)> {
@@ -140,17 +141,21 @@ impl Dispatcher {
             .iter()
             .filter_map(|ready| Some((ready.message.channel, self.gates.stopped_until(now, ready.message.channel)?)))
             .collect();
+        let seen = Seen { heads: heads.clone(), fences: self.leases.fences() };
+        let layout = self.parts.store.layout();
+        let people = moves.iter().map(|one| one.message.profile).chain(group.iter().map(|ready| ready.message.profile));
+        let shards = people.map(|profile| layout.shard_of(profile)).collect();
         let result = self
             .parts
             .log
             .writer()
-            .change(Queue::Sends, move |tx, appender| {
+            .change_in(Queue::Sends, shards, move |tx, appender| {
                 Box::pin(async move {
                     let mut stored = Stored::default();
                     store_moves(tx, appender, now, moves, &mut stored).await?;
                     let mut underway = Vec::with_capacity(group.len());
                     let mut back = Vec::new();
-                    let checks = Checks::load(tx, now, head, &group).await?;
+                    let checks = Checks::load(tx, now, &seen, &group).await?;
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
                         let is_late = monotonic.saturating_sub(ready.since) > usable_lease();
@@ -181,16 +186,26 @@ impl Dispatcher {
 
     /// Hands a group to its channels; the answers come back in the group's order.
     async fn send_all(&self, now: Timestamp, underway: Vec<Underway>) -> Vec<Moved> {
+        let layout = self.parts.store.layout();
         let sends = underway.into_iter().map(|one| async move {
+            // A process that was frozen wakes up here: its people may be another's by now.
+            if !self.leases.is_sure(layout.shard_of(one.ready.message.profile), self.parts.log.clock().boot_time()) {
+                return (one, None);
+            }
             let outcome = match self.parts.channels.of(one.ready.message.channel) {
                 Some(channel) => channel.send(&one.ready.rendered).await,
                 None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
             };
-            (one, outcome)
+            (one, Some(outcome))
         });
         let answered: Vec<_> = futures::stream::iter(sends).buffered(self.parts.connections).collect().await;
         let now = self.now(now);
-        answered.into_iter().map(|(one, outcome)| self.conclude(now, one, outcome)).collect()
+        let concluded = answered.into_iter().map(|(one, outcome)| match outcome {
+            Some(outcome) => self.conclude(now, one, outcome),
+            // Nothing was sent. If another has taken it up, this step does not fit any more and is left out.
+            None => Moved::new(one.ready.workspace, one.ready.message, Status::Queued { due_at: now }),
+        });
+        concluded.collect()
     }
 
     fn conclude(&self, now: Timestamp, one: Underway, outcome: Outcome) -> Moved {
@@ -237,8 +252,8 @@ struct Checks {
 }
 
 impl Checks {
-    async fn load<C: ConnectionTrait>(tx: &C, now: Timestamp, head: Position, group: &[Ready]) -> anyhow::Result<Self> {
-        let held = Held::load(tx, head, group.iter().map(|ready| (ready.workspace, &ready.message))).await?;
+    async fn load<C: ConnectionTrait>(tx: &C, now: Timestamp, seen: &Seen, group: &[Ready]) -> anyhow::Result<Self> {
+        let held = Held::load(tx, seen, group.iter().map(|ready| (ready.workspace, &ready.message))).await?;
         let mut books = BTreeMap::new();
         for id in group.iter().map(|ready| ready.workspace).collect::<BTreeSet<_>>() {
             let here = group.iter().filter(|ready| ready.workspace == id).map(|ready| &ready.message);

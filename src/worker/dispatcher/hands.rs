@@ -6,9 +6,11 @@ use crate::ids::{MessageId, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, RetryPolicy, Status, status};
 use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::in_hand;
+use crate::store::leases::Fences;
+use crate::store::shards::{Heads, ShardSet};
 use crate::store::{Store, workspace};
 use crate::telemetry;
-use crate::worker::dispatcher::claim::{self, Moved, Plan, Stored, store_moves};
+use crate::worker::dispatcher::claim::{self, Moved, Plan, Seen, Stored, store_moves};
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
@@ -89,9 +91,15 @@ pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: T
 ///
 /// # Errors
 /// The database cannot be read or written.
-pub async fn recover(log: &EventLog, store: &Store, policy: &RetryPolicy, now: Timestamp) -> anyhow::Result<usize> {
+pub async fn recover(
+    log: &EventLog,
+    store: &Store,
+    shards: ShardSet,
+    policy: &RetryPolicy,
+    now: Timestamp,
+) -> anyhow::Result<usize> {
     let mut plan = Plan::default();
-    for (id, message) in in_hand(store.reader()).await? {
+    for (id, message) in in_hand(store.reader(), shards).await? {
         match store.workspace(id).messages_apart(&[message]).await?.pop() {
             Some((_, Ok(message))) => plan.moves.extend(recovered(id, message, policy, now)),
             Some((_, Err(error))) => plan.unreadable.push((id, message, error.to_string())),
@@ -101,12 +109,12 @@ pub async fn recover(log: &EventLog, store: &Store, policy: &RetryPolicy, now: T
     if plan.moves.is_empty() && plan.unreadable.is_empty() {
         return Ok(0);
     }
-    let head = log.appended().borrow().to_owned();
+    let seen = Seen { heads: Heads::default(), fences: Fences::new() };
     let since = log.clock().monotonic();
     let stored = log
         .writer()
-        .change(Queue::Sends, move |tx, appender| {
-            Box::pin(async move { claim::store(tx, appender, now, since, head, plan).await })
+        .change_in(Queue::Sends, shards, move |tx, appender| {
+            Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
         })
         .await?;
     stored.reached.iter().for_each(|status| telemetry::message_reached(status));

@@ -18,7 +18,8 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, Worksp
 use crate::message::{Message, Purpose, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::{RESTORE_UNCONFIRMED, Shut, due_ids};
-use crate::store::entries::{Logged, cursor, head};
+use crate::store::entries::Logged;
+use crate::store::shards::{Heads, ShardSet, backlog, heads};
 use crate::store::{Store, Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::subject_name;
@@ -30,8 +31,8 @@ const BACKLOG_MAX: i64 = 10_000;
 
 /// Due messages and everything about them.
 pub struct Outlook {
-    /// The end of the log at the snapshot: what is logged later was not looked at.
-    pub head: Position,
+    /// Where the log ends at the snapshot: what is logged later was not looked at.
+    pub heads: Heads,
     pub restore_unconfirmed: bool,
     /// In the order of their lanes.
     pub due: Vec<(WorkspaceId, Message)>,
@@ -61,12 +62,13 @@ impl Outlook {
     pub async fn load(
         store: &Store,
         definitions: &Definitions,
+        shards: ShardSet,
         now: Timestamp,
         limit: usize,
         shut: &Shut,
     ) -> anyhow::Result<Self> {
         let snapshot = store.snapshot().await?;
-        let loaded = load(&snapshot, definitions, now, limit, shut).await;
+        let loaded = load(&snapshot, definitions, shards, now, limit, shut).await;
         snapshot.rollback().await?;
         loaded
     }
@@ -75,17 +77,19 @@ impl Outlook {
 async fn load<C: ConnectionTrait>(
     conn: &C,
     definitions: &Definitions,
+    shards: ShardSet,
     now: Timestamp,
     limit: usize,
     shut: &Shut,
 ) -> anyhow::Result<Outlook> {
-    let head = head(conn).await?;
-    let is_behind = head.0 - cursor(conn).await?.0 > BACKLOG_MAX;
-    let mut ids = if is_behind { Vec::new() } else { due_ids(conn, now, limit, shut).await? };
+    // Of every shard: an entry of another may be the one that joins somebody of ours.
+    let (heads, _) = heads(conn, ShardSet::EVERY).await?;
+    let is_behind = backlog(conn, shards).await? > BACKLOG_MAX;
+    let mut ids = if is_behind { Vec::new() } else { due_ids(conn, shards, now, limit, shut).await? };
     let beside = if shut.caps { Vec::new() } else { capped_beside(conn, now, &ids, shut).await? };
     ids.extend(&beside);
     let mut outlook = Outlook {
-        head,
+        heads,
         restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
         due: Vec::with_capacity(ids.len()),
         beside: beside.into_iter().map(|(_, message)| message).collect(),

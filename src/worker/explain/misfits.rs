@@ -52,7 +52,7 @@ impl Misfits {
         self.events.contains(event)
     }
 
-    /// Those of an event that was decided at this position, ordered by campaign.
+    /// Those of an event that stands at this position among definitions, ordered by campaign.
     pub fn of(&self, position: Position, event: &Event) -> Vec<Finding> {
         let in_force = self.versions.values().filter_map(|versions| {
             versions.iter().rev().find(|(from, _)| *from <= position).map(|(_, campaign)| campaign)

@@ -1,0 +1,81 @@
+//! The processors of all shards this process has: one each, side by side, so that their commits are one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+
+use crate::eventlog::EventLog;
+use crate::fault::Faults;
+use crate::ids::Span;
+use crate::store::Store;
+use crate::store::shards::{Shard, backlog};
+use crate::telemetry;
+use crate::worker::backfill::Backfill;
+use crate::worker::leases::Leases;
+use crate::worker::live::Definitions;
+use crate::worker::processor::Processor;
+
+pub struct Processors {
+    log: EventLog,
+    store: Store,
+    definitions: Arc<Definitions>,
+    faults: Faults,
+    settle: Span,
+    leases: Leases,
+    by_shard: BTreeMap<Shard, Processor>,
+}
+
+impl Processors {
+    pub fn new(
+        log: EventLog,
+        store: Store,
+        definitions: Arc<Definitions>,
+        faults: Faults,
+        settle: Span,
+        leases: Leases,
+    ) -> Self {
+        Self { log, store, definitions, faults, settle, leases, by_shard: BTreeMap::new() }
+    }
+
+    /// Looks at everybody after segments have changed.
+    pub fn backfill(&self) -> Backfill {
+        Backfill::new(self.log.clone(), self.store.clone(), self.definitions.clone(), self.leases.clone())
+    }
+
+    /// Handles the next entries of every shard; the answer is how many. Zero: it has caught up.
+    ///
+    /// # Errors
+    /// The first error of a shard; what the others did is done, and the next tick starts where each stands.
+    pub async fn tick(&mut self) -> anyhow::Result<usize> {
+        self.follow_leases().await?;
+        let ticked = join_all(self.by_shard.values_mut().map(Processor::tick)).await;
+        let mut count = 0;
+        for one in ticked {
+            count += one?;
+        }
+        if count > 0 {
+            telemetry::backlog(backlog(self.store.reader(), self.leases.held()).await?);
+        }
+        Ok(count)
+    }
+
+    /// Whether an entry waits for a shard that may be another process's.
+    pub fn is_waiting(&self) -> bool {
+        self.by_shard.values().any(Processor::is_waiting)
+    }
+
+    /// A shard that came, or came back under another token, is read from its stored cursor on.
+    async fn follow_leases(&mut self) -> anyhow::Result<()> {
+        let leases = self.leases.all();
+        self.by_shard.retain(|shard, processor| leases.get(shard).is_some_and(|it| it.token == processor.token()));
+        for (shard, lease) in leases.iter().filter(|(shard, _)| !self.by_shard.contains_key(shard)).collect::<Vec<_>>()
+        {
+            let (log, store, definitions) = (self.log.clone(), self.store.clone(), self.definitions.clone());
+            let faults = self.faults.clone();
+            let processor = Processor::of_shard(*shard, *lease, log, store, definitions, faults, self.settle).await?;
+            self.by_shard.insert(*shard, processor);
+        }
+        Ok(())
+    }
+}
