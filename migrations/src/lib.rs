@@ -17,6 +17,7 @@ mod m20261121_000007_permission;
 mod m20261121_000008_create_segments;
 mod m20261121_000009_topics_of_messages;
 mod m20261121_000030_log_shards;
+mod m20261121_000045_books_and_ids;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000008_create_segments::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
             Box::new(m20261121_000030_log_shards::Migration),
+            Box::new(m20261121_000045_books_and_ids::Migration),
         ]
     }
 }
