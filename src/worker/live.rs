@@ -42,11 +42,18 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: Store) -> anyhow::Result<Self> {
-        let definitions = Self { store: store.clone(), live: ArcSwap::default(), generation: AtomicU64::new(0) };
-        for id in workspaces(store.reader()).await? {
-            definitions.refresh(id).await?;
-        }
+        let definitions = Self { store, live: ArcSwap::default(), generation: AtomicU64::new(0) };
+        definitions.refresh_all().await?;
         Ok(definitions)
+    }
+
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub async fn refresh_all(&self) -> anyhow::Result<()> {
+        for id in workspaces(self.store.reader()).await? {
+            self.refresh(id).await?;
+        }
+        Ok(())
     }
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {

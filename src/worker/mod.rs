@@ -17,4 +17,5 @@ pub mod processors;
 pub mod scheduler;
 pub mod secret;
 pub mod service;
+pub mod sharing;
 pub mod world;
