@@ -57,7 +57,7 @@ impl Sharing {
     /// None where a database has one process.
     pub fn new(database: &Database, leases: Leases, log: EventLog, workers: Arc<Workers>) -> Option<Arc<Self>> {
         let conn = database.keeper.clone()?;
-        let node = uuid::Uuid::new_v4().to_string();
+        let node = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
         let revision = watch::Sender::new((0, 0));
         Some(Arc::new(Self { node, conn, database: database.clone(), leases, log, workers, revision }))
     }

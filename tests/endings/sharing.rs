@@ -1,0 +1,60 @@
+//! Several processes on one PostgreSQL.
+
+use std::time::{Duration, Instant};
+
+use crate::database::Backend;
+use crate::house::{House, until};
+use crate::load::Load;
+use crate::sink::Sink;
+
+/// Twice as long as a lease holds.
+const FROZEN_FOR: Duration = Duration::from_secs(8);
+
+#[test]
+fn of_three_processes_one_that_freezes_for_twice_its_lease_loses_and_doubles_nothing() {
+    let sink = Sink::start();
+    let mut one = House::new(&sink, Backend::Postgres);
+    let (mut two, mut three) = (one.beside(), one.beside());
+    for house in [&mut one, &mut two, &mut three] {
+        house.start_beside();
+    }
+    until("three shares", || one.shares() == [4, 6, 6]);
+    let houses = [&one, &two, &three];
+    let mut load = Load::default();
+    load.run(&houses, Duration::from_millis(500), || {
+        freeze_while_sending(&two);
+        let frozen = Instant::now();
+        until("the others to have it all", || one.shares() == [8, 8]);
+        until("the time", || frozen.elapsed() >= FROZEN_FOR);
+        two.signal("-CONT");
+        until("it to be back", || one.shares() == [4, 6, 6]);
+    });
+    load.run(&houses, Duration::from_millis(500), || {});
+    load.finish(&houses);
+    one.settle();
+    load.check_stored(&one);
+    let delivered = sink.delivered();
+    for order in load.orders() {
+        for kind in ["thanks", "offer"] {
+            let times = delivered.get(&(kind.to_owned(), order.clone())).copied();
+            assert_eq!(times, Some(1), "{kind} {order}\n{}\n{}\n{}", one.log(), two.log(), three.log());
+        }
+    }
+    assert_eq!(one.count_by_status("unknown"), 0);
+}
+
+/// Stops the process at a moment at which it is sending.
+fn freeze_while_sending(house: &House) {
+    let sending = format!(
+        "SELECT count(*) FROM messages JOIN leases USING (shard) WHERE status = 'sending' AND owner LIKE '{}-%'",
+        house.pid()
+    );
+    until("messages in its hands", || {
+        house.signal("-STOP");
+        let caught = house.query(&sending)[0] > 0;
+        if !caught {
+            house.signal("-CONT");
+        }
+        caught
+    });
+}
