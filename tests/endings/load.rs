@@ -12,6 +12,8 @@ use base64::Engine;
 use crate::house::House;
 
 const SHOPPERS: usize = 6;
+/// However slow the machine is, in each round they order this often, or the round shows little.
+const ORDERS_A_ROUND: usize = 30;
 /// People each of them orders for: enough to be in every part of the log.
 const MEMBERS: usize = 16;
 
@@ -41,7 +43,7 @@ impl Load {
                 });
             }
             let until = Instant::now() + time;
-            while Instant::now() < until {
+            while Instant::now() < until || self.orders.lock().unwrap().len() < ORDERS_A_ROUND * self.round {
                 std::thread::sleep(Duration::from_millis(5));
             }
             end();
