@@ -3,6 +3,7 @@
 //! Built once by plain inserts in key order, kept under `target/bench-data` and used again as long as the schema is
 //! the same; each run adds its own events to it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,6 +11,7 @@ use carillon::audience::History;
 use carillon::clock::Clock;
 use carillon::ids::{Position, ProfileId, Span, Timestamp};
 use carillon::store::entries::{Entry, Logged};
+use carillon::store::event_ids::range_of;
 use carillon::store::open;
 use rusqlite::{Connection, params};
 
@@ -47,7 +49,7 @@ pub fn prepare(scale: Scale) -> anyhow::Result<PathBuf> {
     let (path, stamp) = (folder.join("carillon.db"), folder.join("stamp"));
     let clock = Clock::system(Span::ZERO);
     // Ids are remembered by day, so an old database would be an emptier one.
-    let wanted = format!("{} day {}", schema()?, clock.now().day());
+    let wanted = format!("{} ids by week, day {}", schema()?, clock.now().day());
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(folder);
     }
@@ -148,10 +150,12 @@ fn entries(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Res
 /// The events came evenly over seventy days, so ids are remembered of the last tenth: seven days, evenly spread over
 /// all there can be, and stored in order.
 fn event_ids(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Result<()> {
-    let mut insert = connection.prepare("INSERT INTO event_ids (day, id) VALUES (?, ?)")?;
-    for back in (0..7).rev() {
-        for n in (1..=scale.events).filter(|n| n % 70 == back as u64) {
-            insert.execute(params![now.day() - back, id(n, scale)])?;
+    let mut insert = connection.prepare("INSERT INTO event_ids (day, id, position) VALUES (?, ?, ?)")?;
+    let ranges: BTreeSet<i64> = (0..7).map(|back| range_of(now.day() - back)).collect();
+    for range in ranges {
+        let in_range = |n: &u64| n % 70 < 7 && range_of(now.day() - (n % 70) as i64) == range;
+        for n in (1..=scale.events).filter(in_range) {
+            insert.execute(params![range, id(n, scale), n as i64])?;
         }
     }
     Ok(())

@@ -11,6 +11,7 @@ use carillon::event::Event;
 use carillon::eventlog::{AppendError, Receipt};
 use carillon::http::append::Append;
 use carillon::ids::{Position, WorkspaceId};
+use carillon::store::event_ids::range_of;
 use futures::future::{BoxFuture, FutureExt};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
@@ -69,13 +70,13 @@ impl Probe {
     /// The database cannot be written.
     pub fn append<'e>(&mut self, events: impl Iterator<Item = &'e Event>, now: i64) -> anyhow::Result<Vec<Stored>> {
         let mut stored = Vec::new();
-        let day = now / 86_400_000;
+        let day = range_of(now / 86_400_000);
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         for event in events {
             let new = self
                 .connection
-                .prepare_cached("INSERT OR IGNORE INTO event_ids (day, id) VALUES (?, ?)")?
-                .execute(params![day, event.id.as_bytes()])?;
+                .prepare_cached("INSERT OR IGNORE INTO event_ids (day, id, position) VALUES (?, ?, ?)")?
+                .execute(params![day, event.id.as_bytes(), self.head + 1])?;
             if new == 0 {
                 continue;
             }

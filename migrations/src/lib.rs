@@ -15,6 +15,7 @@ mod m20261121_000005_find_messages;
 mod m20261121_000006_merge_people;
 mod m20261121_000009_topics_of_messages;
 mod m20261121_000030_log_shards;
+mod m20261121_000045_books_and_ids;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000006_merge_people::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
             Box::new(m20261121_000030_log_shards::Migration),
+            Box::new(m20261121_000045_books_and_ids::Migration),
         ]
     }
 }

@@ -5,25 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::ConnectionTrait;
 
 use crate::clock::Clock;
-use crate::event::{Event, Origin};
+use crate::event::{Event, Kind, Origin};
 use crate::eventlog::Receipt;
 use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
+use crate::store::event_ids;
 use crate::store::merges::{Joined, add_joined};
-use crate::store::rows::{Error, Rows, Values, padded, repeated};
+use crate::store::rows::{Error, Rows, Values};
 use crate::store::shards::{self, Heads, Layout, Shard, ShardSet};
 use crate::store::workspace;
-
-/// How long an event id is remembered.
-pub const DEDUPE_DAYS: i64 = 7;
-/// The day under which ids are remembered for ever: imports.
-const FOR_EVER: i64 = 0;
-
-/// The days that hold ids, by one seek each: the table has a row per event.
-const DAYS: &str = "WITH RECURSIVE days(day) AS (SELECT min(day) FROM event_ids
-    UNION ALL SELECT (SELECT min(day) FROM event_ids WHERE event_ids.day > days.day) FROM days WHERE day IS NOT NULL)
-    SELECT day FROM days WHERE day IS NOT NULL";
 
 /// An input that has no position yet.
 #[derive(Debug, Clone)]
@@ -52,7 +43,7 @@ impl Draft {
     }
 }
 
-/// The append's memory: where the log ends, who is known, which days hold ids. Lives in the writer.
+/// The append's memory: where the log ends, who is known, which ranges hold event ids. Lives in the writer.
 pub struct Appender {
     clock: Clock,
     layout: Layout,
@@ -61,7 +52,7 @@ pub struct Appender {
     locked: ShardSet,
     last_now: Timestamp,
     identities: Identities,
-    days: BTreeSet<i64>,
+    ranges: BTreeSet<i64>,
     /// Entries of the running transaction.
     placed: Vec<Entry>,
 }
@@ -96,8 +87,6 @@ impl Appender {
         let last_now: Option<Option<i64>> = Rows(conn)
             .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000) AS last", vec![])
             .await?;
-        let days = Rows(conn).all(DAYS, vec![]).await?;
-        let days = days.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect::<Result<_, Error>>()?;
         Ok(Self {
             clock,
             layout: Layout::of(conn.get_database_backend()),
@@ -105,7 +94,7 @@ impl Appender {
             locked: ShardSet::NONE,
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
-            days,
+            ranges: event_ids::ranges(conn).await?,
             placed: Vec::new(),
         })
     }
@@ -185,10 +174,7 @@ impl Appender {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let mark = self.identities.mark();
-        let repeated = match self.layout.is_shared() {
-            true => remember_first(conn, &groups, now).await?,
-            false => self.remember(conn, &groups, now).await?,
-        };
+        let repeated = self.repeated(conn, &groups, now).await?;
         let events: Vec<(WorkspaceId, &Event)> = groups
             .iter()
             .flatten()
@@ -231,7 +217,7 @@ impl Appender {
         taken: &mut BTreeSet<EventId>,
     ) -> Result<Draft, WorkspaceId> {
         let Logged::Event(event) = &draft.logged else { return Ok(draft) };
-        if is_deduped(event) && (repeated.contains(&event.id) || !taken.insert(event.id)) {
+        if deduped(&draft.logged).is_some() && (repeated.contains(&event.id) || !taken.insert(event.id)) {
             return Err(draft.workspace);
         }
         match draft.profile {
@@ -268,7 +254,7 @@ impl Appender {
         let now = resolved.now.max(self.last_now);
         let first = self.placed.len();
         let mut answers = Vec::with_capacity(resolved.groups.len());
-        let mut duplicates: BTreeMap<WorkspaceId, i64> = BTreeMap::new();
+        let mut duplicates: Vec<WorkspaceId> = Vec::new();
         let mut beside = Beside::default();
         for group in resolved.groups {
             let mut receipts = Vec::with_capacity(group.len());
@@ -276,7 +262,7 @@ impl Appender {
                 receipts.push(match draft {
                     Ok(draft) => self.place_one(draft, now, &mut beside),
                     Err(workspace) => {
-                        *duplicates.entry(workspace).or_default() += 1;
+                        duplicates.push(workspace);
                         Receipt::Duplicate
                     }
                 });
@@ -284,12 +270,13 @@ impl Appender {
             answers.push(receipts);
         }
         add_joined(conn, beside.joined.into_iter()).await?;
+        self.remember(conn, first, now).await?;
         let rows = self.placed[first..].iter().map(Entry::values).collect();
         Rows(conn).insert(INSERT, "", COLUMNS, rows).await?;
         Rows(conn).insert("INSERT INTO barriers (shard, position, barrier)", "", 3, beside.barriers).await?;
-        for (id, by) in duplicates {
-            workspace(conn, id).count("events_duplicate", by).await?;
-        }
+        let accepted = self.placed[first..].iter().filter(|entry| is_accepted(entry)).map(|entry| entry.workspace);
+        count(conn, "events_accepted", accepted).await?;
+        count(conn, "events_duplicate", duplicates.into_iter()).await?;
         Ok(answers)
     }
 
@@ -298,7 +285,7 @@ impl Appender {
         let shards = self.shards_of(&draft);
         let Draft { workspace, profile, joins, now: given, logged } = draft;
         let mut first = None;
-        for shard in shards.iter() {
+        for (shard, logged) in shards.iter().zip(std::iter::repeat_n(logged, shards.len())) {
             let position = self.layout.next(self.heads.of(shard));
             self.heads.set(shard, position);
             let barrier = *first.get_or_insert(position);
@@ -309,61 +296,67 @@ impl Appender {
                 let loser_head = self.heads.of(self.layout.shard_of(loser));
                 beside.joined.push(Joined { workspace, loser, winner, position, loser_head });
             }
-            let logged = logged.clone();
             self.placed.push(Entry { position, workspace, profile, now: given.unwrap_or(now), joins, logged });
         }
         Receipt::Stored { position: first.unwrap_or_default(), profile }
     }
 
-    /// Stores the ids of events that are new; returns those that are not.
-    async fn remember<C: ConnectionTrait>(
-        &mut self,
+    /// The ids among these that are known already. Where several processes append, those that are new are stored here.
+    async fn repeated<C: ConnectionTrait>(
+        &self,
         conn: &C,
         groups: &[Vec<Draft>],
         now: Timestamp,
     ) -> Result<BTreeSet<EventId>, Error> {
-        let mut wanted: BTreeSet<(i64, EventId)> = BTreeSet::new();
-        for draft in groups.iter().flatten() {
-            let Logged::Event(event) = &draft.logged else { continue };
-            if is_deduped(event) {
-                let imported = matches!(event.origin, Origin::Import { .. });
-                wanted.insert((if imported { FOR_EVER } else { now.day() }, event.id));
-            }
+        let events = groups.iter().flatten().filter_map(|draft| deduped(&draft.logged));
+        let ids: BTreeMap<EventId, i64> = events.map(|event| (event.id, range_of(event, now))).collect();
+        if self.layout.is_shared() {
+            return event_ids::remember_first(conn, ids, now).await;
         }
-        let mut repeated = BTreeSet::new();
-        let oldest = now.day() - DEDUPE_DAYS;
-        let days: Vec<i64> = self.days.iter().copied().filter(|day| *day == FOR_EVER || *day > oldest).collect();
-        let wanted: Vec<(i64, EventId)> = wanted.into_iter().collect();
-        let ids: Vec<EventId> = wanted.iter().map(|(_, id)| *id).collect();
-        for chunk in ids.chunks(512).filter(|_| !days.is_empty()) {
-            repeated.extend(self::known(conn, &days, chunk).await?);
+        let ranges: Vec<i64> =
+            self.ranges.iter().copied().filter(|range| event_ids::is_remembered(*range, now)).collect();
+        event_ids::known(conn, &ranges, ids.into_keys().collect()).await
+    }
+
+    /// Stores the ids of events placed since `first`.
+    async fn remember<C: ConnectionTrait>(&mut self, conn: &C, first: usize, now: Timestamp) -> Result<(), Error> {
+        if self.layout.is_shared() {
+            return Ok(());
         }
-        let new = wanted.iter().filter(|(_, id)| !repeated.contains(id));
-        let rows: Vec<Values> = new.map(|(day, id)| vec![(*day).into(), id.as_bytes().to_vec().into()]).collect();
-        self.days.extend(wanted.iter().map(|(day, _)| *day));
-        Rows(conn).insert("INSERT INTO event_ids (day, id)", "", 2, rows).await?;
-        Ok(repeated)
+        let placed = self.placed[first..].iter();
+        let events = placed.filter_map(|entry| Some((deduped(&entry.logged)?, entry.position)));
+        let new: Vec<(i64, EventId, Position)> =
+            events.map(|(event, position)| (range_of(event, now), event.id, position)).collect();
+        self.ranges.extend(new.iter().map(|(range, ..)| *range));
+        event_ids::remember(conn, new).await
     }
 }
 
-/// Of these ids, those stored under one of these days.
-async fn known<C: ConnectionTrait>(conn: &C, days: &[i64], ids: &[EventId]) -> Result<Vec<EventId>, Error> {
-    let ids = padded(ids);
-    let sql = format!(
-        "WITH days(day) AS (VALUES {}), wanted(id) AS (VALUES {})
-         SELECT event_ids.id FROM days CROSS JOIN wanted CROSS JOIN event_ids
-         WHERE event_ids.day = days.day AND event_ids.id = wanted.id",
-        repeated("(?)", days.len()),
-        repeated("(?)", ids.len())
-    );
-    let mut values: Values = days.iter().map(|day| (*day).into()).collect();
-    values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
-    let mut known = Vec::new();
-    for row in Rows(conn).all(&sql, values).await? {
-        let id: Vec<u8> = row.try_get_by_index(0)?;
-        known.extend(EventId::try_from(id.as_slice()).ok());
+/// The range in which an event's id is kept.
+fn range_of(event: &Event, now: Timestamp) -> i64 {
+    match event.origin {
+        Origin::Import { .. } => event_ids::FOR_EVER,
+        _ => event_ids::range_of(now.day()),
     }
-    Ok(known)
+}
+
+/// Adds how often each workspace stands in the list.
+async fn count<C: ConnectionTrait>(
+    conn: &C,
+    name: &str,
+    workspaces: impl Iterator<Item = WorkspaceId>,
+) -> Result<(), Error> {
+    let mut counts: BTreeMap<WorkspaceId, i64> = BTreeMap::new();
+    workspaces.for_each(|id| *counts.entry(id).or_default() += 1);
+    for (id, by) in counts {
+        workspace(conn, id).count(name, by).await?;
+    }
+    Ok(())
+}
+
+/// Clients' events, each once: not those Carillon made itself, nor one that comes again.
+fn is_accepted(entry: &Entry) -> bool {
+    deduped(&entry.logged).is_some_and(|event| event.kind != Kind::Own)
 }
 
 /// The profile that an event was given with: a link in a message, or an event that comes again.
@@ -374,55 +367,10 @@ fn given_profile(draft: &Draft) -> Option<ProfileId> {
     }
 }
 
-/// The same where several processes append to one database: one statement stores an id or finds it stored, and waits
-/// for whoever is storing it now.
-async fn remember_first<C: ConnectionTrait>(
-    conn: &C,
-    groups: &[Vec<Draft>],
-    now: Timestamp,
-) -> Result<BTreeSet<EventId>, Error> {
-    let mut repeated = BTreeSet::new();
-    let mut days: BTreeMap<EventId, i64> = BTreeMap::new();
-    for draft in groups.iter().flatten() {
-        let Logged::Event(event) = &draft.logged else { continue };
-        if is_deduped(event) {
-            let imported = matches!(event.origin, Origin::Import { .. });
-            days.insert(event.id, if imported { FOR_EVER } else { now.day() });
-        }
+/// An event whose id must be new; a redriven one has its old id on purpose.
+fn deduped(logged: &Logged) -> Option<&Event> {
+    match logged {
+        Logged::Event(event) if !matches!(event.origin, Origin::Replay { .. }) => Some(event),
+        _ => None,
     }
-    let wanted: Vec<(EventId, i64)> = days.into_iter().collect();
-    for chunk in wanted.chunks(512) {
-        // An id that should be forgotten by now is not known any more.
-        let sql = format!(
-            "INSERT INTO event_ids (id, day) VALUES {} ON CONFLICT (id) DO UPDATE SET day = excluded.day
-             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id",
-            repeated_rows(chunk.len()),
-            now.day() - DEDUPE_DAYS
-        );
-        let values = chunk.iter().flat_map(|(id, day)| [id.as_bytes().to_vec().into(), (*day).into()]).collect();
-        let mut new = BTreeSet::new();
-        for row in Rows(conn).all(&sql, values).await? {
-            let id: Vec<u8> = row.try_get_by_index(0)?;
-            new.extend(EventId::try_from(id.as_slice()).ok());
-        }
-        repeated.extend(chunk.iter().map(|(id, _)| *id).filter(|id| !new.contains(id)));
-    }
-    Ok(repeated)
-}
-
-fn repeated_rows(count: usize) -> String {
-    repeated("(?,?)", count)
-}
-
-/// A redriven event has its old id on purpose.
-fn is_deduped(event: &Event) -> bool {
-    !matches!(event.origin, Origin::Replay { .. })
-}
-
-/// Forgets ids older than the window, a slice at a time; returns how many went.
-pub async fn forget_old_ids<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
-    let sql = "DELETE FROM event_ids WHERE (day, id) IN
-               (SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?)";
-    let values = vec![FOR_EVER.into(), (now.day() - DEDUPE_DAYS).into(), limit.into()];
-    Rows(conn).run(sql, values).await
 }

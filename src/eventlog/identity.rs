@@ -98,25 +98,29 @@ impl Identities {
         let wanted: Vec<Identifier> = wanted.into_iter().collect();
         for chunk in wanted.chunks(512) {
             let chunk = padded(chunk);
+            // The answer names the question by its number: texts need not travel back.
             let sql = format!(
-                "WITH wanted(workspace, kind, value) AS (VALUES {})
-                 SELECT workspace, kind, value, profile FROM wanted JOIN identifiers USING (workspace, kind, value)",
-                repeated("(?,?,?)", chunk.len())
+                "WITH wanted(n, workspace, kind, value) AS (VALUES {})
+                 SELECT n, profile FROM wanted JOIN identifiers USING (workspace, kind, value)",
+                repeated("(?,?,?,?)", chunk.len())
             );
-            let values: Values = chunk
-                .into_iter()
-                .flat_map(|(workspace, anonymous, id)| [workspace.into(), i64::from(anonymous).into(), id.into()])
+            let questions = (0_i64..).zip(&chunk);
+            let values: Values = questions
+                .flat_map(|(n, (workspace, anonymous, id))| {
+                    [n.into(), (*workspace).into(), i64::from(*anonymous).into(), id.clone().into()]
+                })
                 .collect();
             let mut anonymous = Vec::new();
-            for row in Rows(conn).all(&sql, values).await? {
-                let kind: i64 = row.try_get_by_index(1)?;
-                let profile = ProfileId(row.try_get_by_index(3)?);
-                if kind == 0 {
-                    self.has_user.insert(profile, true);
-                } else {
+            for row in Rows(conn).many(&sql, values, chunk.len()).await? {
+                let profile = ProfileId(row.try_get_by_index(1)?);
+                let asked = usize::try_from(row.try_get_by_index::<i64>(0)?).ok().and_then(|n| chunk.get(n));
+                let Some(identifier) = asked else { continue };
+                if identifier.1 {
                     anonymous.push(profile);
+                } else {
+                    self.has_user.insert(profile, true);
                 }
-                self.known.insert((row.try_get_by_index(0)?, kind == 1, row.try_get_by_index(2)?), profile);
+                self.known.insert(identifier.clone(), profile);
             }
             self.find_users(conn, anonymous).await?;
         }

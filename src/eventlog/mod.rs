@@ -4,6 +4,7 @@
 //! order of commits. The same event id again is answered as a duplicate, and the first is kept.
 
 pub mod append;
+mod checkpoint;
 pub mod identity;
 pub mod recent;
 pub mod writer;
@@ -16,9 +17,9 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::event::Event;
 use crate::ids::{Position, ProfileId, WorkspaceId};
+use crate::store::Database;
 use crate::store::entries::Logged;
 use crate::store::shards::ShardSet;
-use crate::store::{Database, Store};
 use crate::telemetry;
 pub use append::{Appender, Draft};
 pub use recent::Recent;
@@ -75,7 +76,6 @@ pub struct EventLog {
     clock: Clock,
     pulses: Pulses,
     recent: Recent,
-    warm: Store,
 }
 
 impl EventLog {
@@ -87,9 +87,8 @@ impl EventLog {
         let appender = Appender::load(&database.writer, clock.clone()).await?;
         let pulses = Pulses::new(appender.head());
         let recent = Recent::default();
-        let writer = Writer::start(database.clone(), appender, pulses.clone(), recent.clone());
-        let warm = Store::new(database.writer.clone());
-        Ok(Self { writer, clock, pulses, recent, warm })
+        let writer = Writer::start(database.clone(), appender, pulses.clone(), recent.clone())?;
+        Ok(Self { writer, clock, pulses, recent })
     }
 
     /// Stores events; the answers are in their order.
@@ -123,12 +122,6 @@ impl EventLog {
     /// Entries committed a moment ago.
     pub fn recent(&self) -> &Recent {
         &self.recent
-    }
-
-    /// Reads on the write connection, between two commits. Readers of their own forget what they have cached whenever
-    /// something is committed; this one knows the pages that are about to be written again. For short reads.
-    pub fn warm(&self) -> &Store {
-        &self.warm
     }
 
     pub fn clock(&self) -> &Clock {

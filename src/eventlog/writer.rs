@@ -1,8 +1,8 @@
 //! The one writer: three queues, one connection, one commit for all that waits.
 //!
 //! A turn takes what waits in each queue (no timer, no linger), runs it in one transaction and answers everyone after
-//! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back to its own savepoint
-//! and does not disturb its neighbours.
+//! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back by itself and does not
+//! disturb its neighbours.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait};
+use sea_orm::{DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::eventlog::append::{Appender, Draft};
+use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
@@ -29,9 +30,6 @@ const BYTES_WAITING_MAX: usize = 64 * 1024 * 1024;
 const EVENTS_PER_COMMIT_MAX: usize = 4_096;
 const CHANGES_WAITING_MAX: usize = 1_024;
 const CHANGES_PER_COMMIT_MAX: usize = 64;
-/// The write-ahead log is truncated when it has grown past this.
-const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
-const COMMITS_PER_WAL_CHECK: u32 = 64;
 /// How often a transaction of events is begun before its callers are told.
 const TRIES_MAX: u32 = 4;
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -106,11 +104,15 @@ struct Loop {
     sends: mpsc::Receiver<Change>,
     pulses: Pulses,
     recent: Recent,
-    commits: u32,
+    /// PostgreSQL looks after its own.
+    checkpoints: Option<Checkpoints>,
 }
 
 impl Writer {
-    pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> Self {
+    /// # Errors
+    /// The database's file cannot be opened.
+    pub fn start(database: Database, appender: Appender, pulses: Pulses, recent: Recent) -> std::io::Result<Self> {
+        let checkpoints = Checkpoints::start(&database)?;
         let (appends, append_jobs) = mpsc::channel(APPENDS_WAITING_MAX);
         let (effects, effect_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
         let (sends, send_jobs) = mpsc::channel(CHANGES_WAITING_MAX);
@@ -124,10 +126,10 @@ impl Writer {
             sends: send_jobs,
             pulses,
             recent,
-            commits: 0,
+            checkpoints,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
-        writer
+        Ok(writer)
     }
 
     pub(super) async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
@@ -226,7 +228,9 @@ impl Loop {
                 wake.notify_one();
             }
         }
-        self.truncate_wal().await;
+        if let Some(checkpoints) = self.checkpoints.take() {
+            checkpoints.finish().await;
+        }
         // Here the queues are dropped: whoever still waits is told that the writer has stopped.
     }
 
@@ -238,7 +242,8 @@ impl Loop {
             events += job.drafts.len();
             appends.push(job);
         }
-        for queue in [&mut self.sends, &mut self.effects] {
+        // Effects are the largest, and the first of a turn is the cheapest.
+        for queue in [&mut self.effects, &mut self.sends] {
             for _ in 0..CHANGES_PER_COMMIT_MAX {
                 match queue.try_recv() {
                     Ok(change) => changes.push(change),
@@ -297,9 +302,8 @@ impl Loop {
                 }
             }
         }
-        self.commits += 1;
-        if self.commits.is_multiple_of(COMMITS_PER_WAL_CHECK) && self.wal_bytes() > WAL_BYTES_MAX {
-            self.truncate_wal().await;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.committed().await;
         }
     }
 
@@ -319,56 +323,51 @@ impl Loop {
         changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
-        let tx = self.database.writer.begin().await?;
+        let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
-        let alone = changes.len() == 1 && drafts.is_empty();
         // Everybody waits in this order: for events, for people, for shards, lowest first.
         let shards = changes.iter().fold(ShardSet::NONE, |all, change| all.or(change.shards));
-        let receipts = if drafts.is_empty() {
+        if drafts.is_empty() {
             self.appender.lock(&tx, shards).await?;
-            Vec::new()
-        } else {
+        }
+        let mut changes = changes.into_iter();
+        // What stands first needs no savepoint: where it fails, the transaction goes. Under a savepoint SQLite copies
+        // every page that is changed.
+        let is_first = !self.appender.layout().is_shared() || (drafts.is_empty() && changes.len() == 1);
+        let first = if is_first { changes.next() } else { None };
+        if let Some(change) = first {
+            let before = self.appender.mark();
+            let changed = (change.run)(&tx, &mut self.appender).await;
+            told.push(changed.answer);
+            if !changed.keep {
+                tx.rollback().await?;
+                self.appender.back_to(before);
+                if drafts.is_empty() && changes.len() == 0 {
+                    return Ok(Vec::new());
+                }
+                tx = self.database.writer.begin().await?;
+                self.appender.begin();
+            }
+        }
+        let mut receipts = Vec::new();
+        if !drafts.is_empty() {
             let resolved = self.appender.resolve(&tx, drafts).await?;
             self.appender.lock(&tx, shards.or(resolved.shards)).await?;
-            self.appender.place(&tx, resolved).await?
-        };
+            receipts = self.appender.place(&tx, resolved).await?;
+        }
         for change in changes {
-            let savepoint = if alone { None } else { Some(tx.begin().await?) };
+            let savepoint = tx.begin().await?;
             let before = self.appender.mark();
-            let changed = (change.run)(savepoint.as_ref().unwrap_or(&tx), &mut self.appender).await;
+            let changed = (change.run)(&savepoint, &mut self.appender).await;
             told.push(changed.answer);
-            match (savepoint, changed.keep) {
-                (Some(savepoint), true) => savepoint.commit().await?,
-                (Some(savepoint), false) => {
-                    savepoint.rollback().await?;
-                    self.appender.back_to(before);
-                }
-                (None, true) => {}
-                (None, false) => {
-                    tx.rollback().await?;
-                    self.appender.back_to(before);
-                    return Ok(receipts);
-                }
+            if changed.keep {
+                savepoint.commit().await?;
+            } else {
+                savepoint.rollback().await?;
+                self.appender.back_to(before);
             }
         }
         tx.commit().await?;
         Ok(receipts)
-    }
-
-    fn wal_bytes(&self) -> u64 {
-        let Some(path) = &self.database.file else { return 0 };
-        let mut path = path.clone().into_os_string();
-        path.push("-wal");
-        std::fs::metadata(path).map_or(0, |file| file.len())
-    }
-
-    /// SQLite's alone: PostgreSQL looks after its own.
-    async fn truncate_wal(&self) {
-        if self.database.file.is_none() {
-            return;
-        }
-        if let Err(error) = self.database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
-            tracing::warn!(%error, "the write-ahead log could not be truncated");
-        }
     }
 }

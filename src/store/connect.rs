@@ -1,7 +1,8 @@
 //! Opening the database: durable or not at all.
 //!
-//! SQLite runs with a write-ahead log and `synchronous=FULL`: what is committed survives power loss. The writer
-//! truncates the log itself when it has grown; automatic checkpoints would stall it at odd moments.
+//! SQLite runs with a write-ahead log and `synchronous=FULL`: what is committed survives power loss. The event log
+//! looks after checkpoints; automatic ones would stall the writer at odd moments. `secure_delete` is ON and not FAST:
+//! what is erased must be gone from freed pages too, and where no page is freed it costs nothing.
 //! PostgreSQL is asked how it is set up, and refused where a commit could be lost.
 
 use std::path::{Path, PathBuf};

@@ -10,6 +10,7 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::Status;
 use crate::store::Workspace;
+use crate::store::event_ids;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 use crate::store::shards::{Layout, unprocessed};
 
@@ -284,9 +285,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     /// The entry that stored this event.
-    pub async fn entry_of_event(&self, id: EventId, near: Position) -> Result<Option<Entry>, Error> {
-        let sql = format!("{SELECT} WHERE workspace = ? AND position >= ? AND event_id = ? LIMIT 1");
-        let values = vec![self.id.0.into(), near.0.into(), id.as_bytes().to_vec().into()];
+    pub async fn entry_of_event(&self, id: EventId) -> Result<Option<Entry>, Error> {
+        if let Some(position) = event_ids::position_of(self.conn, id).await? {
+            return Ok(self.entries_at(&[position]).await?.remove(&position));
+        }
+        // Its id is forgotten, or was remembered by a release that did not note where.
+        let sql = format!("{SELECT} WHERE workspace = ? AND event_id = ? LIMIT 1");
+        let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()
     }
 }

@@ -12,6 +12,7 @@ pub mod dialect;
 pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
+pub mod event_ids;
 pub mod keys;
 pub mod leases;
 pub mod merges;

@@ -47,7 +47,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(chunk.len()));
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|id| id.0.into()));
-            for row in Rows(self.conn).all(&sql, values).await? {
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
                 people.insert(ProfileId(row.try_get_by_index(0)?), read(&row));
             }
         }

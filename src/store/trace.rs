@@ -169,13 +169,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn accounts(&self) -> Result<Accounts, Error> {
         let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
         let sql = format!(
-            "SELECT 'accepted', count(*) FROM entries WHERE workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own'
-             UNION ALL SELECT 'unprocessed', count(*) FROM {unprocessed}
+            "SELECT 'unprocessed', count(*) FROM {unprocessed}
                 AND workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own'
              UNION ALL SELECT 'parked', count(*) FROM parked JOIN entries USING (position)
                 WHERE entries.workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NULL
-             UNION ALL SELECT 'redriven', count(*) FROM parked JOIN entries USING (position)
-                WHERE entries.workspace = ?1 AND event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NOT NULL
+             UNION ALL SELECT 'accepted', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_accepted'
              UNION ALL SELECT 'processed', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_processed'
              UNION ALL SELECT 'duplicates', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
              UNION ALL SELECT 'dropped', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
@@ -194,8 +192,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             .collect();
         Ok(Accounts {
             events: EventAccounts {
-                // A redriven event stands in the log twice and was accepted once.
-                accepted: count("accepted") - count("redriven"),
+                accepted: count("accepted"),
                 processed: count("processed"),
                 unprocessed: count("unprocessed"),
                 parked: count("parked"),

@@ -7,6 +7,7 @@ use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::message::Status;
 use crate::store::merges::unfinished;
+use crate::store::shards::ShardSet;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::{release_cancelled, unite_slots};
 use crate::worker::world::{Changes, Merge};
@@ -79,7 +80,11 @@ async fn store_merge(store: Workspace<'_, DatabaseTransaction>, merge: &Merge) -
 /// # Errors
 /// The database cannot be read or written.
 pub async fn finish_merges(log: &EventLog) -> anyhow::Result<bool> {
-    if unfinished(log.warm().reader(), 1).await?.is_empty() {
+    // Looked at first: the change itself holds everybody up.
+    let look = log.writer().change_in(Queue::Effects, ShardSet::NONE, |tx, _| {
+        Box::pin(async move { Ok(unfinished(tx, 1).await?.is_empty()) })
+    });
+    if look.await? {
         return Ok(false);
     }
     log.writer()

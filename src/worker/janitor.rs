@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::eventlog::append::forget_old_ids;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
+use crate::store::event_ids::forget_old;
 use crate::store::shards::ShardSet;
 use crate::store::workspace;
 use crate::worker::effects::finish_merges;
@@ -62,7 +62,7 @@ impl Janitor {
                 .log
                 .writer()
                 .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
-                    Box::pin(async move { Ok(forget_old_ids(tx, now, FORGET_SLICE).await?) })
+                    Box::pin(async move { Ok(forget_old(tx, now, FORGET_SLICE).await?) })
                 })
                 .await?;
             if gone < u64::from(FORGET_SLICE) {

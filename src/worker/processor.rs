@@ -272,7 +272,7 @@ impl Processor {
             let at = At { position: entry.position, now: entry.now };
             asked.push(Asked { at, profile, joins: entry.joins, input });
         }
-        let mut people = world::load(self.log.warm().workspace(id), self.store.workspace(id), &catalog, &asked).await?;
+        let mut people = world::load(self.store.workspace(id), &catalog, &asked).await?;
         for one in asked {
             let profile = people.current(one.profile);
             if let Err(cause) = self.decide_asked(&catalog, &mut people, &one, &mut changes) {

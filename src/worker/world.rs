@@ -133,19 +133,17 @@ impl People {
 /// An input, and one of the profiles that it may have to look at.
 type Look<'a> = (ProfileId, &'a Input);
 
-/// Loads everyone the inputs are about: the rows that will be written again by `warm`, whatever else by `store`. A
-/// person whose row cannot be read is an `Err` with the cause.
+/// Loads everyone the inputs are about. A person whose row cannot be read is an `Err` with the cause.
 ///
 /// # Errors
 /// The database cannot be read.
 pub async fn load(
-    warm: Workspace<'_, DatabaseConnection>,
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
     asked: &[Asked],
 ) -> Result<People, Error> {
     let mut people = People::default();
-    let mut found = rows(warm, asked, &mut people.merged).await?;
+    let mut found = rows(store, asked, &mut people.merged).await?;
     for one in asked {
         for id in [Some(one.profile), one.joins].into_iter().flatten() {
             let id = people.current(id);
@@ -157,7 +155,7 @@ pub async fn load(
         }
     }
     let ids: Vec<ProfileId> = people.slots.keys().copied().collect();
-    for (id, enrollment) in warm.active_enrollments(&ids).await? {
+    for (id, enrollment) in store.active_enrollments(&ids).await? {
         join(&mut people.slots, id, enrollment, |slot, one| drop(slot.person.enrollments.insert(one.id, one)));
     }
     let groups = groups(&people, asked);
@@ -178,7 +176,7 @@ pub async fn load(
 
 /// The rows of all profiles that are named, and of those they were merged into.
 async fn rows(
-    warm: Workspace<'_, DatabaseConnection>,
+    store: Workspace<'_, DatabaseConnection>,
     asked: &[Asked],
     merged: &mut BTreeMap<ProfileId, ProfileId>,
 ) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
@@ -189,7 +187,7 @@ async fn rows(
     while !wanted.is_empty() {
         read_before.extend(wanted.iter().copied());
         let ids: Vec<ProfileId> = std::mem::take(&mut wanted).into_iter().collect();
-        for (id, read) in warm.people(&ids).await? {
+        for (id, read) in store.people(&ids).await? {
             match read.as_ref().ok().and_then(|person| person.merged_into) {
                 Some(winner) => drop(merged.insert(id, winner)),
                 None => drop(found.insert(id, read)),

@@ -1,7 +1,8 @@
 //! Appending: stored once, without holes, under the right person.
 
 use carillon::eventlog::Receipt;
-use carillon::ids::Position;
+use carillon::ids::{Position, Span};
+use carillon::store::event_ids;
 
 use super::support::{self, House, event, identify, position};
 
@@ -131,4 +132,40 @@ async fn more_bytes_than_may_wait_are_told_to_come_back() {
     let stored = answers.iter().filter(|it| it.is_ok()).count();
     assert!(refused > 0 && stored > 0 && refused + stored == 60, "{refused} refused, {stored} stored");
     assert_eq!(house.workspace().accounts().await.unwrap().events.accepted, i64::try_from(stored * 100).unwrap());
+}
+
+#[tokio::test]
+async fn an_event_id_is_known_for_seven_days_from_any_day_of_the_week_and_forgotten_after_two_weeks() {
+    let house = House::new().await;
+    for day in 0..7 {
+        let id = format!("m{day}");
+        let again = || vec![event(&id, "ann", "Product Viewed")];
+        assert!(position(&house.append(again()).await[0]).is_some());
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(6)));
+        assert_eq!(house.forget_ids().await, 0, "day {day}");
+        assert_eq!(house.append(again()).await, [Receipt::Duplicate], "day {day}");
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(9)));
+        assert_eq!(house.forget_ids().await, 1, "day {day}");
+        assert!(position(&house.append(again()).await[0]).is_some(), "day {day}");
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(14)));
+        assert_eq!(house.forget_ids().await, 1, "day {day}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_found_by_its_id_while_that_is_remembered_and_later() {
+    let house = House::new().await;
+    let events = || vec![event("m1", "ann", "Product Viewed"), event("m2", "bob", "Product Added")];
+    let Receipt::Stored { position: at, .. } = house.append(events()).await[1] else { panic!() };
+    house.append(events()).await;
+    let found = async |id| house.workspace().entry_of_event(id).await.unwrap().map(|entry| entry.position);
+    let noted = async |id| event_ids::position_of(house.store.reader(), id).await.unwrap();
+    let (second, other) = (events()[1].id, event("m3", "bob", "Product Added").id);
+    // Where several processes append, an index of the entries does it.
+    let at_hand = (!house.store.layout().is_shared()).then_some(at);
+    assert_eq!((noted(second).await, noted(other).await), (at_hand, None));
+    assert_eq!((found(second).await, found(other).await), (Some(at), None));
+    house.clock.advance_to(house.clock.now().plus(Span::from_days(15)));
+    assert_eq!(house.forget_ids().await, 2);
+    assert_eq!((noted(second).await, found(second).await), (None, Some(at)));
 }

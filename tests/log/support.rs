@@ -55,6 +55,15 @@ impl House {
         self.log.append(WORKSPACE, events).await.unwrap()
     }
 
+    /// Forgets event ids that are out of date; returns how many.
+    pub async fn forget_ids(&self) -> u64 {
+        let now = self.clock.now();
+        let forget = self.log.writer().change(Queue::Effects, move |tx, _| {
+            Box::pin(async move { Ok(carillon::store::event_ids::forget_old(tx, now, 100).await?) })
+        });
+        forget.await.unwrap()
+    }
+
     /// Appends one by one and returns whose each was.
     pub async fn profiles(&self, events: Vec<Event>) -> Vec<ProfileId> {
         let mut profiles = Vec::new();
@@ -95,7 +104,7 @@ impl House {
     /// Where the event of this id stands.
     pub async fn at(&self, message_id: &str) -> Position {
         let id = EventId::derive(&[b"test", message_id.as_bytes()]);
-        let entry = self.workspace().entry_of_event(id, Position(0)).await.unwrap();
+        let entry = self.workspace().entry_of_event(id).await.unwrap();
         entry.unwrap_or_else(|| panic!("{message_id} is not in the log")).position
     }
 

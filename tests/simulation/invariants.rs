@@ -18,8 +18,10 @@ impl World {
 
     pub async fn check(&mut self) {
         let store = self.house.store.workspace(WORKSPACE);
-        let broken = store.accounts().await.unwrap().imbalances();
+        let books = store.accounts().await.unwrap();
+        let broken = books.imbalances();
         assert!(broken.is_empty(), "{broken:?}\n{}", self.story.join("\n"));
+        assert_eq!(books.events.accepted, self.accepted().await, "{}", self.story.join("\n"));
         let messages = self.messages().await;
         self.caps_hold_per_address(&messages);
         self.caps_hold_per_person(&messages);
@@ -27,6 +29,14 @@ impl World {
         self.nobody_is_reminded_after_an_order(&messages, &self.merges().await);
         self.slots = messages.iter().filter_map(|message| Some((message.id, message.slot_at?))).collect();
         self.united = self.merged().await;
+    }
+
+    /// Clients' events in the log, each once: what was parked and redriven stands in it twice.
+    async fn accepted(&self) -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM entries WHERE event_id IS NOT NULL AND kind <> 'own')
+                   - (SELECT count(*) FROM parked JOIN entries USING (position)
+                      WHERE event_id IS NOT NULL AND kind <> 'own' AND redriven_at IS NOT NULL)";
+        Rows(self.house.store.reader()).scalar(sql, vec![]).await.unwrap().unwrap()
     }
 
     /// Whose event the log says a message began with.

@@ -172,7 +172,7 @@ pub(super) async fn find(admin: &Admin, asked: &str) -> Result<(Entry, Event), s
         Some(entry) => Some(entry),
         None => {
             let id = asked.parse().unwrap_or_else(|_| track_api::event_id(admin.workspace, asked));
-            admin.db().entry_of_event(id, Position(0)).await?
+            admin.db().entry_of_event(id).await?
         }
     };
     let entry = entry.ok_or_else(unknown)?;

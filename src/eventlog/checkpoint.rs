@@ -1,0 +1,165 @@
+//! How SQLite's write-ahead log returns to the database file without the writer waiting for it.
+//!
+//! Beside the writer, a reader's connection copies what is committed and syncs it. The writer then copies, between two
+//! of its transactions, the little that came meanwhile, and begins the log anew. The log's file keeps its length: blocks
+//! that exist are overwritten at half the price of blocks that must first be found. If only the reader copied, the
+//! log would never be through and grow for ever; if only the writer did, everybody would wait for it.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::store::{Database, Rows};
+
+/// Pages in the log from which on it is copied: 64 MiB. A page that changes often is copied once for many changes.
+const PAGES_MIN: i64 = 16_384;
+const COMMITS_PER_LOOK: u32 = 64;
+
+/// The writer's end.
+pub(super) struct Checkpoints {
+    writer: DatabaseConnection,
+    commits: u32,
+    look: Arc<Notify>,
+    /// Nearly all of the log is copied; the rest is the writer's.
+    copied: Arc<AtomicBool>,
+    copying: AbortHandle,
+}
+
+impl Checkpoints {
+    /// None for a database that looks after its own log.
+    ///
+    /// # Errors
+    /// The database's file cannot be opened.
+    pub(super) fn start(database: &Database) -> std::io::Result<Option<Self>> {
+        let Some(path) = &database.file else { return Ok(None) };
+        let (look, copied) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        // Never closed: closing any descriptor of a file drops the locks this process has on it, SQLite's with them.
+        let file: &'static File = Box::leak(Box::new(File::open(path)?));
+        let copying = keep_copying(database.reader.clone(), file, look.clone(), copied.clone());
+        let copying = tokio::spawn(copying).abort_handle();
+        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, copying }))
+    }
+
+    /// Called after each commit, when no transaction is open.
+    pub(super) async fn committed(&mut self) {
+        self.commits = self.commits.wrapping_add(1);
+        if self.commits.is_multiple_of(COMMITS_PER_LOOK) {
+            self.look.notify_one();
+        }
+        if self.copied.swap(false, Ordering::AcqRel)
+            && let Err(error) = begin_anew(&self.writer).await
+        {
+            tracing::warn!(%error, "the write-ahead log could not begin anew");
+        }
+    }
+
+    /// Copies everything and leaves an empty file, for whoever comes next.
+    pub(super) async fn finish(self) {
+        if let Err(error) = self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
+            tracing::warn!(%error, "the write-ahead log could not be truncated");
+        }
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.copying.abort();
+    }
+}
+
+async fn keep_copying(reader: DatabaseConnection, file: &'static File, look: Arc<Notify>, copied: Arc<AtomicBool>) {
+    loop {
+        look.notified().await;
+        if copied.load(Ordering::Acquire) {
+            continue;
+        }
+        match copy(&reader, file, PAGES_MIN).await {
+            Ok(done) => copied.store(done, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be copied"),
+        }
+    }
+}
+
+/// Copies a log of at least `pages_min` pages; false: it is shorter.
+async fn copy(reader: &DatabaseConnection, file: &'static File, pages_min: i64) -> anyhow::Result<bool> {
+    if pages(reader, "NOOP").await? < pages_min {
+        return Ok(false);
+    }
+    // The second round has only what came during the first, which leaves the writer next to nothing.
+    for _ in 0..2 {
+        pages(reader, "PASSIVE").await?;
+        // SQLite itself syncs only once all is copied, which would be when the writer does the rest.
+        tokio::task::spawn_blocking(|| file.sync_data()).await??;
+    }
+    Ok(true)
+}
+
+/// Checkpoints as `mode` says; the answer is the length of the log in pages.
+async fn pages(conn: &DatabaseConnection, mode: &str) -> anyhow::Result<i64> {
+    let row = Rows(conn).one(&format!("PRAGMA wal_checkpoint({mode})"), vec![]).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get_by_index(1))?)
+}
+
+/// Copies the rest and lets the next transaction write from the log's beginning. Somebody who reads an old state for
+/// long puts it off; the writer does not wait for them.
+async fn begin_anew(writer: &DatabaseConnection) -> anyhow::Result<()> {
+    let patience: i64 = Rows(writer).scalar("PRAGMA busy_timeout", vec![]).await?.unwrap_or(0);
+    let sql = format!("PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {patience}");
+    writer.execute_unprepared(&sql).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::store::open;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_log_begins_anew_without_growing_and_nothing_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("carillon.db");
+        let database = open(&path).await.unwrap();
+        let file: &'static File = Box::leak(Box::new(File::open(&path).unwrap()));
+        let write = async |n: i64| {
+            let sql = format!("INSERT INTO settings (name, value) VALUES ('{n}', '{}')", "x".repeat(9_000));
+            database.writer.execute_unprepared(&sql).await.unwrap();
+        };
+        for n in 0..20 {
+            write(n).await;
+        }
+        let before = pages(&database.reader, "NOOP").await.unwrap();
+        assert!(!copy(&database.reader, file, before + 1).await.unwrap(), "too short to be worth it");
+        assert!(copy(&database.reader, file, before).await.unwrap());
+        write(20).await;
+        let length = std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len();
+        begin_anew(&database.writer).await.unwrap();
+        write(21).await;
+        assert!(pages(&database.reader, "NOOP").await.unwrap() < before);
+        assert_eq!(std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len(), length);
+        let stored: i64 =
+            Rows(&database.reader).scalar("SELECT count(*) FROM settings", vec![]).await.unwrap().unwrap();
+        assert_eq!(stored, 22);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_writer_does_not_wait_for_somebody_who_reads_on() {
+        use sea_orm::TransactionTrait;
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+        let reading = database.reader.begin().await.unwrap();
+        let count = async || Rows(&reading).scalar::<i64>("SELECT count(*) FROM settings", vec![]).await.unwrap();
+        let before = count().await;
+        database.writer.execute_unprepared("INSERT INTO settings (name, value) VALUES ('a', 'b')").await.unwrap();
+        begin_anew(&database.writer).await.unwrap();
+        database.writer.execute_unprepared("INSERT INTO settings (name, value) VALUES ('c', 'd')").await.unwrap();
+        assert_eq!(count().await, before, "they still see what they saw");
+        let patience: i64 = Rows(&database.writer).scalar("PRAGMA busy_timeout", vec![]).await.unwrap().unwrap();
+        assert_eq!(patience, 10_000, "other waits are as patient as before");
+        reading.rollback().await.unwrap();
+    }
+}

@@ -1,0 +1,128 @@
+//! The narrow table that recognises an event that comes again, and finds an event by its id.
+//!
+//! Ids are random, so their index is written all over; it is kept small. Those received within some days share one
+//! range of keys and are forgotten together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::{ConnectionTrait, QueryResult};
+
+use crate::ids::{EventId, Position, Timestamp};
+use crate::store::rows::{Error, Rows, Values, padded, repeated};
+
+/// How long an event id is remembered, at least: its range goes when all of it is older.
+pub const DEDUPE_DAYS: i64 = 7;
+/// Days that share one range of keys. A repeat is looked for in every range that may hold it, so few are fast.
+const RANGE_DAYS: i64 = 7;
+/// The range of ids that are remembered for ever: imports.
+pub const FOR_EVER: i64 = 0;
+
+/// The ranges that hold ids, by one seek each: the table has a row per event.
+const RANGES: &str = "RECURSIVE ranges(day) AS (SELECT min(day) FROM event_ids
+    UNION ALL SELECT (SELECT min(day) FROM event_ids WHERE event_ids.day > ranges.day) FROM ranges WHERE day IS NOT NULL)";
+
+/// The range in which ids received on a day are kept: its first day.
+pub fn range_of(day: i64) -> i64 {
+    day - day.rem_euclid(RANGE_DAYS)
+}
+
+/// Whether ids of this range are still looked for.
+pub fn is_remembered(range: i64, now: Timestamp) -> bool {
+    range == FOR_EVER || range > forgotten_range(now)
+}
+
+/// The newest range that is wholly out of date.
+fn forgotten_range(now: Timestamp) -> i64 {
+    now.day() - DEDUPE_DAYS - (RANGE_DAYS - 1)
+}
+
+pub async fn ranges<C: ConnectionTrait>(conn: &C) -> Result<BTreeSet<i64>, Error> {
+    let sql = format!("WITH {RANGES} SELECT day FROM ranges WHERE day IS NOT NULL");
+    Rows(conn).all(&sql, vec![]).await?.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+/// Of these ids, those stored in one of these ranges.
+pub async fn known<C: ConnectionTrait>(
+    conn: &C,
+    ranges: &[i64],
+    ids: Vec<EventId>,
+) -> Result<BTreeSet<EventId>, Error> {
+    let mut known = BTreeSet::new();
+    if ranges.is_empty() {
+        return Ok(known);
+    }
+    for chunk in ids.chunks(512) {
+        let chunk = padded(chunk);
+        let sql = format!(
+            "WITH ranges(day) AS (VALUES {}), wanted(id) AS (VALUES {})
+             SELECT event_ids.id FROM ranges CROSS JOIN wanted CROSS JOIN event_ids
+             WHERE event_ids.day = ranges.day AND event_ids.id = wanted.id",
+            repeated("(?)", ranges.len()),
+            repeated("(?)", chunk.len())
+        );
+        let mut values: Values = ranges.iter().map(|range| (*range).into()).collect();
+        values.extend(chunk.iter().map(|id| id.as_bytes().to_vec().into()));
+        known.extend(ids_of(&Rows(conn).all(&sql, values).await?)?);
+    }
+    Ok(known)
+}
+
+/// The same where several processes append to one database: one statement stores an id or finds it stored, and waits
+/// for whoever is storing it now. Their entries are found by an index.
+pub async fn remember_first<C: ConnectionTrait>(
+    conn: &C,
+    ids: BTreeMap<EventId, i64>,
+    now: Timestamp,
+) -> Result<BTreeSet<EventId>, Error> {
+    let mut known = BTreeSet::new();
+    let wanted: Vec<(EventId, i64)> = ids.into_iter().collect();
+    for chunk in wanted.chunks(512) {
+        // An id that should be forgotten by now is not known any more.
+        let sql = format!(
+            "INSERT INTO event_ids (id, day) VALUES {} ON CONFLICT (id) DO UPDATE SET day = excluded.day
+             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id",
+            repeated("(?,?)", chunk.len()),
+            forgotten_range(now)
+        );
+        let values = chunk.iter().flat_map(|(id, range)| [id.as_bytes().to_vec().into(), (*range).into()]).collect();
+        let new: BTreeSet<EventId> = ids_of(&Rows(conn).all(&sql, values).await?)?.into_iter().collect();
+        known.extend(chunk.iter().map(|(id, _)| *id).filter(|id| !new.contains(id)));
+    }
+    Ok(known)
+}
+
+fn ids_of(rows: &[QueryResult]) -> Result<Vec<EventId>, Error> {
+    rows.iter()
+        .map(|row| {
+            let id: Vec<u8> = row.try_get_by_index(0)?;
+            EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable("event id", error))
+        })
+        .collect()
+}
+
+/// Remembers ids that are new, in the order of their keys, each with the position of its entry.
+pub async fn remember<C: ConnectionTrait>(conn: &C, mut ids: Vec<(i64, EventId, Position)>) -> Result<(), Error> {
+    ids.sort_unstable();
+    let rows = ids.into_iter().map(|(range, id, position)| -> Values {
+        vec![range.into(), id.as_bytes().to_vec().into(), position.0.into()]
+    });
+    Rows(conn).insert("INSERT INTO event_ids (day, id, position)", "", 3, rows.collect()).await?;
+    Ok(())
+}
+
+/// Where the entry of a remembered id stands; none where several processes append.
+pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Option<Position>, Error> {
+    let sql = format!(
+        "WITH {RANGES} SELECT position FROM ranges CROSS JOIN event_ids
+         WHERE event_ids.day = ranges.day AND event_ids.id = ? AND position IS NOT NULL LIMIT 1"
+    );
+    Ok(Rows(conn).scalar(&sql, vec![id.as_bytes().to_vec().into()]).await?.map(Position))
+}
+
+/// Forgets ids older than the window, a slice at a time; returns how many went.
+pub async fn forget_old<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
+    let sql = "DELETE FROM event_ids WHERE (day, id) IN
+               (SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?)";
+    let values = vec![FOR_EVER.into(), forgotten_range(now).into(), limit.into()];
+    Rows(conn).run(sql, values).await
+}
