@@ -14,36 +14,39 @@ use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
+use jiff::tz::TimeZone;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::caps::redis::Server;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decision::CONSENT_CHANGED;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
-use crate::event::{Body, Event, Kind, Origin, track_api};
-use crate::eventlog::{Draft, EventLog};
+use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::http::inbox;
-use crate::http::tracking::{self, NotUnsubscribed, UnsubscribePages};
+use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
+use crate::money::Currency;
 use crate::render::kept::KeptMessages;
-use crate::render::links::{KeyRing, Links, Unsubscribe};
+use crate::render::links::{KeyRing, Links};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::setting;
+use crate::store::controls::{keep_setting, setting};
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
 use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
+use crate::worker::permission::Desk;
 use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
@@ -57,6 +60,9 @@ pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
 /// The setting that remembers how far the demo has moved the clock.
 const CLOCK_OFFSET: &str = "clock_offset_ms";
 
+/// The setting that names this database to what is kept elsewhere of it.
+const INSTALLATION: &str = "installation";
+
 /// What the composition root needs to know; `config` reads it from files and the environment.
 pub struct Options {
     /// Holds the database, the sandbox's inbox and the signing key.
@@ -68,8 +74,14 @@ pub struct Options {
     pub smtp: Option<smtp::Settings>,
     pub sender: Sender,
     pub workspace: Workspace,
+    /// Of amounts that name none.
+    pub currency: Currency,
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
+    /// None: frequency caps are kept in this process.
+    pub redis: Option<SecretString>,
+    /// The zone of people whose own is unknown.
+    pub zone: TimeZone,
     pub settle: Span,
     /// Messages a second a channel's provider takes at most; a channel without a limit is unlimited.
     pub per_second: BTreeMap<crate::message::Channel, NonZeroU32>,
@@ -128,7 +140,10 @@ impl Options {
                 name: config.sender.name.clone(),
                 postal_address: config.sender.postal_address.clone(),
             },
+            currency: config.money.currency,
             public_url: config.sender.links_base(listening),
+            redis: config.redis.url.clone(),
+            zone: config.workspace.zone().map_err(anyhow::Error::msg)?,
             settle: config.sending.settle,
             per_second: config.sending.per_second(),
             threads: config.server.threads,
@@ -156,13 +171,13 @@ impl Carillon {
         };
         let store = Store::new(database.reader.clone());
         let log = EventLog::start(&database, clock.clone()).await?;
-        let definitions = Arc::new(Definitions::load(store.clone()).await?);
+        let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::of(&database, data).await?));
         let leases = if database.is_postgres() { Leases::none() } else { Leases::alone(store.layout()) };
         let channels = channels(&options, &sandbox, &smtp);
-        let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links);
+        let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
@@ -275,16 +290,20 @@ impl Carillon {
 
     /// What customers reach, and the sandbox's inbox while nothing real is sent.
     fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-        let unsubscribe = UnsubscribePages::new(self.links.clone(), unsubscribing(self.log.clone()));
-        let unsubscribe = web::Data::new(unsubscribe);
+        let links = web::Data::new(LinkPages::new(self.links.clone(), Arc::new(self.desk())));
         let inbox: Option<Arc<dyn KeptMessages>> =
             self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
         move |app| {
-            tracking::configure(unsubscribe.clone())(app);
+            tracking::configure(links.clone())(app);
             if let Some(inbox) = &inbox {
                 inbox::configure(web::Data::from(inbox.clone()))(app);
             }
         }
+    }
+
+    /// Where people's answers are heard.
+    pub fn desk(&self) -> Desk {
+        Desk { log: self.log.clone(), store: self.store.clone(), definitions: self.definitions.clone() }
     }
 
     /// How far a demo has moved the clock, where messages leave through a real provider: they would go out early, and to
@@ -334,41 +353,6 @@ impl Running {
     }
 }
 
-/// An unsubscribe is an event like any other: stored before it is answered, and nothing of that person is claimed until
-/// it is processed.
-fn unsubscribing(log: EventLog) -> Arc<tracking::Act> {
-    Arc::new(move |link: Unsubscribe| {
-        let log = log.clone();
-        Box::pin(async move {
-            let now = log.clock().now();
-            // A person may say no, yes and no again by the link in one mail: each time is an event of its own.
-            let message_id = format!("unsubscribe:{}", uuid::Uuid::new_v4());
-            let body = serde_json::json!({ "type": "track", "event": CONSENT_CHANGED, "properties": {
-                "channel": link.channel, "state": "denied", "source": "unsubscribe link", "message": link.message } });
-            let event = Event {
-                id: track_api::event_id(link.workspace, &message_id),
-                kind: Kind::Own,
-                name: CONSENT_CHANGED.to_owned(),
-                correlation_id: message_id.clone(),
-                message_id,
-                version: 1,
-                source: "carillon".to_owned(),
-                user_id: None,
-                anonymous_id: None,
-                previous_id: None,
-                at: now,
-                received_at: now,
-                original_at: None,
-                sent_at: None,
-                origin: Origin::Live,
-                body: Body::new(body.to_string()),
-            };
-            let draft = Draft { profile: Some(link.profile), ..Draft::event(link.workspace, event) };
-            log.append_drafts(vec![draft]).await.map(drop).map_err(|_| NotUnsubscribed::Unavailable)
-        })
-    })
-}
-
 async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     let offset = setting(&database.reader, CLOCK_OFFSET).await?;
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
@@ -384,7 +368,7 @@ fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> C
     channels
 }
 
-fn build_workers(
+async fn build_workers(
     options: &Options,
     leases: &Leases,
     log: &EventLog,
@@ -392,7 +376,7 @@ fn build_workers(
     definitions: &Arc<Definitions>,
     channels: Channels,
     links: &Links,
-) -> Arc<Workers> {
+) -> anyhow::Result<Arc<Workers>> {
     let faults = options.faults.clone();
     let (settle, shared) = (options.settle, leases.clone());
     let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
@@ -401,7 +385,8 @@ fn build_workers(
         log: log.clone(),
         store: store.clone(),
         definitions: definitions.clone(),
-        caps: CapStores::embedded(),
+        caps: cap_stores(options, log).await?,
+        zone: options.zone.clone(),
         channels,
         links: links.clone(),
         sender: options.sender.clone(),
@@ -412,7 +397,20 @@ fn build_workers(
     })
     .limited(&options.per_second)
     .sharing(leases.clone());
-    Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher))
+    Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
+}
+
+/// Slots in this process, or in the Redis every process of this installation shares. A Redis that is away now is found
+/// when it is back.
+async fn cap_stores(options: &Options, log: &EventLog) -> anyhow::Result<CapStores> {
+    let Some(url) = &options.redis else { return Ok(CapStores::embedded()) };
+    let server = Server::new(url.expose_secret())?;
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let installation = log
+        .writer()
+        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(keep_setting(tx, INSTALLATION, &id).await?) }))
+        .await?;
+    Ok(CapStores::on_redis(server, installation))
 }
 
 /// What the doors counted, under the counters' names: what a rule did, which rule, of which source.

@@ -14,13 +14,16 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
+use crate::caps::redis;
 use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
 use crate::message::{Channel, RetryPolicy};
+use crate::money::Currency;
 use crate::render::Sender as MailSender;
 use crate::store::Address;
 
@@ -34,9 +37,11 @@ pub struct Config {
     pub data: Data,
     pub database: Database,
     pub redis: Redis,
+    pub workspace: Workspace,
     pub smtp: Smtp,
     pub ingest: Ingest,
     pub sender: Sender,
+    pub money: Money,
     pub sending: Sending,
     pub retry: RetryPolicy,
     pub log: Log,
@@ -73,6 +78,12 @@ pub struct Redis {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Workspace {
+    pub timezone: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Smtp {
     #[serde(deserialize_with = "unless_empty")]
     pub url: Option<SecretString>,
@@ -95,6 +106,12 @@ pub struct Sender {
     pub public_url: Option<String>,
     #[serde(deserialize_with = "unless_empty")]
     pub postal_address: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Money {
+    pub currency: Currency,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -209,8 +226,13 @@ impl Config {
         {
             refuse("database.url", message);
         }
-        if self.redis.url.is_some() {
-            refuse("redis.url", "not supported yet: frequency caps are kept in the process; leave it empty".to_owned());
+        if let Some(url) = &self.redis.url
+            && let Err(error) = redis::Server::check_address(url.expose_secret())
+        {
+            refuse("redis.url", error.to_string());
+        }
+        if let Err(message) = self.workspace.zone() {
+            refuse("workspace.timezone", message);
         }
         if let Err(message) = self.smtp.settings() {
             refuse("smtp.url", message);
@@ -277,6 +299,14 @@ fn is_web_address(text: &str) -> bool {
             && url.fragment().is_none()
             && url.username().is_empty()
     })
+}
+
+impl Workspace {
+    /// # Errors
+    /// A name that is no zone's.
+    pub fn zone(&self) -> Result<TimeZone, String> {
+        TimeZone::get(&self.timezone).map_err(|_| "is the name of a zone, such as Europe/Berlin or UTC".to_owned())
+    }
 }
 
 impl Smtp {

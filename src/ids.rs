@@ -175,11 +175,11 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 /// The tenant. Every key and query carries it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct WorkspaceId(pub i64);
 
 /// A person we may write to. Assigned by the append, in log order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct ProfileId(pub i64);
 
 impl ProfileId {
@@ -293,6 +293,12 @@ hash_id!(
     EnrollmentId,
     "carillon enrollment"
 );
+
+/// A stable draw: the same parts give the same number for ever, spread evenly over all of them.
+pub fn draw(parts: &[&[u8]]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash_parts("carillon draw", parts);
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
 
 fn hash_parts(domain: &str, parts: &[&[u8]]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key(domain);

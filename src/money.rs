@@ -4,6 +4,7 @@
 //! so any number of amounts adds up to the last digit before the one rounding at the end.
 
 mod currency;
+mod rates;
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,6 +13,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 pub use currency::{Currency, UnknownCurrency};
+pub use rates::{Exchange, RATE_DIGITS_MAX, Rates};
 
 /// Text that is not a plain decimal we can keep to the last digit.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -96,6 +98,25 @@ impl Total {
         self.parts = parts % PARTS;
     }
 
+    /// The same with the other sign.
+    #[must_use]
+    pub fn negated(self) -> Self {
+        match self.parts {
+            0 => Self { whole: self.whole.saturating_neg(), parts: 0 },
+            // -(whole + parts) = (-whole - 1) + (1 - parts)
+            parts => Self { whole: self.whole.saturating_neg().saturating_sub(1), parts: PARTS - parts },
+        }
+    }
+
+    /// So many times the sum, as exactly.
+    #[must_use]
+    pub fn times(self, n: u32) -> Self {
+        let n = i128::from(n);
+        // Below 10²⁸ × 2³² there is room to spare.
+        let parts = self.parts * n;
+        Self { whole: self.whole.saturating_mul(n).saturating_add(parts / PARTS), parts: parts % PARTS }
+    }
+
     /// The one rounding, half to even, to the currency's smallest unit: 12.345 EUR is 1,234 cents.
     pub fn minor_units(self, currency: Currency) -> i128 {
         let (units, rest, step) = self.split(currency.minor_digits());
@@ -134,6 +155,14 @@ impl fmt::Display for Total {
             "" => write!(f, "{sign}{whole}"),
             fraction => write!(f, "{sign}{whole}.{fraction}"),
         }
+    }
+}
+
+impl From<Decimal> for Total {
+    fn from(value: Decimal) -> Self {
+        let mut total = Self::default();
+        total.add(value);
+        total
     }
 }
 

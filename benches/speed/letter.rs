@@ -2,12 +2,12 @@
 
 use anyhow::bail;
 use carillon::audience::Profile;
-use carillon::audience::consent::UnknownConsent;
 use carillon::clock::Clock;
 use carillon::event::Event;
-use carillon::guard::{CampaignSwitch, Cleared, Draft, GuardState, Verdict, check};
+use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::links::MessageLinks;
 use carillon::render::template::{EmailPart, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
 use handlebars::{Context, Handlebars};
@@ -55,22 +55,17 @@ impl Letter {
             message: &self.message,
             campaign_name: "Cart reminder",
             workspace: &self.workspace,
-            unsubscribe: "https://news.shop.example/u/TOKEN",
+            links: &MessageLinks {
+                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+                confirm: None,
+            },
         };
         Scope::new(self.now, &about)
     }
 
     fn cleared(&self) -> anyhow::Result<Cleared> {
-        let state = GuardState {
-            profile: &self.profile,
-            suppressed: false,
-            unknown_consent: UnknownConsent::Allowed,
-            exited: None,
-            campaign: CampaignSwitch::Live,
-            all_paused: false,
-            restore_unconfirmed: false,
-            rules: &[],
-        };
+        let state = GuardState { unknown_consent: Ok(()), ..GuardState::of(&self.profile) };
         match check(self.now, &state, Draft(self.message.clone())) {
             Verdict::Clear(cleared) => Ok(cleared),
             other => bail!("the guard does not clear it: {other:?}"),

@@ -13,6 +13,8 @@ mod m20261120_000003_create_messages;
 mod m20261120_000004_create_control;
 mod m20261121_000005_find_messages;
 mod m20261121_000006_merge_people;
+mod m20261121_000007_permission;
+mod m20261121_000008_create_segments;
 mod m20261121_000009_topics_of_messages;
 mod m20261121_000030_log_shards;
 mod m20261121_000045_books_and_ids;
@@ -30,6 +32,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261120_000004_create_control::Migration),
             Box::new(m20261121_000005_find_messages::Migration),
             Box::new(m20261121_000006_merge_people::Migration),
+            Box::new(m20261121_000007_permission::Migration),
+            Box::new(m20261121_000008_create_segments::Migration),
             Box::new(m20261121_000009_topics_of_messages::Migration),
             Box::new(m20261121_000030_log_shards::Migration),
             Box::new(m20261121_000045_books_and_ids::Migration),

@@ -33,6 +33,7 @@ impl Carillon {
             store: self.store.clone(),
             log: self.log.clone(),
             definitions: self.definitions.clone(),
+            zone: self.workers.dispatcher().zone().clone(),
             token: Admin::hash_of(token),
             forward: self.smtp.is_none().then_some(forward),
             refresh_keys: Arc::new(move |()| {

@@ -3,19 +3,24 @@
 //! Evaluation cannot fail and reads no clock; beside the answer it yields the instant until which the answer holds
 //! without a new input, so that nothing ever has to poll.
 
+pub mod needs;
 mod performed;
+mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde_json::Value;
+use rust_decimal::Decimal;
 
-use crate::audience::value_test::Test;
+use crate::audience::field::{Found, Place, trait_values};
+use crate::audience::segment::{Answers, SegmentSet};
+use crate::audience::value_test::{Outcome, Reference, Surroundings, Test};
 use crate::audience::{History, Profile};
 use crate::event::Event;
 use crate::event::pattern::clipped;
-use crate::ids::{Position, Span, Timestamp};
+use crate::ids::{Position, Span, Timestamp, WorkspaceId, draw};
+use crate::money::Exchange;
 
 /// A question about a person and, where one is at hand, an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +32,19 @@ pub enum Condition {
     Trait(Vec<(String, Test)>),
     /// Every named field of the triggering event satisfies its test.
     Event(Vec<(String, Test)>),
-    Performed(Performed),
+    /// One element of an array in the triggering event meets all of it.
+    Item {
+        path: String,
+        filter: Vec<(String, Test)>,
+    },
+    Performed(Box<Performed>),
+    /// The person meets this segment's condition.
+    InSegment(String),
+    /// A stable draw from the person and the salt falls below so many of a hundred.
+    Random {
+        percent: Decimal,
+        salt: String,
+    },
 }
 
 /// The profile has so many such events in the window.
@@ -37,8 +54,42 @@ pub struct Performed {
     pub events: Vec<String>,
     /// Tests on the past event's own fields.
     pub filter: Vec<(String, Test)>,
+    /// (path in the entry event, path in the past one): any value equal; missing on either side does not match.
+    pub same: Option<(String, String)>,
     pub count: Count,
+    pub aggregate: Option<Aggregate>,
+    pub net_of: Option<NetOf>,
     pub window: Window,
+}
+
+/// A number over the events that count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregate {
+    pub function: Function,
+    pub path: String,
+    pub test: Test,
+}
+
+/// Of no events `Sum` and `Distinct` are zero; the others are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Function {
+    Sum,
+    Avg,
+    Min,
+    Max,
+    Distinct,
+}
+
+/// Cancellations and refunds: those that name no amount, or together all of it, remove the event; smaller ones reduce
+/// its part of the sum. Each applies from its own time on.
+///
+/// A refund's amount stands where the summed one does, else at `properties.revenue`, else at `properties.total`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetOf {
+    /// Any of these names.
+    pub events: Vec<String>,
+    /// (path in the event, path in its refund): any value equal.
+    pub same: (String, String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,18 +109,46 @@ pub enum Window {
     SinceEntry,
 }
 
+/// What conditions know of the workspace, the same for everybody in it.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    pub workspace: WorkspaceId,
+    pub exchange: Exchange,
+    pub segments: SegmentSet,
+}
+
 /// What an evaluation may look at.
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     pub now: Timestamp,
+    pub terms: &'a Terms,
+    /// What segments came to so far, for these facts.
+    pub answers: &'a Answers,
     pub profile: &'a Profile,
     /// The triggering event, already part of the history.
     pub event: Option<&'a Event>,
+    /// The event that began the enrollment at hand; none where it was not loaded.
+    pub entry: Option<&'a Event>,
     /// When the enrollment at hand began.
     pub entry_at: Option<Timestamp>,
-    /// Pages of history older than the profile's recent part; empty unless [`needs`] asked for them.
+    /// The element an `item` looks at.
+    pub item: Option<Place<'a>>,
+    /// Pages of history older than the profile's recent part; empty unless [`needs::needs`] asked for them.
     pub older: &'a [History],
-    /// Past events by position, those [`needs`] asked for.
+    /// Past events by position, those [`needs::needs`] asked for.
     pub bodies: &'a BTreeMap<Position, Event>,
+}
+
+impl<'a> Facts<'a> {
+    /// What is known of a person when nothing of theirs is at hand: no event, no enrollment.
+    pub fn of_person(
+        now: Timestamp,
+        (terms, answers): (&'a Terms, &'a Answers),
+        profile: &'a Profile,
+        (older, bodies): (&'a [History], &'a BTreeMap<Position, Event>),
+    ) -> Self {
+        Self { now, terms, answers, profile, event: None, entry: None, entry_at: None, item: None, older, bodies }
+    }
 }
 
 /// The answer, and the instant before which it cannot change without a new input.
@@ -79,15 +158,8 @@ pub struct Evaluation {
     pub until: Option<Timestamp>,
     /// The leaf that decided it, with its operands: `properties.price is 3, wanted gte 5`.
     pub because: String,
-}
-
-/// What must be loaded before a condition can be evaluated.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// Event names whose older pages matter.
-    pub older: BTreeSet<String>,
-    /// Event names whose past bodies matter (their fields are tested).
-    pub bodies: BTreeSet<String>,
+    /// That leaf met an amount whose currency has no rate.
+    pub currency_unknown: bool,
 }
 
 /// Characters of a reason; a tree of a hundred leaves still makes one line.
@@ -101,31 +173,45 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         Condition::All(children) => combine(children, facts, false),
         Condition::Any(children) => combine(children, facts, true),
         Condition::Not(child) => {
-            let Evaluation { holds, until, because } = evaluate(child, facts);
-            Evaluation { holds: !holds, until, because: format!("not ({because})") }
+            let answer = evaluate(child, facts);
+            Evaluation { holds: !answer.holds, because: cut(format!("not ({})", answer.because)), ..answer }
         }
-        Condition::Trait(tests) => fields("trait ", tests, |path| trait_values(facts.profile, path)),
-        Condition::Event(tests) => fields("", tests, |path| {
-            facts.event.map(|event| values_at(event.body.document(), path)).unwrap_or_default()
-        }),
+        Condition::Trait(tests) => fields("trait ", tests, facts, |path| trait_values(facts.profile, path, facts.now)),
+        Condition::Event(tests) => {
+            let place = facts.event.map(Place::event);
+            fields("", tests, facts, |path| place.map(|place| place.values(path)).unwrap_or_default())
+        }
+        Condition::Item { path, filter } => item(path, filter, facts),
         Condition::Performed(performed) => performed::evaluate(performed, facts),
+        Condition::InSegment(key) => in_segment(key, facts),
+        Condition::Random { percent, salt } => random(*percent, salt, facts),
     }
 }
 
-/// Adds what must be loaded before [`evaluate`] can answer.
-pub fn needs(condition: &Condition, needs: &mut Needs) {
-    match condition {
-        Condition::All(children) | Condition::Any(children) => {
-            children.iter().for_each(|child| self::needs(child, needs));
-        }
-        Condition::Not(child) => self::needs(child, needs),
-        Condition::Trait(_) | Condition::Event(_) => {}
-        Condition::Performed(performed) => {
-            needs.older.extend(performed.events.iter().cloned());
-            if !performed.filter.is_empty() {
-                needs.bodies.extend(performed.events.iter().cloned());
+impl Evaluation {
+    /// An answer in which time plays no part.
+    fn constant(holds: bool, because: String) -> Self {
+        Self { holds, until: None, because: cut(because), currency_unknown: false }
+    }
+}
+
+impl Surroundings for Facts<'_> {
+    fn values(&self, reference: &Reference) -> Vec<Found<'_>> {
+        match reference {
+            Reference::Event(path) => self.event.map(|event| Place::event(event).values(path)).unwrap_or_default(),
+            Reference::Entry(path) => self.entry.map(|event| Place::event(event).values(path)).unwrap_or_default(),
+            Reference::Trait(path) => trait_values(self.profile, path, self.now),
+            Reference::UserId => {
+                let id = self.profile.user_id.clone().into_iter();
+                id.map(|id| Found::own(id.into(), self.now)).collect()
             }
+            Reference::ProfileId => vec![Found::own(self.profile.id.0.into(), self.now)],
+            Reference::Item(path) => self.item.map(|item| item.values(path)).unwrap_or_default(),
         }
+    }
+
+    fn exchange(&self) -> &Exchange {
+        &self.terms.exchange
     }
 }
 
@@ -136,80 +222,102 @@ fn combine(children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Evaluat
         let settling = || answers.iter().filter(|answer| answer.holds == decisive);
         // It stays settled as long as any one child stays decisive.
         let lasts = settling().map(|answer| answer.until.ok_or(())).collect::<Result<Vec<_>, ()>>();
-        let because = settling().next().map(|answer| answer.because.clone()).unwrap_or_default();
-        return Evaluation { holds: decisive, until: lasts.ok().and_then(|all| all.into_iter().max()), because };
+        let first = settling().next();
+        return Evaluation {
+            holds: decisive,
+            until: lasts.ok().and_then(|all| all.into_iter().max()),
+            because: first.map(|answer| answer.because.clone()).unwrap_or_default(),
+            currency_unknown: first.is_some_and(|answer| answer.currency_unknown),
+        };
     }
     let until = answers.iter().filter_map(|answer| answer.until).min();
     let because = match answers.len() {
         0 => "an empty list of conditions".to_owned(),
         _ => answers.iter().map(|answer| answer.because.as_str()).collect::<Vec<_>>().join(" and "),
     };
-    Evaluation { holds: !decisive, until, because: cut(because) }
+    let currency_unknown = answers.iter().any(|answer| answer.currency_unknown);
+    Evaluation { holds: !decisive, until, because: cut(because), currency_unknown }
 }
 
-/// Every named field satisfies its test; time plays no part.
-fn fields<'a>(what: &str, tests: &[(String, Test)], values: impl Fn(&str) -> Vec<&'a Value>) -> Evaluation {
+/// Every named field satisfies its test.
+fn fields<'a>(
+    what: &str,
+    tests: &[(String, Test)],
+    facts: &Facts<'_>,
+    values: impl Fn(&str) -> Vec<Found<'a>>,
+) -> Evaluation {
     let mut because = Vec::new();
+    let mut until: Option<Timestamp> = None;
     for (path, test) in tests {
         let found = values(path);
-        let line = format!("{what}{path} is {}, wanted {test}", shown(&found));
-        if !holds_for_any(test, &found) {
-            return Evaluation { holds: false, until: None, because: cut(line) };
+        let outcome = test.ask(&found, facts);
+        let line = format!("{what}{path} is {}, wanted {test}{}", shown(&found), unknown(outcome));
+        let turns = if outcome.is_of_now { facts.terms.exchange.rates.next_change(facts.now) } else { None };
+        if !outcome.holds {
+            let Outcome { currency_unknown, .. } = outcome;
+            return Evaluation { holds: false, until: turns, because: cut(line), currency_unknown };
         }
+        until = [until, turns].into_iter().flatten().min();
         because.push(line);
     }
-    Evaluation { holds: true, until: None, because: cut(because.join(" and ")) }
+    Evaluation { until, ..Evaluation::constant(true, because.join(" and ")) }
 }
 
-/// A field with several values satisfies a test when any of them does; one without values is missing.
-fn holds_for_any(test: &Test, values: &[&Value]) -> bool {
-    match values {
-        [] => test.holds(None),
-        some => some.iter().any(|value| test.holds(Some(value))),
-    }
+fn unknown(outcome: Outcome) -> &'static str {
+    if outcome.currency_unknown { " (its currency has no rate)" } else { "" }
 }
 
-/// Every value at a dotted path; a path that crosses an array yields that of each element.
-pub fn values_at<'a>(document: &'a Value, path: &str) -> Vec<&'a Value> {
-    let mut found = Vec::new();
-    collect(document, Some(path), &mut found);
-    found
-}
-
-fn collect<'a>(value: &'a Value, path: Option<&str>, found: &mut Vec<&'a Value>) {
-    match (value, path) {
-        (Value::Array(elements), _) => elements.iter().for_each(|element| collect(element, path, found)),
-        (Value::Object(object), Some(path)) => {
-            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-            if let Some(below) = object.get(first) {
-                collect(below, rest, found);
-            }
+/// One element meets all of it.
+fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation {
+    let elements = facts.event.map(|event| Place::event(event).elements(path)).unwrap_or_default();
+    let mut answers = Vec::with_capacity(elements.len());
+    for element in &elements {
+        let facts = Facts { item: Some(*element), ..*facts };
+        let answer = fields(&format!("{path}: "), filter, &facts, |path| element.values(path));
+        if answer.holds {
+            return answer;
         }
-        (_, Some(_)) | (Value::Null, None) => {}
-        (value, None) => found.push(value),
+        answers.push(answer);
     }
-}
-
-fn trait_values<'a>(profile: &'a Profile, path: &str) -> Vec<&'a Value> {
-    let mut found = Vec::new();
-    // A trait whose own name has dots wins over a path into an object.
-    match (profile.traits.get(path), path.split_once('.')) {
-        (Some(value), _) => collect(value, None, &mut found),
-        (None, Some((first, rest))) => {
-            if let Some(value) = profile.traits.get(first) {
-                collect(value, Some(rest), &mut found);
-            }
+    let because = match answers.as_slice() {
+        [] => format!("{path} has no element"),
+        [only] => only.because.clone(),
+        [first, ..] => {
+            format!("none of {} elements of {path} meets all of it; the first: {}", answers.len(), first.because)
         }
-        (None, None) => {}
+    };
+    Evaluation {
+        // Any of them may come to meet it.
+        until: answers.iter().filter_map(|answer| answer.until).min(),
+        currency_unknown: answers.iter().any(|answer| answer.currency_unknown),
+        ..Evaluation::constant(false, because)
     }
-    found
 }
 
-fn shown(values: &[&Value]) -> String {
+fn in_segment(key: &str, facts: &Facts<'_>) -> Evaluation {
+    match facts.terms.segments.evaluate(key, facts) {
+        Some(answer) => {
+            let words = if answer.holds { "in segment" } else { "not in segment" };
+            Evaluation { because: cut(format!("{words} {key} ({})", answer.because)), ..answer }
+        }
+        None => Evaluation::constant(false, format!("there is no segment {key}")),
+    }
+}
+
+/// The draw is the same for the same person and salt for ever; a merge keeps the surviving profile's.
+fn random(percent: Decimal, salt: &str, facts: &Facts<'_>) -> Evaluation {
+    let profile = facts.profile.id;
+    let parts = [&facts.terms.workspace.0.to_le_bytes()[..], &profile.0.to_le_bytes(), b"random", salt.as_bytes()];
+    // In millionths: as fine as a percentage is written.
+    let drawn = Decimal::from(draw(&parts) % 100_000_000) / Decimal::from(1_000_000);
+    Evaluation::constant(drawn < percent, format!("random {salt} drew {drawn} of 100, wanted below {percent}"))
+}
+
+fn shown(values: &[Found<'_>]) -> String {
     if values.is_empty() {
         return "missing".to_owned();
     }
-    let mut text: Vec<String> = values.iter().take(VALUES_SHOWN_MAX).map(|value| clipped(value)).collect();
+    let mut text: Vec<String> = values.iter().take(VALUES_SHOWN_MAX).map(|found| clipped(&found.value)).collect();
     if values.len() > VALUES_SHOWN_MAX {
         text.push(format!("{} more", values.len() - VALUES_SHOWN_MAX));
     }

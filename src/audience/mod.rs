@@ -2,10 +2,10 @@
 
 pub mod condition;
 pub mod consent;
+pub mod field;
 pub mod history;
+pub mod segment;
 pub mod value_test;
-
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,6 +14,7 @@ use crate::ids::{ProfileId, Timestamp};
 pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
+pub use segment::{Segment, Standings};
 
 /// Bytes of one person's traits as JSON, over all the calls that set them.
 pub const TRAITS_BYTES_MAX: usize = 128 * 1024;
@@ -28,9 +29,12 @@ pub struct Profile {
     /// The first user id it was identified by; none while anonymous.
     pub user_id: Option<String>,
     pub traits: Traits,
-    /// By channel name (`email`, `sms`, …); absent means unknown.
-    pub consent: BTreeMap<String, Consent>,
+    /// By channel name (`email`, `sms`, …) or topic (`topic:offers`); absent means unknown.
+    pub consent: consent::Answers,
     pub history: History,
+    /// Where the person stands in the segments.
+    #[serde(default)]
+    pub segments: Standings,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
 }
@@ -41,8 +45,9 @@ impl Profile {
             id,
             user_id: None,
             traits: Traits::new(),
-            consent: BTreeMap::new(),
+            consent: consent::Answers::new(),
             history: History::default(),
+            segments: Standings::default(),
             created_at: now,
             last_seen_at: now,
         }
@@ -93,6 +98,7 @@ impl Profile {
             self.consent.insert(channel.clone(), united);
         }
         self.history.unite(&other.history);
+        self.segments.unite(&other.segments);
         self.created_at = self.created_at.min(other.created_at);
         self.last_seen_at = self.last_seen_at.max(other.last_seen_at);
     }

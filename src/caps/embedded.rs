@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::future::{BoxFuture, FutureExt, ready};
 
 use crate::caps::held::Held;
-use crate::caps::{Ask, CapStore, Released, Reserved, Unreachable};
-use crate::guard::{CapVersion, Slot, Subject};
-use crate::ids::{MessageId, Span};
+use crate::caps::{Ask, CapStore, History, Released, Reserved, Unreachable};
+use crate::guard::{CapVersion, Subject};
+use crate::ids::MessageId;
 
 /// Slots kept of all subjects together: about 200 bytes each.
 const SLOTS_MAX: usize = 200_000;
@@ -108,14 +108,8 @@ impl CapStore for Embedded {
         ready(Ok(answer.unwrap_or(Reserved::Stale))).boxed()
     }
 
-    fn reseed<'a>(
-        &'a self,
-        subject: &'a Subject,
-        version: CapVersion,
-        horizon: Span,
-        slots: Vec<Slot>,
-    ) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.lock().put(subject, Held::seeded(version, horizon, slots));
+    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.lock().put(subject, Held::seeded(history));
         ready(Ok(())).boxed()
     }
 
@@ -138,5 +132,10 @@ impl CapStore for Embedded {
     ) -> BoxFuture<'a, Result<Released, Unreachable>> {
         let answer = self.lock().with(subject, |held| held.release(message, expected));
         ready(Ok(answer.unwrap_or(Released::Stale))).boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
+        let (subjects, slots) = self.held();
+        ready(Ok(format!("kept in this process: {slots} slots of {subjects} subjects"))).boxed()
     }
 }

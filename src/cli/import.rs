@@ -70,7 +70,8 @@ pub async fn import(place: &Place, asked: &Import) -> anyhow::Result<Answer> {
         )
     })?;
     let clock = Clock::fixed(Timestamp::from_millis(0));
-    let options = Options { smtp: None, clock: Some(clock), ..Options::of(&place.config, "http://127.0.0.1")? };
+    let options =
+        Options { smtp: None, redis: None, clock: Some(clock), ..Options::of(&place.config, "http://127.0.0.1")? };
     let carillon = Arc::new(Carillon::open(options).await?);
     let imported = live_through(&carillon, asked).await;
     carillon.close().await;

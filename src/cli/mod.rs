@@ -8,8 +8,10 @@ mod definitions;
 mod demo;
 mod import;
 mod outline;
+mod permission;
 mod place;
 mod seed;
+mod segments;
 mod serving;
 mod table;
 mod trace;
@@ -100,8 +102,23 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     Key(controls::Key),
     /// List messages with their states and reasons, or show one with its whole path
     Messages(trace::Messages),
+    /// List segments with their sizes, look into one, or say why a person is in it or not
+    Segments(segments::Segments),
     /// Say why a campaign did or did not speak to someone
     Explain(trace::Explain),
+    /// Show what a person has answered on channels and topics, or say an answer for them
+    Consent(permission::Consent),
+    /// The suppression list: addresses nothing, or no marketing, is sent to
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon suppress list --kind bounced
+  carillon suppress add ann@example.com --source 'asked by letter'"
+    )]
+    Suppress(permission::Suppress),
+    /// Show what someone has used of the frequency caps, and when it frees
+    Caps(trace::Caps),
     /// Stop all sending, or one campaign, within a second
     Pause(controls::Scope),
     /// Send again what a pause stopped
@@ -187,7 +204,11 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
 async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Messages(asked) => trace::messages(client, &asked).await,
+        Command::Segments(asked) => segments::segments(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
+        Command::Consent(asked) => permission::consent(client, &asked).await,
+        Command::Suppress(asked) => permission::suppress(client, &asked).await,
+        Command::Caps(asked) => trace::caps(client, &asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,

@@ -89,6 +89,7 @@ pub fn definitions() -> Vec<SourceFile> {
         "templates/order_thanks/preheader",
         "templates/order_thanks/subject",
         "templates/recipes/cart_reminder.yaml",
+        "templates/recipes/vip.yaml",
     ];
     files.map(|(name, text)| SourceFile { name: name.to_owned(), text: text.to_owned() }).into()
 }

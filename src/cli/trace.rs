@@ -70,6 +70,19 @@ pub struct Explain {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon caps --profile ann                  what is used of each cap, by which messages, and when it frees")]
+pub struct Caps {
+    /// A person, by userId or anonymousId
+    #[arg(long, value_name = "WHO")]
+    profile: String,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// `carillon messages`.
 pub async fn messages(client: &Client, asked: &Messages) -> anyhow::Result<Answer> {
     if let Some(id) = &asked.id {
@@ -140,4 +153,32 @@ pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer>
 
 fn show(answer: &Value, json: bool) {
     if json { print_json(answer) } else { print(&outline(answer)) }
+}
+
+/// `carillon caps`.
+pub async fn caps(client: &Client, asked: &Caps) -> anyhow::Result<Answer> {
+    let answer = client.get("/api/v1/caps", &[("profile", Some(asked.profile.as_str()))]).await?;
+    if asked.json {
+        print_json(&answer);
+        return Ok(Answer::Yes);
+    }
+    print(&format!("at {}; days and weeks are those of {}\n", cell(&answer["at"]), cell(&answer["timezone"])));
+    for subject in list(&answer, "subjects") {
+        print(&format!("\n{}\n", cell(&subject["subject"])));
+        let rules = list(subject, "rules");
+        if rules.is_empty() {
+            print("  no cap is in force\n");
+        }
+        for rule in rules {
+            let [used, at_most, text] = ["used", "at_most", "rule"].map(|name| cell(&rule[name]));
+            print(&format!("  {used} of {at_most} used: {text}\n"));
+            for slot in list(rule, "by") {
+                let [campaign, key, channel, taken, frees, message] =
+                    ["campaign", "key", "channel", "slot_at", "frees_at", "message"].map(|name| cell(&slot[name]));
+                let who = if key.is_empty() { campaign } else { format!("{campaign} {key}") };
+                print(&format!("    {who} by {channel} at {taken}, frees at {frees} (message {message})\n"));
+            }
+        }
+    }
+    Ok(Answer::Yes)
 }

@@ -79,7 +79,8 @@ fn a_wrong_value_is_refused_by_its_key() {
         ("CARILLON_LOG__FORMAT", "jsn", "log.format"),
         ("CARILLON_SENDER__ADDRESS", "nobody", "sender.address"),
         ("CARILLON_SENDER__PUBLIC_URL", "ftp://x", "sender.public_url"),
-        ("CARILLON_REDIS__URL", "redis://x", "redis.url"),
+        ("CARILLON_REDIS__URL", "memcached://x", "redis.url"),
+        ("CARILLON_WORKSPACE__TIMEZONE", "Mars/Olympus", "workspace.timezone"),
         ("CARILLON_INGEST__REQUESTS_BURST", "0", "ingest.requests_burst"),
     ] {
         let error = from_env(&[(variable, value)]).unwrap_err().to_string();

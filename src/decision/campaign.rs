@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audience::Condition;
 use crate::event::pattern::Pattern;
+use crate::event::{Event, Kind};
 use crate::ids::Span;
 use crate::message::{CapUse, Channel, OnUnknownSend, Purpose};
 
@@ -45,6 +46,8 @@ pub struct Campaign {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub event: String,
+    /// The segment whose entering or leaving `event` tells of.
+    pub segment: Option<String>,
     pub pattern: Option<Pattern>,
     /// `where`.
     pub filter: Option<Condition>,
@@ -52,6 +55,16 @@ pub struct Entry {
     pub key: Option<String>,
     pub on_repeat: OnRepeat,
     pub reentry: Reentry,
+}
+
+impl Entry {
+    /// Whether the event is of the kind that enters, before anything else is asked.
+    pub fn is_about(&self, event: &Event) -> bool {
+        let Some(key) = &self.segment else { return event.name == self.event };
+        event.name == self.event
+            && event.kind == Kind::Own
+            && event.lookup("properties.segment").is_some_and(|segment| segment == key.as_str())
+    }
 }
 
 /// What a repeated entry event does while enrolled.

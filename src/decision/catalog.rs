@@ -1,11 +1,13 @@
-//! The definitions in force at a position of the log: campaigns by the events that matter to them, caps, consent policy.
+//! The definitions in force at a position of the log: campaigns by the events that matter to them, consent
+//! policies, topics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::audience::consent::UnknownConsent;
+use crate::audience::condition::Terms;
+use crate::audience::consent::Policy;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
-use crate::message::{Channel, Purpose};
+use crate::message::{Channel, Purpose, Topic};
 
 /// Immutable; a change of definitions builds a new one.
 #[derive(Debug, Clone, Default)]
@@ -19,17 +21,22 @@ pub struct Catalog {
     /// Live and paused campaigns by goal event.
     goals: BTreeMap<String, Vec<Arc<Campaign>>>,
     paused: BTreeSet<String>,
-    pub unknown_consent: BTreeMap<Channel, UnknownConsent>,
+    permissions: Permissions,
+    /// The workspace, its money and its segments.
+    pub terms: Terms,
+}
+
+/// What governs permission: the policies by channel, the topics by key.
+#[derive(Debug, Clone, Default)]
+pub struct Permissions {
+    pub policies: BTreeMap<Channel, Policy>,
+    pub topics: BTreeMap<String, Topic>,
 }
 
 impl Catalog {
     /// `campaigns` in any order, all versions that may still be needed; `paused` are the keys a person has paused.
-    pub fn new(
-        campaigns: Vec<Campaign>,
-        paused: BTreeSet<String>,
-        unknown_consent: BTreeMap<Channel, UnknownConsent>,
-    ) -> Self {
-        let mut catalog = Self { paused, unknown_consent, ..Self::default() };
+    pub fn new(campaigns: Vec<Campaign>, paused: BTreeSet<String>, permissions: Permissions) -> Self {
+        let mut catalog = Self { paused, permissions, ..Self::default() };
         for campaign in campaigns {
             let campaign = Arc::new(campaign);
             let newest = catalog.latest.entry(campaign.key.clone()).or_insert_with(|| campaign.clone());
@@ -48,6 +55,12 @@ impl Catalog {
             }
         }
         catalog
+    }
+
+    /// The same with what conditions know of the workspace.
+    #[must_use]
+    pub fn with_terms(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     pub fn campaign(&self, key: &str) -> Option<&Arc<Campaign>> {
@@ -88,8 +101,18 @@ impl Catalog {
         })
     }
 
-    pub fn unknown_consent(&self, channel: Channel) -> UnknownConsent {
-        self.unknown_consent.get(&channel).copied().unwrap_or(UnknownConsent::Blocked)
+    /// What holds on a channel beside the defaults.
+    pub fn policy(&self, channel: Channel) -> Option<&Policy> {
+        self.permissions.policies.get(&channel)
+    }
+
+    pub fn topic(&self, key: &str) -> Option<&Topic> {
+        self.permissions.topics.get(key)
+    }
+
+    /// By key.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.permissions.topics.values()
     }
 }
 

@@ -2,14 +2,18 @@
 //! transaction with the log position.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
+use crate::audience::segment::Standing;
 use crate::audience::{Consent, Traits};
 use crate::decision::enrollment::Enrollment;
 use crate::decision::person::Person;
-use crate::ids::{MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Message, Reason};
+use crate::event::{Body, Event, Kind, Origin};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
+use crate::message::{Channel, Message, Reason, SuppressionKind};
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "an effect lives as long as its decision, and most decisions have few")]
 pub enum Effect {
     /// This person, under another profile until now, is the one decided on: all that is theirs becomes the other's.
     Merge(Box<Person>),
@@ -17,9 +21,27 @@ pub enum Effect {
         user_id: String,
     },
     SetTraits(Traits),
+    /// A row of the ledger, about a channel or a topic by its name.
     SetConsent {
         channel: String,
         consent: Consent,
+    },
+    /// Nobody with this normalised address is sent what `kind` stops.
+    Suppress {
+        channel: Channel,
+        address: String,
+        kind: SuppressionKind,
+        source: String,
+        at: Timestamp,
+    },
+    /// Takes back what was suppressed before `at` for this person's answer, or for anybody's.
+    LiftSuppression {
+        channel: Channel,
+        address: String,
+        kind: SuppressionKind,
+        source: String,
+        at: Timestamp,
+        of_anybody: bool,
     },
     /// The event becomes part of the history.
     Record {
@@ -41,8 +63,56 @@ pub enum Effect {
         reason: Reason,
     },
     Convert(Conversion),
+    /// Where the person now stands in a segment.
+    Standing {
+        segment: String,
+        standing: Standing,
+    },
+    /// The definitions up to this position have been looked at for this person.
+    SegmentsSeen(Position),
+    /// Something follows: an event of our own.
+    Happen(OwnEvent),
     /// The next instant at which something may happen to this person by itself.
     WakeAt(Option<Timestamp>),
+}
+
+/// What a decision makes happen: appended to the log after the input that caused it, in the same transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnEvent {
+    /// Derived from its cause: deciding again makes the same.
+    pub id: EventId,
+    pub name: String,
+    pub at: Timestamp,
+    pub cause: Position,
+    /// Such events in a row, back to what a person did.
+    pub depth: u8,
+    pub properties: Map<String, Value>,
+}
+
+impl OwnEvent {
+    /// The event as the log keeps it.
+    pub fn into_event(self) -> Event {
+        let message_id = format!("decided:{}", self.id);
+        let body = json!({ "type": "track", "event": self.name, "properties": self.properties });
+        Event {
+            id: self.id,
+            kind: Kind::Own,
+            name: self.name,
+            correlation_id: message_id.clone(),
+            message_id,
+            version: 1,
+            source: "carillon".to_owned(),
+            user_id: None,
+            anonymous_id: None,
+            previous_id: None,
+            at: self.at,
+            received_at: self.at,
+            original_at: None,
+            sent_at: None,
+            origin: Origin::Decided { cause: self.cause.0, depth: self.depth },
+            body: Body::new(body.to_string()),
+        }
+    }
 }
 
 /// A goal reached after a message was sent.
@@ -99,6 +169,14 @@ pub enum FindingVerdict {
     Merged(Merged),
     NotEntered {
         reason: Reason,
+    },
+    /// The person came into a segment or left it; the finding's campaign is empty.
+    Segment {
+        segment: String,
+        entered: bool,
+        /// By a changed definition or an import: it starts nothing.
+        backfill: bool,
+        because: String,
     },
     /// Something about the input itself, of no one campaign: the finding's campaign is empty.
     Noted {

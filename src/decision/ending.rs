@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::audience::condition::{self, Needs, values_at};
+use crate::audience::condition;
+use crate::audience::condition::needs::{Needs, needs as condition_needs};
+use crate::audience::field::values_at;
+use crate::audience::segment::SegmentSet;
 use crate::audience::{History, value_test};
 use crate::decision::campaign::Exit;
 use crate::decision::effect::Conversion;
@@ -15,10 +18,13 @@ use crate::ids::{MessageId, Position, Timestamp};
 use crate::message::{Reason, Status, WhenCapped};
 
 /// Adds what an exit's conditions must see.
-pub(super) fn exit_needs(exit: &Exit, needs: &mut Needs) {
+pub(super) fn exit_needs(exit: &Exit, segments: &SegmentSet, needs: &mut Needs) {
     match exit {
-        Exit::Event { filter, .. } => filter.iter().for_each(|filter| condition::needs(filter, needs)),
-        Exit::Condition { condition, .. } => condition::needs(condition, needs),
+        Exit::Event { filter, same, .. } => {
+            needs.entry |= same.is_some();
+            filter.iter().for_each(|filter| condition_needs(filter, segments, needs));
+        }
+        Exit::Condition { condition, .. } => condition_needs(condition, segments, needs),
     }
 }
 
@@ -105,7 +111,7 @@ impl Turn<'_> {
                 Some(Ending { by: event.name.clone(), at: event.at, event: position })
             }
             Exit::Condition { condition, text } => {
-                let facts = self.facts(None, Some(enrollment.entry_event_at));
+                let facts = self.facts(None, Some(self.began(enrollment)));
                 let holds = condition::evaluate(condition, &facts).holds;
                 holds.then(|| Ending { by: text.clone(), at: self.at.now, event: position })
             }
@@ -115,7 +121,7 @@ impl Turn<'_> {
     /// Whether this event ends the enrollment by an exit that names it.
     fn event_ends(&self, exit: &Exit, enrollment: &Enrollment, event: &Event) -> bool {
         let Exit::Event { events, pattern, filter, same } = exit else { return false };
-        let facts = self.facts(Some(event), Some(enrollment.entry_event_at));
+        let facts = self.facts(Some(event), Some(self.began(enrollment)));
         events.contains(&event.name)
             && event.at >= enrollment.entry_event_at
             && pattern.as_ref().is_none_or(|pattern| pattern.matches(event.body.document()))
@@ -140,7 +146,7 @@ impl Turn<'_> {
             .filter_map(|exit| match exit {
                 Exit::Event { .. } => None,
                 Exit::Condition { condition, .. } => {
-                    let facts = self.facts(None, Some(enrollment.entry_event_at));
+                    let facts = self.facts(None, Some(self.began(enrollment)));
                     condition::evaluate(condition, &facts).until.filter(|until| *until > self.at.now)
                 }
             })

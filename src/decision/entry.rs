@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::audience::condition;
 use crate::decision::campaign::{OnRepeat, Reentry};
 use crate::decision::enrollment::RESTART_MAX;
-use crate::decision::{Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
+use crate::decision::permission::denies_marketing;
+use crate::decision::segments::is_backfill;
+use crate::decision::{Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
 use crate::ids::Timestamp;
 use crate::message::{Message, Purpose, Reason, Status};
@@ -17,7 +19,8 @@ pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
 impl Turn<'_> {
     pub(super) fn check_entries(&mut self, event: &Event) {
         let mut refused = 0;
-        for campaign in self.snapshot.catalog.entered_by(&event.name) {
+        let entered = self.snapshot.catalog.entered_by(&event.name).iter();
+        for campaign in entered.filter(|campaign| campaign.entry.is_about(event)) {
             let verdict = match self.may_enter(campaign, event) {
                 Ok(key) => self.enter_or_repeat(campaign, event, key),
                 Err(reason) => FindingVerdict::NotEntered { reason },
@@ -40,16 +43,29 @@ impl Turn<'_> {
         if let Some(operand) = entry.pattern.as_ref().and_then(|pattern| pattern.mismatch(event.body.document())) {
             return Err(Reason::PatternNotMet { operand });
         }
+        if is_backfill(event) {
+            return Err(Reason::Backfill);
+        }
         if self.snapshot.catalog.is_paused(campaign) {
             return Err(Reason::CampaignPaused { campaign: campaign.key.clone() });
+        }
+        if campaign.purpose == Purpose::Marketing
+            && let Some(field) = denies_marketing(event)
+        {
+            return Err(Reason::EventDeniesMarketing { field });
         }
         if event.at.plus(campaign.max_lateness) < self.at.now {
             return Err(Reason::Late { event_at: event.at, max_lateness: campaign.max_lateness });
         }
         if let Some(filter) = &entry.filter {
-            let answer = condition::evaluate(filter, &self.facts(Some(event), Some(event.at)));
+            let began = Began { event: Some(event), at: event.at };
+            let answer = condition::evaluate(filter, &self.facts(Some(event), Some(began)));
             if !answer.holds {
-                return Err(Reason::ConditionNotMet { operand: answer.because });
+                let operand = answer.because;
+                return Err(match answer.currency_unknown {
+                    true => Reason::CurrencyUnknown { operand },
+                    false => Reason::ConditionNotMet { operand },
+                });
             }
         }
         Ok(entry_key(campaign, event))

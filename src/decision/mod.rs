@@ -1,6 +1,7 @@
 //! We decide: one pure function from what is known and what happened to what shall be done, and why not.
 //!
-//! Order within one event: identity and consent → history → waits that were due before it → exits → goals → entries.
+//! Order within one event: identity and consent → history → segments → waits that were due before it → exits → goals →
+//! entries. What of it Carillon makes happen itself (`Segment Entered`) is appended after.
 //! The same input over the same snapshot gives the same effects, ids included, so deciding twice changes nothing.
 
 pub mod campaign;
@@ -10,27 +11,31 @@ pub mod ending;
 pub mod enrollment;
 pub mod entry;
 pub mod merge;
+pub mod permission;
 pub mod person;
+pub mod segments;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audience::condition::{self, Facts, Needs};
-use crate::audience::consent::{Consent, ConsentState};
+use crate::audience::condition::Facts;
+use crate::audience::condition::needs::{Needs, needs as condition_needs};
+use crate::audience::segment::Answers;
 use crate::audience::{TRAITS_BYTES_MAX, Traits};
-use crate::event::{Event, Kind};
+use crate::event::{Event, Kind, Origin};
 use crate::ids::{MessageId, Position, Timestamp};
-use crate::message::{Channel, Reason, Status};
+use crate::message::{Reason, Status};
 pub use campaign::Campaign;
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Permissions};
 pub use effect::{Decision, Effect, Finding, FindingVerdict};
 pub use enrollment::{Enrollment, State};
 pub use merge::{Other, decide_joined};
 pub use person::{Loaded, Person};
 
-/// The event by which consent changes: properties `channel`, `state` (granted, denied), `source`, `text_version`.
+/// The event by which consent changes: properties `channel` (or `topic`), `state` (granted, denied; of topics also
+/// subscribed, unsubscribed), `source`, `text_version`.
 pub const CONSENT_CHANGED: &str = "Consent Changed";
 
 /// Campaigns an input did not enter, each with its reason; of more only the number is kept. What happened is all kept.
@@ -68,10 +73,12 @@ pub struct At {
 
 /// Decides one input. Cannot fail: what a condition cannot answer is false.
 pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
-    let mut turn = Turn { at, snapshot, person: snapshot.person.without_walks(), decision: Decision::default() };
+    let mut turn = Turn::new(at, snapshot, input);
+    turn.follow_time();
     match input {
         Input::Event(event) => {
             turn.learn(event);
+            turn.follow_event(event);
             turn.settle_due(at.now);
             turn.check_exits(Some(event));
             turn.check_goals(event);
@@ -93,25 +100,42 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
     turn.decision
 }
 
-/// Event names whose history must be loaded before `decide` can answer.
-pub fn needs(catalog: &Catalog, person: &Person, input: &Input) -> Needs {
+/// What of the history must be loaded before `decide` can answer at `now`.
+pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) -> Needs {
     let mut needs = Needs::default();
-    if let Input::Event(event) = input {
+    let set = &catalog.terms.segments;
+    let event = match input {
+        Input::Event(event) => Some(event),
+        Input::Timer | Input::MessageEnded { .. } => None,
+    };
+    segments::segment_needs(catalog, person, event, now, &mut needs);
+    if let Some(event) = event {
         for campaign in catalog.entered_by(&event.name) {
-            campaign.entry.filter.iter().for_each(|filter| condition::needs(filter, &mut needs));
-            campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
+            campaign.entry.filter.iter().for_each(|filter| condition_needs(filter, set, &mut needs));
+            campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
             // What ends the enrollment may have overtaken a late event that begins it.
             if event.at < person.profile.last_seen_at {
                 campaign.exit.iter().for_each(|exit| ending::overtaking_needs(exit, &mut needs));
             }
         }
         for campaign in catalog.goals_of(&event.name) {
-            campaign.goal.iter().flat_map(|goal| &goal.filter).for_each(|filter| condition::needs(filter, &mut needs));
+            campaign
+                .goal
+                .iter()
+                .flat_map(|goal| &goal.filter)
+                .for_each(|filter| condition_needs(filter, set, &mut needs));
         }
     }
     let pinned: BTreeSet<(&str, u32)> = person.active().map(|one| (one.campaign.as_str(), one.version)).collect();
-    for campaign in pinned.into_iter().filter_map(|(key, version)| catalog.pinned(key, version)) {
-        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, &mut needs));
+    for (key, version) in pinned {
+        let Some(campaign) = catalog.pinned(key, version) else { continue };
+        let mut theirs = Needs::default();
+        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut theirs));
+        if theirs.entry {
+            let of_it = person.active().filter(|one| one.campaign == key && one.version == version);
+            theirs.entries.extend(of_it.map(|one| one.entry));
+        }
+        needs.add(&theirs);
     }
     needs
 }
@@ -123,9 +147,36 @@ struct Turn<'a> {
     /// Of the enrollments only those this decision began or changed: a person may have very many.
     person: Person,
     decision: Decision,
+    /// What segments came to at this input's instant.
+    answers: Answers,
+    /// Nothing was known of the person before this event.
+    is_new: bool,
+    /// Of the input; see [`Origin::Decided`].
+    depth: u8,
+}
+
+/// The beginning of an enrollment, as conditions may look at it.
+#[derive(Clone, Copy)]
+struct Began<'a> {
+    event: Option<&'a Event>,
+    at: Timestamp,
 }
 
 impl<'a> Turn<'a> {
+    fn new(at: At, snapshot: &'a Snapshot<'a>, input: &Input) -> Self {
+        let person = snapshot.person.without_walks();
+        let event = match input {
+            Input::Event(event) => Some(event),
+            Input::Timer | Input::MessageEnded { .. } => None,
+        };
+        let is_new = event.is_some() && person.version == 0 && person.profile.history.is_empty();
+        let depth = match event.map(|event| &event.origin) {
+            Some(Origin::Decided { depth, .. }) => *depth,
+            Some(Origin::Live | Origin::Import { .. } | Origin::Replay { .. }) | None => 0,
+        };
+        Self { at, snapshot, person, decision: Decision::default(), answers: Answers::default(), is_new, depth }
+    }
+
     /// Every enrollment as it is by now.
     fn walks(&self) -> impl Iterator<Item = &Enrollment> {
         let changed = &self.person.enrollments;
@@ -152,12 +203,24 @@ impl<'a> Turn<'a> {
         self.decision.findings.push(finding);
     }
 
-    fn facts<'b>(&'b self, event: Option<&'b Event>, entry_at: Option<Timestamp>) -> Facts<'b> {
+    fn facts<'b>(&'b self, event: Option<&'b Event>, began: Option<Began<'b>>) -> Facts<'b> {
+        self.facts_at(self.at.now, event, began)
+    }
+
+    fn began(&self, enrollment: &Enrollment) -> Began<'_> {
+        Began { event: self.snapshot.loaded.bodies.get(&enrollment.entry), at: enrollment.entry_event_at }
+    }
+
+    fn facts_at<'b>(&'b self, now: Timestamp, event: Option<&'b Event>, began: Option<Began<'b>>) -> Facts<'b> {
         Facts {
-            now: self.at.now,
+            now,
+            terms: &self.snapshot.catalog.terms,
+            answers: &self.answers,
             profile: &self.person.profile,
             event,
-            entry_at,
+            entry: began.and_then(|began| began.event),
+            entry_at: began.map(|began| began.at),
+            item: None,
             older: &self.snapshot.loaded.older,
             bodies: &self.snapshot.loaded.bodies,
         }
@@ -177,11 +240,7 @@ impl<'a> Turn<'a> {
         {
             self.set_traits(traits);
         }
-        if let Some((channel, consent)) = consent_of(event)
-            && self.may_change_consent(&channel, &consent, event)
-        {
-            self.push(Effect::SetConsent { channel, consent });
-        }
+        self.learn_consent(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
     }
 
@@ -194,18 +253,6 @@ impl<'a> Turn<'a> {
         self.push(Effect::SetTraits(removed.map(|(name, value)| (name.clone(), value.clone())).collect()));
         let reason = Reason::TraitsTooLarge { bytes_max: TRAITS_BYTES_MAX };
         self.decision.findings.push(Finding::noted(reason));
-    }
-
-    /// Denied never becomes granted by an import, and an older answer never replaces a newer one.
-    fn may_change_consent(&self, channel: &str, consent: &Consent, event: &Event) -> bool {
-        let imported = matches!(event.origin, crate::event::Origin::Import { .. });
-        match self.person.profile.consent.get(channel) {
-            None => true,
-            Some(known) if known.state == ConsentState::Denied && consent.state == ConsentState::Granted => {
-                !imported && consent.at >= known.at
-            }
-            Some(known) => consent.at >= known.at || consent.state == ConsentState::Denied,
-        }
     }
 
     /// The earliest instant at which a wait ends or a condition of an exit may change.
@@ -226,6 +273,7 @@ impl<'a> Turn<'a> {
             }
             consider(self.exit_changes_at(enrollment));
         }
+        consider(self.segments_change_at());
         if wake != self.snapshot.person.wake_at || wake != self.person.wake_at {
             self.push(Effect::WakeAt(wake));
         }
@@ -235,21 +283,4 @@ impl<'a> Turn<'a> {
 /// Alias names the id by which the person is called from now on.
 fn is_renamed(event: &Event, known: &str, user_id: &str) -> bool {
     event.kind == Kind::Alias && event.previous_id.is_some() && known != user_id
-}
-
-/// The consent an event declares, if it is a well-formed `Consent Changed`.
-fn consent_of(event: &Event) -> Option<(String, Consent)> {
-    if event.name != CONSENT_CHANGED {
-        return None;
-    }
-    let text = |path: &str| event.lookup(path).and_then(|value| value.as_str());
-    let channel = Channel::parse(text("properties.channel")?)?;
-    let state = ConsentState::parse(text("properties.state")?)?;
-    let consent = Consent {
-        state,
-        source: text("properties.source").unwrap_or(&event.source).chars().take(200).collect(),
-        at: event.at,
-        text_version: text("properties.text_version").map(|version| version.chars().take(100).collect()),
-    };
-    Some((channel.as_str().to_owned(), consent))
 }

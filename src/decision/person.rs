@@ -99,9 +99,14 @@ impl Person {
                 self.enrollments.insert(enrollment.id, enrollment.clone());
             }
             Effect::WakeAt(at) => self.wake_at = *at,
-            Effect::CreateMessage(_)
+            Effect::Standing { segment, standing } => self.profile.segments.set(segment, *standing),
+            Effect::SegmentsSeen(position) => self.profile.segments.seen = *position,
+            Effect::Suppress { .. }
+            | Effect::LiftSuppression { .. }
+            | Effect::CreateMessage(_)
             | Effect::RenewMessage { .. }
             | Effect::CancelMessage { .. }
+            | Effect::Happen(_)
             | Effect::Convert(_) => {}
         }
     }

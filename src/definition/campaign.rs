@@ -1,8 +1,10 @@
 //! `kind: campaign`: trigger campaigns as written, with their defaults filled in.
 
 use crate::decision::campaign::{Campaign, CampaignStatus, Entry, Exit, Goal, OnRepeat, Reentry, Send};
-use crate::definition::condition::{self, Scope, event_names};
+use crate::decision::segments::{SEGMENT_ENTERED, SEGMENT_LEFT};
+use crate::definition::condition::{self, Scope};
 use crate::definition::pattern;
+use crate::definition::performed::{event_names, same};
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
 use crate::ids::Span;
@@ -44,7 +46,7 @@ const LATER: [&str; 15] = [
     "winner",
     "release",
 ];
-const ENTRY_LATER: [&str; 8] = ["segment", "on", "trait", "from", "to", "date", "each", "include_existing"];
+const ENTRY_LATER: [&str; 6] = ["trait", "from", "to", "date", "each", "include_existing"];
 const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
 
 const PRIORITY_DEFAULT: u32 = 60;
@@ -71,7 +73,11 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
     let purpose = map
         .required("purpose")
         .and_then(|at| at.choice(&[("marketing", Purpose::Marketing), ("transactional", Purpose::Transactional)], &[]));
-    let topic = map.maybe("topic", |at| at.key());
+    let topic = map.maybe("topic", |at| {
+        let key = at.key()?;
+        at.refers(Target::Topic(key.clone()));
+        Some(key)
+    });
     let priority = map.optional("priority", PRIORITY_DEFAULT, |at| at.integer(0, 100));
     let entry = map.required("entry").and_then(|at| entry(&at));
     let delay = map.optional("delay", Span::ZERO, |at| at.span());
@@ -103,7 +109,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
 }
 
 /// An e-mail address; only what is live must have one.
-fn owner(map: &Map<'_>, required: bool) -> Option<String> {
+pub fn owner(map: &Map<'_>, required: bool) -> Option<String> {
     let field = if required {
         map.required("owner")?
     } else {
@@ -120,12 +126,13 @@ fn owner(map: &Map<'_>, required: bool) -> Option<String> {
 }
 
 fn entry(at: &At<'_>) -> Option<Entry> {
-    let map = at.map(&["event", "match", "where", "key", "on_repeat", "reentry"], &ENTRY_LATER)?;
+    let fields = ["event", "segment", "on", "match", "where", "key", "on_repeat", "reentry"];
+    let map = at.map(&fields, &ENTRY_LATER)?;
     let is_later = ENTRY_LATER.iter().any(|name| map.get(name).is_some());
-    // An entry by segment, trait or date has no event; it is refused already.
-    let event = if is_later { None } else { map.required("event").and_then(|at| at.name()) };
+    // An entry by trait or date has no event; it is refused already.
+    let started = if is_later { None } else { started_by(&map) };
     let pattern = map.maybe("match", pattern::read);
-    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: false }));
+    let filter = map.maybe("where", |at| condition::read(at, Scope::ENTRY));
     let key = map.maybe("key", |at| at.path());
     let on_repeat = map.optional("on_repeat", OnRepeat::Ignore, |at| {
         let choices = [("ignore", OnRepeat::Ignore), ("update", OnRepeat::Update), ("restart", OnRepeat::Restart)];
@@ -137,14 +144,33 @@ fn entry(at: &At<'_>) -> Option<Entry> {
         }
         at.map(&["after"], &[])?.required("after")?.span_above_zero().map(Reentry::After)
     });
+    let (event, segment) = started?;
     Some(Entry {
-        event: event?,
+        event,
+        segment,
         pattern: pattern?,
         filter: filter?,
         key: key?,
         on_repeat: on_repeat?,
         reentry: reentry?,
     })
+}
+
+/// The event that enters; with `segment` it is that of entering or leaving it.
+fn started_by(map: &Map<'_>) -> Option<(String, Option<String>)> {
+    let Some(at) = map.get("segment") else {
+        if let Some(on) = map.get("on") {
+            return on.wrong("`on` belongs to `segment`");
+        }
+        return map.required("event").and_then(|at| at.name()).map(|event| (event, None));
+    };
+    if let Some(event) = map.get("event") {
+        return event.wrong("either an `event` or a `segment` enters");
+    }
+    let key = condition::segment(&at);
+    let choices = [("entered", SEGMENT_ENTERED), ("left", SEGMENT_LEFT)];
+    let event = map.required("on").and_then(|at| at.choice(&choices, &[]));
+    Some((event?.to_owned(), Some(key?)))
 }
 
 fn exits(at: &At<'_>) -> Option<Vec<Exit>> {
@@ -160,33 +186,22 @@ fn exits(at: &At<'_>) -> Option<Vec<Exit>> {
 fn exit(at: &At<'_>) -> Option<Exit> {
     let is_event = at.open_map()?.get("event").is_some_and(|event| !event.is_map());
     if !is_event {
-        let condition = condition::read(at.clone(), Scope { event: false, entry: true })?;
+        let condition = condition::read(at.clone(), Scope::EXIT)?;
         return Some(Exit::Condition { condition, text: at.as_written() });
     }
     let map = at.map(&["event", "match", "where", "same"], &[])?;
     let events = map.required("event").and_then(|at| event_names(&at));
     let pattern = map.maybe("match", pattern::read);
-    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: true }));
-    let same = map.maybe("same", |at| same(&at));
+    let filter = map.maybe("where", |at| condition::read(at, Scope::EXIT_EVENT));
+    let same = map.maybe("same", |at| same(&at, "entry"));
     Some(Exit::Event { events: events?, pattern: pattern?, filter: filter?, same: same? })
-}
-
-/// One path for both events, or `{ entry: PATH, event: PATH }`.
-fn same(at: &At<'_>) -> Option<(String, String)> {
-    if !at.is_map() {
-        return at.path().map(|path| (path.clone(), path));
-    }
-    let map = at.map(&["entry", "event"], &[])?;
-    let entry = map.required("entry").and_then(|at| at.path());
-    let event = map.required("event").and_then(|at| at.path());
-    Some((entry?, event?))
 }
 
 fn goal(at: &At<'_>) -> Option<Goal> {
     let map = at.map(&["event", "match", "where", "within", "after", "value"], &["same"])?;
     let event = map.required("event").and_then(|at| at.name());
     let pattern = map.maybe("match", pattern::read);
-    let filter = map.maybe("where", |at| condition::read(at, Scope { event: true, entry: false }));
+    let filter = map.maybe("where", |at| condition::read(at, Scope::GOAL));
     let within = map.required("within").and_then(|at| at.span_above_zero());
     let after = map.optional("after", (), |at| at.choice(&[("sent", ())], &["delivered", "opened", "clicked"]));
     let value = map.maybe("value", |at| at.path());

@@ -1,8 +1,9 @@
 //! `kind: caps`: the frequency caps of a workspace.
 
 use crate::definition::problem::Code;
-use crate::definition::reader::At;
-use crate::guard::frequency_cap::{Rule, Scope};
+use crate::definition::reader::{At, Map};
+use crate::guard::Window;
+use crate::guard::frequency_cap::{Keep, Rule, Scope};
 use crate::ids::Span;
 
 pub const RULES_MAX: usize = 100;
@@ -22,24 +23,49 @@ pub fn read(at: &At<'_>) -> Option<Vec<Rule>> {
 }
 
 fn rule(at: &At<'_>) -> Option<Rule> {
-    let map = at.map(&["at_most", "per", "channel", "campaign", "per_step"], &["keep", "topic"])?;
+    let map = at.map(&["at_most", "per", "channel", "topic", "campaign", "per_step", "keep"], &[])?;
     let at_most = map.required("at_most").and_then(|at| at.integer(0, AT_MOST_MAX));
-    let per = map.required("per").and_then(|at| match at.span_above_zero()? {
-        span if span > PER_MAX => at.wrong(format!("is longer than {PER_MAX}")),
-        span => Some(span),
-    });
+    let per = map.required("per").and_then(|at| window(&at));
+    let keep = map.maybe("keep", |at| keep(&at, at_most));
+    let scope = scope(at, &map);
+    Some(Rule { at_most: at_most?, per: per?, scope: scope?, keep: keep? })
+}
+
+/// A length of time, or a day or week of the person's calendar.
+fn window(at: &At<'_>) -> Option<Window> {
+    match at.raw() {
+        Some("calendar_day") => Some(Window::CalendarDay),
+        Some("calendar_week") => Some(Window::CalendarWeek),
+        _ => match at.span_above_zero()? {
+            span if span > PER_MAX => at.wrong(format!("is longer than {PER_MAX}")),
+            span => Some(Window::Rolling(span)),
+        },
+    }
+}
+
+fn keep(at: &At<'_>, at_most: Option<u32>) -> Option<Keep> {
+    let map = at.map(&["slots", "priority"], &[])?;
+    // More cannot be kept than there are.
+    let slots = map.required("slots").and_then(|at| at.integer(1, at_most.unwrap_or(AT_MOST_MAX).max(1)));
+    let priority = map.required("priority").and_then(|at| at.integer(1, 100));
+    Some(Keep { slots: slots?, priority: u8::try_from(priority?).unwrap_or(u8::MAX) })
+}
+
+fn scope(at: &At<'_>, map: &Map<'_>) -> Option<Scope> {
     let channel = map.maybe("channel", |at| at.channel());
+    let topic = map.maybe("topic", |at| at.key());
     let campaign = map.maybe("campaign", |at| at.key());
     let per_step = map.maybe("per_step", |at| at.boolean());
-    let scope = match (channel?, campaign?, per_step?) {
-        (Some(_), Some(_), _) => return at.wrong("one scope a rule: `channel` or `campaign`"),
-        (None, Some(campaign), per_step) if campaign == "each" => {
-            Scope::EachCampaign { per_step: per_step.unwrap_or(false) }
+    let each = |campaign: &String| campaign == "each";
+    match (channel?, topic?, campaign?, per_step?) {
+        (None, None, Some(campaign), per_step) if each(&campaign) => {
+            Some(Scope::EachCampaign { per_step: per_step.unwrap_or(false) })
         }
-        (_, _, Some(_)) => return at.wrong("`per_step` belongs to `campaign: each`"),
-        (None, Some(campaign), None) => Scope::Campaign(campaign),
-        (Some(channel), None, None) => Scope::Channel(channel),
-        (None, None, None) => Scope::Any,
-    };
-    Some(Rule { at_most: at_most?, per: per?, scope })
+        (_, _, _, Some(_)) => at.wrong("`per_step` belongs to `campaign: each`"),
+        (None, None, None, None) => Some(Scope::Any),
+        (Some(channel), None, None, None) => Some(Scope::Channel(channel)),
+        (None, Some(topic), None, None) => Some(Scope::Topic(topic)),
+        (None, None, Some(campaign), None) => Some(Scope::Campaign(campaign)),
+        _ => at.wrong("one scope a rule: `channel`, `topic` or `campaign`"),
+    }
 }

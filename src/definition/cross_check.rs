@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::audience::Segment;
+use crate::audience::condition::needs::{Needs, direct};
+use crate::audience::segment::CHAIN_MAX;
 use crate::decision::campaign::CampaignStatus;
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{Reference, Target};
@@ -9,14 +12,19 @@ use crate::definition::{Definition, Document, DocumentKind};
 use crate::message::Channel;
 
 pub const LIVE_CAMPAIGNS_MAX: usize = 10_000;
+pub const SEGMENTS_MAX: usize = 1_000;
 
 /// What is already applied.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Known {
     /// Keys of all campaigns; true where live.
     pub campaigns: BTreeMap<String, bool>,
+    /// Keys of all topics.
+    pub topics: BTreeSet<String>,
     /// Keys of all templates, with the channels they have parts for.
     pub templates: BTreeMap<String, BTreeSet<Channel>>,
+    /// Keys of all segments, with those each builds on directly.
+    pub segments: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Problems between documents that are each right by themselves. Documents of the set win over `known`.
@@ -39,11 +47,28 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
                 let channels = Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
                 all.templates.insert(template.key.clone(), channels);
             }
-            Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
+            Definition::Segment(segment) => {
+                all.segments.insert(segment.key.clone(), built_on(segment));
+            }
+            Definition::Topic(topic) => drop(all.topics.insert(topic.key.clone())),
+            Definition::Rates(_)
+            | Definition::Caps(_)
+            | Definition::ConsentPolicy(_)
+            | Definition::Source(_)
+            | Definition::Story(_) => {}
         }
     }
     for document in documents {
         problems.extend(document.references.iter().filter_map(|reference| dangling(document, reference, &all)));
+    }
+    for document in documents.iter().filter(|document| document.kind == DocumentKind::Segment) {
+        problems.extend(chained(document, &all));
+    }
+    if all.segments.len() > SEGMENTS_MAX
+        && let Some(document) = documents.iter().find(|document| document.kind == DocumentKind::Segment)
+    {
+        let message = format!("there would be {} segments; at most {SEGMENTS_MAX} are allowed", all.segments.len());
+        problems.push(at_document(document, "key", Code::Limit, message));
     }
     let live = all.campaigns.values().filter(|live| **live).count();
     if live > LIVE_CAMPAIGNS_MAX
@@ -55,11 +80,69 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
     problems
 }
 
+/// The segments that a segment's condition asks for.
+pub fn built_on(segment: &Segment) -> BTreeSet<String> {
+    let mut needs = Needs::default();
+    direct(&segment.filter, &mut needs);
+    needs.segments
+}
+
+/// A segment that builds on itself, or on too many in a row.
+fn chained(document: &Document, all: &Known) -> Option<Problem> {
+    let message = match longest_chain(&document.key, all) {
+        Err(cycle) => format!("segments build on each other in a circle: {}", cycle.join(" → ")),
+        Ok(length) if length > CHAIN_MAX => {
+            format!("builds on {length} segments in a row; at most {CHAIN_MAX} are allowed")
+        }
+        Ok(_) => return None,
+    };
+    let code = if message.starts_with("builds") { Code::Limit } else { Code::WrongValue };
+    Some(at_document(document, "where", code, message))
+}
+
+/// Segments in the longest row below `key`, itself included; an error is the circle that leads back to it.
+fn longest_chain(key: &str, all: &Known) -> Result<usize, Vec<String>> {
+    let mut lengths: BTreeMap<&str, usize> = BTreeMap::new();
+    // Depth first, without recursion: the row of a mistaken file may be long.
+    let mut path: Vec<(&str, Vec<&str>)> = vec![(key, below(key, all))];
+    while let Some((at, open)) = path.last_mut() {
+        let at = *at;
+        match open.pop() {
+            Some(next) if path.iter().any(|(on, _)| *on == next) => {
+                // A circle that this segment only leads to is told at the segments in it.
+                if next == key {
+                    return Err(path.iter().map(|(on, _)| (*on).to_owned()).chain([key.to_owned()]).collect());
+                }
+            }
+            Some(next) if !lengths.contains_key(next) => path.push((next, below(next, all))),
+            Some(_) => {}
+            None => {
+                let longest = below(at, all).iter().filter_map(|next| lengths.get(next)).max().copied();
+                lengths.insert(at, longest.unwrap_or(0) + 1);
+                path.pop();
+            }
+        }
+    }
+    Ok(lengths.get(key).copied().unwrap_or(1))
+}
+
+fn below<'k>(key: &str, all: &'k Known) -> Vec<&'k str> {
+    all.segments.get(key).into_iter().flatten().map(String::as_str).collect()
+}
+
 fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<Problem> {
     let (message, nearest) = match &reference.to {
         Target::Campaign(key) if all.campaigns.contains_key(key) => return None,
         Target::Campaign(key) => {
             (format!("there is no campaign `{key}`"), nearest(key, all.campaigns.keys().map(String::as_str)))
+        }
+        Target::Segment(key) if all.segments.contains_key(key) => return None,
+        Target::Segment(key) => {
+            (format!("there is no segment `{key}`"), nearest(key, all.segments.keys().map(String::as_str)))
+        }
+        Target::Topic(key) if all.topics.contains(key) => return None,
+        Target::Topic(key) => {
+            (format!("there is no topic `{key}`"), nearest(key, all.topics.iter().map(String::as_str)))
         }
         Target::Template(key, channel) => match all.templates.get(key) {
             Some(channels) if channel.is_none_or(|channel| channels.contains(&channel)) => return None,

@@ -1,4 +1,4 @@
-//! What a marketer writes: campaigns, caps, policies, templates, sources and stories, as YAML or JSON.
+//! What a marketer writes: campaigns, caps, policies, topics, templates, sources and stories, as YAML or JSON.
 //!
 //! Reading lists every problem by file, line and field; what the language has and this version does not build is
 //! refused by name, never accepted and ignored.
@@ -10,26 +10,34 @@ pub mod consent_policy;
 mod cross_check;
 mod folder;
 pub mod pattern;
+mod performed;
 pub mod problem;
+pub mod rates;
 pub mod reader;
+pub mod segment;
 pub mod source;
 pub mod story;
 pub mod template;
 mod template_check;
 #[cfg(test)]
 mod tests;
+pub mod topic;
+mod value_test;
 pub mod yaml;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audience::Segment;
 use crate::decision::campaign::Campaign;
 use crate::event::source::Source;
 use crate::guard::frequency_cap::Rule;
+use crate::message::Topic;
+use crate::money::Rates;
 use crate::render::template::Template;
 pub use consent_policy::PolicyRule;
-pub use cross_check::{Known, cross_check};
+pub use cross_check::{Known, built_on, cross_check};
 pub use problem::{Code, Problem};
 use reader::{At, Reader, Reference};
 pub use story::Story;
@@ -49,23 +57,38 @@ pub struct SourceFile {
 #[serde(rename_all = "snake_case")]
 pub enum DocumentKind {
     Campaign,
+    Segment,
+    Rates,
     Caps,
     ConsentPolicy,
     Template,
+    Topic,
     Source,
     Story,
 }
 
 impl DocumentKind {
-    pub const ALL: [Self; 6] =
-        [Self::Campaign, Self::Caps, Self::ConsentPolicy, Self::Template, Self::Source, Self::Story];
+    pub const ALL: [Self; 9] = [
+        Self::Campaign,
+        Self::Segment,
+        Self::Rates,
+        Self::Caps,
+        Self::ConsentPolicy,
+        Self::Template,
+        Self::Topic,
+        Self::Source,
+        Self::Story,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Campaign => "campaign",
+            Self::Segment => "segment",
+            Self::Rates => "rates",
             Self::Caps => "caps",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "template",
+            Self::Topic => "topic",
             Self::Source => "source",
             Self::Story => "story",
         }
@@ -79,9 +102,12 @@ impl DocumentKind {
     pub const fn folder(self) -> &'static str {
         match self {
             Self::Campaign => "campaigns",
+            Self::Segment => "segments",
+            Self::Rates => "rates",
             Self::Caps => "caps",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "templates",
+            Self::Topic => "topics",
             Self::Source => "sources",
             Self::Story => "stories",
         }
@@ -111,9 +137,12 @@ pub struct Document {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Definition {
     Campaign(Campaign),
+    Segment(Segment),
+    Rates(Rates),
     Caps(Vec<Rule>),
     ConsentPolicy(Vec<PolicyRule>),
     Template(Template),
+    Topic(Topic),
     Source(Source),
     Story(Story),
 }
@@ -229,7 +258,7 @@ fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
 
 fn kind(at: &At<'_>) -> Option<DocumentKind> {
     let kinds = DocumentKind::ALL.map(|kind| (kind.as_str(), kind));
-    let later = ["segment", "computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"];
+    let later = ["computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"];
     at.open_map()?.required("kind")?.choice(&kinds, &later)
 }
 
@@ -238,7 +267,7 @@ fn key(at: &At<'_>, kind: DocumentKind) -> Option<String> {
     let map = at.open_map()?;
     match (map.get("key"), kind) {
         (Some(key), _) => key.key(),
-        (None, DocumentKind::Caps | DocumentKind::ConsentPolicy) => Some("default".to_owned()),
+        (None, DocumentKind::Caps | DocumentKind::ConsentPolicy | DocumentKind::Rates) => Some("default".to_owned()),
         (None, DocumentKind::Story) => map.required("name")?.name().map(|name| key_of_name(&name)),
         (None, _) => map.required("key").and_then(|key| key.key()),
     }
@@ -256,9 +285,12 @@ fn definition(at: &At<'_>, kind: DocumentKind, key: &str, parts: &[template::Par
     let noted = at.reader.problems.borrow().len();
     let definition = match kind {
         DocumentKind::Campaign => campaign::read(at, key).map(Definition::Campaign),
+        DocumentKind::Segment => segment::read(at, key).map(Definition::Segment),
+        DocumentKind::Rates => rates::read(at).map(Definition::Rates),
         DocumentKind::Caps => caps::read(at).map(Definition::Caps),
         DocumentKind::ConsentPolicy => consent_policy::read(at).map(Definition::ConsentPolicy),
         DocumentKind::Template => template::read(at, key, parts).map(Definition::Template),
+        DocumentKind::Topic => topic::read(at, key).map(Definition::Topic),
         DocumentKind::Source => source::read(at, key).map(Definition::Source),
         DocumentKind::Story => story::read(at, key).map(Definition::Story),
     };

@@ -39,8 +39,10 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     Campaign(String),
+    Topic(String),
     /// A template, and the channel it must have a part for.
     Template(String, Option<Channel>),
+    Segment(String),
 }
 
 impl<'a> Reader<'a> {
@@ -145,6 +147,11 @@ impl<'a> At<'a> {
         let Content::List(items) = &self.node.content else { return self.wrong_type("a list") };
         let at = |(index, node)| At { reader: self.reader, node, path: format!("{}[{index}]", self.path) };
         Some(items.iter().enumerate().map(at).collect())
+    }
+
+    pub fn pair(&self) -> Option<[At<'a>; 2]> {
+        let items = self.list()?;
+        <[At<'a>; 2]>::try_from(items).ok().or_else(|| self.wrong("wanted a list of two"))
     }
 
     /// One item, or a list of them.
@@ -262,18 +269,10 @@ impl<'a> At<'a> {
     /// A scalar to compare with: text, number or truth value.
     pub fn literal(&self) -> Option<Value> {
         match self.node.scalar() {
-            None if self.is_map() => self.later("a computed value (`ref`)"),
             None => self.wrong_type("a value"),
             Some(Scalar::Null) => self.wrong("nothing equals null; write { exists: false }"),
-            Some(Scalar::Text(text)) if self.is_plain() && is_money(text) => {
-                self.later(&format!("the money literal `{text}`"))
-            }
             Some(_) => self.value(),
         }
-    }
-
-    fn is_plain(&self) -> bool {
-        matches!(self.node.content, Content::Scalar { plain: true, .. })
     }
 
     /// As JSON, with every number exact.
@@ -378,14 +377,6 @@ pub fn is_key(text: &str) -> bool {
 fn is_civil(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     matches!(text, "calendar_day" | "calendar_week") || (unit.len() < text.len() && matches!(unit, "mo" | "y"))
-}
-
-/// `EUR 50`: an ISO 4217 code and a decimal.
-fn is_money(text: &str) -> bool {
-    let Some((currency, amount)) = text.split_once(' ') else { return false };
-    currency.len() == 3
-        && currency.bytes().all(|b| b.is_ascii_uppercase())
-        && crate::event::number::decimal_of_text(amount.trim()).is_some()
 }
 
 /// The author's text, cut where it would fill the page.

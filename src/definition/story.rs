@@ -3,6 +3,7 @@
 use serde_json::{Map as Json, Value};
 
 use crate::audience::ConsentState;
+use crate::definition::condition;
 use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, Map, Target};
 use crate::ids::Timestamp;
@@ -77,6 +78,12 @@ pub enum Expected {
         reason: Option<String>,
         campaign: Option<String>,
     },
+    /// Came into a segment, or left it.
+    Segment {
+        entered: bool,
+        at: Option<Timestamp>,
+        segment: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -86,16 +93,20 @@ enum Verb {
     NotSent,
     Enrolled,
     Exited,
+    Entered,
+    Left,
 }
 
-const VERBS: [(&str, Verb); 5] = [
+const VERBS: [(&str, Verb); 7] = [
     ("sent", Verb::Sent),
     ("never sent", Verb::NeverSent),
     ("not_sent", Verb::NotSent),
     ("enrolled", Verb::Enrolled),
     ("exited", Verb::Exited),
+    ("entered", Verb::Entered),
+    ("left", Verb::Left),
 ];
-const EXPECT_FIELDS: [&str; 5] = ["at", "template", "channel", "reason", "campaign"];
+const EXPECT_FIELDS: [&str; 6] = ["at", "template", "channel", "reason", "campaign", "segment"];
 const CONSENTS: [(&str, Option<ConsentState>); 3] =
     [("granted", Some(ConsentState::Granted)), ("denied", Some(ConsentState::Denied)), ("unknown", None)];
 
@@ -255,6 +266,7 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
         Verb::NotSent => &["at", "template", "reason"],
         Verb::Enrolled => &["at", "campaign"],
         Verb::Exited => &["at", "campaign", "reason"],
+        Verb::Entered | Verb::Left => &["at", "segment"],
     };
     if let Some(odd) = EXPECT_FIELDS.iter().filter(|name| !used.contains(name)).find_map(|name| field(name)) {
         return odd.wrong("this says nothing about such an expectation");
@@ -264,6 +276,8 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
     let channel = field("channel").map(|at| at.channel()).transpose_option();
     let when = field("at").map(|at| at.instant()).transpose_option();
     let reason = field("reason").map(|at| at.name()).transpose_option();
+    let segment = field("segment").map(|at| condition::segment(&at)).transpose_option();
+    let segment = segment?;
     let (template, campaign, channel, at, reason) = (template?, campaign?, channel?, when?, reason?);
     let what = match verb {
         Verb::Sent => Expected::Sent { at, template, channel },
@@ -271,6 +285,8 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
         Verb::NotSent => Expected::NotSent { reason, template, at },
         Verb::Enrolled => Expected::Enrolled { at, campaign },
         Verb::Exited => Expected::Exited { at, reason, campaign },
+        Verb::Entered => Expected::Segment { entered: true, at, segment },
+        Verb::Left => Expected::Segment { entered: false, at, segment },
     };
     Some(Expectation { person, what, line })
 }

@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod campaigns;
+mod conditions;
 mod others;
 mod templates;
 

@@ -78,6 +78,8 @@ pub enum Origin {
     Import { file: String, row: u64 },
     /// Redriven after it was parked at `position`.
     Replay { position: i64 },
+    /// Made by a decision on the entry at `cause`. `depth` counts such events in a row back to what a person did.
+    Decided { cause: i64, depth: u8 },
 }
 
 /// The stored envelope of one event.

@@ -3,13 +3,13 @@
 
 use std::fmt;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::guard::address::Address;
 use crate::guard::cap_version::CapVersion;
-use crate::guard::frequency_cap::{Rule, Slot};
+use crate::guard::frequency_cap::{Rule, Slot, horizon};
 use crate::ids::{MessageId, ProfileId, Span, Timestamp};
-use crate::message::{Channel, Message};
+use crate::message::{Address, Channel, Message};
 
 /// What a cap holds for: a person, and an address whoever it belongs to. Text form: `profile:7`,
 /// `email:ann@example.com`.
@@ -38,16 +38,21 @@ pub struct Request {
     subjects: [Subject; 2],
     rules: Vec<Rule>,
     horizon: Span,
+    zone: TimeZone,
     counts: bool,
 }
 
 impl Request {
-    /// `rules` are those the message must obey, `horizon` that of all rules.
-    pub(super) fn new(message: Message, address: Address, rules: Vec<Rule>, horizon: Span) -> Self {
+    /// `all` are the rules of the workspace, `zone` is the person's.
+    pub(super) fn new(message: Message, address: Address, all: &[Rule], zone: TimeZone) -> Self {
         let by_address = Subject::Address(address.channel(), address.normalised().to_owned());
         let subjects = [Subject::Profile(message.profile), by_address];
         let counts = message.caps.count;
-        Self { message, address, subjects, rules, horizon, counts }
+        let mut request = Self { message, address, subjects, rules: Vec::new(), horizon: horizon(all), zone, counts };
+        let slot = request.slot(Timestamp::default());
+        let obeyed = all.iter().filter(|rule| request.message.caps.obey && rule.covers(&slot));
+        request.rules = obeyed.cloned().collect();
+        request
     }
 
     pub fn message(&self) -> &Message {
@@ -71,6 +76,11 @@ impl Request {
     /// The longest window of any rule there is, in force here or not: how far back a subject's slots must reach.
     pub fn horizon(&self) -> Span {
         self.horizon
+    }
+
+    /// Whose days and weeks count.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// Whether it uses a slot; else it only asks whether there is room.

@@ -2,28 +2,37 @@
 //! from a hold or a retry.
 //!
 //! The order is fixed, and the first check that says no gives the reason:
-//! 1. the address is suppressed or the person erased: a hard stop for every message;
-//! 2. consent on the channel (marketing only);
-//! 3. still wanted: the enrollment has not exited, the campaign is live, the message has not expired;
+//! 1. the address is suppressed (complaint, bounce, by hand) or the person erased: a hard stop for every message;
+//! 2. the address has unsubscribed, consent on the channel, then the topic (marketing only);
+//! 3. still wanted: the enrollment has not exited, the campaign is live, the message has not expired, and the same
+//!    thing did not go to this address for another profile;
 //! 4. nothing is paused, and no restored backup waits for a person (marketing only);
 //! 5. there is an address, and it can be delivered to;
 //! 6. frequency caps (marketing only), by a [`Request`] for slots.
 //!
 //! `Draft` → [`Cleared`] → rendered: only this module makes a [`Cleared`].
 
-pub mod address;
+pub mod cap_usage;
 pub mod cap_version;
+pub mod cap_window;
 pub mod clearance;
 pub mod frequency_cap;
+pub mod neighbours;
+
+use jiff::tz::TimeZone;
 
 use crate::audience::Profile;
-use crate::audience::consent::{ConsentState, UnknownConsent};
-use crate::ids::Timestamp;
-use crate::message::{Message, Purpose, Reason, Status, WhenCapped};
-pub use address::{Address, address_of};
+use crate::audience::consent::ConsentState;
+use crate::decision::CONSENT_CHANGED;
+use crate::ids::{MessageId, Timestamp};
+pub use crate::message::address::{Address, address_of};
+use crate::message::{Message, Purpose, Reason, Status, Suppression, SuppressionKind, Topic, WhenCapped};
+pub use cap_usage::{Usage, Used, usage};
 pub use cap_version::{CapVersion, Change};
+pub use cap_window::Window;
 pub use clearance::{Cleared, Request, Reservation, Subject, VersionMove, WrongReservation, settle};
-pub use frequency_cap::{Full, Rule, Scope, Slot};
+pub use frequency_cap::{Candidate, Full, Keep, Rule, Scope, Slot};
+pub use neighbours::Neighbour;
 
 /// A message that nobody has permitted yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,19 +51,45 @@ pub enum CampaignSwitch {
 #[derive(Debug, Clone, PartialEq)]
 pub struct GuardState<'a> {
     pub profile: &'a Profile,
-    /// The profile's address on the message's channel (by [`address_of`], in normal form) is on the suppression list,
-    /// or the person was erased.
-    pub suppressed: bool,
-    /// What no answer means on the message's channel. Blocked unless a consent policy says otherwise.
-    pub unknown_consent: UnknownConsent,
+    /// All for which the profile's address on the message's channel (by [`address_of`], in normal form) is on the
+    /// suppression list.
+    pub suppressions: &'a [Suppression],
+    /// What no answer means on the message's channel: allowed, or why the policy blocks it.
+    pub unknown_consent: Result<(), String>,
+    /// The topic of the message, as it is defined now.
+    pub topic: Option<&'a Topic>,
     /// Why the message's enrollment ended before it went, if it did.
     pub exited: Option<&'a Reason>,
     pub campaign: CampaignSwitch,
     pub all_paused: bool,
     /// A restored backup was recognised and nobody has confirmed it.
     pub restore_unconfirmed: bool,
+    /// Messages cleared for the same address, since [`neighbours::matter_since`].
+    pub neighbours: &'a [Neighbour],
     /// Every frequency cap of the workspace.
     pub rules: &'a [Rule],
+    /// The workspace's zone, for people whose own is unknown.
+    pub zone: TimeZone,
+}
+
+impl<'a> GuardState<'a> {
+    /// Of a person against whom nothing stands; without an answer, they are not written to. Their days are UTC's where
+    /// they do not say where they live.
+    pub fn of(profile: &'a Profile) -> Self {
+        Self {
+            profile,
+            suppressions: &[],
+            unknown_consent: Err("the policy blocks that".to_owned()),
+            topic: None,
+            exited: None,
+            campaign: CampaignSwitch::Live,
+            all_paused: false,
+            restore_unconfirmed: false,
+            neighbours: &[],
+            rules: &[],
+            zone: TimeZone::UTC,
+        }
+    }
 }
 
 /// What the guard says.
@@ -91,17 +126,17 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
     if uncapped {
         return Verdict::Clear(Cleared::uncapped(message, address));
     }
-    let obeyed = state.rules.iter().filter(|rule| message.caps.obey && rule.covers(message.channel, &message.campaign));
-    let rules = obeyed.cloned().collect();
-    Verdict::NeedsSlots(Request::new(message, address, rules, frequency_cap::horizon(state.rules)))
+    let zone = zone_of(state.profile).unwrap_or_else(|| state.zone.clone());
+    Verdict::NeedsSlots(Request::new(message, address, state.rules, zone))
 }
 
 /// What becomes of a message that found a cap full: it drops, or waits for the instant a slot frees, at most as long
 /// as its campaign says after the first refusal and never until it expires. The caller remembers the first refusal in
-/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`].
-pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
+/// `capped_at`, and ends the enrollment where `when_capped` is [`WhenCapped::Exit`]. `outranked_by` is the message of
+/// higher priority that took the slot both wanted, if one did.
+pub fn capped(now: Timestamp, message: &Message, full: Full, outranked_by: Option<MessageId>) -> Verdict {
     let Full { rule, by, frees_at } = full;
-    let reason = Reason::Capped { rule, by, frees_at };
+    let reason = Reason::Capped { rule, by, frees_at, outranked_by };
     let WhenCapped::Defer(longest) = message.caps.when_capped else {
         return Verdict::Suppress { reason };
     };
@@ -114,19 +149,28 @@ pub fn capped(now: Timestamp, message: &Message, full: Full) -> Verdict {
     Verdict::Defer { until: frees_at.min(limit), reason }
 }
 
+/// Where a person lives, by the trait `timezone`; none where it is missing or names no zone.
+pub fn zone_of(profile: &Profile) -> Option<TimeZone> {
+    profile.traits.get("timezone")?.as_str().and_then(|name| TimeZone::get(name).ok())
+}
+
 /// The reason it must never be sent, if there is one.
 fn refusal(now: Timestamp, state: &GuardState<'_>, message: &Message) -> Option<Reason> {
-    let channel = || message.channel.as_str().to_owned();
-    if state.suppressed {
-        return Some(Reason::AddressSuppressed { channel: channel() });
+    let hard = state.suppressions.iter().find(|one| one.kind.stops_everything());
+    if let Some(Suppression { kind, source, at, .. }) = hard.cloned() {
+        return Some(Reason::AddressSuppressed { channel: message.channel.as_str().to_owned(), kind, source, at });
     }
-    if message.purpose == Purpose::Marketing {
-        let answer = state.profile.consent.get(message.channel.as_str()).map(|consent| consent.state);
-        match (answer, state.unknown_consent) {
-            (Some(ConsentState::Denied), _) => return Some(Reason::ConsentDenied { channel: channel() }),
-            (None, UnknownConsent::Blocked) => return Some(Reason::ConsentUnknown { channel: channel() }),
-            (Some(ConsentState::Granted), _) | (None, UnknownConsent::Allowed) => {}
-        }
+    if message.purpose == Purpose::Marketing
+        && let Some(reason) = unwanted(state, message)
+    {
+        return Some(reason);
+    }
+    if neighbours::is_confirmation(message)
+        && let Some(answer) = state.profile.consent.get(message.channel.as_str())
+        && answer.state != ConsentState::Pending
+    {
+        // Answered otherwise meanwhile: there is nothing left to confirm.
+        return Some(Reason::Exited { by: CONSENT_CHANGED.to_owned(), at: answer.at });
     }
     if let Some(reason) = state.exited {
         return Some(reason.clone());
@@ -141,7 +185,51 @@ fn refusal(now: Timestamp, state: &GuardState<'_>, message: &Message) -> Option<
             _ => Reason::Expired { expires_at: message.expires_at },
         });
     }
-    None
+    neighbours::one_too_many(now, message, state.neighbours)
+}
+
+/// What the person, or somebody with their address, has said against marketing, if anything: on the channel first,
+/// then about the topic.
+fn unwanted(state: &GuardState<'_>, message: &Message) -> Option<Reason> {
+    let channel = || message.channel.as_str().to_owned();
+    let suppressed = |kind: SuppressionKind| state.suppressions.iter().find(move |one| one.kind == kind);
+    let answer = state.profile.consent.get(message.channel.as_str());
+    // Their own no says more than that of the address.
+    match answer.map(|consent| (consent.state, consent.at)) {
+        Some((ConsentState::Denied, _)) => return Some(Reason::ConsentDenied { channel: channel() }),
+        Some((ConsentState::Pending, since)) => return Some(Reason::ConsentPending { channel: channel(), since }),
+        Some((ConsentState::Granted | ConsentState::Unknown, _)) | None => {}
+    }
+    if let Some(Suppression { source, at, .. }) = suppressed(SuppressionKind::Unsubscribed).cloned() {
+        let kind = SuppressionKind::Unsubscribed;
+        return Some(Reason::AddressSuppressed { channel: channel(), kind, source, at });
+    }
+    match answer.map(|consent| consent.state) {
+        Some(ConsentState::Granted | ConsentState::Denied | ConsentState::Pending) => {}
+        Some(ConsentState::Unknown) | None => {
+            if let Err(because) = &state.unknown_consent {
+                return Some(Reason::ConsentUnknown { channel: channel(), because: because.clone() });
+            }
+        }
+    }
+    let undefined = Topic::undefined(message.topic.as_deref()?);
+    let topic = state.topic.unwrap_or(&undefined);
+    let by_address = suppressed(SuppressionKind::Topic(topic.key.clone())).is_some();
+    (by_address || !topic.is_subscribed(state.profile)).then(|| Reason::TopicUnsubscribed {
+        topic: topic.key.clone(),
+        by_address,
+        by_default: !by_address && !topic.has_choice(state.profile),
+    })
+}
+
+/// Whether an address with these suppressions is closed to the message.
+pub fn is_stopped(message: &Message, suppressions: &[Suppression]) -> bool {
+    let is_marketing = message.purpose == Purpose::Marketing;
+    suppressions.iter().any(|one| match &one.kind {
+        SuppressionKind::Complaint | SuppressionKind::Bounced | SuppressionKind::Manual => true,
+        SuppressionKind::Unsubscribed => is_marketing,
+        SuppressionKind::Topic(topic) => is_marketing && message.topic.as_ref() == Some(topic),
+    })
 }
 
 /// The reason it must wait for a person, if there is one.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::audience::Consent;
+use crate::audience::consent::Via;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
 use crate::message::{CapUse, Channel, OnUnknownSend};
 
@@ -21,7 +22,7 @@ fn ann() -> Profile {
 }
 
 fn answers(profile: &mut Profile, state: ConsentState) {
-    let consent = Consent { state, source: "checkout form".into(), at: now(), text_version: None };
+    let consent = Consent { state, source: "checkout form".into(), at: now(), text_version: None, via: Via::Event };
     profile.consent.insert("email".into(), consent);
 }
 
@@ -60,16 +61,17 @@ fn receipt() -> Message {
 }
 
 fn state(profile: &Profile) -> GuardState<'_> {
-    GuardState {
-        profile,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Blocked,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules: &[],
-    }
+    GuardState::of(profile)
+}
+
+fn listed(kind: SuppressionKind) -> Vec<Suppression> {
+    vec![Suppression { kind, source: "test".into(), at: now(), profile: None }]
+}
+
+/// A topic nobody gets without asking.
+fn offers() -> Topic {
+    let (key, name) = ("offers".to_owned(), "Offers".to_owned());
+    Topic { key, name, description: String::new(), by_default: false, channels: Vec::new() }
 }
 
 /// The verdict's kind and the code of its reason.
@@ -104,9 +106,10 @@ fn each_reason_yields_to_the_ones_before_it() {
     let mut ann = ann();
     ann.traits.insert("email".into(), json!("not an address"));
     answers(&mut ann, ConsentState::Denied);
-    let mut message = Message { expires_at: now(), ..reminder() };
+    let mut message = Message { expires_at: now(), topic: Some("offers".into()), ..reminder() };
+    let complaint = listed(SuppressionKind::Complaint);
     let mut wrong = GuardState {
-        suppressed: true,
+        suppressions: &complaint,
         exited: Some(&exited),
         campaign: CampaignSwitch::Off,
         all_paused: true,
@@ -114,13 +117,24 @@ fn each_reason_yields_to_the_ones_before_it() {
         ..state(&ann)
     };
     assert_eq!(told(&wrong, &message), ("suppress", "address_suppressed"));
-    wrong.suppressed = false;
+    let unsubscribed = listed(SuppressionKind::Unsubscribed);
+    wrong.suppressions = &unsubscribed;
     assert_eq!(told(&wrong, &message), ("suppress", "consent_denied"));
+    let mut silent = ann.clone();
+    answers(&mut silent, ConsentState::Pending);
+    wrong.profile = &silent;
+    assert_eq!(told(&wrong, &message), ("suppress", "consent_pending"));
     let mut silent = ann.clone();
     silent.consent.clear();
     wrong.profile = &silent;
+    assert_eq!(told(&wrong, &message), ("suppress", "address_suppressed"));
+    wrong.suppressions = &[];
     assert_eq!(told(&wrong, &message), ("suppress", "consent_unknown"));
-    wrong.unknown_consent = UnknownConsent::Allowed;
+    wrong.unknown_consent = Ok(());
+    let offers = offers();
+    wrong.topic = Some(&offers);
+    assert_eq!(told(&wrong, &message), ("suppress", "topic_unsubscribed"));
+    message.topic = None;
     assert_eq!(told(&wrong, &message), ("suppress", "exited"));
     wrong.exited = None;
     assert_eq!(told(&wrong, &message), ("suppress", "campaign_not_live"));
@@ -144,18 +158,26 @@ fn each_reason_yields_to_the_ones_before_it() {
 fn transactional_mail_ignores_consent_and_caps_but_never_suppression_or_a_pause() {
     let mut ann = ann();
     answers(&mut ann, ConsentState::Denied);
-    let none = [Rule { at_most: 0, per: Span::from_days(1), scope: Scope::Any }];
+    let none = [Rule::new(0, Span::from_days(1).into(), Scope::Any)];
     let base = GuardState { rules: &none, restore_unconfirmed: true, ..state(&ann) };
     assert_eq!(told(&base, &receipt()), ("clear", ""));
-    let suppressed = GuardState { suppressed: true, ..base.clone() };
-    assert_eq!(told(&suppressed, &receipt()), ("suppress", "address_suppressed"));
+    for kind in [SuppressionKind::Complaint, SuppressionKind::Bounced, SuppressionKind::Manual] {
+        let list = listed(kind);
+        let suppressed = GuardState { suppressions: &list, ..base.clone() };
+        assert_eq!(told(&suppressed, &receipt()), ("suppress", "address_suppressed"));
+    }
+    for kind in [SuppressionKind::Unsubscribed, SuppressionKind::Topic("offers".into())] {
+        let list = listed(kind);
+        let stopped = GuardState { suppressions: &list, ..base.clone() };
+        assert_eq!(told(&stopped, &receipt()), ("clear", ""), "unsubscribed stops marketing only");
+    }
     let paused = GuardState { all_paused: true, ..base };
     assert_eq!(told(&paused, &receipt()), ("defer", "sending_paused"));
 }
 
 #[test]
 fn a_request_carries_the_rules_in_force_and_the_horizon_of_all() {
-    let rule = |per, scope| Rule { at_most: 1, per: Span::from_days(per), scope };
+    let rule = |per, scope| Rule::new(1, Span::from_days(per).into(), scope);
     let rules = [rule(1, Scope::Any), rule(30, Scope::Channel(Channel::Sms)), rule(2, Scope::Channel(Channel::Email))];
     let ann = ann();
     let state = GuardState { rules: &rules, ..state(&ann) };
@@ -213,10 +235,10 @@ fn a_capped_message_drops_unless_its_campaign_lets_it_wait() {
     let in_an_hour = now().plus(Span::from_hours(1));
     for when_capped in [WhenCapped::Drop, WhenCapped::Exit] {
         let message = Message { caps: CapUse { obey: true, count: true, when_capped }, ..reminder() };
-        let Verdict::Suppress { reason } = capped(now(), &message, full(in_an_hour)) else { panic!("kept") };
+        let Verdict::Suppress { reason } = capped(now(), &message, full(in_an_hour), None) else { panic!("kept") };
         assert_eq!(reason.code(), "capped");
     }
-    let verdict = capped(now(), &waits(12), full(in_an_hour));
+    let verdict = capped(now(), &waits(12), full(in_an_hour), None);
     assert!(matches!(verdict, Verdict::Defer { until, .. } if until == in_an_hour), "{verdict:?}");
 }
 
@@ -225,20 +247,20 @@ fn a_wait_is_counted_from_the_first_refusal_and_ends_with_the_reason_capped() {
     let far = now().plus(Span::from_days(3));
     let first = now().minus(Span::from_hours(10));
     let message = Message { capped_at: Some(first), ..waits(12) };
-    let verdict = capped(now(), &message, full(far));
+    let verdict = capped(now(), &message, full(far), None);
     let limit = first.plus(Span::from_hours(12));
     assert!(matches!(verdict, Verdict::Defer { until, .. } if until == limit), "{verdict:?}");
-    assert!(matches!(capped(limit, &message, full(far)), Verdict::Suppress { reason: Reason::Capped { .. } }));
+    assert!(matches!(capped(limit, &message, full(far), None), Verdict::Suppress { reason: Reason::Capped { .. } }));
 }
 
 #[test]
 fn a_message_that_waited_for_a_slot_until_it_expired_is_told_of_the_cap() {
     let message = waits(72);
-    let Verdict::Defer { until, reason } = capped(now(), &message, full(now().plus(Span::from_days(9)))) else {
+    let Verdict::Defer { until, reason } = capped(now(), &message, full(now().plus(Span::from_days(9))), None) else {
         panic!("not deferred")
     };
     assert!(until < message.expires_at);
-    assert!(matches!(capped(until, &message, full(message.expires_at)), Verdict::Suppress { .. }));
+    assert!(matches!(capped(until, &message, full(message.expires_at), None), Verdict::Suppress { .. }));
     // Woken late, it is past its expiry before the caps are asked.
     let late = Message { status: Status::Deferred { until, reason }, ..message.clone() };
     let ann = ann();
@@ -254,7 +276,7 @@ proptest! {
         let hours = Span::from_hours;
         let expires_at = now().plus(hours(expires));
         let message = Message { capped_at: Some(now().minus(hours(waited))), expires_at, ..waits(longest) };
-        match capped(now(), &message, full(now().plus(hours(frees)))) {
+        match capped(now(), &message, full(now().plus(hours(frees))), None) {
             Verdict::Defer { until, .. } => {
                 prop_assert!(until > now() && until < expires_at);
                 prop_assert!(until <= now().minus(hours(waited)).plus(hours(longest)));
@@ -264,4 +286,82 @@ proptest! {
             other => prop_assert!(false, "{:?}", other),
         }
     }
+}
+
+#[test]
+fn a_topic_is_by_choice_else_by_its_default_and_by_whoever_has_the_address() {
+    let mut ann = ann();
+    let mut offers = offers();
+    let reason = |ann: &Profile, offers: &Topic, list: &[Suppression]| {
+        let state = GuardState { topic: Some(offers), suppressions: list, ..state(ann) };
+        let message = Message { topic: Some("offers".into()), ..reminder() };
+        match check(now(), &state, Draft(message)) {
+            Verdict::Suppress { reason } => Some(reason),
+            _ => None,
+        }
+    };
+    let no =
+        |by_address, by_default| Some(Reason::TopicUnsubscribed { topic: "offers".into(), by_address, by_default });
+    assert_eq!(reason(&ann, &offers, &[]), no(false, true));
+    offers.by_default = true;
+    assert_eq!(reason(&ann, &offers, &[]), None);
+    assert_eq!(reason(&ann, &offers, &listed(SuppressionKind::Topic("news".into()))), None, "of another topic");
+    assert_eq!(reason(&ann, &offers, &listed(SuppressionKind::Topic("offers".into()))), no(true, false));
+    let said = |state| {
+        let consent = ann.consent["email"].clone();
+        ("topic:offers".to_owned(), Consent { state, ..consent })
+    };
+    let (yes, never) = (said(ConsentState::Granted), said(ConsentState::Denied));
+    ann.consent.extend([never]);
+    assert_eq!(reason(&ann, &offers, &[]), no(false, false));
+    ann.consent.extend([yes]);
+    offers.by_default = false;
+    assert_eq!(reason(&ann, &offers, &[]), None);
+}
+
+#[test]
+fn the_same_to_one_address_goes_once_and_transactional_mail_always() {
+    let ann = ann();
+    let twin = |campaign: &str, profile: i64, after: i64| Neighbour {
+        message: MessageId::derive(&[b"twin"]),
+        profile: ProfileId(profile),
+        campaign: campaign.to_owned(),
+        created_at: now().plus_millis(after),
+    };
+    let told_beside = |one: Neighbour, message: &Message| {
+        let neighbours = [one];
+        told(&GuardState { neighbours: &neighbours, ..state(&ann) }, message)
+    };
+    let same = ("suppress", "same_address");
+    assert_eq!(told_beside(twin("cart_reminder", 8, 0), &reminder()), same);
+    assert_eq!(told_beside(twin("cart_reminder", 8, 2_000), &reminder()), same);
+    assert_eq!(told_beside(twin("cart_reminder", 8, -2_000), &reminder()), same);
+    assert_eq!(told_beside(twin("cart_reminder", 8, -2_001), &reminder()).0, "needs slots", "a thing of its own");
+    assert_eq!(
+        told_beside(twin("cart_reminder", 7, 0), &reminder()).0,
+        "needs slots",
+        "of the same person: caps decide"
+    );
+    assert_eq!(told_beside(twin("welcome", 8, 0), &reminder()).0, "needs slots", "another campaign");
+    assert_eq!(told_beside(twin("cart_reminder", 8, 0), &receipt()).0, "clear");
+}
+
+#[test]
+fn an_address_is_asked_for_three_confirmations_a_day_at_most() {
+    let mut ann = ann();
+    answers(&mut ann, ConsentState::Pending);
+    let ask = Message { campaign: "confirm:email".into(), ..receipt() };
+    let asked = |before: i64, n: u8| Neighbour {
+        message: MessageId::derive(&[&[n]]),
+        profile: ProfileId(i64::from(n)),
+        campaign: "confirm:email".into(),
+        created_at: now().plus_millis(-before),
+    };
+    let day = Span::from_days(1).millis();
+    let told_after = |asked: &[Neighbour]| told(&GuardState { neighbours: asked, ..state(&ann) }, &ask);
+    assert_eq!(told_after(&[asked(1, 1), asked(2, 2)]), ("clear", ""));
+    assert_eq!(told_after(&[asked(1, 1), asked(2, 2), asked(day - 1, 3)]), ("suppress", "too_many_confirmations"));
+    assert_eq!(told_after(&[asked(1, 1), asked(2, 2), asked(day, 3)]), ("clear", ""));
+    answers(&mut ann, ConsentState::Denied);
+    assert_eq!(told(&state(&ann), &ask), ("suppress", "exited"), "answered otherwise meanwhile");
 }

@@ -2,6 +2,7 @@
 //! every route under `/api/v1` but the sandbox's inbox asks for the token that `serve` leaves in its data folder;
 //! health and metrics do not.
 
+mod caps;
 mod checks;
 mod control;
 mod definitions;
@@ -11,6 +12,8 @@ mod health;
 pub mod keys;
 mod messages;
 mod parked;
+mod permission;
+mod segments;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +26,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route};
 use futures::future::BoxFuture;
+use jiff::tz::TimeZone;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,6 +58,8 @@ pub struct Admin {
     pub store: Store,
     pub log: EventLog,
     pub definitions: Arc<Definitions>,
+    /// The zone of people whose own is unknown.
+    pub zone: TimeZone,
     /// Hash of the token; the token itself is kept nowhere.
     pub token: blake3::Hash,
     /// Moves the clock and runs the loops; none where nobody may.
@@ -95,7 +101,7 @@ impl Admin {
 type Controls = web::Data<Admin>;
 type Answer = Result<HttpResponse, Problem>;
 
-/// Adds `/api/v1`, `/healthz`, `/readyz` and `/metrics`. What else lives under `/api/v1` must be added before.
+/// Adds `/api/v1`, `/healthz`, `/readyz`, `/metrics` and, where nothing real is sent, `/caps`. What else lives under `/api/v1` must be added before.
 pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let scope = web::scope("/api/v1")
@@ -106,12 +112,15 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(parked::routes)
             .configure(messages::routes)
             .configure(explain::routes)
+            .configure(permission::routes)
+            .configure(caps::routes)
             .configure(definitions::routes)
+            .configure(segments::routes)
             .configure(keys::routes)
             .configure(control::routes)
             .configure(checks::routes)
             .default_service(web::to(super::not_found));
-        app.configure(health::routes(&admin)).service(scope);
+        app.configure(health::routes(&admin)).configure(caps::pages(&admin)).service(scope);
     }
 }
 

@@ -4,6 +4,8 @@ pub mod admin;
 pub mod append;
 pub mod auth;
 mod body;
+pub mod book;
+mod caps;
 pub mod config;
 pub mod correlation;
 pub mod door;
@@ -14,6 +16,7 @@ pub mod problem;
 mod rate;
 mod settings;
 pub mod tracking;
+mod words;
 
 use std::time::Duration;
 

@@ -39,14 +39,26 @@ pre{margin:0;padding:12px;font:13px/20px ui-monospace,monospace;white-space:pre-
 iframe{display:block;width:100%;height:560px;border:0;background:#fff}\
 button{font:600 14px/20px system-ui,sans-serif;color:#fff;background:#4f46c8;border:0;border-radius:6px;\
 padding:8px 16px;cursor:pointer}\
+button.quiet{color:var(--text);background:none;border:1px solid var(--border)}\
+fieldset{border:1px solid var(--line);border-radius:8px;margin:16px 0;padding:4px 12px 8px;background:var(--surface)}\
+legend{font-weight:600;padding:0 4px}\
+label{display:flex;gap:12px;align-items:flex-start;padding:10px 4px;min-height:44px;cursor:pointer}\
+label span{overflow-wrap:anywhere}label span span{display:block}\
+input[type=checkbox]{width:20px;height:20px;margin:0;accent-color:var(--accent);flex:none}\
+input:focus-visible{outline:2px solid var(--accent);outline-offset:2px}\
 nav{margin-top:12px}\
 @media(max-width:640px){thead{position:absolute;clip-path:inset(50%)}\
 table,tbody,tr,td{display:block}td{border:0;padding:2px 12px}\
 tr{padding:8px 0;border-bottom:1px solid var(--line)}tr:last-child{border:0}\
 dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:8px}}";
 
-/// A page; `title` is text, `body` is HTML.
+/// A page in English; `title` is text, `body` is HTML.
 pub(super) fn page(status: StatusCode, title: &str, body: &str) -> HttpResponse {
+    page_in("en", status, title, body)
+}
+
+/// The same in the language of this tag.
+pub(super) fn page_in(lang: &str, status: StatusCode, title: &str, body: &str) -> HttpResponse {
     let title = escape(title);
     HttpResponse::build(status)
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
@@ -56,7 +68,7 @@ pub(super) fn page(status: StatusCode, title: &str, body: &str) -> HttpResponse 
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header(("X-Robots-Tag", "noindex"))
         .body(format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+            "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
              <title>{title}</title><style>{STYLE}</style></head><body>{body}</body></html>"
         ))

@@ -1,134 +1,181 @@
-//! The links in messages. `/u/TOKEN` unsubscribes: GET and HEAD show a page and change nothing, because mail scanners
-//! open every link; POST acts at once, because RFC 8058 sends it without cookies, login or a second step.
+//! The links in messages. GET and HEAD show a page and change nothing, because mail scanners open every link; POST
+//! acts. `/u/TOKEN` unsubscribes at once, because RFC 8058 sends the POST without cookies, login or a second step;
+//! `/preferences/TOKEN` saves what a person chooses, `/confirm/TOKEN` confirms a double opt-in.
+
+mod confirmation;
+mod preferences;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError};
 use futures::StreamExt;
-use futures::future::BoxFuture;
 
+use crate::audience::consent::{ConsentState, Via};
 use crate::message::Channel;
-use crate::render::links::{Links, Unsubscribe};
+use crate::render::links::{Link, LinkKind, Links};
+use crate::worker::permission::{About, Answer};
 
-use super::page::page;
+use super::book::{Book, NotDone};
+use super::page::{escape, page_in};
 use super::problem::Problem;
+use super::words::{Words, about};
 
-/// Of a body nobody reads; more is not waited for.
+/// Of a form; more is not read.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Why an unsubscribe did not happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotUnsubscribed {
-    /// No such workspace or person (any more).
-    #[error("nobody to unsubscribe")]
-    Unknown,
-    /// It could not be stored; the same request may come again.
-    #[error("cannot be stored at the moment")]
-    Unavailable,
-}
-
-/// Records that a person no longer wants a channel; `Ok` means stored. Doing it again is fine.
-pub type Act = dyn Fn(Unsubscribe) -> BoxFuture<'static, Result<(), NotUnsubscribed>> + Send + Sync;
-
-/// What the unsubscribe pages need: how tokens are verified and what acting means.
-pub struct UnsubscribePages {
+/// What the pages need: how tokens are verified, and the book behind them.
+pub struct LinkPages {
     links: Links,
-    act: Arc<Act>,
+    book: Arc<dyn Book>,
 }
 
-impl UnsubscribePages {
-    pub fn new(links: Links, act: Arc<Act>) -> Self {
-        Self { links, act }
+impl LinkPages {
+    pub fn new(links: Links, book: Arc<dyn Book>) -> Self {
+        Self { links, book }
+    }
+
+    fn asked(&self, kind: LinkKind, request: &HttpRequest) -> Option<Link> {
+        self.links.verify(kind, request.match_info().get("token")?)
     }
 }
 
-/// Adds `/u/{token}`. It must stand outside any login, origin or forgery guard.
-pub fn configure(pages: web::Data<UnsubscribePages>) -> impl FnOnce(&mut ServiceConfig) {
+type Pages = web::Data<LinkPages>;
+
+/// Adds the pages. They must stand outside any login, origin or forgery guard.
+pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
-        app.service(
-            web::resource("/u/{token}")
-                .app_data(pages)
-                .route(web::get().to(show))
-                .route(web::head().to(show))
-                .route(web::post().to(act))
-                .default_service(web::to(other)),
-        );
+        let unsubscribe = resource(LinkKind::Unsubscribe).app_data(pages.clone());
+        app.service(unsubscribe.route(web::get().to(show)).route(web::head().to(show)).route(web::post().to(act)));
+        let choose = resource(LinkKind::Preferences).app_data(pages.clone());
+        let (show, save) = (preferences::show, preferences::save);
+        app.service(choose.route(web::get().to(show)).route(web::head().to(show)).route(web::post().to(save)));
+        let confirm = resource(LinkKind::Confirm).app_data(pages);
+        let (show, act) = (confirmation::show, confirmation::act);
+        app.service(confirm.route(web::get().to(show)).route(web::head().to(show)).route(web::post().to(act)));
     }
+}
+
+fn resource(kind: LinkKind) -> Resource {
+    web::resource(format!("/{}/{{token}}", kind.path())).default_service(web::to(other))
 }
 
 async fn other() -> HttpResponse {
     Problem::MethodNotAllowed { allow: "GET, HEAD, POST" }.error_response()
 }
 
-async fn show(pages: web::Data<UnsubscribePages>, request: HttpRequest) -> HttpResponse {
-    let Some(link) = asked(&pages, &request) else { return unknown() };
-    let channel = name(link.channel);
+async fn show(pages: Pages, request: HttpRequest) -> HttpResponse {
+    let words = Words::of(&request);
+    let Some(link) = pages.asked(LinkKind::Unsubscribe, &request) else { return broken(words) };
+    let no_more = escape(&about(words.no_more, words.name(link.channel)));
+    // Unsubscribing works also where nothing can be read.
+    let topic = pages.book.topic_of(link).await.unwrap_or_default();
+    let only = topic.map_or_else(String::new, |(_, name)| {
+        let only = escape(&about(words.only_topic, &name));
+        format!("<p><button class=\"quiet\" name=\"scope\" value=\"topic\">{only}</button></p>")
+    });
     let body = format!(
-        "<main class=\"narrow\"><h1>Unsubscribe</h1><p>You will get no more {channel} from this sender, except what \
-         belongs to your orders and your account.</p><form method=\"post\"><input type=\"hidden\" \
-         name=\"List-Unsubscribe\" value=\"One-Click\"><button>Unsubscribe</button></form></main>"
+        "<main class=\"narrow\"><h1>{0}</h1><p>{no_more}</p><form method=\"post\"><input type=\"hidden\" \
+         name=\"List-Unsubscribe\" value=\"One-Click\"><p><button>{0}</button></p>{only}</form>{1}</main>",
+        words.unsubscribe,
+        to_preferences(&pages, &link, words)
     );
-    page(StatusCode::OK, "Unsubscribe", &body)
+    page_in(words.lang, StatusCode::OK, words.unsubscribe, &body)
 }
 
-async fn act(pages: web::Data<UnsubscribePages>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let Some(link) = asked(&pages, &request) else { return unknown() };
-    // Form or multipart, with whatever in it: the token says all. Read, so that the connection can be used again.
-    let _ = tokio::time::timeout(BODY_DEADLINE, drain(payload)).await;
-    match (pages.act)(link).await {
+async fn act(pages: Pages, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let words = Words::of(&request);
+    let Some(link) = pages.asked(LinkKind::Unsubscribe, &request) else { return broken(words) };
+    // Form or multipart, with whatever in it: the token says all. Only our own page asks for less than all.
+    let form = Form::read(payload).await;
+    let topic = match form.has("scope", "topic") {
+        true => pages.book.topic_of(link).await.unwrap_or_default(),
+        false => None,
+    };
+    let (what, text) = match topic {
+        Some((key, name)) => (About::Topic(key), about(words.no_more_topic, &name)),
+        None => (About::Channel(link.channel), about(words.no_more, words.name(link.channel))),
+    };
+    let answer = Answer { source: "unsubscribe link".to_owned(), ..no(what, &link, Via::Link) };
+    match pages.book.answer(link, vec![answer]).await {
         Ok(()) => {
-            let channel = name(link.channel);
             let body = format!(
-                "<main class=\"narrow\"><h1>Unsubscribed</h1><p>You will get no more {channel} from this sender, \
-                 except what belongs to your orders and your account.</p></main>"
+                "<main class=\"narrow\"><h1>{}</h1><p>{}</p>{}</main>",
+                words.unsubscribed,
+                escape(&text),
+                to_preferences(&pages, &link, words)
             );
-            page(StatusCode::OK, "Unsubscribed", &body)
+            page_in(words.lang, StatusCode::OK, words.unsubscribed, &body)
         }
-        Err(NotUnsubscribed::Unknown) => unknown(),
-        Err(NotUnsubscribed::Unavailable) => {
-            let body = "<main class=\"narrow\"><h1>Not yet</h1><p>This could not be stored just now. Please try again \
-                        in a minute.</p></main>";
-            let mut response = page(StatusCode::SERVICE_UNAVAILABLE, "Not yet", body);
-            response.headers_mut().insert(RETRY_AFTER, actix_web::http::header::HeaderValue::from_static("60"));
+        Err(error) => not_done(words, error),
+    }
+}
+
+/// A person's no.
+fn no(about: About, link: &Link, via: Via) -> Answer {
+    let source = String::new();
+    Answer { about, state: ConsentState::Denied, via, source, text_version: None, message: Some(link.message) }
+}
+
+fn to_preferences(pages: &LinkPages, link: &Link, words: &Words) -> String {
+    format!("<p><a href=\"{}\">{}</a></p>", pages.links.beside(LinkKind::Preferences, link), words.choose)
+}
+
+fn not_done(words: &Words, error: NotDone) -> HttpResponse {
+    match error {
+        NotDone::Unknown => broken(words),
+        NotDone::Unavailable => {
+            let mut response = said(words, StatusCode::SERVICE_UNAVAILABLE, words.not_yet, words.not_yet_text);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));
             response
         }
     }
 }
 
-fn asked(pages: &UnsubscribePages, request: &HttpRequest) -> Option<Unsubscribe> {
-    pages.links.verify_unsubscribe(request.match_info().get("token")?)
-}
-
-async fn drain(mut payload: web::Payload) {
-    let mut read = 0;
-    while let Some(Ok(chunk)) = payload.next().await {
-        read += chunk.len();
-        if read > BODY_BYTES_MAX {
-            return;
-        }
-    }
-}
-
 /// The same answer whatever is wrong with the link.
-fn unknown() -> HttpResponse {
-    let body = "<main class=\"narrow\"><h1>This link does not work</h1><p>It may have been cut off by a mail program. \
-                Please use the link in the message itself.</p></main>";
-    page(StatusCode::NOT_FOUND, "This link does not work", body)
+fn broken(words: &Words) -> HttpResponse {
+    said(words, StatusCode::NOT_FOUND, words.broken, words.broken_text)
 }
 
-const fn name(channel: Channel) -> &'static str {
-    match channel {
-        Channel::Email => "e-mail",
-        Channel::Sms => "text messages",
-        Channel::Push => "notifications",
-        Channel::Whatsapp => "WhatsApp messages",
-        Channel::Webhook => "messages",
+/// A page of one sentence, both as text.
+fn said(words: &Words, status: StatusCode, title: &str, text: &str) -> HttpResponse {
+    let body = format!("<main class=\"narrow\"><h1>{}</h1><p>{}</p></main>", escape(title), escape(text));
+    page_in(words.lang, status, title, &body)
+}
+
+/// The fields of a form, as far as they could be read: nothing in it is asked for by those who need not.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Read to its bound and its deadline, so that the connection can be used again.
+    async fn read(payload: web::Payload) -> Self {
+        let bytes = tokio::time::timeout(BODY_DEADLINE, drain(payload)).await.unwrap_or_default();
+        Self(url::form_urlencoded::parse(&bytes).into_owned().take(1_000).collect())
     }
+
+    fn has(&self, name: &str, value: &str) -> bool {
+        self.0.iter().any(|(known, said)| known == name && said == value)
+    }
+}
+
+async fn drain(mut payload: web::Payload) -> Vec<u8> {
+    let mut read = Vec::new();
+    while let Some(Ok(chunk)) = payload.next().await {
+        if read.len() + chunk.len() > BODY_BYTES_MAX {
+            return Vec::new();
+        }
+        read.extend_from_slice(&chunk);
+    }
+    read
+}
+
+/// A channel's own word in a form's field.
+fn field_of(channel: Channel) -> String {
+    format!("channel:{}", channel.as_str())
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Stamp {
         let name = if kind == Kind::Own { what } else { kind.event_name() };
         let row = match &first.origin {
             Origin::Import { row, .. } => *row,
-            Origin::Live | Origin::Replay { .. } => 0,
+            Origin::Live | Origin::Replay { .. } | Origin::Decided { .. } => 0,
         };
         self.envelope(Made { row, at: first.at, kind, name, user_id: Some(user_id), message_id, call })
     }

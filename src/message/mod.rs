@@ -1,20 +1,26 @@
 //! What to say: one message to one profile on one channel, from the moment a decision asks for it to its last state.
 //!
 //! The status machine is in `status`, what a provider answered in `outcome`, when it is tried again in `retry`, why a
-//! message waits or never goes in `reason`.
+//! message waits or never goes in `reason`, where it goes in `address`, what it is about in `topic`.
 
+pub mod address;
 pub mod outcome;
 pub mod reason;
 pub mod retry;
 pub mod status;
+pub mod suppression;
+pub mod topic;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+pub use address::{Address, address_of};
 pub use outcome::Outcome;
 pub use reason::Reason;
 pub use retry::RetryPolicy;
 pub use status::Status;
+pub use suppression::{Suppression, SuppressionKind};
+pub use topic::Topic;
 
 /// How a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{MessageId, Span, Timestamp};
+use crate::ids::{MessageId, ProfileId, Span, Timestamp};
+use crate::message::SuppressionKind;
 
 /// One reason with its operands. The `code` is stable and documented; [`Reason::sentence`] is for people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,6 +12,16 @@ pub enum Reason {
     /// The event's name and pattern fit, the condition did not; `operand` names the first leaf that failed.
     ConditionNotMet {
         operand: String,
+    },
+    /// The condition compares money, and a currency in it has no rate.
+    CurrencyUnknown {
+        operand: String,
+    },
+    /// A membership that a changed definition or an import brought about starts nothing.
+    Backfill,
+    /// Decisions on events that decisions made, too many in a row.
+    DepthExceeded {
+        depth_max: u8,
     },
     /// The event's name fits, its pattern does not.
     PatternNotMet {
@@ -48,8 +59,42 @@ pub enum Reason {
     ConsentDenied {
         channel: String,
     },
+    /// `because` is what the policy wanted, with the person's values.
     ConsentUnknown {
         channel: String,
+        #[serde(default)]
+        because: String,
+    },
+    /// They said yes and have not confirmed it.
+    ConsentPending {
+        channel: String,
+        since: Timestamp,
+    },
+    /// They do not get this topic: by their own choice, by that of another profile with their address, or because
+    /// nobody gets it without asking.
+    TopicUnsubscribed {
+        topic: String,
+        by_address: bool,
+        by_default: bool,
+    },
+    /// The event says that its sender wants no marketing, so it starts none; `field` says so.
+    EventDeniesMarketing {
+        field: String,
+    },
+    /// An answer that changes nothing: the one before it stays.
+    ConsentKept {
+        about: String,
+        answer: String,
+        kept: String,
+    },
+    /// The same thing went to this address for another profile.
+    SameAddress {
+        message: MessageId,
+        profile: ProfileId,
+    },
+    /// This address was asked for as many confirmations as a day may have.
+    TooManyConfirmations {
+        by: Vec<MessageId>,
     },
     NoAddress {
         channel: String,
@@ -59,6 +104,12 @@ pub enum Reason {
     },
     AddressSuppressed {
         channel: String,
+        #[serde(default = "bounced")]
+        kind: SuppressionKind,
+        #[serde(default)]
+        source: String,
+        #[serde(default)]
+        at: Timestamp,
     },
     Expired {
         expires_at: Timestamp,
@@ -68,6 +119,13 @@ pub enum Reason {
         rule: String,
         by: Vec<MessageId>,
         frees_at: Timestamp,
+        /// The message of higher priority that took the slot both wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outranked_by: Option<MessageId>,
+    },
+    /// The cap store cannot be reached; tried again shortly.
+    CapsUnreachable {
+        cause: String,
     },
     /// The cap's answer was out of date too often in a row; tried again shortly.
     CapsUnsettled,
@@ -110,11 +168,19 @@ pub enum Reason {
     RestoreUnconfirmed,
 }
 
+/// What was suppressed before kinds were kept had bounced.
+fn bounced() -> SuppressionKind {
+    SuppressionKind::Bounced
+}
+
 impl Reason {
     /// The stable code, as in the API and the docs.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::ConditionNotMet { .. } => "condition_not_met",
+            Self::CurrencyUnknown { .. } => "currency_unknown",
+            Self::Backfill => "backfill",
+            Self::DepthExceeded { .. } => "depth_exceeded",
             Self::PatternNotMet { .. } => "pattern_not_met",
             Self::Late { .. } => "late",
             Self::AlreadyEnrolled { .. } => "already_enrolled",
@@ -125,12 +191,19 @@ impl Reason {
             Self::Exited { .. } => "exited",
             Self::ConsentDenied { .. } => "consent_denied",
             Self::ConsentUnknown { .. } => "consent_unknown",
+            Self::ConsentPending { .. } => "consent_pending",
+            Self::TopicUnsubscribed { .. } => "topic_unsubscribed",
+            Self::EventDeniesMarketing { .. } => "event_denies_marketing",
+            Self::ConsentKept { .. } => "consent_kept",
+            Self::SameAddress { .. } => "same_address",
+            Self::TooManyConfirmations { .. } => "too_many_confirmations",
             Self::NoAddress { .. } => "no_address",
             Self::InvalidAddress { .. } => "invalid_address",
             Self::AddressSuppressed { .. } => "address_suppressed",
             Self::Expired { .. } => "expired",
             Self::Capped { .. } => "capped",
             Self::CapsUnsettled => "caps_unsettled",
+            Self::CapsUnreachable { .. } => "caps_unreachable",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
             Self::UnsafeAddress { .. } => "unsafe_address",
@@ -150,6 +223,13 @@ impl Reason {
     pub fn sentence(&self) -> String {
         match self {
             Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
+            Self::CurrencyUnknown { operand } => format!("a currency has no rate: {operand}"),
+            Self::Backfill => {
+                "the membership comes from a changed definition or an import, which starts nothing".to_owned()
+            }
+            Self::DepthExceeded { depth_max } => {
+                format!("more than {depth_max} events of Carillon's own would follow each other; this one is left out")
+            }
             Self::PatternNotMet { operand } => format!("the event pattern did not match: {operand}"),
             Self::Late { event_at, max_lateness } => format!("the event of {event_at} is older than {max_lateness}"),
             Self::AlreadyEnrolled { key, since } if key.is_empty() => format!("already enrolled since {since}"),
@@ -165,15 +245,35 @@ impl Reason {
             Self::CampaignNotLive { campaign } => format!("campaign {campaign} is no longer live"),
             Self::Exited { by, at } => format!("exited: {by} at {at}"),
             Self::ConsentDenied { channel } => format!("consent for {channel} is denied"),
-            Self::ConsentUnknown { channel } => format!("consent for {channel} is unknown and the policy blocks that"),
+            Self::ConsentUnknown { channel, because } if because.is_empty() => {
+                format!("consent for {channel} is unknown and the policy blocks that")
+            }
+            Self::ConsentUnknown { channel, because } => format!("consent for {channel} is unknown and {because}"),
+            Self::ConsentPending { channel, since } => {
+                format!("consent for {channel} was given at {since} and is not confirmed")
+            }
+            Self::TopicUnsubscribed { topic, by_address, by_default } => unsubscribed(topic, *by_address, *by_default),
+            Self::EventDeniesMarketing { field } => format!("the event denies marketing: {field}"),
+            Self::ConsentKept { about, answer, kept } => {
+                format!("the answer {answer} on {about} was not taken: it stays {kept}")
+            }
+            Self::SameAddress { message, profile } => {
+                format!("the same went to this address for profile {profile}: message {message}")
+            }
+            Self::TooManyConfirmations { by } => {
+                format!("this address was asked for {} confirmations within a day", by.len())
+            }
             Self::NoAddress { channel } => format!("no address for {channel}"),
             Self::InvalidAddress { channel } => format!("the address for {channel} is not valid"),
-            Self::AddressSuppressed { channel } => format!("the address for {channel} is suppressed"),
-            Self::Expired { expires_at } => format!("expired at {expires_at}"),
-            Self::Capped { rule, by, frees_at } => {
-                let by: Vec<String> = by.iter().map(ToString::to_string).collect();
-                format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "))
+            Self::AddressSuppressed { channel, kind, source, .. } if source.is_empty() => {
+                format!("the address for {channel} is suppressed ({kind})")
             }
+            Self::AddressSuppressed { channel, kind, source, at } => {
+                format!("the address for {channel} is suppressed ({kind}: {source} at {at})")
+            }
+            Self::Expired { expires_at } => format!("expired at {expires_at}"),
+            Self::Capped { rule, by, frees_at, outranked_by } => capped(rule, by, *frees_at, *outranked_by),
+            Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
@@ -188,5 +288,24 @@ impl Reason {
             Self::TooManyEnrollments { max } => format!("the person is in {max} enrollments, as many as one may be"),
             Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
         }
+    }
+}
+
+fn unsubscribed(topic: &str, by_address: bool, by_default: bool) -> String {
+    if by_address {
+        format!("somebody with this address is not subscribed to {topic}")
+    } else if by_default {
+        format!("not subscribed to {topic}, which nobody gets without asking")
+    } else {
+        format!("not subscribed to {topic}")
+    }
+}
+
+fn capped(rule: &str, by: &[MessageId], frees_at: Timestamp, outranked_by: Option<MessageId>) -> String {
+    let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+    let used = format!("capped by {rule}: used by {}; a slot frees at {frees_at}", by.join(", "));
+    match outranked_by {
+        Some(winner) => format!("{used}; {winner} had the higher priority"),
+        None => used,
     }
 }

@@ -1,4 +1,4 @@
-//! Signed links: the token in an unsubscribe URL says whom and which channel by itself, and cannot be forged.
+//! Signed links: the token in a URL says whom, which channel and which message by itself, and cannot be forged.
 //!
 //! A token is base64url over a purpose byte, a key id, the ids (no address, no name) and a tag: 68 characters. It has
 //! no end date, because a person may open an old mail; retired keys therefore go on verifying.
@@ -14,19 +14,67 @@ use sha2::Sha256;
 use crate::ids::{MessageId, ProfileId, WorkspaceId};
 use crate::message::Channel;
 
-/// First byte of every unsubscribe token: purpose and version of its layout.
-const UNSUBSCRIBE_V1: u8 = 0x11;
 const PAYLOAD_BYTES: usize = 35;
 /// 128 bits of HMAC-SHA256: as hard to guess as the message id, and the header stays short.
 const TAG_BYTES: usize = 16;
 
-/// What an unsubscribe link asks for.
+/// Where a link leads. Each kind is signed for itself: a token of one opens no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unsubscribe {
+pub enum LinkKind {
+    Unsubscribe,
+    /// The page on which a person chooses channels and topics.
+    Preferences,
+    /// Where a double opt-in is confirmed.
+    Confirm,
+}
+
+impl LinkKind {
+    pub const ALL: [Self; 3] = [Self::Unsubscribe, Self::Preferences, Self::Confirm];
+
+    /// First byte of its tokens: purpose and version of the layout.
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Unsubscribe => 0x11,
+            Self::Preferences => 0x21,
+            Self::Confirm => 0x31,
+        }
+    }
+
+    /// The first line that is signed: no two kinds may ever share it.
+    const fn signed_for(self) -> &'static [u8] {
+        match self {
+            Self::Unsubscribe => b"carillon unsubscribe link\n",
+            Self::Preferences => b"carillon preferences link\n",
+            Self::Confirm => b"carillon confirmation link\n",
+        }
+    }
+
+    /// The first step of its path.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Unsubscribe => "u",
+            Self::Preferences => "preferences",
+            Self::Confirm => "confirm",
+        }
+    }
+}
+
+/// What a link says: whom it was sent to, on which channel, in which message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
     pub workspace: WorkspaceId,
     pub profile: ProfileId,
     pub channel: Channel,
     pub message: MessageId,
+}
+
+/// The addresses a message may carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageLinks {
+    pub unsubscribe: String,
+    pub preferences: String,
+    /// Only in a message that asks for a confirmation.
+    pub confirm: Option<String>,
 }
 
 /// The keys tokens are signed with. One signs, the retired ones only verify.
@@ -54,32 +102,32 @@ impl KeyRing {
         self
     }
 
-    pub fn unsubscribe_token(&self, link: &Unsubscribe) -> String {
+    pub fn token(&self, kind: LinkKind, link: &Link) -> String {
         let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + TAG_BYTES);
-        bytes.extend([UNSUBSCRIBE_V1, self.signing]);
+        bytes.extend([kind.byte(), self.signing]);
         bytes.extend(link.workspace.0.to_be_bytes());
         bytes.extend(link.profile.0.to_be_bytes());
         bytes.push(channel_byte(link.channel));
         bytes.extend(link.message.as_bytes());
-        if let Some(mac) = self.keys.get(&self.signing).and_then(|key| tag(key, &bytes)) {
+        if let Some(mac) = self.keys.get(&self.signing).and_then(|key| tag(kind, key, &bytes)) {
             bytes.extend(&mac.finalize().into_bytes()[..TAG_BYTES]);
         }
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// What the token asks for, or nothing: no hint why. The tag is compared in constant time.
-    pub fn verify_unsubscribe(&self, token: &str) -> Option<Unsubscribe> {
+    /// What the token says, or nothing: no hint why. The tag is compared in constant time.
+    pub fn verify(&self, kind: LinkKind, token: &str) -> Option<Link> {
         let mut bytes = [0; PAYLOAD_BYTES + TAG_BYTES];
         // Exactly 68 characters; the decoder also refuses a second spelling of the same bytes.
         if token.len() != 68 || URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).ok()? != bytes.len() {
             return None;
         }
         let (payload, claimed) = bytes.split_at(PAYLOAD_BYTES);
-        if payload[0] != UNSUBSCRIBE_V1 {
+        if payload[0] != kind.byte() {
             return None;
         }
-        tag(self.keys.get(&payload[1])?, payload)?.verify_truncated_left(claimed).ok()?;
-        Some(Unsubscribe {
+        tag(kind, self.keys.get(&payload[1])?, payload)?.verify_truncated_left(claimed).ok()?;
+        Some(Link {
             workspace: WorkspaceId(i64::from_be_bytes(payload[2..10].try_into().ok()?)),
             profile: ProfileId(i64::from_be_bytes(payload[10..18].try_into().ok()?)),
             channel: Channel::ALL.into_iter().find(|it| channel_byte(*it) == payload[18])?,
@@ -88,10 +136,9 @@ impl KeyRing {
     }
 }
 
-/// Signed for unsubscribing alone: no other kind of link may ever share this first line.
-fn tag(key: &[u8; 32], payload: &[u8]) -> Option<Hmac<Sha256>> {
+fn tag(kind: LinkKind, key: &[u8; 32], payload: &[u8]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    mac.update(b"carillon unsubscribe link\n");
+    mac.update(kind.signed_for());
     mac.update(payload);
     Some(mac)
 }
@@ -119,12 +166,26 @@ impl Links {
         Self { base: base.trim_end_matches('/').to_owned(), keys }
     }
 
-    pub fn unsubscribe(&self, link: &Unsubscribe) -> String {
-        format!("{}/u/{}", self.base, self.keys.unsubscribe_token(link))
+    pub fn address(&self, kind: LinkKind, link: &Link) -> String {
+        format!("{}/{}/{}", self.base, kind.path(), self.keys.token(kind, link))
     }
 
-    pub fn verify_unsubscribe(&self, token: &str) -> Option<Unsubscribe> {
-        self.keys.verify_unsubscribe(token)
+    /// The same from a page of another kind, wherever the service is reached.
+    pub fn beside(&self, kind: LinkKind, link: &Link) -> String {
+        format!("../{}/{}", kind.path(), self.keys.token(kind, link))
+    }
+
+    /// All that a message may carry.
+    pub fn of_message(&self, link: &Link, confirms: bool) -> MessageLinks {
+        MessageLinks {
+            unsubscribe: self.address(LinkKind::Unsubscribe, link),
+            preferences: self.address(LinkKind::Preferences, link),
+            confirm: confirms.then(|| self.address(LinkKind::Confirm, link)),
+        }
+    }
+
+    pub fn verify(&self, kind: LinkKind, token: &str) -> Option<Link> {
+        self.keys.verify(kind, token)
     }
 }
 
@@ -135,9 +196,9 @@ mod tests {
 
     use super::*;
 
-    fn any_link() -> impl Strategy<Value = Unsubscribe> {
+    fn any_link() -> impl Strategy<Value = Link> {
         (any::<i64>(), any::<i64>(), 0..5usize, any::<[u8; 16]>()).prop_map(|(workspace, profile, channel, message)| {
-            Unsubscribe {
+            Link {
                 workspace: WorkspaceId(workspace),
                 profile: ProfileId(profile),
                 channel: Channel::ALL[channel],
@@ -146,8 +207,8 @@ mod tests {
         })
     }
 
-    fn link() -> Unsubscribe {
-        Unsubscribe {
+    fn link() -> Link {
+        Link {
             workspace: WorkspaceId(1),
             profile: ProfileId(42),
             channel: Channel::Email,
@@ -159,14 +220,14 @@ mod tests {
         #[test]
         fn a_token_says_what_was_signed(link in any_link(), key: [u8; 32], id: u8) {
             let keys = KeyRing::new(id, key);
-            let token = keys.unsubscribe_token(&link);
+            let token = keys.token(LinkKind::Unsubscribe, &link);
             prop_assert_eq!(token.len(), 68);
-            prop_assert_eq!(keys.verify_unsubscribe(&token), Some(link));
+            prop_assert_eq!(keys.verify(LinkKind::Unsubscribe, &token), Some(link));
         }
 
         #[test]
         fn arbitrary_text_is_no_token(text in any::<String>()) {
-            prop_assert_eq!(KeyRing::new(1, [7; 32]).verify_unsubscribe(&text), None);
+            prop_assert_eq!(KeyRing::new(1, [7; 32]).verify(LinkKind::Unsubscribe, &text), None);
         }
     }
 
@@ -174,39 +235,45 @@ mod tests {
     fn any_flipped_bit_is_refused() {
         // Key 0x43 is there too, so that a flip in the key id reaches another key and still fails.
         let keys = KeyRing::new(0x42, [7; 32]).with_retired(0x43, [8; 32]);
-        let token = keys.unsubscribe_token(&link());
+        let token = keys.token(LinkKind::Unsubscribe, &link());
         let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
         for bit in 0..bytes.len() * 8 {
             let mut changed = bytes.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(keys.verify_unsubscribe(&URL_SAFE_NO_PAD.encode(changed)), None, "bit {bit}");
+            assert_eq!(keys.verify(LinkKind::Unsubscribe, &URL_SAFE_NO_PAD.encode(changed)), None, "bit {bit}");
         }
         for cut in 0..token.len() {
-            assert_eq!(keys.verify_unsubscribe(&token[..cut]), None);
+            assert_eq!(keys.verify(LinkKind::Unsubscribe, &token[..cut]), None);
         }
-        assert_eq!(keys.verify_unsubscribe(&format!("{token}=")), None);
+        assert_eq!(keys.verify(LinkKind::Unsubscribe, &format!("{token}=")), None);
     }
 
     #[test]
     fn retired_keys_verify_and_unknown_keys_do_not() {
         let old = KeyRing::new(1, [1; 32]);
-        let token = old.unsubscribe_token(&link());
+        let token = old.token(LinkKind::Unsubscribe, &link());
         let rotated = KeyRing::new(2, [2; 32]).with_retired(1, [1; 32]);
-        assert_eq!(rotated.verify_unsubscribe(&token), Some(link()));
-        assert_ne!(rotated.unsubscribe_token(&link()), token);
-        assert_eq!(KeyRing::new(2, [2; 32]).verify_unsubscribe(&token), None);
-        assert_eq!(KeyRing::new(1, [3; 32]).verify_unsubscribe(&token), None);
+        assert_eq!(rotated.verify(LinkKind::Unsubscribe, &token), Some(link()));
+        assert_ne!(rotated.token(LinkKind::Unsubscribe, &link()), token);
+        assert_eq!(KeyRing::new(2, [2; 32]).verify(LinkKind::Unsubscribe, &token), None);
+        assert_eq!(KeyRing::new(1, [3; 32]).verify(LinkKind::Unsubscribe, &token), None);
     }
 
     #[test]
     fn a_token_of_another_purpose_is_refused() {
         let keys = KeyRing::new(1, [1; 32]);
-        let payload = &URL_SAFE_NO_PAD.decode(keys.unsubscribe_token(&link())).unwrap()[..PAYLOAD_BYTES];
-        let mut mac = Hmac::<Sha256>::new_from_slice(&[1; 32]).unwrap();
-        mac.update(b"carillon click link\n");
-        mac.update(payload);
-        let forged = [payload, &mac.finalize().into_bytes()[..TAG_BYTES]].concat();
-        assert_eq!(keys.verify_unsubscribe(&URL_SAFE_NO_PAD.encode(forged)), None);
+        for kind in LinkKind::ALL {
+            let token = keys.token(kind, &link());
+            for other in LinkKind::ALL {
+                assert_eq!(keys.verify(other, &token).is_some(), other == kind, "{kind:?} as {other:?}");
+            }
+            // Nor with its first byte changed.
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+            for other in LinkKind::ALL.into_iter().filter(|other| *other != kind) {
+                bytes[0] = other.byte();
+                assert_eq!(keys.verify(other, &URL_SAFE_NO_PAD.encode(&bytes)), None, "{kind:?} as {other:?}");
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Message;
 use crate::render::line::Line;
+use crate::render::links::MessageLinks;
 
 /// Who writes, as templates may say it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,8 +30,8 @@ pub struct Occasion<'a> {
     pub message: &'a Message,
     pub campaign_name: &'a str,
     pub workspace: &'a Workspace,
-    /// The signed unsubscribe address of this message.
-    pub unsubscribe: &'a str,
+    /// The signed addresses of this message.
+    pub links: &'a MessageLinks,
 }
 
 /// The variables of one render.
@@ -55,10 +56,11 @@ impl Scope {
             "campaign": { "key": message.campaign, "name": about.campaign_name },
             "message": { "id": message.id, "channel": message.channel, "at": now },
             "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address },
-            "links": { "unsubscribe": about.unsubscribe },
+            "links": links(about.links),
         });
         let recipient = name_of(&profile.traits);
-        Self { root: context(root), at: now, message: message.id, unsubscribe: about.unsubscribe.to_owned(), recipient }
+        let unsubscribe = about.links.unsubscribe.clone();
+        Self { root: context(root), at: now, message: message.id, unsubscribe, recipient }
     }
 
     /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.
@@ -69,14 +71,25 @@ impl Scope {
             "campaign": { "key": "sample", "name": "Sample" },
             "message": { "id": "0".repeat(32), "at": now },
             "workspace": { "name": "Sample" },
-            "links": { "unsubscribe": unsubscribe },
+            "links": {
+                "unsubscribe": unsubscribe,
+                "preferences": "https://example.com/preferences/preview",
+                "confirm": "https://example.com/confirm/preview",
+            },
         });
         if let Some(root) = root.as_object_mut() {
             // A sample rarely repeats the event as `entry`.
             if let Some(event) = sample.get("event") {
                 root.insert("entry".to_owned(), event.clone());
             }
+            // Nobody knows better than we which links there are: a sample's own stand beside the others.
+            let links = root.get("links").and_then(Value::as_object).cloned().unwrap_or_default();
             root.extend(sample.iter().map(|(name, value)| (name.clone(), value.clone())));
+            if let Some(given) = root.get_mut("links").and_then(Value::as_object_mut) {
+                for (name, value) in links {
+                    given.entry(name).or_insert(value);
+                }
+            }
         }
         let traits = root.pointer("/profile/traits").and_then(Value::as_object);
         let recipient = traits.and_then(name_of);
@@ -93,6 +106,16 @@ impl Scope {
         }
         root
     }
+}
+
+/// A link that is not there is missing, so that a template that needs it fails and is not sent half.
+fn links(links: &MessageLinks) -> Value {
+    let MessageLinks { unsubscribe, preferences, confirm } = links;
+    let mut all = json!({ "unsubscribe": unsubscribe, "preferences": preferences });
+    if let (Some(all), Some(confirm)) = (all.as_object_mut(), confirm) {
+        all.insert("confirm".to_owned(), confirm.clone().into());
+    }
+    all
 }
 
 /// The value as it is: `Context::wraps` would serialise it again.

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::budget::{OUTPUT_BYTES_MAX, STEPS_MAX};
+use super::links::MessageLinks;
 use super::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
 use super::*;
 use crate::audience::Profile;
-use crate::audience::consent::UnknownConsent;
 use crate::event::{Body, Event, Kind};
-use crate::guard::{CampaignSwitch, Draft, GuardState, Verdict, check};
+use crate::guard::{Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, Position, Span};
 use crate::message::{CapUse, Message, OnUnknownSend, Status, WhenCapped};
 
@@ -50,16 +50,7 @@ fn message(channel: Channel, purpose: Purpose) -> Message {
 }
 
 fn cleared(profile: &Profile, message: Message) -> Cleared {
-    let state = GuardState {
-        profile,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Allowed,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules: &[],
-    };
+    let state = GuardState { unknown_consent: Ok(()), ..GuardState::of(profile) };
     match check(at(), &state, Draft(message)) {
         Verdict::Clear(cleared) => cleared,
         other => panic!("{other:?}"),
@@ -173,7 +164,11 @@ impl Case {
             message: &message,
             campaign_name: "Cart reminder",
             workspace: &workspace,
-            unsubscribe: "https://news.shop.example/u/TOKEN",
+            links: &MessageLinks {
+                unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+                preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+                confirm: None,
+            },
         };
         let sender = Sender::new(Some("The Shop"), "hello@Shop.example", None).unwrap();
         let cleared = cleared(&profile, message.clone());

@@ -1,4 +1,4 @@
-//! What a person controls and what the service counts: pauses, suppressions, parked entries, counters, settings.
+//! What a person controls and what the service counts: pauses, parked entries, counters, settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,20 +36,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         } else {
             ("DELETE FROM pauses WHERE workspace = ? AND scope = ?", vec![self.id.0.into(), scope.into()])
         };
-        Rows(self.conn).run(sql, values).await?;
-        Ok(())
-    }
-
-    /// Whether the address may never be written to on this channel; `subject` is its cap subject's name.
-    pub async fn is_suppressed(&self, subject: &str) -> Result<bool, Error> {
-        let sql = "SELECT 1 FROM suppressions WHERE workspace = ? AND subject = ?";
-        Ok(Rows(self.conn).one(sql, vec![self.id.0.into(), subject.into()]).await?.is_some())
-    }
-
-    pub async fn suppress(&self, subject: &str, channel: &str, reason: &str, at: Timestamp) -> Result<(), Error> {
-        let sql = "INSERT INTO suppressions (workspace, subject, channel, reason, at) VALUES (?, ?, ?, ?, ?)
-                   ON CONFLICT DO NOTHING";
-        let values = vec![self.id.0.into(), subject.into(), channel.into(), reason.into(), at.millis().into()];
         Rows(self.conn).run(sql, values).await?;
         Ok(())
     }
@@ -140,6 +126,15 @@ fn read_parked(row: &QueryResult) -> Result<Parked, Error> {
 
 pub async fn setting<C: ConnectionTrait>(conn: &C, name: &str) -> Result<Option<String>, Error> {
     Rows(conn).scalar("SELECT value FROM settings WHERE name = ?", vec![name.into()]).await
+}
+
+/// Stores a setting unless it has a value; the answer is the value it has.
+pub async fn keep_setting<C: ConnectionTrait>(tx: &C, name: &str, value: &str) -> Result<String, Error> {
+    if let Some(known) = setting(tx, name).await? {
+        return Ok(known);
+    }
+    set_setting(tx, name, value).await?;
+    Ok(value.to_owned())
 }
 
 pub async fn set_setting<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -> Result<(), Error> {

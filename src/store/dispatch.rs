@@ -1,9 +1,9 @@
-//! What the dispatcher reads and marks for many messages at once: who is due, whose log is still unread, which
-//! addresses are dead, and who holds a hold that was lifted.
+//! What the dispatcher reads and marks for many messages at once: who is due, whose log is still unread,
+//! and who holds a hold that was lifted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 use crate::decision::Enrollment;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -22,7 +22,21 @@ pub const RESTORE_UNCONFIRMED: &str = "restore_unconfirmed";
 /// The setting that counts claims: every claiming transaction draws its fencing token here.
 const CLAIM_TOKEN: &str = "claim_token";
 
-/// The earliest due messages of these shards, transactional first, then by time, priority and age; without those of `closed` channels
+/// What cannot be sent at present.
+#[derive(Debug, Clone, Default)]
+pub struct Shut {
+    pub channels: Vec<Channel>,
+    /// No slots can be asked for.
+    pub caps: bool,
+}
+
+/// Waiting messages looked at beside a batch.
+const BESIDE_MAX: usize = 256;
+/// The beginning of `rules` of messages that neither obey caps nor count, as [`messages`] writes it.
+const UNCAPPED: &str = r#"{"caps":{"obey":false,"count":false,"#;
+
+/// The earliest due messages of these shards, transactional first, then by time, priority and age; without those that
+/// are `shut` out
 /// and of people with log entries that are not processed yet. The end of an own message is no such entry: it makes no
 /// other message unwanted.
 pub async fn due_ids<C: ConnectionTrait>(
@@ -30,7 +44,7 @@ pub async fn due_ids<C: ConnectionTrait>(
     shards: ShardSet,
     now: Timestamp,
     limit: usize,
-    closed: &[Channel],
+    shut: &Shut,
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let backend = conn.get_database_backend();
     let ours = shards.condition(backend);
@@ -40,12 +54,13 @@ pub async fn due_ids<C: ConnectionTrait>(
         unprocessed(backend, "merges")
     ));
     let mut found = Vec::new();
-    for lane in ["transactional", "marketing"] {
+    let uncapped = if shut.caps { format!("AND rules LIKE '{UNCAPPED}%'") } else { String::new() };
+    for (lane, narrowed) in [("transactional", ""), ("marketing", uncapped.as_str())] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' AND {}{ours}
+            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}{ours}
              AND profile NOT IN ({behind})
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
-            open(closed)
+            open(&shut.channels)
         );
         let values: Values = vec![now.millis().into(), i64::try_from(limit - found.len()).unwrap_or(i64::MAX).into()];
         for row in Rows(conn).all(&sql, values).await? {
@@ -188,19 +203,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(found)
     }
 
-    /// Of these addresses, by their subjects' names, the suppressed ones.
-    pub async fn suppressed_of(&self, subjects: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
-        if subjects.is_empty() {
-            return Ok(BTreeSet::new());
-        }
-        let sql =
-            format!("SELECT subject FROM suppressions WHERE workspace = ? AND subject IN ({})", marks(subjects.len()));
-        let mut values: Values = vec![self.id.0.into()];
-        values.extend(subjects.iter().map(|subject| subject.clone().into()));
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
-    }
-
     /// When a waiting marketing message of the same person and higher priority, created before this one was due, comes
     /// due itself; none: nobody competes.
     pub async fn rival_due(&self, message: &Message, now: Timestamp) -> Result<Option<Timestamp>, Error> {
@@ -217,6 +219,33 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(Rows(self.conn).scalar::<Option<i64>>(sql, values).await?.flatten().map(Timestamp::from_millis))
     }
 
+    /// Messages of the people of these marketing messages that wait for a slot and are not due yet: one wake serves all.
+    pub async fn capped_beside(&self, due: &[MessageId], now: Timestamp, shut: &Shut) -> Result<Vec<MessageId>, Error> {
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND reason = 'capped' AND due_at > ?
+             AND {} AND profile IN
+                (SELECT profile FROM messages WHERE workspace = ? AND purpose = 'marketing' AND id IN ({}))
+             ORDER BY due_at, priority DESC, created_at, id LIMIT {BESIDE_MAX}",
+            open(&shut.channels),
+            marks(due.len())
+        );
+        let mut values: Values = vec![self.id.0.into(), now.millis().into(), self.id.0.into()];
+        values.extend(due.iter().map(|id| id.as_bytes().to_vec().into()));
+        read_ids(&Rows(self.conn).all(&sql, values).await?)
+    }
+
+    /// A slot of this person is free before its time: what waits for one is looked at now.
+    pub async fn wake_capped(&self, profile: ProfileId, now: Timestamp) -> Result<(), Error> {
+        let sql = "UPDATE messages SET due_at = ? WHERE workspace = ? AND profile = ? AND status = 'deferred'
+                   AND reason = 'capped' AND due_at > ?";
+        let at = now.millis();
+        Rows(self.conn).run(sql, vec![at.into(), self.id.0.into(), profile.0.into(), at.into()]).await?;
+        Ok(())
+    }
+
     /// Deferred messages held for the reason `code`, of one campaign where given; oldest first.
     pub async fn held_for(&self, code: &str, campaign: Option<&str>, limit: usize) -> Result<Vec<MessageId>, Error> {
         let sql = "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
@@ -225,12 +254,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let campaign = campaign.map(ToOwned::to_owned);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
-        let rows = Rows(self.conn).all(sql, values).await?;
-        rows.iter()
-            .map(|row| {
-                let id: Vec<u8> = row.try_get_by_index(0)?;
-                MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))
-            })
-            .collect()
+        read_ids(&Rows(self.conn).all(sql, values).await?)
     }
+}
+
+fn read_ids(rows: &[QueryResult]) -> Result<Vec<MessageId>, Error> {
+    let read = |row: &QueryResult| {
+        let id: Vec<u8> = row.try_get_by_index(0)?;
+        MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))
+    };
+    rows.iter().map(read).collect()
 }

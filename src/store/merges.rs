@@ -137,6 +137,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         for sql in [messages.as_str(), enrollments, consents, parked] {
             most = most.max(self.move_some(sql, loser, winner).await?);
         }
+        let memberships = "DELETE FROM segment_members WHERE profile = ?";
+        Rows(self.conn).run(memberships, vec![loser.0.into()]).await?;
+        // Whoever was united says yes and no for both; where both said no at once, one row is enough.
+        let stopped = "UPDATE suppressed_addresses SET profile = ? WHERE profile = ? AND NOT EXISTS
+            (SELECT 1 FROM suppressed_addresses theirs WHERE theirs.workspace = suppressed_addresses.workspace
+             AND theirs.subject = suppressed_addresses.subject AND theirs.kind = suppressed_addresses.kind
+             AND theirs.profile = ? AND theirs.at = suppressed_addresses.at)";
+        Rows(self.conn).run(stopped, vec![winner.0.into(), loser.0.into(), winner.0.into()]).await?;
         let identifiers = "UPDATE identifiers SET profile = ? WHERE profile = ?";
         Rows(self.conn).run(identifiers, vec![winner.0.into(), loser.0.into()]).await?;
         let rest = i64::from(most >= u64::from(MOVED_MAX));

@@ -6,6 +6,7 @@
 pub mod attempts;
 pub mod bell;
 pub mod connect;
+pub mod consents;
 pub mod controls;
 pub mod definitions;
 pub mod dialect;
@@ -20,8 +21,10 @@ pub mod messages;
 pub mod outbox;
 pub mod profiles;
 pub mod rows;
+pub mod segments;
 pub mod shards;
 pub mod soundness;
+pub mod suppressions;
 pub mod trace;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};

@@ -3,14 +3,16 @@
 //! Every change names the state it expects; a row that has moved on since it was read is left alone and the caller is
 //! told, so that nothing is sent twice by two hands.
 
-use sea_orm::ConnectionTrait;
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::guard::frequency_cap::Slot;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
 use crate::store::messages::reason_code;
-use crate::store::rows::{Error, Rows, Values, encode};
+use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
@@ -121,12 +123,26 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let Some(row) = Rows(self.conn).one(sql, vec![self.id.0.into(), subject.into()]).await? else {
             return Ok(None);
         };
-        Ok(Some(CapSubject {
-            step: row.try_get_by_index(0)?,
-            chain: row.try_get_by_index(1)?,
-            horizon_ms: row.try_get_by_index(2)?,
-            last_slot_at: Timestamp::from_millis(row.try_get_by_index(3)?),
-        }))
+        Ok(Some(CapSubject::read(&row, 0)?))
+    }
+
+    /// The rows of these cap subjects, by name; those never used have none.
+    pub async fn cap_subjects(&self, names: &[String]) -> Result<BTreeMap<String, CapSubject>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in names.chunks(512) {
+            let names = padded(chunk);
+            let sql = format!(
+                "SELECT subject, step, chain, horizon, last_slot_at FROM cap_subjects
+                 WHERE workspace = ? AND subject IN ({})",
+                marks(names.len())
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(names.into_iter().map(Into::into));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                found.insert(row.try_get_by_index(0)?, CapSubject::read(&row, 1)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Compare and set: moves a subject from `from` (none: it has no row yet) to `to`; false if it has moved since.
@@ -166,6 +182,15 @@ pub struct CapSubject {
 }
 
 impl CapSubject {
+    fn read(row: &QueryResult, first: usize) -> Result<Self, Error> {
+        Ok(Self {
+            step: row.try_get_by_index(first)?,
+            chain: row.try_get_by_index(first + 1)?,
+            horizon_ms: row.try_get_by_index(first + 2)?,
+            last_slot_at: Timestamp::from_millis(row.try_get_by_index(first + 3)?),
+        })
+    }
+
     fn values(&self) -> Values {
         vec![self.step.into(), self.chain.clone().into(), self.horizon_ms.into(), self.last_slot_at.millis().into()]
     }

@@ -5,26 +5,33 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::audience::history::PAGES_MAX;
-use crate::audience::{Consent, History, Profile};
+use crate::audience::{Consent, History, Profile, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
 use crate::store::shards::{Layout, ShardSet};
 
-const COLUMNS: usize = 11;
-const SELECT: &str = "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into FROM profiles";
+const COLUMNS: usize = 13;
+const SELECT: &str =
+    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
+     segments_seen FROM profiles";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
     let traits: String = row.try_get_by_index(4)?;
     let consent: String = row.try_get_by_index(5)?;
     let history: Vec<u8> = row.try_get_by_index(6)?;
+    let segments: String = row.try_get_by_index(10)?;
     let profile = Profile {
         id,
         user_id: row.try_get_by_index(3)?,
         traits: serde_json::from_str(&traits).map_err(|error| Error::unreadable("profile", error))?,
         consent: if consent == "{}" { BTreeMap::new() } else { decode("profile", &consent)? },
+        segments: Standings {
+            seen: Position(row.try_get_by_index(11)?),
+            by_segment: if segments.is_empty() { BTreeMap::new() } else { decode("profile", &segments)? },
+        },
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
         created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
         last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
@@ -92,11 +99,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let layout = Layout::of(self.conn.get_database_backend());
         let rows: Vec<Values> = people.iter().map(|person| values(self.id, layout, person)).collect();
         let count = rows.len() as u64;
-        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, shard)";
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
                     history = excluded.history, created_at = excluded.created_at,
-                    last_seen_at = excluded.last_seen_at
+                    last_seen_at = excluded.last_seen_at, segments = excluded.segments,
+                    segments_seen = excluded.segments_seen
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
@@ -125,12 +133,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 consent.source.into(),
                 consent.at.millis().into(),
                 consent.text_version.into(),
+                consent.via.as_str().into(),
             ]
         });
-        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version)";
-        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state,
+        let head = "INSERT INTO consents (position, profile, channel, state, source, at, text_version, via)";
+        let tail = "ON CONFLICT (profile, channel, position) DO UPDATE SET state = excluded.state, via = excluded.via,
                     source = excluded.source, at = excluded.at, text_version = excluded.text_version";
-        Rows(self.conn).insert(head, tail, 7, rows.collect()).await?;
+        Rows(self.conn).insert(head, tail, 8, rows.collect()).await?;
         Ok(())
     }
 }
@@ -148,6 +157,9 @@ fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
         profile.history.pack().into(),
         profile.created_at.millis().into(),
         profile.last_seen_at.millis().into(),
+        if profile.segments.by_segment.is_empty() { String::new() } else { encode(&profile.segments.by_segment) }
+            .into(),
+        profile.segments.seen.0.into(),
         layout.shard_of(profile.id).number().into(),
     ]
 }

@@ -116,6 +116,9 @@ fn meets(expected: &Expected, happening: &Happening) -> bool {
             when(at) && fits(template, &happening.template) && reason.as_ref().is_none_or(says)
         }
         (Expected::Enrolled { at, campaign }, What::Enrolled) => when(at) && fits(campaign, &happening.campaign),
+        (Expected::Segment { entered, at, segment }, What::Segment { entered: found, segment: which }) => {
+            when(at) && entered == found && fits(segment, which)
+        }
         (Expected::Exited { at, reason, campaign }, What::Exited { by }) => {
             // A condition is quoted with or without the braces it was written in.
             let bare = |text: &str| text.trim_matches(|c: char| "{} ".contains(c)).to_owned();
@@ -155,6 +158,11 @@ fn words(expected: &Expected) -> String {
         Expected::Enrolled { at, campaign } => {
             say("enrolled", Some(String::new()));
             say(" in ", campaign.clone());
+            say(" at ", at.map(instant));
+        }
+        Expected::Segment { entered, at, segment } => {
+            say(if *entered { "entered" } else { "left" }, Some(String::new()));
+            say(" segment ", segment.clone());
             say(" at ", at.map(instant));
         }
         Expected::Exited { at, reason, campaign } => {

@@ -238,12 +238,75 @@ fn the_recipes_tell_the_truth() {
         name: name.to_owned(),
         text: std::fs::read_to_string(root.join("templates").join(name)).unwrap(),
     };
-    let folder = ["template.yaml", "email.html", "subject", "preheader", "sms.hbs"];
-    let mut files: Vec<SourceFile> = folder.iter().map(|name| text(&format!("cart_reminder/{name}"))).collect();
-    files.push(text("recipes/cart_reminder.yaml"));
+    let folder = ["template.yaml", "email.html", "subject", "preheader"];
+    let folders = ["cart_reminder", "order_thanks"];
+    let parts = folders.iter().flat_map(|key| folder.iter().map(move |name| format!("{key}/{name}")));
+    let mut files: Vec<SourceFile> = parts.map(|name| text(&name)).collect();
+    files.extend(["cart_reminder/sms.hbs", "recipes/cart_reminder.yaml", "recipes/vip.yaml"].map(text));
     let reports = run_all(&read(&files).unwrap());
-    assert_eq!(reports.len(), 2);
+    assert_eq!(reports.len(), 5);
     for report in reports {
         assert!(report.passed, "{}: {:?}\n{}", report.name, report.failures, report.timeline);
     }
+}
+
+#[test]
+fn a_story_begins_with_everybody_where_their_traits_put_them() {
+    let segments = "\
+kind: segment
+key: staff
+name: Staff
+owner: crm@shop.example
+where: { trait: { plan: staff } }
+---
+kind: segment
+key: quiet
+name: Quiet
+owner: crm@shop.example
+where: { not: { performed: { event: Product Added, within: 2h } } }
+---
+kind: campaign
+key: hello
+name: Hello
+owner: crm@shop.example
+type: trigger
+purpose: marketing
+entry: { segment: quiet, on: entered, where: { not: { in_segment: staff } } }
+send: { channel: email, template: cart_reminder }
+---
+";
+    let story = "\
+kind: story
+name: quiet people are greeted
+campaigns: [ hello ]
+profiles: { ann: { traits: { email: ann@shop.example } }, bob: { traits: { email: bob@shop.example, plan: staff } } }
+given:
+  - { at: \"2026-03-01T10:00Z\", ann: Product Added }
+  - { at: \"2026-03-01T11:00Z\", bob: Product Added }
+expect:
+  - { ann: left, segment: quiet, at: \"2026-03-01T10:00Z\" }
+  - { at: \"2026-03-01T12:00Z\", ann: sent, template: cart_reminder }
+  - { bob: not_sent, reason: condition_not_met }
+  - { bob: never sent }
+";
+    let text = format!("{SHOP}{segments}{story}");
+    let documents = read(&[SourceFile { name: "test.yaml".to_owned(), text }]).unwrap();
+    let report = run_all(&documents).remove(0);
+    assert!(report.passed, "{:?}\n{}", report.failures, report.timeline);
+    assert_eq!(
+        report.timeline,
+        "2026-03-01T10:00Z ann Product Added
+  → left segment quiet: not (Product Added performed 1 times within 2h, wanted at least 1)
+2026-03-01T11:00Z bob Product Added
+  → left segment quiet: not (Product Added performed 1 times within 2h, wanted at least 1)
+2026-03-01T12:00Z ann
+  → entered segment quiet: not (Product Added performed 0 times within 2h, wanted at least 1)
+  → enrolled hello@v1
+  → queued email cart_reminder
+  → sent email cart_reminder
+2026-03-01T13:00Z bob
+  → entered segment quiet: not (Product Added performed 0 times within 2h, wanted at least 1)
+  ✗ not enrolled hello@v1: the condition was not met: not (in segment staff (trait plan is `staff`, wanted `staff`))
+"
+    );
 }

@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use crate::audience::consent::Consent;
+use crate::audience::condition::{Facts, Terms};
+use crate::audience::consent::{Consent, Via};
+use crate::audience::segment::{Answers, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
-use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
+use crate::decision::{
+    At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot, decide,
+};
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
-use crate::guard::{CampaignSwitch, Draft, GuardState, Rule, Slot, Subject, Verdict, capped, check, frequency_cap};
+use crate::guard::{
+    Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
+};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
-use crate::message::{Channel, Message, Reason, Status};
+use crate::message::{Channel, Message, Reason, Status, Suppression};
+use crate::money::Exchange;
 use crate::story::timeline::{Timeline, instant};
 
 /// Instants at which something happens; far more than any story needs.
@@ -25,6 +32,7 @@ pub struct Happening {
     pub person: String,
     pub campaign: String,
     pub template: String,
+    /// Of the campaign's message; empty and meaningless where it is about a segment.
     pub channel: Channel,
     pub what: What,
 }
@@ -35,6 +43,7 @@ pub enum What {
     Exited { by: String },
     Sent,
     NotSent(Reason),
+    Segment { entered: bool, segment: String },
 }
 
 impl Happening {
@@ -42,6 +51,8 @@ impl Happening {
         let what = match &self.what {
             What::Enrolled => format!("enrolled in {}", self.campaign),
             What::Exited { by } => format!("exited from {} by {by}", self.campaign),
+            What::Segment { entered: true, segment } => format!("entered segment {segment}"),
+            What::Segment { entered: false, segment } => format!("left segment {segment}"),
             What::Sent => format!("sent {} by {}", self.template, self.channel.as_str()),
             What::NotSent(reason) => format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence()),
         };
@@ -55,6 +66,8 @@ pub struct World {
     people: Vec<(String, Person, Loaded)>,
     messages: Vec<Message>,
     slots: BTreeMap<Subject, Vec<Slot>>,
+    /// The suppression list, by the subject of the address.
+    suppressions: BTreeMap<Subject, Vec<Suppression>>,
     log: i64,
     /// The key of each message's enrollment, by which the timeline tells messages apart.
     keys: BTreeMap<MessageId, String>,
@@ -66,7 +79,8 @@ impl World {
     pub fn new(documents: &[Document], story: &Story) -> Self {
         let mut campaigns = Vec::new();
         let mut rules = Vec::new();
-        let mut unknown_consent = BTreeMap::new();
+        let mut permissions = Permissions::default();
+        let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
         for document in documents {
             match &document.definition {
                 Definition::Campaign(campaign) if story.campaigns.contains(&campaign.key) => {
@@ -75,20 +89,27 @@ impl World {
                     campaign.version = campaign.version.max(1);
                     campaigns.push(campaign);
                 }
+                Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
+                Definition::Rates(rates) => exchange.rates = rates.clone(),
                 Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
                 Definition::ConsentPolicy(policy) => {
-                    unknown_consent.extend(policy.iter().map(|rule| (rule.channel, rule.unknown)));
+                    let rules = policy.iter().map(|rule| (rule.channel, rule.policy.clone()));
+                    permissions.policies.extend(rules);
                 }
+                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic.clone())),
                 _ => {}
             }
         }
         let start = story.given.first().map_or(Timestamp::from_millis(0), |given| given.at);
+        let segments = SegmentSet::new(segments, Position(1));
+        let terms = Terms { exchange, segments, ..Terms::default() };
         Self {
-            catalog: Catalog::new(campaigns, BTreeSet::new(), unknown_consent),
+            catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms),
             rules,
             people: people(story, start),
             messages: Vec::new(),
             slots: BTreeMap::new(),
+            suppressions: BTreeMap::new(),
             log: 0,
             keys: BTreeMap::new(),
             timeline: Timeline::default(),
@@ -100,6 +121,7 @@ impl World {
     /// events, then messages.
     pub fn run(&mut self, given: &[Given]) -> Result<(), String> {
         let mut next = 0;
+        self.begin();
         for _ in 0..STEPS_MAX {
             let wake = self.people.iter().filter_map(|(_, person, _)| person.wake_at).min();
             let due = self.messages.iter().filter_map(|message| message.status.due_at()).min();
@@ -114,6 +136,19 @@ impl World {
             self.dispatch(now);
         }
         Err(format!("the story does not come to an end within {STEPS_MAX} steps"))
+    }
+
+    /// Where everybody stands as the story begins is given; it is nothing that happens.
+    fn begin(&mut self) {
+        if self.catalog.terms.segments.is_empty() {
+            return;
+        }
+        for (_, person, loaded) in &mut self.people {
+            let now = person.profile.created_at;
+            let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
+            let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
+            decision.effects.iter().for_each(|effect| person.apply(effect));
+        }
     }
 
     fn fire_timers(&mut self, now: Timestamp) {
@@ -139,17 +174,33 @@ impl World {
         let (_, person, loaded) = &self.people[index];
         let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
         let Decision { effects, findings } = decide(At { position: Position(self.log), now }, &snapshot, input);
+        let mut follow = Vec::new();
         for effect in effects {
             self.people[index].1.apply(&effect);
             match effect {
                 Effect::CreateMessage(message) => self.create(message),
                 Effect::RenewMessage { message, event } => self.renew(message, event),
                 Effect::CancelMessage { message, reason } => self.cancel(now, message, reason),
+                Effect::Happen(event) => follow.push(event.into_event()),
+                Effect::Suppress { channel, address, kind, source, at } => {
+                    let profile = Some(self.people[index].1.profile.id);
+                    let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
+                    listed.push(Suppression { kind, source, at, profile });
+                }
+                Effect::LiftSuppression { channel, address, kind, of_anybody, .. } => {
+                    let profile = Some(self.people[index].1.profile.id);
+                    let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
+                    listed.retain(|one| one.kind != kind || !(of_anybody || one.profile == profile));
+                }
                 _ => {}
             }
         }
         for finding in findings {
             self.find(index, now, &finding.campaign, finding.version, finding.verdict);
+        }
+        for event in follow {
+            self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
+            self.decide(index, event.at, &Input::Event(event));
         }
     }
 
@@ -202,6 +253,13 @@ impl World {
                 self.note(now, &person, key, What::NotSent(reason));
             }
             FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
+            FindingVerdict::Segment { segment, entered, because, .. } => {
+                let verb = if entered { "entered" } else { "left" };
+                self.timeline.did(now, &person, &format!("{verb} segment {segment}: {because}"));
+                let what = What::Segment { entered, segment };
+                let (campaign, template) = (String::new(), String::new());
+                self.happenings.push(Happening { at: now, person, campaign, template, channel: Channel::Email, what });
+            }
             FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
             // People of a story are told apart by their names.
             FindingVerdict::Completed { .. } | FindingVerdict::Merged(_) => {}
@@ -275,15 +333,23 @@ impl World {
 
     /// The guard's word, with slots asked for and taken; none where slots were granted.
     fn verdict(&mut self, now: Timestamp, owner: usize, message: &Message) -> Option<Verdict> {
+        let (_, person, loaded) = &self.people[owner];
+        let profile = &person.profile;
+        let address = address_of(profile, message.channel).ok();
+        let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
+        let listed = subject.as_ref().and_then(|subject| self.suppressions.get(subject));
+        let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
+        let (older, bodies) = (loaded.older.as_slice(), &loaded.bodies);
+        let answers = Answers::default();
+        let terms = (&self.catalog.terms, &answers);
+        let policy = self.catalog.policy(message.channel).cloned().unwrap_or_default();
         let state = GuardState {
-            profile: &self.people[owner].1.profile,
-            suppressed: false,
-            unknown_consent: self.catalog.unknown_consent(message.channel),
-            exited: None,
-            campaign: CampaignSwitch::Live,
-            all_paused: false,
-            restore_unconfirmed: false,
+            suppressions: listed.map_or(&[], Vec::as_slice),
+            unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, (older, bodies))),
+            topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
+            neighbours: &neighbours,
             rules: &self.rules,
+            ..GuardState::of(profile)
         };
         let request = match check(now, &state, Draft(message.clone())) {
             Verdict::NeedsSlots(request) => request,
@@ -292,8 +358,9 @@ impl World {
         let slot = request.slot(now);
         for subject in request.subjects() {
             let used = self.slots.get(subject).map_or(&[][..], Vec::as_slice);
-            if let Err(full) = frequency_cap::fits(request.rules(), used, &slot) {
-                return Some(capped(now, message, full));
+            let candidate = Candidate { slot: &slot, priority: message.priority, zone: request.zone() };
+            if let Err(full) = frequency_cap::fits(request.rules(), used, candidate) {
+                return Some(capped(now, message, full, None));
             }
         }
         if request.counts() {
@@ -302,6 +369,25 @@ impl World {
             }
         }
         None
+    }
+
+    /// What was sent to this address.
+    fn neighbours(&self, subject: &Subject) -> Vec<Neighbour> {
+        let to = |message: &Message| {
+            let (_, person, _) = self.people.iter().find(|(_, person, _)| person.profile.id == message.profile)?;
+            let address = address_of(&person.profile, message.channel).ok()?;
+            Some(Subject::Address(message.channel, address.normalised().to_owned()))
+        };
+        let sent = self.messages.iter().filter(|message| matches!(message.status, Status::Sent { .. }));
+        let there = sent.filter(|message| to(message).as_ref() == Some(subject));
+        there
+            .map(|message| Neighbour {
+                message: message.id,
+                profile: message.profile,
+                campaign: message.campaign.clone(),
+                created_at: message.created_at,
+            })
+            .collect()
     }
 
     /// `email cart_reminder (c1)`.
@@ -334,7 +420,7 @@ fn people(story: &Story, start: Timestamp) -> Vec<(String, Person, Loaded)> {
         person.profile.traits = given.traits.clone();
         for (channel, state) in &given.consent {
             let Some(state) = *state else { continue };
-            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None };
+            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None, via: Via::Event };
             person.profile.consent.insert(channel.as_str().to_owned(), consent);
         }
         people.push((given.name.clone(), person, Loaded::default()));

@@ -52,6 +52,11 @@ pub fn message_reached(status: &'static str) {
     counter!("carillon_messages_total", "status" => status).increment(1);
 }
 
+/// Whether messages that obey frequency caps wait because no cap store answers: 1 or 0.
+pub fn caps_stopped(stopped: bool) {
+    gauge!("carillon_caps_stopped").set(if stopped { 1.0 } else { 0.0 });
+}
+
 /// Whether a channel's transport is stopped because it cannot be used: 1 or 0.
 pub fn transport_stopped(channel: &'static str, stopped: bool) {
     gauge!("carillon_transport_stopped", "channel" => channel).set(if stopped { 1.0 } else { 0.0 });

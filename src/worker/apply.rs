@@ -132,7 +132,8 @@ fn known(stored: &[StoredDefinition]) -> Known {
     let mut known = Known::default();
     for one in stored {
         let kind = DocumentKind::parse(&one.kind);
-        if !matches!(kind, Some(DocumentKind::Campaign | DocumentKind::Template)) {
+        let names = [DocumentKind::Campaign, DocumentKind::Template, DocumentKind::Segment, DocumentKind::Topic];
+        if !kind.is_some_and(|kind| names.contains(&kind)) {
             continue;
         }
         for definition in read_stored(one) {
@@ -145,7 +146,15 @@ fn known(stored: &[StoredDefinition]) -> Known {
                         Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
                     known.templates.insert(template.key, channels);
                 }
-                Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Source(_) | Definition::Story(_) => {}
+                Definition::Segment(segment) => {
+                    known.segments.insert(segment.key.clone(), definition::built_on(&segment));
+                }
+                Definition::Topic(topic) => drop(known.topics.insert(topic.key)),
+                Definition::Rates(_)
+                | Definition::Caps(_)
+                | Definition::ConsentPolicy(_)
+                | Definition::Source(_)
+                | Definition::Story(_) => {}
             }
         }
     }

@@ -4,6 +4,9 @@
 //! marked in another just before its first byte. A process that dies in between leaves rows that say how far it came.
 //! Nobody is written to about whom something was logged that no decision has seen yet.
 
+mod addressed;
+mod asking;
+mod caps_gate;
 mod claim;
 mod delivery;
 mod gate;
@@ -12,25 +15,30 @@ mod outlook;
 mod slots;
 mod test_send;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::tz::TimeZone;
+
+use crate::caps::Unreachable;
 use crate::channel;
 use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
-use crate::guard::{Cleared, Request, Verdict, VersionMove, capped, frequency_cap};
+use crate::guard::{Cleared, Verdict, VersionMove, capped, frequency_cap};
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
-use crate::store::dispatch::due_after;
+use crate::store::dispatch::{Shut, due_after};
 use crate::store::shards::{Heads, ShardSet};
 use crate::telemetry;
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
+use addressed::Addressed;
+use asking::{Answered, Asked, Asking, ask_all};
+use caps_gate::CapsGate;
 pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Seen, Stored};
 use gate::Gates;
@@ -39,7 +47,7 @@ pub use hands::{Lost, redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 pub(super) use slots::unite_slots;
-use slots::{Asked, Versions, tell, withdraw};
+use slots::{tell, withdraw};
 pub use test_send::{NotSent, TestSend, TestSent};
 
 /// Messages looked at together.
@@ -75,6 +83,8 @@ pub struct Parts {
     pub store: Store,
     pub definitions: Arc<Definitions>,
     pub caps: CapStores,
+    /// The workspace's zone: the days and weeks of people whose own is unknown.
+    pub zone: TimeZone,
     pub channels: Channels,
     pub links: Links,
     pub sender: Sender,
@@ -90,24 +100,19 @@ pub struct Dispatcher {
     parts: Parts,
     leases: Leases,
     gates: Gates,
+    caps_gate: CapsGate,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
     unstored: Mutex<Vec<Moved>>,
     turn: tokio::sync::Mutex<()>,
-}
-
-/// A message that passed the guard and asks for slots.
-struct Asking {
-    turn: usize,
-    workspace: WorkspaceId,
-    request: Request,
 }
 
 impl Dispatcher {
     pub fn new(parts: Parts) -> Self {
         let gates = Gates::new(parts.retry.transport_pause);
         let parts = Parts { connections: parts.connections.max(1), ..parts };
-        let leases = Leases::alone(parts.store.layout());
-        Self { parts, leases, gates, unstored: Mutex::default(), turn: tokio::sync::Mutex::new(()) }
+        let (leases, unstored) = (Leases::alone(parts.store.layout()), Mutex::default());
+        let caps_gate = CapsGate::default();
+        Self { parts, leases, gates, caps_gate, unstored, turn: tokio::sync::Mutex::new(()) }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -149,10 +154,11 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await?;
-        let outlook =
-            Outlook::load(&self.parts.store, self.leases.held(), now, BATCH_MAX, &self.gates.closed(now)).await?;
-        let Outlook { heads, restore_unconfirmed, due, unreadable, sights } = outlook;
-        let plan = self.plan(now, restore_unconfirmed, due, &sights).await?;
+        let shut = self.shut(now);
+        let (store, definitions) = (&self.parts.store, &self.parts.definitions);
+        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &shut).await?;
+        let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
+        let plan = self.plan(now, restore_unconfirmed, due, &beside, &sights).await?;
         let plan = Plan { unreadable, ..plan };
         if plan.claims.is_empty() && plan.moves.is_empty() && plan.unreadable.is_empty() {
             return Ok(changed);
@@ -175,12 +181,30 @@ impl Dispatcher {
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
         let now = self.parts.log.clock().now();
         let due = due_after(self.parts.store.reader(), self.leases.held(), now, &self.gates.closed(now)).await?;
-        Ok(due.into_iter().chain(self.gates.opens_at(now)).min())
+        let opens = [self.gates.opens_at(now), self.caps_gate.opens_at(now)];
+        Ok(due.into_iter().chain(opens.into_iter().flatten()).min())
     }
 
     /// Transports that cannot be used at present, with what they said.
     pub fn stopped(&self) -> Vec<Stopped> {
         self.gates.stopped()
+    }
+
+    fn shut(&self, now: Timestamp) -> Shut {
+        Shut { channels: self.gates.closed(now), caps: self.caps_gate.opens_at(now).is_some() }
+    }
+
+    /// Asks the cap store of a workspace whether it is there.
+    ///
+    /// # Errors
+    /// It is not, in its own words.
+    pub async fn check_caps(&self, id: WorkspaceId) -> Result<String, Unreachable> {
+        self.parts.caps.of(id).check().await
+    }
+
+    /// The workspace's zone.
+    pub fn zone(&self) -> &TimeZone {
+        &self.parts.zone
     }
 
     /// The transports by channel.
@@ -216,16 +240,23 @@ impl Dispatcher {
         now: Timestamp,
         restore_unconfirmed: bool,
         due: Vec<(WorkspaceId, Message)>,
+        beside: &BTreeSet<MessageId>,
         sights: &BTreeMap<WorkspaceId, Sight>,
     ) -> anyhow::Result<Plan> {
         let mut plan = Plan::default();
         let mut asking = Vec::new();
         let mut shut = BTreeSet::new();
+        let mut going = Addressed::default();
         for (turn, (id, message)) in due.into_iter().enumerate() {
             let Some(sight) = sights.get(&id) else { continue };
             let live = self.parts.definitions.live(id);
             let before = message.clone();
-            let moves_to = match sight.check(now, &live, restore_unconfirmed, message) {
+            // The same to one address twice in a batch: the second is looked at when the first is on its way.
+            let subject = sight.subject_of(&before).map(|subject| format!("{} {subject}", id.0));
+            if subject.as_ref().is_some_and(|subject| going.crowds(now, &before, subject)) {
+                continue;
+            }
+            let moves_to = match sight.check(now, &live, &self.parts.zone, restore_unconfirmed, message) {
                 // Its lease ran out and nothing was sent: it starts over.
                 _ if matches!(before.status, Status::Claimed { .. }) => Status::Queued { due_at: now },
                 Err(cause) => {
@@ -237,6 +268,7 @@ impl Dispatcher {
                 Ok(Verdict::Clear(cleared)) => match self.gate(now, &before, cleared.address().normalised(), &mut shut)
                 {
                     Gate::Open => {
+                        subject.into_iter().for_each(|subject| going.add(&before, subject));
                         plan.claims.push(self.to_claim(turn, id, cleared, &live));
                         continue;
                     }
@@ -247,6 +279,7 @@ impl Dispatcher {
                     Some(due_at) => Status::Queued { due_at },
                     None => match self.gate(now, &before, request.address().normalised(), &mut shut) {
                         Gate::Open => {
+                            subject.into_iter().for_each(|subject| going.add(&before, subject));
                             asking.push(Asking { turn, workspace: id, request });
                             continue;
                         }
@@ -255,39 +288,50 @@ impl Dispatcher {
                     },
                 },
             };
-            plan.moves.push(Moved::new(id, before, moves_to));
+            plan.moves.extend(step(id, before, moves_to, beside));
         }
-        // Whoever has the higher priority asks first; of equals, whoever was due first.
-        asking.sort_by_key(|asking| (Reverse(asking.request.message().priority), asking.turn));
-        self.take_slots(now, asking, &mut plan).await?;
+        self.take_slots(now, asking, beside, &mut plan).await?;
         Ok(plan)
     }
 
-    async fn take_slots(&self, now: Timestamp, asking: Vec<Asking>, plan: &mut Plan) -> anyhow::Result<()> {
-        let mut versions: BTreeMap<WorkspaceId, Versions> = BTreeMap::new();
-        for Asking { turn, workspace: id, request } in asking {
-            let versions = versions.entry(id).or_default();
-            let caps = self.parts.caps.of(id);
-            match slots::ask(&self.parts.store, caps.as_ref(), id, versions, now, request).await? {
+    /// Whoever has the higher priority asks first; of equals, whoever was due first.
+    async fn take_slots(
+        &self,
+        now: Timestamp,
+        asking: Vec<Asking>,
+        beside: &BTreeSet<MessageId>,
+        plan: &mut Plan,
+    ) -> anyhow::Result<()> {
+        for Answered { turn, workspace: id, asked } in ask_all(&self.parts.store, &self.parts.caps, now, asking).await?
+        {
+            if matches!(asked, Asked::Cleared(_) | Asked::Full(..)) {
+                self.caps_gate.answered();
+            }
+            let (message, status) = match asked {
                 Asked::Cleared(cleared) => {
                     let live = self.parts.definitions.live(id);
                     plan.claims.push(self.to_claim(turn, id, cleared, &live));
+                    continue;
                 }
-                Asked::Full(mut message, full) => {
-                    let status = match capped(now, &message, full) {
+                Asked::Full(message, full, winner) => {
+                    let status = match capped(now, &message, full, winner) {
                         Verdict::Suppress { reason } => Status::Suppressed { at: now, reason },
                         Verdict::Defer { until, reason } => Status::Deferred { until, reason },
                         Verdict::NeedsSlots(_) | Verdict::Clear(_) => continue,
                     };
-                    message.capped_at = message.capped_at.or(Some(now));
-                    plan.moves.push(Moved::new(id, message, status));
+                    (Message { capped_at: message.capped_at.or(Some(now)), ..message }, status)
                 }
                 Asked::Unsettled(message) => {
-                    let status = Status::Deferred { until: now.plus(UNSETTLED_WAIT), reason: Reason::CapsUnsettled };
-                    plan.moves.push(Moved::new(id, message, status));
+                    let until = now.plus(UNSETTLED_WAIT);
+                    (message, Status::Deferred { until, reason: Reason::CapsUnsettled })
                 }
-                Asked::Later => {}
-            }
+                Asked::Unreachable(message, error) => {
+                    let until = self.caps_gate.failed(now, &error);
+                    (message, Status::Deferred { until, reason: Reason::CapsUnreachable { cause: error.0 } })
+                }
+                Asked::Later => continue,
+            };
+            plan.moves.extend(step(id, message, status, beside));
         }
         Ok(())
     }
@@ -407,4 +451,13 @@ enum Gate {
     Shut,
     /// The recipient's domain asked for patience: until then, in this state.
     Slow(Status),
+}
+
+/// A message that was only looked at beside another of its person moves if its state does.
+fn step(id: WorkspaceId, message: Message, status: Status, beside: &BTreeSet<MessageId>) -> Option<Moved> {
+    let stays = match (&message.status, &status) {
+        (Status::Deferred { reason: Reason::Capped { .. }, .. }, Status::Queued { .. }) => true,
+        (before, after) => before == after,
+    };
+    (!stays || !beside.contains(&message.id)).then(|| Moved::new(id, message, status))
 }

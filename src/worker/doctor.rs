@@ -75,6 +75,7 @@ pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
     checks.push(pauses(patient).await);
     checks.push(restored(patient).await);
     checks.push(sender(patient));
+    checks.push(caps(patient).await);
     checks.extend(channels(patient).await);
     checks
 }
@@ -247,6 +248,20 @@ async fn restored(patient: Patient<'_>) -> Check {
         ),
         Ok(_) => Check::good(name, "no restored backup waits for a person"),
         Err(error) => unreadable(name, &error),
+    }
+}
+
+/// The only part of sending that another server can hold back.
+async fn caps(patient: Patient<'_>) -> Check {
+    let name = "frequency caps";
+    match tokio::time::timeout(CHANNEL_DEADLINE, patient.dispatcher.check_caps(patient.workspace)).await {
+        Ok(Ok(said)) => Check::good(name, said),
+        Ok(Err(error)) => Check::bad(
+            name,
+            format!("{error}; messages that obey or count wait, everything else goes on"),
+            "start Redis or correct redis.url; nothing needs to be restored into it, and sending goes on by itself",
+        ),
+        Err(_) => Check::bad(name, "the cap store did not answer in time", "look at the load of Redis"),
     }
 }
 

@@ -3,9 +3,12 @@
 use sea_orm::DatabaseTransaction;
 
 use crate::audience::history::PAGES_MAX;
-use crate::eventlog::{EventLog, Queue};
-use crate::ids::WorkspaceId;
-use crate::message::Status;
+use crate::decision::Effect;
+use crate::decision::effect::OwnEvent;
+use crate::eventlog::append::Appender;
+use crate::eventlog::{Draft, EventLog, Queue};
+use crate::ids::{ProfileId, WorkspaceId};
+use crate::message::{Status, Suppression};
 use crate::store::merges::unfinished;
 use crate::store::shards::ShardSet;
 use crate::store::{Workspace, workspace};
@@ -21,11 +24,27 @@ pub struct Raced;
 ///
 /// # Errors
 /// A person's row has changed since it was read, or the database refuses; the caller's transaction is rolled back.
-pub async fn store(tx: &DatabaseTransaction, all: Vec<(WorkspaceId, Changes)>) -> anyhow::Result<()> {
-    for (id, changes) in all {
+pub async fn store(
+    tx: &DatabaseTransaction,
+    appender: &mut Appender,
+    all: Vec<(WorkspaceId, Changes)>,
+) -> anyhow::Result<()> {
+    let mut follow = Vec::new();
+    for (id, mut changes) in all {
+        let own = std::mem::take(&mut changes.follow).into_iter();
+        follow.extend(own.map(|(profile, event)| following(id, profile, event)));
         store_one(workspace(tx, id), changes).await?;
     }
+    if !follow.is_empty() {
+        appender.append(tx, vec![follow]).await?;
+    }
     Ok(())
+}
+
+/// An event of our own is decided at the instant of its cause.
+fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
+    let now = Some(event.at);
+    Draft { profile: Some(profile), now, ..Draft::event(id, event.into_event()) }
 }
 
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
@@ -35,6 +54,9 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     store.add_history_pages(changes.pages).await?;
     store.add_consents(changes.consents).await?;
+    for (profile, effect) in changes.addresses {
+        change_address(store, profile, effect).await?;
+    }
     store.save_enrollments(changes.enrollments.values().collect()).await?;
     if !changes.messages.is_empty() {
         let messages: Vec<_> = changes.messages.iter().collect();
@@ -47,12 +69,13 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     for (message, at, reason) in changes.cancelled {
         // One that was claimed meanwhile goes out: the exit came after the claim.
         if store.cancel_message(message, &Status::Cancelled { at, reason }, at).await? {
-            release_cancelled(store, message).await?;
+            release_cancelled(store, message, at).await?;
         }
     }
     for (profile, conversion) in &changes.conversions {
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;
     }
+    store.set_members(changes.members).await?;
     store.add_findings(changes.findings).await?;
     for parked in &changes.parked {
         store.park(parked).await?;
@@ -62,6 +85,26 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     if changes.events_processed != 0 {
         store.count("events_processed", changes.events_processed).await?;
+    }
+    Ok(())
+}
+
+/// Stops or frees an address for the answer of a person.
+async fn change_address(
+    store: Workspace<'_, DatabaseTransaction>,
+    profile: ProfileId,
+    effect: Effect,
+) -> anyhow::Result<()> {
+    match effect {
+        Effect::Suppress { channel, address, kind, source, at } => {
+            let why = Suppression { kind, source, at, profile: Some(profile) };
+            store.suppress(channel, &address, &why).await?;
+        }
+        Effect::LiftSuppression { channel, address, kind, source, at, of_anybody } => {
+            let whose = (!of_anybody).then_some(profile);
+            store.lift_suppression((channel, &address), Some(&kind), whose, &source, at).await?;
+        }
+        _ => {}
     }
     Ok(())
 }

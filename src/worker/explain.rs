@@ -352,7 +352,10 @@ fn walk_of(rows: &Rows, position: Position, finding: &Finding) -> Option<Enrollm
         FindingVerdict::Converted { message } => {
             rows.messages.iter().find(|(known, _)| known.id == *message).map(|(known, _)| known.enrollment)
         }
-        FindingVerdict::Merged(_) | FindingVerdict::NotEntered { .. } | FindingVerdict::Noted { .. } => None,
+        FindingVerdict::Merged(_)
+        | FindingVerdict::NotEntered { .. }
+        | FindingVerdict::Segment { .. }
+        | FindingVerdict::Noted { .. } => None,
     }
 }
 
@@ -366,6 +369,7 @@ fn message_of(verdict: &FindingVerdict) -> Option<MessageId> {
         | FindingVerdict::Exited { .. }
         | FindingVerdict::Merged(_)
         | FindingVerdict::NotEntered { .. }
+        | FindingVerdict::Segment { .. }
         | FindingVerdict::Noted { .. } => None,
     }
 }

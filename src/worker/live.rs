@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::decision::Catalog;
+use crate::audience::condition::Terms;
+use crate::audience::segment::SegmentSet;
+use crate::decision::{Catalog, Permissions};
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
 use crate::ids::{Position, WorkspaceId};
+use crate::money::{Currency, Exchange};
 use crate::render::Compiled;
 use crate::store::Store;
 use crate::store::controls::{PAUSE_ALL, workspaces};
@@ -32,6 +35,7 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Definitions {
     store: Store,
+    home: Currency,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
     generation: AtomicU64,
 }
@@ -42,7 +46,16 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: Store) -> anyhow::Result<Self> {
-        let definitions = Self { store, live: ArcSwap::default(), generation: AtomicU64::new(0) };
+        Self::load_with(store, Currency::EUR).await
+    }
+
+    /// The same with the currency of amounts that name none.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn load_with(store: Store, home: Currency) -> anyhow::Result<Self> {
+        let (live, generation) = (ArcSwap::default(), AtomicU64::new(0));
+        let definitions = Self { store, home, live, generation };
         definitions.refresh_all().await?;
         Ok(definitions)
     }
@@ -54,6 +67,12 @@ impl Definitions {
             self.refresh(id).await?;
         }
         Ok(())
+    }
+
+    /// What conditions know of a workspace before its definitions are read.
+    fn terms(&self, workspace: WorkspaceId) -> Terms {
+        let exchange = Exchange { home: self.home, ..Exchange::default() };
+        Terms { workspace, exchange, ..Terms::default() }
     }
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {
@@ -73,9 +92,17 @@ impl Definitions {
         let store = self.store.workspace(id);
         let mut stored = store.definitions_until(position).await?;
         stored.retain(|one| {
-            matches!(DocumentKind::parse(&one.kind), Some(DocumentKind::Campaign | DocumentKind::ConsentPolicy))
+            let kind = DocumentKind::parse(&one.kind);
+            kind.is_some_and(|kind| match kind {
+                DocumentKind::Campaign
+                | DocumentKind::Segment
+                | DocumentKind::Rates
+                | DocumentKind::ConsentPolicy
+                | DocumentKind::Topic => true,
+                DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
+            })
         });
-        Ok(compile(stored, store.pauses().await?).catalog)
+        Ok(compile(self.terms(id), stored, store.pauses().await?).catalog)
     }
 
     /// Reads a workspace's definitions and pauses again.
@@ -85,7 +112,7 @@ impl Definitions {
     pub async fn refresh(&self, id: WorkspaceId) -> anyhow::Result<()> {
         let store = self.store.workspace(id);
         let stored = store.definitions_until(Position(i64::MAX)).await?;
-        let live = Arc::new(compile(stored, store.pauses().await?));
+        let live = Arc::new(compile(self.terms(id), stored, store.pauses().await?));
         self.live.rcu(|known| {
             let mut all = BTreeMap::clone(known);
             all.insert(id, live.clone());
@@ -98,10 +125,12 @@ impl Definitions {
 
 /// Builds what is in force from every stored version. A text an older release accepted and this one cannot read is
 /// left out, loudly.
-fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
+fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
-    let mut unknown_consent = BTreeMap::new();
+    let mut permissions = Permissions::default();
+    let mut segments = BTreeMap::new();
+    let mut rated_since = Position::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
         for definition in read_stored(&one) {
@@ -110,9 +139,17 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                     campaign.version = one.version;
                     campaigns.push(campaign);
                 }
+                Definition::Segment(mut segment) => {
+                    segment.version = one.version;
+                    segments.insert(segment.key.clone(), (segment, one.position));
+                }
+                Definition::Rates(rates) => {
+                    terms.exchange.rates = rates;
+                    rated_since = one.position;
+                }
                 Definition::Caps(rules) => live.rules = rules,
                 Definition::ConsentPolicy(rules) => {
-                    unknown_consent = rules.into_iter().map(|rule| (rule.channel, rule.unknown)).collect();
+                    permissions.policies = rules.into_iter().map(|rule| (rule.channel, rule.policy)).collect();
                 }
                 Definition::Template(mut template) => {
                     template.version = one.version;
@@ -124,11 +161,13 @@ fn compile(stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live 
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
+                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic)),
                 Definition::Story(_) => {}
             }
         }
     }
-    live.catalog = Catalog::new(campaigns, paused, unknown_consent);
+    terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);
+    live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live
 }
 

@@ -4,6 +4,8 @@
 //! outbox rows into messages sent.
 
 pub mod apply;
+pub mod backfill;
+pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
 pub mod effects;
@@ -11,7 +13,9 @@ pub mod explain;
 pub mod janitor;
 pub mod leases;
 pub mod live;
+pub mod membership;
 pub mod pause;
+pub mod permission;
 pub mod processor;
 pub mod processors;
 pub mod scheduler;

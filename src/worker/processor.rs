@@ -148,7 +148,7 @@ impl Processor {
         let stored = self
             .log
             .writer()
-            .change_in(Queue::Effects, shards, move |tx, _| {
+            .change_in(Queue::Effects, shards, move |tx, appender| {
                 Box::pin(async move {
                     if !is_owner(tx, shard, token).await? {
                         anyhow::bail!("the lease of shard {} went to another process", shard.number());
@@ -156,7 +156,7 @@ impl Processor {
                     if !advance_cursor(tx, shard, from, last).await? {
                         anyhow::bail!("another processor moved the cursor from {from}");
                     }
-                    super::effects::store(tx, changes).await
+                    super::effects::store(tx, appender, changes).await
                 })
             })
             .await;

@@ -11,6 +11,7 @@ use crate::ids::Span;
 use crate::store::Store;
 use crate::store::shards::{Heads, Shard, backlog, heads};
 use crate::telemetry;
+use crate::worker::backfill::Backfill;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -35,6 +36,11 @@ impl Processors {
         leases: Leases,
     ) -> Self {
         Self { log, store, definitions, faults, settle, leases, by_shard: BTreeMap::new() }
+    }
+
+    /// Looks at everybody after segments have changed.
+    pub fn backfill(&self) -> Backfill {
+        Backfill::new(self.log.clone(), self.store.clone(), self.definitions.clone(), self.leases.clone())
     }
 
     /// Handles the next entries of every shard; the answer is how many. Zero: it has caught up.

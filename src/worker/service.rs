@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::event::Event;
 use crate::eventlog::{EventLog, Receipt};
 use crate::ids::{Span, Timestamp, WorkspaceId};
+use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
@@ -18,6 +19,8 @@ use crate::worker::scheduler::Scheduler;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// While messages are due that must wait for the processor.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(20);
+/// Between slices of a pass over everybody.
+const SLICE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep: wall clocks are set, and a sleep knows nothing of it.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Rounds without an end mean a bug; a person who moves the clock is told instead of waiting for ever.
@@ -29,6 +32,7 @@ const GROUP_EVENTS_MAX: usize = 1_000;
 pub struct Workers {
     log: EventLog,
     processor: Mutex<Processors>,
+    backfill: Mutex<Backfill>,
     scheduler: Scheduler,
     dispatcher: Dispatcher,
     /// Each loop holds it for a tick, together; whoever pumps by hand holds it alone, so that nothing is in another's
@@ -38,7 +42,8 @@ pub struct Workers {
 
 impl Workers {
     pub fn new(log: EventLog, processor: Processors, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
-        Self { log, processor: Mutex::new(processor), scheduler, dispatcher, turn: RwLock::default() }
+        let backfill = Mutex::new(processor.backfill());
+        Self { log, processor: Mutex::new(processor), backfill, scheduler, dispatcher, turn: RwLock::default() }
     }
 
     pub fn dispatcher(&self) -> &Dispatcher {
@@ -52,7 +57,7 @@ impl Workers {
     pub async fn tick(&self) -> anyhow::Result<usize> {
         let processed = self.processor.lock().await.tick().await?;
         let now = self.log.clock().now();
-        let timers = self.scheduler.tick(now).await?;
+        let timers = self.scheduler.tick(now).await? + self.backfill.lock().await.tick().await?;
         // Nothing is sent on the strength of a log that is only half read.
         let sent = if processed + timers == 0 { self.dispatcher.tick(now).await? } else { 0 };
         Ok(processed + timers + sent)
@@ -156,6 +161,7 @@ impl Workers {
         let mut loops = JoinSet::new();
         loops.spawn(self.clone().process(stop.clone()));
         loops.spawn(self.clone().schedule(stop.clone()));
+        loops.spawn(self.clone().look_at_everybody(stop.clone()));
         loops.spawn(self.clone().dispatch(stop));
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
@@ -197,6 +203,24 @@ impl Workers {
             match next {
                 Ok(next) => wait(&mut stop, async { drop(stored.changed().await) }, until(now, next)).await,
                 Err(error) => self.failed("scheduler", &error, &mut stop).await,
+            }
+        }
+    }
+
+    async fn look_at_everybody(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut stored = self.log.stored();
+        while !*stop.borrow() {
+            stored.borrow_and_update();
+            let turn = self.turn.read().await;
+            let mut backfill = self.backfill.lock().await;
+            let ticked = backfill.tick().await;
+            let is_under_way = backfill.is_under_way();
+            drop((backfill, turn));
+            match ticked {
+                // Slices leave room for what arrives meanwhile.
+                Ok(_) if is_under_way => wait(&mut stop, std::future::pending(), SLICE_PAUSE).await,
+                Ok(_) => wait(&mut stop, async { drop(stored.changed().await) }, SLEEP_MAX).await,
+                Err(error) => self.failed("backfill", &error, &mut stop).await,
             }
         }
     }

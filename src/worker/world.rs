@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 
-use crate::audience::condition::Needs;
-use crate::audience::{Consent, History};
-use crate::decision::campaign::Exit;
+use crate::audience::condition::Condition;
+use crate::audience::condition::needs::{Needs, needs as condition_needs};
+use crate::audience::segment::SegmentSet;
+use crate::audience::{Consent, History, Profile};
+use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Reason};
@@ -39,8 +41,14 @@ pub struct Changes {
     pub renewed: Vec<(MessageId, Position)>,
     pub cancelled: Vec<(MessageId, Timestamp, Reason)>,
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
+    /// Addresses stopped and freed, with whose answer did it.
+    pub addresses: Vec<(ProfileId, Effect)>,
     pub conversions: Vec<(ProfileId, Effect)>,
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
+    /// Since when people are in segments, or that they are no longer.
+    pub members: BTreeMap<(String, ProfileId), Option<Timestamp>>,
+    /// Events of our own, to be appended after.
+    pub follow: Vec<(ProfileId, OwnEvent)>,
     pub parked: Vec<Parked>,
     /// Events applied, parked ones not counted.
     pub events_processed: i64,
@@ -73,14 +81,25 @@ impl Slot {
                     let (loser, pages) = (other.profile.id, other.profile.history.pages);
                     changes.merges.push(Merge { loser, winner: profile, pages, after });
                     changes.people.push(other.emptied(profile));
+                    for (segment, standing) in self.person.profile.segments.iter() {
+                        changes.members.insert((segment.to_owned(), profile), standing.since);
+                    }
                 }
-                Effect::Identify { .. } | Effect::SetTraits(_) | Effect::Record { .. } | Effect::WakeAt(_) => {
+                Effect::Identify { .. }
+                | Effect::SetTraits(_)
+                | Effect::Record { .. }
+                | Effect::WakeAt(_)
+                | Effect::SegmentsSeen(_) => self.dirty = true,
+                Effect::Standing { segment, standing } => {
                     self.dirty = true;
+                    changes.members.insert((segment, profile), standing.since);
                 }
+                Effect::Happen(event) => changes.follow.push((profile, event)),
                 Effect::SetConsent { channel, consent } => {
                     self.dirty = true;
                     changes.consents.push((profile, position, channel, consent));
                 }
+                Effect::Suppress { .. } | Effect::LiftSuppression { .. } => changes.addresses.push((profile, effect)),
                 Effect::Enrollment(enrollment) => {
                     changes.enrollments.insert(enrollment.id, enrollment);
                 }
@@ -131,7 +150,7 @@ impl People {
 }
 
 /// An input, and one of the profiles that it may have to look at.
-type Look<'a> = (ProfileId, &'a Input);
+type Look<'a> = (ProfileId, &'a Asked);
 
 /// Loads everyone the inputs are about. A person whose row cannot be read is an `Err` with the cause.
 ///
@@ -165,7 +184,7 @@ pub async fn load(
             let id = people.current(one.profile);
             let others =
                 groups.get(&id).map_or(&[][..], Vec::as_slice).iter().copied().filter(move |other| *other != id);
-            std::iter::once(id).chain(others).map(|id| (id, &one.input))
+            std::iter::once(id).chain(others).map(move |id| (id, one))
         })
         .collect();
     load_ended(store, catalog, &looks, &mut people.slots).await?;
@@ -232,8 +251,8 @@ async fn load_ended(
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut wanted: BTreeSet<(ProfileId, &str, String)> = BTreeSet::new();
-    for (id, input) in looks {
-        let Input::Event(event) = input else { continue };
+    for (id, one) in looks {
+        let Input::Event(event) = &one.input else { continue };
         for campaign in catalog.entered_by(&event.name) {
             if campaign.entry.reentry != decision::campaign::Reentry::Always {
                 wanted.insert((*id, &campaign.key, decision::entry::entry_key(campaign, event)));
@@ -256,8 +275,8 @@ async fn load_sent(
 ) -> Result<(), Error> {
     let mut people = BTreeSet::new();
     let mut since: Option<Timestamp> = None;
-    for (id, input) in looks {
-        let Input::Event(event) = input else { continue };
+    for (id, one) in looks {
+        let Input::Event(event) = &one.input else { continue };
         for goal in catalog.goals_of(&event.name).iter().filter_map(|campaign| campaign.goal.as_ref()) {
             people.insert(*id);
             // A message is sent at most its longest life after it was created.
@@ -282,16 +301,42 @@ async fn load_history(
     slots: &mut Slots,
 ) -> Result<(), Error> {
     let mut needs: BTreeMap<ProfileId, Needs> = BTreeMap::new();
-    for (id, input) in looks {
+    for (id, one) in looks {
         let Some(Ok(slot)) = slots.get(id) else { continue };
-        let wanted = decision::needs(catalog, &slot.person, input);
+        let mut wanted = decision::needs(catalog, &slot.person, &one.input, one.at.now);
+        let group = groups.get(id);
+        if group.is_some() {
+            // Whoever becomes one with another is looked at anew for every segment.
+            catalog.terms.segments.iter().for_each(|defined| wanted.add(&defined.needs));
+        }
         // What one profile's enrollments ask for is asked of the whole person.
-        for id in groups.get(id).map_or(std::slice::from_ref(id), Vec::as_slice) {
-            let known = needs.entry(*id).or_default();
-            known.older.extend(wanted.older.iter().cloned());
-            known.bodies.extend(wanted.bodies.iter().cloned());
+        for id in group.map_or(std::slice::from_ref(id), Vec::as_slice) {
+            needs.entry(*id).or_default().add(&wanted);
         }
     }
+    load_needed(store, needs, slots).await
+}
+
+/// One person with what is needed of the past.
+///
+/// # Errors
+/// The database cannot be read, or a row of this person.
+pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, needs: Needs) -> Result<Slot, Error> {
+    let id = person.profile.id;
+    let mut slots = BTreeMap::from([(id, Ok(Slot::new(person)))]);
+    load_needed(store, BTreeMap::from([(id, needs)]), &mut slots).await?;
+    match slots.remove(&id) {
+        Some(Ok(slot)) => Ok(slot),
+        Some(Err(cause)) => Err(Error::unreadable("profile", cause)),
+        None => Err(Error::unreadable("profile", "nobody was loaded")),
+    }
+}
+
+async fn load_needed(
+    store: Workspace<'_, DatabaseConnection>,
+    mut needs: BTreeMap<ProfileId, Needs>,
+    slots: &mut Slots,
+) -> Result<(), Error> {
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, place) in slots.iter_mut() {
         let Ok(slot) = place else { continue };
@@ -306,7 +351,7 @@ async fn load_history(
             }
         }
         positions.extend(past_positions(slot, &needs).into_iter().map(|position| (position, *id)));
-        positions.extend(entries_compared(catalog, &slot.person).into_iter().map(|position| (position, *id)));
+        positions.extend(needs.entries.iter().map(|position| (*position, *id)));
     }
     let wanted: Vec<Position> = positions.keys().copied().collect();
     for (position, entry) in store.entries_apart(&wanted).await? {
@@ -327,22 +372,42 @@ fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
 }
 
 fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
+    past_of(&slot.loaded.older, &slot.person.profile.history, needs)
+}
+
+/// Where the past events stand whose fields are tested: of older pages and the recent part.
+fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
     if needs.bodies.is_empty() {
         return Vec::new();
     }
-    let pages = slot.loaded.older.iter().chain([&slot.person.profile.history]);
+    let pages = older.iter().chain([recent]);
     let past = pages.flat_map(History::iter).filter(|past| needs.bodies.contains(past.name));
     let mut positions: Vec<Position> = past.map(|past| past.position).collect();
     positions.sort_unstable();
     positions.split_off(positions.len().saturating_sub(BODIES_MAX))
 }
 
-/// First events of active enrollments whose exits compare with them.
-fn entries_compared(catalog: &Catalog, person: &Person) -> Vec<Position> {
-    let compares = |enrollment: &&Enrollment| {
-        catalog
-            .pinned(&enrollment.campaign, enrollment.version)
-            .is_some_and(|campaign| campaign.exit.iter().any(|exit| matches!(exit, Exit::Event { same: Some(_), .. })))
-    };
-    person.active().filter(compares).map(|enrollment| enrollment.entry).collect()
+/// What a condition of a policy looks at in one person's past. Damaged pages are this person's alone: what they held
+/// does not count.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) async fn past_for<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    profile: &Profile,
+    condition: &Condition,
+    segments: &SegmentSet,
+) -> Result<Loaded, Error> {
+    let mut needs = Needs::default();
+    condition_needs(condition, segments, &mut needs);
+    let mut past = Loaded::default();
+    if profile.history.pages > 0 && !needs.older.is_empty() {
+        past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();
+    }
+    for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
+        if let Logged::Event(event) = entry.logged {
+            past.bodies.insert(position, event);
+        }
+    }
+    Ok(past)
 }

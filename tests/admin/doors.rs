@@ -27,6 +27,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/demo/forward"),
     ("POST", "/api/v1/send-test"),
     ("GET", "/api/v1/doctor"),
+    ("GET", "/api/v1/caps?profile=ann"),
     ("GET", "/api/v1/nothing-here"),
 ];
 
@@ -154,7 +155,7 @@ async fn bad_orders_change_nothing_and_say_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn definitions_with_problems_are_refused_with_all_of_them() {
     let house = House::new().await;
-    let text = "kind: campaign\nkey: a\nnmae: b\n---\nkind: segment\nkey: c\n";
+    let text = "kind: campaign\nkey: a\nnmae: b\ntype: journey\n";
     let body = json!({ "files": [{ "name": "bad.yaml", "text": text }] });
     let refused = house.post("/api/v1/definitions", body).await;
     assert_eq!(refused.problem(), (422, "invalid_definitions".to_owned()));

@@ -93,9 +93,31 @@ async fn the_tour_can_be_taken_and_every_step_is_explained() {
         assert!(reason["sentence"].as_str().unwrap().contains(cart));
     }
     assert!(line.contains("a slot frees at 2026-03-02T11:00"), "{line}");
+    the_caps_show_what_filled_them(&house).await;
     the_books_balance(&house).await;
     a_message_and_an_event_tell_their_path(&house).await;
     house.close().await;
+}
+
+async fn the_caps_show_what_filled_them(house: &House) {
+    let caps = house.get("/api/v1/caps?profile=ann").await.ok();
+    let names: Vec<&str> = column(caps["subjects"].as_array().unwrap(), "subject");
+    assert_eq!(names, ["person", "email a***@example.com"]);
+    for subject in caps["subjects"].as_array().unwrap() {
+        let rule = &subject["rules"][0];
+        assert_eq!((&rule["used"], &rule["at_most"]), (&3.into(), &3.into()), "{caps}");
+        let mut keys = column(rule["by"].as_array().unwrap(), "key");
+        keys.sort_unstable();
+        assert_eq!(keys, ["c1", "c3", "c4"], "two took their slots in the same instant");
+        assert_eq!(rule["by"][0]["frees_at"], "2026-03-02T11:00:00Z");
+    }
+    let page = house.get("/caps?profile=ann").await;
+    assert_eq!((page.status, page.kind.as_str()), (200, "text/html; charset=utf-8"));
+    for part in ["Frequency caps of ann", "3 of 3", "cart_reminder c1", "2026-03-02T11:00:00Z"] {
+        assert!(page.text.contains(part), "{part} is not in\n{}", page.text);
+    }
+    assert_eq!(house.get("/api/v1/caps?profile=nobody").await.problem().0, 404);
+    assert_eq!(house.get("/api/v1/caps").await.problem().0, 400);
 }
 
 async fn the_books_balance(house: &House) {

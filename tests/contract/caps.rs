@@ -1,16 +1,20 @@
 //! The contract of a cap store, line by line, and a race over a database in miniature.
 #![allow(clippy::unwrap_used)]
 
+mod oracle;
+mod race;
 mod record;
+mod stores;
 
 use std::sync::Arc;
 
-use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Taken, take};
-use carillon::guard::{CapVersion, Change, Full, Rule, Scope, Slot, Subject, frequency_cap, settle};
+use carillon::caps::{Ask, CapStore, History, Released, Reserved, Taken, take};
+use carillon::guard::{CapVersion, Change, Full, Keep, Rule, Scope, Slot, Subject, Window, frequency_cap, settle};
 use carillon::ids::{EnrollmentId, MessageId, ProfileId, Span, Timestamp};
 use carillon::message::Channel;
 
-use record::{Record, request};
+use jiff::tz::TimeZone;
+use record::{Book, Record, request};
 
 const DAY: Span = Span::from_days(1);
 
@@ -19,7 +23,7 @@ fn at(minute: i64) -> Timestamp {
 }
 
 fn three_a_day() -> Vec<Rule> {
-    vec![Rule { at_most: 3, per: DAY, scope: Scope::Any }]
+    vec![Rule::new(3, DAY.into(), Scope::Any)]
 }
 
 fn slot(name: u32, minute: i64) -> Slot {
@@ -39,13 +43,18 @@ fn ann() -> Subject {
 
 /// A store with ann's history at the given version.
 async fn seeded(store: Arc<dyn CapStore>, version: CapVersion, slots: Vec<Slot>) -> Arc<dyn CapStore> {
-    store.reseed(&ann(), version, DAY, slots).await.unwrap();
+    store.reseed(&ann(), History { version, since: at(0).minus(DAY), slots }).await.unwrap();
     store
 }
 
-async fn ask(store: &Arc<dyn CapStore>, expected: CapVersion, rules: &[Rule], slot: &Slot) -> Reserved {
+/// A wish of the usual priority, in UTC, that counts.
+fn wish<'a>(subject: &'a Subject, expected: CapVersion, rules: &'a [Rule], slot: &'a Slot) -> Ask<'a> {
     let horizon = frequency_cap::horizon(rules);
-    store.reserve(Ask { subject: &ann(), expected, horizon, rules, slot, counts: true }).await.unwrap()
+    Ask { subject, expected, horizon, rules, slot, priority: 50, zone: const { &TimeZone::UTC }, counts: true }
+}
+
+async fn ask(store: &Arc<dyn CapStore>, expected: CapVersion, rules: &[Rule], slot: &Slot) -> Reserved {
+    store.reserve(wish(&ann(), expected, rules, slot)).await.unwrap()
 }
 
 fn granted(answer: Reserved) -> (CapVersion, Timestamp) {
@@ -81,21 +90,21 @@ async fn another_version_is_stale_and_changes_nothing(store: Arc<dyn CapStore>) 
         assert_eq!(ask(&store, wrong, &three_a_day(), &slot(2, 1)).await, Reserved::Stale);
         assert_eq!(store.release(&ann(), slot(1, 0).message, wrong).await.unwrap(), Released::Stale);
     }
-    let only_one = vec![Rule { at_most: 1, per: DAY, scope: Scope::Any }];
+    let only_one = vec![Rule::new(1, DAY.into(), Scope::Any)];
     let Reserved::Full(Full { by, .. }) = ask(&store, version, &only_one, &slot(2, 1)).await else { panic!() };
     assert_eq!(by, [slot(1, 0).message], "the first slot is still the only one");
 }
 
 async fn a_longer_rule_than_the_stored_history_is_stale(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![slot(1, 0)]).await;
-    let week = vec![Rule { at_most: 1, per: Span::from_days(7), scope: Scope::Any }];
+    let week = vec![Rule::new(1, Span::from_days(7).into(), Scope::Any)];
     assert_eq!(ask(&store, ZERO, &week, &slot(2, 1)).await, Reserved::Stale);
     // Also where the message itself need not obey the long rule.
-    let (rules, wish) = (three_a_day(), slot(2, 1));
-    let long =
-        Ask { subject: &ann(), expected: ZERO, horizon: Span::from_days(7), rules: &rules, slot: &wish, counts: true };
+    let (rules, second, ann) = (three_a_day(), slot(2, 1), ann());
+    let long = Ask { horizon: Span::from_days(7), ..wish(&ann, ZERO, &rules, &second) };
     assert_eq!(store.reserve(long).await.unwrap(), Reserved::Stale);
-    store.reseed(&ann(), ZERO, Span::from_days(7), vec![slot(1, 0)]).await.unwrap();
+    let since = at(0).minus(Span::from_days(7));
+    store.reseed(&ann, History { version: ZERO, since, slots: vec![slot(1, 0)] }).await.unwrap();
     assert!(matches!(ask(&store, ZERO, &week, &slot(2, 1)).await, Reserved::Full(_)));
 }
 
@@ -113,7 +122,7 @@ async fn a_full_cap_names_what_filled_it_and_takes_nothing(store: Arc<dyn CapSto
 
 async fn asking_again_for_the_same_message_changes_nothing(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![]).await;
-    let one = vec![Rule { at_most: 1, per: DAY, scope: Scope::Any }];
+    let one = vec![Rule::new(1, DAY.into(), Scope::Any)];
     let first = granted(ask(&store, ZERO, &one, &slot(1, 0)).await);
     let again = granted(ask(&store, first.0, &one, &slot(1, 90)).await);
     assert_eq!(again, first, "same slot, same instant, same version");
@@ -121,35 +130,138 @@ async fn asking_again_for_the_same_message_changes_nothing(store: Arc<dyn CapSto
 
 async fn a_message_that_does_not_count_only_asks(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![]).await;
-    let (rules, wish) = (three_a_day(), slot(1, 0));
+    let (rules, one, ann) = (three_a_day(), slot(1, 0), ann());
     for _ in 0..5 {
-        let only_asks =
-            Ask { subject: &ann(), expected: ZERO, horizon: DAY, rules: &rules, slot: &wish, counts: false };
-        assert_eq!(store.reserve(only_asks).await.unwrap(), Reserved::Granted { version: ZERO, at: wish.at });
+        let only_asks = Ask { counts: false, ..wish(&ann, ZERO, &rules, &one) };
+        assert_eq!(store.reserve(only_asks).await.unwrap(), Reserved::Granted { version: ZERO, at: one.at });
     }
 }
 
 async fn a_message_that_does_not_obey_still_uses_a_slot(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![]).await;
-    let mut version = ZERO;
+    let (mut version, ann) = (ZERO, ann());
     for name in 1..=4 {
-        version = granted(ask(&store, version, &[], &slot(name, 0)).await).0;
+        let taken = slot(name, 0);
+        let counts_only = Ask { horizon: DAY, ..wish(&ann, version, &[], &taken) };
+        version = granted(store.reserve(counts_only).await.unwrap()).0;
     }
     let Reserved::Full(full) = ask(&store, version, &three_a_day(), &slot(9, 1)).await else { panic!() };
     assert_eq!(full.by.len(), 4);
 }
 
-async fn a_slot_is_never_earlier_than_the_last(store: Arc<dyn CapStore>) {
+async fn slots_are_taken_in_order_of_time(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![slot(1, 60)]).await;
     // A claimant whose clock is an hour behind.
-    let (version, granted_at) = granted(ask(&store, ZERO, &three_a_day(), &slot(2, 0)).await);
+    let answer = ask(&store, ZERO, &three_a_day(), &slot(2, 0)).await;
+    assert_eq!(answer, Reserved::Behind { last: at(60) });
+    let (version, granted_at) = granted(ask(&store, ZERO, &three_a_day(), &slot(2, 60)).await);
     assert_eq!(granted_at, at(60));
     assert_eq!(version, ZERO.next(&Change::Taken { message: slot(2, 0).message, at: at(60) }));
 }
 
+async fn slots_kept_are_filled_by_high_priorities_alone(store: Arc<dyn CapStore>) {
+    let store = seeded(store, ZERO, vec![slot(1, 0), slot(2, 10)]).await;
+    let rules = [Rule { keep: Some(Keep { slots: 1, priority: 60 }), ..three_a_day().remove(0) }];
+    let (third, ann) = (slot(3, 20), ann());
+    let Reserved::Full(full) = ask(&store, ZERO, &rules, &third).await else { panic!() };
+    assert_eq!(full.rule, "at most 3 per 1d, 1 of them kept for priority 60 and above");
+    assert_eq!((full.by.len(), full.frees_at), (2, at(0).plus(DAY)));
+    let strong = Ask { priority: 60, ..wish(&ann, ZERO, &rules, &third) };
+    let (version, _) = granted(store.reserve(strong).await.unwrap());
+    let fourth = slot(4, 30);
+    let strong = Ask { priority: 100, ..wish(&ann, version, &rules, &fourth) };
+    assert!(matches!(store.reserve(strong).await.unwrap(), Reserved::Full(_)));
+}
+
+async fn a_calendar_day_is_the_customers_and_ends_for_all_its_slots_at_once(store: Arc<dyn CapStore>) {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let taken = |name, text| Slot { at: at(text), ..slot(name, 0) };
+    let slots = vec![taken(1, "2026-03-01T22:30:00Z"), taken(2, "2026-03-01T23:30:00Z")];
+    let since = at("2026-02-20T00:00:00Z");
+    let ann = ann();
+    store.reseed(&ann, History { version: ZERO, since, slots }).await.unwrap();
+    let rules = [Rule::new(2, Window::CalendarDay, Scope::Any)];
+    let (utc, berlin) = (TimeZone::UTC, TimeZone::get("Europe/Berlin").unwrap());
+    let asks = |third: &'static str| {
+        let (store, ann, rules, utc, berlin) = (&store, &ann, &rules, &utc, &berlin);
+        async move {
+            let third = taken(3, third);
+            let mut frees = Vec::new();
+            for zone in [utc, berlin] {
+                let asks = Ask { zone, counts: false, ..wish(ann, ZERO, rules, &third) };
+                frees.push(match store.reserve(asks).await.unwrap() {
+                    Reserved::Full(full) => Some(full.frees_at.to_string()),
+                    Reserved::Granted { .. } => None,
+                    other => panic!("{other:?}"),
+                });
+            }
+            frees
+        }
+    };
+    assert_eq!(asks("2026-03-01T23:59:00Z").await, [Some("2026-03-02T00:00:00Z".to_owned()), None]);
+    assert_eq!(asks("2026-03-02T00:00:00Z").await, [None, None]);
+    let one = [Rule::new(1, Window::CalendarWeek, Scope::Any)];
+    let monday = taken(3, "2026-03-02T08:00:00Z");
+    let asks = |zone| Ask { zone, counts: false, ..wish(&ann, ZERO, &one, &monday) };
+    assert!(matches!(store.reserve(asks(&utc)).await.unwrap(), Reserved::Granted { .. }));
+    let Reserved::Full(full) = store.reserve(asks(&berlin)).await.unwrap() else { panic!() };
+    assert_eq!((full.by, full.frees_at), (vec![slot(2, 0).message], at("2026-03-08T23:00:00Z")));
+}
+
+async fn every_scope_counts_its_own(store: Arc<dyn CapStore>) {
+    let of = |name: u32, channel, topic: Option<&str>, campaign: &str| Slot {
+        channel,
+        topic: topic.map(Into::into),
+        campaign: campaign.into(),
+        ..slot(name, 0)
+    };
+    let used = vec![of(1, Channel::Email, Some("offers"), "a"), of(2, Channel::Sms, None, "b")];
+    let store = seeded(store, ZERO, used).await;
+    let one = |scope| [Rule::new(1, DAY.into(), scope)];
+    let each = |per_step| Scope::EachCampaign { per_step };
+    let mail = of(9, Channel::Email, None, "c");
+    for (scope, candidate, fits) in [
+        (Scope::Any, &mail, false),
+        (Scope::Channel(Channel::Email), &mail, false),
+        (Scope::Channel(Channel::Push), &of(9, Channel::Push, None, "c"), true),
+        (Scope::Channel(Channel::Sms), &mail, true),
+        (Scope::Topic("offers".into()), &of(9, Channel::Push, Some("offers"), "c"), false),
+        (Scope::Topic("news".into()), &of(9, Channel::Email, Some("news"), "a"), true),
+        (Scope::Topic("offers".into()), &mail, true),
+        (Scope::Campaign("a".into()), &of(9, Channel::Push, None, "a"), false),
+        (Scope::Campaign("a".into()), &of(9, Channel::Push, None, "b"), true),
+        (each(true), &of(9, Channel::Push, None, "b"), false),
+        (each(false), &of(9, Channel::Push, None, "b"), false),
+        (each(false), &Slot { enrollment: slot(2, 0).enrollment, ..of(9, Channel::Push, None, "b") }, true),
+        (each(true), &Slot { enrollment: slot(2, 0).enrollment, ..of(9, Channel::Push, None, "b") }, false),
+        (each(false), &mail, true),
+    ] {
+        let rules = one(scope.clone());
+        let ann = ann();
+        let only_asks = Ask { counts: false, ..wish(&ann, ZERO, &rules, candidate) };
+        let answer = store.reserve(only_asks).await.unwrap();
+        assert_eq!(matches!(answer, Reserved::Granted { .. }), fits, "{scope:?} {candidate:?}: {answer:?}");
+    }
+}
+
+async fn of_several_full_rules_the_one_that_frees_last_is_named(store: Arc<dyn CapStore>) {
+    let store = seeded(store, ZERO, vec![slot(1, 0)]).await;
+    let hour = Span::from_hours(1).into();
+    let rules = [
+        Rule::new(1, hour, Scope::Any),
+        Rule::new(1, DAY.into(), Scope::Channel(Channel::Email)),
+        Rule::new(1, DAY.into(), Scope::Any),
+    ];
+    let Reserved::Full(full) = ask(&store, ZERO, &rules, &slot(2, 5)).await else { panic!() };
+    assert_eq!((full.rule.as_str(), full.frees_at), ("at most 1 per 1d by email", at(0).plus(DAY)));
+    let none = [Rule::new(1, DAY.into(), Scope::Any), Rule::new(0, hour, Scope::Any)];
+    let Reserved::Full(full) = ask(&store, ZERO, &none, &slot(2, 5)).await else { panic!() };
+    assert_eq!(full.frees_at, Timestamp::from_millis(i64::MAX), "room that never comes");
+}
+
 async fn a_withdrawn_slot_leaves_no_trace(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![]).await;
-    let one = vec![Rule { at_most: 1, per: DAY, scope: Scope::Any }];
+    let one = vec![Rule::new(1, DAY.into(), Scope::Any)];
     let (version, _) = granted(ask(&store, ZERO, &one, &slot(1, 0)).await);
     store.withdraw(&ann(), slot(1, 0).message, version, ZERO).await.unwrap();
     let (other, _) = granted(ask(&store, ZERO, &one, &slot(2, 1)).await);
@@ -160,7 +272,7 @@ async fn a_withdrawn_slot_leaves_no_trace(store: Arc<dyn CapStore>) {
 
 async fn a_released_slot_is_free_and_moves_the_version(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![]).await;
-    let one = vec![Rule { at_most: 1, per: DAY, scope: Scope::Any }];
+    let one = vec![Rule::new(1, DAY.into(), Scope::Any)];
     let (version, _) = granted(ask(&store, ZERO, &one, &slot(1, 0)).await);
     assert_eq!(store.release(&ann(), slot(2, 0).message, version).await.unwrap(), Released::Absent);
     let released = version.next(&Change::Released { message: slot(1, 0).message });
@@ -173,15 +285,21 @@ async fn a_released_slot_is_free_and_moves_the_version(store: Arc<dyn CapStore>)
 async fn subjects_do_not_touch_each_other(store: Arc<dyn CapStore>) {
     let store = seeded(store, ZERO, vec![slot(1, 0), slot(2, 0), slot(3, 0)]).await;
     let address = Subject::Address(Channel::Email, "ann@example.com".into());
-    store.reseed(&address, ZERO, DAY, vec![]).await.unwrap();
-    let (rules, wish) = (three_a_day(), slot(4, 1));
-    let by_address = Ask { subject: &address, expected: ZERO, horizon: DAY, rules: &rules, slot: &wish, counts: true };
-    granted(store.reserve(by_address).await.unwrap());
+    store.reseed(&address, History { version: ZERO, since: at(0).minus(DAY), slots: vec![] }).await.unwrap();
+    let (rules, fourth) = (three_a_day(), slot(4, 1));
+    granted(store.reserve(wish(&address, ZERO, &rules, &fourth)).await.unwrap());
     assert!(matches!(ask(&store, ZERO, &rules, &slot(5, 1)).await, Reserved::Full(_)));
 }
 
 /// Claims one message as the dispatcher does: whether it was cleared.
-async fn claim(store: &dyn CapStore, record: &Record, now: Timestamp, profile: i64, address: &str, name: u64) -> bool {
+async fn claim(
+    store: &dyn CapStore,
+    record: &dyn Book,
+    now: Timestamp,
+    profile: i64,
+    address: &str,
+    name: u64,
+) -> bool {
     loop {
         let request = request(profile, address, name, &three_a_day(), now);
         let versions = record.versions(request.subjects());
@@ -189,7 +307,8 @@ async fn claim(store: &dyn CapStore, record: &Record, now: Timestamp, profile: i
             Taken::Full(_) => return false,
             Taken::Stale(subject) => {
                 let (version, slots) = record.history(&subject);
-                store.reseed(&subject, version, DAY, slots).await.unwrap();
+                let since = Timestamp::from_millis(0);
+                store.reseed(&subject, History { version, since, slots }).await.unwrap();
             }
             Taken::Granted(reservation) => {
                 if record.commit(&settle(request, reservation).unwrap()) {
@@ -211,10 +330,8 @@ async fn the_first_slot_is_given_back_when_the_second_refuses(store: Arc<dyn Cap
     let profile = Subject::Profile(ProfileId(1));
     let (version, slots) = record.history(&profile);
     assert_eq!(slots.len(), 1);
-    let two = vec![Rule { at_most: 2, per: DAY, scope: Scope::Any }];
-    let wish = slot(99, 2);
-    let ask = Ask { subject: &profile, expected: version, horizon: DAY, rules: &two, slot: &wish, counts: true };
-    granted(store.reserve(ask).await.unwrap());
+    let two = vec![Rule::new(2, DAY.into(), Scope::Any)];
+    granted(store.reserve(wish(&profile, version, &two, &slot(99, 2))).await.unwrap());
 }
 
 async fn a_message_has_one_slot_time_for_all_its_subjects(store: Arc<dyn CapStore>) {
@@ -246,113 +363,44 @@ async fn a_retry_keeps_its_slot_and_a_new_address_takes_a_later_one(store: Arc<d
     assert_eq!(record.history(&Subject::Address(Channel::Email, "new@example.com".into())).1[0].at, at(45));
 }
 
-/// Eight threads race 10,000 messages each for 40 people who share 30 mailboxes.
-fn race(store: &Arc<dyn CapStore>) {
-    let record = Arc::new(Record::default());
-    std::thread::scope(|scope| {
-        for thread in 0..8_u64 {
-            let (store, record) = (Arc::clone(store), Arc::clone(&record));
-            scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-                for n in 0..10_000_u64 {
-                    let name = thread * 10_000 + n;
-                    // Spread without chance; each thread's clock is a few minutes off the others'.
-                    let mix = name.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
-                    let (profile, address) = ((mix % 40) as i64, format!("box{}@example.com", mix % 30));
-                    let now = at((thread as i64) * 2 + (n as i64) / 100);
-                    runtime.block_on(claim(&*store, &record, now, profile, &address, name));
-                }
-            });
-        }
-    });
-    let mut subjects = record.subjects();
-    subjects.retain(|subject| matches!(subject, Subject::Address(..)));
-    assert_eq!(subjects.len(), 30);
-    for subject in subjects {
-        assert_eq!(record.history(&subject).1.len(), 3, "{subject}");
-    }
-    for profile in 0..40 {
-        let used = record.history(&Subject::Profile(ProfileId(profile))).1.len();
-        assert!(used <= 3, "profile {profile} has {used}");
-    }
-}
-
-macro_rules! contract {
-    ($store:expr; $($line:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $line() {
-                super::$line($store).await;
-            }
-        )*
-
-        #[test]
-        fn racing_claims_fill_each_subject_exactly() {
-            super::race(&$store);
-        }
-    };
-}
-
 macro_rules! every_line {
-    ($name:ident, $store:expr) => {
+    ($name:ident; $($line:ident),* $(,)?) => {
         mod $name {
-            use super::*;
-            contract! {
-                $store;
-                a_subject_never_heard_of_is_stale,
-                a_granted_slot_moves_the_version_along_its_chain,
-                another_version_is_stale_and_changes_nothing,
-                a_longer_rule_than_the_stored_history_is_stale,
-                a_full_cap_names_what_filled_it_and_takes_nothing,
-                asking_again_for_the_same_message_changes_nothing,
-                a_message_that_does_not_count_only_asks,
-                a_message_that_does_not_obey_still_uses_a_slot,
-                a_slot_is_never_earlier_than_the_last,
-                a_withdrawn_slot_leaves_no_trace,
-                a_released_slot_is_free_and_moves_the_version,
-                subjects_do_not_touch_each_other,
-                the_first_slot_is_given_back_when_the_second_refuses,
-                a_message_has_one_slot_time_for_all_its_subjects,
-                a_retry_keeps_its_slot_and_a_new_address_takes_a_later_one,
-            }
+            $(
+                #[tokio::test]
+                async fn $line() {
+                    super::$line(super::stores::$name()).await;
+                }
+            )*
         }
     };
 }
 
-every_line!(embedded, Arc::new(Embedded::default()) as Arc<dyn CapStore>);
-
-mod forgetful {
-    use super::*;
-
-    #[test]
-    fn a_store_that_keeps_forgetting_lets_no_cap_be_exceeded() {
-        let store = Arc::new(Embedded::bounded(5, 12));
-        let shared: Arc<dyn CapStore> = Arc::clone(&store) as Arc<dyn CapStore>;
-        race(&shared);
-        let (subjects, slots) = store.held();
-        assert!(subjects <= 5 && slots <= 12, "{subjects} subjects, {slots} slots");
-    }
-
-    #[tokio::test]
-    async fn memory_stays_bounded_and_a_forgotten_subject_is_stale() {
-        let store = Embedded::bounded(3, 1_000);
-        for n in 0..10 {
-            store.reseed(&Subject::Profile(ProfileId(n)), ZERO, DAY, vec![slot(1, 0)]).await.unwrap();
-            // The first stays in use, so it is never the idle one.
-            let kept = Subject::Profile(ProfileId(0));
-            let (rules, wish) = (three_a_day(), slot(1, 0));
-            let ask = Ask { subject: &kept, expected: ZERO, horizon: DAY, rules: &rules, slot: &wish, counts: true };
-            granted(store.reserve(ask).await.unwrap());
-        }
-        assert_eq!(store.held(), (3, 3));
-        store.forget();
-        assert_eq!(store.held(), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn a_subject_larger_than_the_whole_store_is_still_served() {
-        let store: Arc<dyn CapStore> = Arc::new(Embedded::bounded(3, 2));
-        let store = seeded(store, ZERO, (0..50).map(|n| slot(n, 0)).collect()).await;
-        assert!(matches!(ask(&store, ZERO, &three_a_day(), &slot(99, 1)).await, Reserved::Full(_)));
-    }
+macro_rules! every_store {
+    ($($name:ident),*) => {
+        $(every_line! {
+            $name;
+            a_subject_never_heard_of_is_stale,
+            a_granted_slot_moves_the_version_along_its_chain,
+            another_version_is_stale_and_changes_nothing,
+            a_longer_rule_than_the_stored_history_is_stale,
+            a_full_cap_names_what_filled_it_and_takes_nothing,
+            asking_again_for_the_same_message_changes_nothing,
+            a_message_that_does_not_count_only_asks,
+            a_message_that_does_not_obey_still_uses_a_slot,
+            slots_are_taken_in_order_of_time,
+            slots_kept_are_filled_by_high_priorities_alone,
+            a_calendar_day_is_the_customers_and_ends_for_all_its_slots_at_once,
+            every_scope_counts_its_own,
+            of_several_full_rules_the_one_that_frees_last_is_named,
+            a_withdrawn_slot_leaves_no_trace,
+            a_released_slot_is_free_and_moves_the_version,
+            subjects_do_not_touch_each_other,
+            the_first_slot_is_given_back_when_the_second_refuses,
+            a_message_has_one_slot_time_for_all_its_subjects,
+            a_retry_keeps_its_slot_and_a_new_address_takes_a_later_one,
+        })*
+    };
 }
+
+every_store!(embedded, redis);

@@ -7,4 +7,5 @@ mod entries;
 mod limits;
 mod merges;
 mod properties;
+mod segments;
 mod support;

@@ -1,5 +1,6 @@
 //! Two profiles become one person: what both had, what ends, and what is not triggered.
 
+use carillon::audience::consent::Via;
 use carillon::audience::{Consent, ConsentState, TRAITS_BYTES_MAX};
 use carillon::decision::{At, Decision, Effect, FindingVerdict, Input, Other, Snapshot, State, decide_joined};
 use carillon::ids::{Position, ProfileId, Span};
@@ -119,7 +120,8 @@ fn a_denial_on_either_side_stays_and_else_the_newer_answer() {
     ] {
         let (mut ann, mut other) = two(CART);
         for (life, (state, seconds)) in [(&mut ann, mine), (&mut other, theirs)] {
-            let consent = Consent { state, source: "test".into(), at: at(seconds), text_version: None };
+            let consent =
+                Consent { state, source: "test".into(), at: at(seconds), text_version: None, via: Via::Event };
             life.person.profile.consent.insert("email".into(), consent);
         }
         join(&mut ann, &other, 10);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon::decision::{
-    At, Campaign, Catalog, Decision, Effect, Enrollment, FindingVerdict, Input, Loaded, Person, Snapshot, State, decide,
+    At, Campaign, Catalog, Decision, Effect, Enrollment, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot,
+    State, decide,
 };
 use carillon::definition::{Definition, SourceFile, read};
 use carillon::event::{Body, Event, Kind, Origin};
@@ -46,7 +47,7 @@ pub fn campaign_called(key: &str, version: u32, fields: &str) -> Campaign {
 }
 
 pub fn catalog(campaigns: Vec<Campaign>) -> Catalog {
-    Catalog::new(campaigns, BTreeSet::new(), BTreeMap::new())
+    Catalog::new(campaigns, BTreeSet::new(), Permissions::default())
 }
 
 pub fn event(name: &str, happened: Timestamp, received: Timestamp, body: &str) -> Event {

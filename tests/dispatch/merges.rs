@@ -188,6 +188,8 @@ async fn two_people_with_one_address_stay_two_and_share_its_cap() {
     world.identify("bob", "ann@example.com").await;
     for (user, cart) in [("ann", "c1"), ("bob", "c2"), ("bob", "c3")] {
         world.track(user, "Product Added", cart).await;
+        // Later than what would be one thing seen twice.
+        world.clock.advance(Span::from_seconds(3));
     }
     world.settle().await;
     let store = world.store.workspace(HERE);

@@ -5,6 +5,7 @@ mod claims;
 mod crashes;
 mod merges;
 mod outcomes;
+mod permission;
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use carillon::caps::{Ask, CapStore, Embedded, Released, Reserved, Unreachable};
+use carillon::caps::{Ask, CapStore, Embedded, History, Released, Reserved, Unreachable};
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
-use carillon::guard::{CapVersion, Slot, Subject};
+use carillon::guard::{CapVersion, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
 use carillon::message::{Message, Outcome, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
@@ -21,6 +21,7 @@ use carillon::store::{self, Store};
 use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
+use carillon::worker::permission::Desk;
 use carillon::worker::processors::Processors;
 use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
@@ -103,14 +104,12 @@ impl CapStore for Meddled {
         .boxed()
     }
 
-    fn reseed<'a>(
-        &'a self,
-        subject: &'a Subject,
-        version: CapVersion,
-        horizon: Span,
-        slots: Vec<Slot>,
-    ) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.reseed(subject, version, horizon, slots)
+    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
+        self.inner.reseed(subject, history)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
+        self.inner.check()
     }
 
     fn withdraw<'a>(
@@ -274,10 +273,32 @@ impl World {
     }
 
     pub async fn identify(&self, user: &str, email: &str) {
+        self.tell_of(user, &format!(r#"{{"email":"{email}"}}"#)).await;
+    }
+
+    /// An identify call with these traits.
+    pub async fn tell_of(&self, user: &str, traits: &str) {
         let n = CALLS.fetch_add(1, Ordering::Relaxed);
-        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{{"email":"{email}"}}}}"#);
-        let id = format!("{user}-{email}-{n}");
+        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{traits}}}"#);
+        let id = format!("{user}-identify-{n}");
         self.append(event(&id, Kind::Identify, "Identified", user, &body, self.clock.now())).await;
+    }
+
+    /// A track call with this rest of its body, such as `"properties":{..}`.
+    pub async fn tell(&self, user: &str, name: &str, rest: &str) {
+        let n = self.log.appended().borrow().0;
+        let body = format!(r#"{{"type":"track","event":"{name}","userId":"{user}",{rest}}}"#);
+        self.append(event(&format!("{user}-{name}-{n}"), Kind::Track, name, user, &body, self.clock.now())).await;
+    }
+
+    /// The profile of a user id.
+    pub async fn profile(&self, user: &str) -> carillon::ids::ProfileId {
+        self.store.workspace(HERE).profile_by_id(user).await.unwrap().unwrap()
+    }
+
+    /// Where people's answers are heard.
+    pub fn desk(&self) -> Desk {
+        Desk { log: self.log.clone(), store: self.store.clone(), definitions: self.definitions.clone() }
     }
 
     async fn append(&self, event: Event) {
@@ -352,6 +373,7 @@ fn dispatcher(
         store: store.clone(),
         definitions: definitions.clone(),
         caps: caps.clone(),
+        zone: jiff::tz::TimeZone::UTC,
         channels: Channels::sandboxed(Arc::new(carrier.clone())),
         links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
         sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),

@@ -4,6 +4,7 @@ mod appending;
 mod damage;
 mod identity;
 mod processing;
+mod segments;
 pub mod support;
 mod who_is_who;
 

@@ -1,11 +1,11 @@
 //! A rendered mail, made the only way there is: a draft, cleared by the guard, rendered from a template.
 
 use carillon::audience::Profile;
-use carillon::audience::consent::UnknownConsent;
 use carillon::event::{Body, Event, Kind, Origin};
-use carillon::guard::{CampaignSwitch, Cleared, Draft, GuardState, Verdict, check};
+use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::render::links::MessageLinks;
 use carillon::render::template::{EmailPart, Parts, Template};
 use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
 
@@ -27,7 +27,11 @@ pub fn mail_to(address: &str) -> Rendered {
         message: &message,
         campaign_name: "Cart reminder",
         workspace: &workspace,
-        unsubscribe: "https://news.shop.example/u/TOKEN",
+        links: &MessageLinks {
+            unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
+            preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
+            confirm: None,
+        },
     };
     let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
     let compiled = Compiled::new(&template()).unwrap();
@@ -52,16 +56,7 @@ fn template() -> Template {
 }
 
 fn cleared(profile: &Profile, message: Message) -> Cleared {
-    let state = GuardState {
-        profile,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Allowed,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules: &[],
-    };
+    let state = GuardState { unknown_consent: Ok(()), ..GuardState::of(profile) };
     match check(now(), &state, Draft(message)) {
         Verdict::Clear(cleared) => cleared,
         other => panic!("{other:?}"),

@@ -1,66 +1,293 @@
-//! `performed`: how many such events the profile has in a window, and when that answer next changes.
+//! `performed`: which such events count in a window, net of refunds, what they come to, and when that next changes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
+use serde_json::Value;
+
 use crate::audience::History;
-use crate::audience::condition::{Count, Evaluation, Facts, Performed, Window, holds_for_any, values_at};
+use crate::audience::condition::tally::{Share, Tally};
+use crate::audience::condition::{Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown};
+use crate::audience::field::{Found, Place, UnknownCurrency};
+use crate::audience::value_test::{Outcome, equal};
+use crate::event::Event;
+use crate::event::number::decimal;
 use crate::ids::{Position, Timestamp};
+use crate::money::{Amount, Currency};
 
-/// The answer now; `until` is the first later instant at which events entering or leaving the window turn it.
+/// Where the amount of an order or a refund stands, where the condition sums nothing.
+const AMOUNTS: [&str; 2] = ["properties.revenue", "properties.total"];
+
+/// The answer now; `until` is the first later instant at which events that come, go or are refunded turn it.
 pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
-    let stays: Vec<Stay> =
-        counted(performed, facts).into_values().filter_map(|at| performed.window.stay(at, facts.entry_at)).collect();
-    let inside = stays.iter().filter(|stay| stay.contains(facts.now)).count();
-    let holds = performed.count.accepts(inside);
-    let because = format!(
-        "{} performed {inside} times{}, wanted {}",
-        performed.events.join(" or "),
-        performed.window.words(facts.entry_at),
-        performed.count.words()
-    );
-    Evaluation { holds, until: turn(&stays, facts.now, inside, performed.count), because }
-}
-
-/// Event times by position, so that an event in two pages still counts once.
-fn counted(performed: &Performed, facts: &Facts<'_>) -> BTreeMap<Position, Timestamp> {
-    facts
-        .older
-        .iter()
-        .chain([&facts.profile.history])
-        .flat_map(History::iter)
-        .filter(|past| performed.events.iter().any(|name| name == past.name))
-        .filter(|past| {
-            performed.filter.is_empty()
-                || facts.bodies.get(&past.position).is_some_and(|event| {
-                    let document = event.body.document();
-                    performed.filter.iter().all(|(path, test)| holds_for_any(test, &values_at(document, path)))
-                })
-        })
-        .map(|past| (past.position, past.at))
-        .collect()
-}
-
-/// The first instant after `now` at which the count is accepted differently; `inside` are counted now.
-fn turn(stays: &[Stay], now: Timestamp, inside: usize, count: Count) -> Option<Timestamp> {
-    let mut changes: BTreeMap<Timestamp, i64> = BTreeMap::new();
-    for stay in stays {
-        if stay.from > now {
-            *changes.entry(stay.from).or_default() += 1;
+    let asking = Asking::new(performed, facts);
+    let pieces = asking.pieces();
+    let mut tally = Tally::default();
+    let mut changes: BTreeMap<Timestamp, Vec<(bool, usize)>> = BTreeMap::new();
+    for (n, (stay, share)) in pieces.iter().enumerate() {
+        if stay.contains(facts.now) {
+            tally.add(share);
         }
-        if let Some(to) = stay.to.filter(|to| *to > now) {
-            *changes.entry(to).or_default() -= 1;
+        if stay.from > facts.now {
+            changes.entry(stay.from).or_default().push((true, n));
+        }
+        if let Some(to) = stay.to.filter(|to| *to > facts.now) {
+            changes.entry(to).or_default().push((false, n));
         }
     }
-    let mut inside = i64::try_from(inside).unwrap_or(i64::MAX);
-    let accepted = |inside: i64| count.accepts(usize::try_from(inside).unwrap_or(0));
-    let holds = accepted(inside);
-    changes.into_iter().find_map(|(at, change)| {
-        inside += change;
-        (accepted(inside) != holds).then_some(at)
-    })
+    let now = asking.judge(&tally);
+    let because = asking.words(&tally, now);
+    let until = changes.into_iter().find_map(|(at, changed)| {
+        for (comes, n) in changed {
+            let Some((_, share)) = pieces.get(n) else { continue };
+            if comes { tally.add(share) } else { tally.remove(share) }
+        }
+        (asking.judge(&tally).holds != now.holds).then_some(at)
+    });
+    Evaluation { holds: now.holds, until, because: cut(because), currency_unknown: now.currency_unknown }
+}
+
+/// One asking: the condition, the facts, and the refunds there are.
+struct Asking<'a> {
+    performed: &'a Performed,
+    facts: &'a Facts<'a>,
+    currencies: Vec<Option<Currency>>,
+    refunds: Vec<&'a Event>,
+}
+
+/// An event that may count, and when.
+type Piece = (Stay, Share);
+
+impl<'a> Asking<'a> {
+    fn new(performed: &'a Performed, facts: &'a Facts<'a>) -> Self {
+        let currencies = match &performed.aggregate {
+            Some(aggregate) if aggregate.function != Function::Distinct => aggregate.test.currencies(facts),
+            _ => Vec::new(),
+        };
+        let named = |net_of: &'a NetOf| past(facts, &net_of.events).into_keys();
+        let mut refunds: Vec<&Event> =
+            performed.net_of.iter().flat_map(named).filter_map(|position| facts.bodies.get(&position)).collect();
+        refunds.sort_by_key(|refund| refund.at);
+        Self { performed, facts, currencies, refunds }
+    }
+
+    /// Each event that may count, with its part and the time in which it has that part.
+    fn pieces(&self) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        for (position, at) in past(self.facts, &self.performed.events) {
+            let Some(stay) = self.performed.window.stay(at, self.facts.entry_at) else { continue };
+            let body = self.facts.bodies.get(&position);
+            if !self.counts(body) {
+                continue;
+            }
+            match (&self.performed.net_of, body) {
+                (Some(net_of), Some(event)) => self.net(net_of, event, stay, &mut pieces),
+                _ => pieces.push((stay, self.share(body, None))),
+            }
+        }
+        pieces
+    }
+
+    /// Whether the event's own fields are as wanted.
+    fn counts(&self, body: Option<&Event>) -> bool {
+        let Performed { filter, same, .. } = self.performed;
+        if filter.is_empty() && same.is_none() {
+            return true;
+        }
+        let Some(event) = body else { return false };
+        let place = Place::event(event);
+        filter.iter().all(|(path, test)| test.ask(&place.values(path), self.facts).holds)
+            && same
+                .as_ref()
+                .is_none_or(|(ours, theirs)| self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs)))
+    }
+
+    /// The event's part, piece by piece between its refunds; none of it once all is refunded.
+    fn net(&self, net_of: &NetOf, event: &Event, stay: Stay, pieces: &mut Vec<Piece>) {
+        let (ours, theirs) = &net_of.same;
+        let whole = self.amount(event, None);
+        let mut left = Ok(whole);
+        let mut from = stay.from;
+        for refund in self.refunds.iter().filter(|refund| are_same(event, ours, refund, theirs)) {
+            let at = refund.at.max(stay.from);
+            if stay.to.is_some_and(|to| to <= at) {
+                break;
+            }
+            if from < at {
+                pieces.push((Stay { from, to: Some(at) }, self.share(Some(event), Some((whole, left)))));
+                from = at;
+            }
+            match self.less(whole, left, refund) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+        pieces.push((Stay { from, to: stay.to }, self.share(Some(event), Some((whole, left)))));
+    }
+
+    /// What a refund leaves of an event's amount; none where nothing is left, or nothing says how much.
+    fn less(&self, whole: Known, left: Left, refund: &Event) -> Option<Left> {
+        let currency = match whole {
+            None => return None,
+            Some(Err(UnknownCurrency)) => None,
+            Some(Ok(amount)) => Some(amount.currency),
+        };
+        let back = match self.amount(refund, currency)? {
+            Ok(back) => back,
+            Err(UnknownCurrency) => return Some(Err(UnknownCurrency)),
+        };
+        match left {
+            Ok(Some(Ok(left))) => {
+                let rest = left.value.checked_sub(back.value)?;
+                (rest > Decimal::ZERO).then_some(Ok(Some(Ok(Amount { value: rest, ..left }))))
+            }
+            _ => Some(Err(UnknownCurrency)),
+        }
+    }
+
+    /// The sum of an event's amounts, in the given currency or that of the first; none where it names no amount.
+    fn amount(&self, event: &Event, currency: Option<Currency>) -> Known {
+        let summed = self.performed.aggregate.iter().filter(|it| it.function == Function::Sum);
+        let paths = summed.map(|aggregate| aggregate.path.as_str()).chain(AMOUNTS);
+        let place = Place::event(event);
+        for path in paths {
+            let found: Vec<Found<'_>> = place.values(path).into_iter().filter(|it| it.number().is_some()).collect();
+            let Some(first) = found.first() else { continue };
+            let exchange = &self.facts.terms.exchange;
+            let own = match first.amount(exchange)? {
+                Ok(amount) => amount.currency,
+                Err(UnknownCurrency) => return Some(Err(UnknownCurrency)),
+            };
+            let currency = currency.unwrap_or(own);
+            let mut value = Decimal::ZERO;
+            for one in self.numbers(&found, Some(currency)).ok().into_iter().flatten() {
+                value = value.checked_add(one)?;
+            }
+            return match self.numbers(&found, Some(currency)) {
+                Ok(_) => Some(Ok(Amount { value, currency })),
+                Err(UnknownCurrency) => Some(Err(UnknownCurrency)),
+            };
+        }
+        None
+    }
+
+    /// What the event adds; `net` is its whole amount and what refunds left of it.
+    fn share(&self, body: Option<&Event>, net: Option<(Known, Left)>) -> Share {
+        let mut share = Share { is_unknown: matches!(net, Some((_, Err(UnknownCurrency)))), ..Share::default() };
+        let (Some(aggregate), Some(event)) = (&self.performed.aggregate, body) else { return share };
+        let found = Place::event(event).values(&aggregate.path);
+        if aggregate.function == Function::Distinct {
+            share.values = found.iter().map(spelled).collect();
+            return share;
+        }
+        // A partial refund reduces sums alone.
+        let reduced = match net {
+            Some((Some(Ok(whole)), Ok(Some(Ok(left))))) if aggregate.function == Function::Sum && left != whole => {
+                Some(left)
+            }
+            _ => None,
+        };
+        for currency in &self.currencies {
+            let numbers = match (reduced, currency) {
+                (None, _) => self.numbers(&found, *currency),
+                (Some(left), None) => Ok(vec![left.value]),
+                (Some(left), Some(currency)) => {
+                    let worth = self.facts.terms.exchange.rates.convert(left, *currency, event.at);
+                    worth.map(|value| vec![value]).ok_or(UnknownCurrency)
+                }
+            };
+            share.numbers.insert(*currency, numbers);
+        }
+        share
+    }
+
+    /// The numbers among the values: as they stand, or as money of a currency.
+    fn numbers(&self, found: &[Found<'_>], currency: Option<Currency>) -> Result<Vec<Decimal>, UnknownCurrency> {
+        let exchange = &self.facts.terms.exchange;
+        let numbers = found.iter().filter_map(|one| {
+            let Some(currency) = currency else { return one.number().map(Ok) };
+            let amount = one.amount(exchange)?;
+            Some(amount.and_then(|it| exchange.rates.convert(it, currency, one.at()).ok_or(UnknownCurrency)))
+        });
+        numbers.collect()
+    }
+
+    fn judge(&self, tally: &Tally) -> Outcome {
+        if tally.is_unknown() {
+            return Outcome { currency_unknown: true, ..Outcome::default() };
+        }
+        let holds = self.performed.count.accepts(tally.events);
+        let Some(aggregate) = &self.performed.aggregate else { return Outcome { holds, ..Outcome::default() } };
+        let is_missing = tally.aggregate(aggregate.function, self.first_currency()) == Ok(None);
+        let number = |currency: Option<Currency>| {
+            // A count of distinct values has no currency.
+            let currency = if aggregate.function == Function::Distinct { None } else { currency };
+            tally.aggregate(aggregate.function, currency).map(Option::unwrap_or_default)
+        };
+        let outcome = aggregate.test.ask_number(if is_missing { None } else { Some(&number) }, self.facts);
+        Outcome { holds: holds && outcome.holds, ..outcome }
+    }
+
+    fn first_currency(&self) -> Option<Currency> {
+        self.currencies.first().copied().flatten()
+    }
+
+    fn words(&self, tally: &Tally, outcome: Outcome) -> String {
+        let Performed { events, count, aggregate, net_of, window, .. } = self.performed;
+        let net = net_of.as_ref().map_or_else(String::new, |it| format!(" net of {}", it.events.join(" or ")));
+        let window = window.words(self.facts.entry_at);
+        let times = tally.events;
+        let mut text = format!("{} performed {times} times{net}{window}", events.join(" or "));
+        if *count != (Count { at_least: None, at_most: None }) || aggregate.is_none() {
+            text.push_str(&format!(", wanted {}", count.words()));
+        }
+        if let Some(aggregate) = aggregate {
+            let currency = self.first_currency();
+            let number = match tally.aggregate(aggregate.function, currency) {
+                Ok(Some((total, 1))) => total.to_string(),
+                Ok(Some((total, over))) => format!("{total} / {over}"),
+                Ok(None) => "missing".to_owned(),
+                Err(UnknownCurrency) => "unknown".to_owned(),
+            };
+            let unit = currency.map_or_else(String::new, |currency| format!("{currency} "));
+            let function = aggregate.function.as_str();
+            text.push_str(&format!("; {function} of {} is {unit}{number}, wanted {}", aggregate.path, aggregate.test));
+        }
+        text.push_str(unknown(outcome));
+        text
+    }
+}
+
+/// An event's amount, where it names one.
+type Known = Option<Result<Amount, UnknownCurrency>>;
+/// What refunds left of it; an error where they cannot be compared with it.
+type Left = Result<Known, UnknownCurrency>;
+
+/// Times of past events of these names by position, so that an event in two pages still counts once.
+fn past(facts: &Facts<'_>, names: &[String]) -> BTreeMap<Position, Timestamp> {
+    let pages = facts.older.iter().chain([&facts.profile.history]);
+    let named = pages.flat_map(History::iter).filter(|past| names.iter().any(|name| name == past.name));
+    named.map(|past| (past.position, past.at)).collect()
+}
+
+/// Any value on one side equals any on the other.
+fn are_same(one: &Event, ours: &str, other: &Event, theirs: &str) -> bool {
+    let theirs = Place::event(other).values(theirs);
+    Place::event(one).values(ours).iter().any(|one| theirs.iter().any(|other| equal(&one.value, &other.value, false)))
+}
+
+/// Equal values in equal words.
+fn spelled(found: &Found<'_>) -> String {
+    let value: Cow<'_, Value> = Cow::Borrowed(&found.value);
+    match decimal(&value) {
+        Some(number) => number.normalize().to_string(),
+        None => value.to_string(),
+    }
 }
 
 /// When an event is inside a window: `from` included, `to` excluded.
+#[derive(Debug, Clone, Copy)]
 struct Stay {
     from: Timestamp,
     to: Option<Timestamp>,
@@ -111,6 +338,18 @@ impl Count {
             (Some(least), None) => format!("at least {least}"),
             (None, Some(most)) => format!("at most {most}"),
             (None, None) => "any number".to_owned(),
+        }
+    }
+}
+
+impl Function {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Distinct => "distinct",
         }
     }
 }

@@ -66,8 +66,11 @@ send: { channel: sms, template: t, expires: 24h }
     assert_eq!(full.entry.pattern, Some(Pattern::from_json(&pattern).unwrap()));
     let Some(Condition::All(leaves)) = &full.entry.filter else { panic!("{:?}", full.entry.filter) };
     let Condition::Not(plan) = &leaves[0] else { panic!("{:?}", leaves[0]) };
-    assert_eq!(**plan, Condition::Trait(vec![("plan".into(), Test::any_of(vec![json!("staff"), json!("admin")]))]));
-    let test = Test { checks: vec![Check::Gte(json!(5))], ignore_case: true };
+    assert_eq!(
+        **plan,
+        Condition::Trait(vec![("plan".into(), Test::any_of(vec![json!("staff").into(), json!("admin").into()]))])
+    );
+    let test = Test { checks: vec![Check::Gte(json!(5).into())], ignore_case: true };
     assert_eq!(leaves[1], Condition::Event(vec![("properties.total".into(), test)]));
     let Condition::Performed(performed) = &leaves[2] else { panic!("{:?}", leaves[2]) };
     assert_eq!((performed.events.len(), performed.filter.len()), (2, 1));
@@ -139,27 +142,18 @@ fn what_comes_later_is_refused_by_name() {
         (CART.replace("trigger", "journey"), "type"),
         (CART.replace("trigger", "broadcast"), "type"),
         (CART.replace("delay: 1h", "delay: 1mo"), "delay"),
-        (CART.replace("event: Product Added", "segment: lapsed, on: entered"), "entry.segment"),
         (CART.replace("event: Product Added", "date: {}"), "entry.date"),
         (entry("each: properties.products"), "entry.each"),
         (entry("include_existing: {}"), "entry.include_existing"),
-        (filter("{ in_segment: vip }"), "entry.where.in_segment"),
         (filter("{ not: { cart: empty } }"), "entry.where.not.cart"),
-        (filter("{ all: [ { item: {} } ] }"), "entry.where.all[0].item"),
         (filter("{ sequence: {} }"), "entry.where.sequence"),
         (filter("{ consent: { sms: granted } }"), "entry.where.consent"),
         (filter("{ subscribed: {} }"), "entry.where.subscribed"),
         (filter("{ reachable: sms }"), "entry.where.reachable"),
         (filter("{ opened: {} }"), "entry.where.opened"),
-        (filter("{ random: {} }"), "entry.where.random"),
-        (filter("{ trait: { a: { ref: profile.b } } }"), "entry.where.trait.a.ref"),
-        (filter("{ trait: { a: { gte: { ref: profile.b } } } }"), "entry.where.trait.a.gte"),
+        (filter("{ trait: { a: { ref: cart.value } } }"), "entry.where.trait.a.ref"),
         (filter("{ trait: { a: { in_next: 3d } } }"), "entry.where.trait.a.in_next"),
         (filter("{ trait: { a: { anniversary: {} } } }"), "entry.where.trait.a.anniversary"),
-        (filter("{ event: { p: { gte: EUR 50 } } }"), "entry.where.event.p.gte"),
-        (filter("{ performed: { event: A, sum: p, gte: 5 } }"), "entry.where.performed.sum"),
-        (filter("{ performed: { event: A, same: p } }"), "entry.where.performed.same"),
-        (filter("{ performed: { event: A, net_of: {} } }"), "entry.where.performed.net_of"),
         (filter("{ performed: { event: A, within: 1y } }"), "entry.where.performed.within"),
         (filter("{ performed: { event: A, within: calendar_day } }"), "entry.where.performed.within"),
         (send("fallback: [ push ]"), "send.fallback"),

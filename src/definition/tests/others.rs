@@ -2,11 +2,14 @@
 
 use crate::audience::ConsentState;
 use crate::audience::consent::UnknownConsent;
+use crate::definition::reader::Target;
 use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
 use crate::event::source::{Door, DoorRule};
-use crate::guard::frequency_cap::Scope;
+use crate::guard::Window;
+use crate::guard::frequency_cap::{Keep, Scope};
+use crate::ids::Span;
 use crate::message::Channel;
 
 #[test]
@@ -19,21 +22,26 @@ rules:
   - { at_most: 1, per: 7d, campaign: each }
   - { at_most: 2, per: 2w, campaign: each, per_step: true }
   - { at_most: 2, per: 7d, campaign: cart_reminder }
+  - { at_most: 2, per: calendar_day, topic: offers }
+  - { at_most: 5, per: calendar_week, keep: { slots: 2, priority: 60 } }
 ";
     let document = good(text).remove(0);
     assert_eq!((document.kind, document.key.as_str()), (DocumentKind::Caps, "default"));
     let Definition::Caps(rules) = document.definition else { panic!() };
+    let day = Window::Rolling(Span::from_days(1));
+    assert_eq!((rules[0].per, rules[5].per, rules[6].per), (day, Window::CalendarDay, Window::CalendarWeek));
+    assert_eq!((rules[5].keep, rules[6].keep), (None, Some(Keep { slots: 2, priority: 60 })));
     let scopes: Vec<Scope> = rules.into_iter().map(|rule| rule.scope).collect();
     let each = |per_step| Scope::EachCampaign { per_step };
     let one = Scope::Campaign("cart_reminder".to_owned());
-    assert_eq!(scopes, [Scope::Any, Scope::Channel(Channel::Email), each(false), each(true), one]);
+    let offers = Scope::Topic("offers".to_owned());
+    let mail = Scope::Channel(Channel::Email);
+    assert_eq!(scopes, [Scope::Any, mail, each(false), each(true), one, offers, Scope::Any]);
     for (rule, told) in [
-        (
-            "{ at_most: 3, per: 1d, keep: { slots: 1, priority: 60 } }",
-            "not_yet_supported test.yaml:3:28: rules[0].keep",
-        ),
-        ("{ at_most: 3, per: 1d, topic: offers }", "not_yet_supported test.yaml:3:28: rules[0].topic"),
-        ("{ at_most: 3, per: calendar_day }", "not_yet_supported test.yaml:3:24: rules[0].per"),
+        ("{ at_most: 3, per: 1d, keep: { slots: 4, priority: 60 } }", "wanted a whole number from 1 to 3, found 4"),
+        ("{ at_most: 3, per: 1d, keep: { slots: 1 } }", "missing_field test.yaml:3:34: rules[0].keep.priority"),
+        ("{ at_most: 3, per: calendar_month }", "wrong_value test.yaml:3:24: rules[0].per"),
+        ("{ at_most: 3, per: 1d, topic: offers, channel: sms }", "one scope a rule"),
         ("{ at_most: 3 }", "missing_field test.yaml:3:5: rules[0].per"),
         ("{ at_most: -1, per: 1d }", "wrong_value test.yaml:3:16: rules[0].at_most"),
         ("{ at_most: 1, per: 1d, per_step: true }", "`per_step` belongs to `campaign: each`"),
@@ -51,12 +59,41 @@ fn a_consent_policy_may_allow_unknown_only_for_email() {
     else {
         panic!()
     };
-    assert_eq!((rules[0].channel, rules[0].unknown), (Channel::Email, UnknownConsent::Allowed));
+    assert_eq!((rules[0].channel, rules[0].policy.unknown), (Channel::Email, UnknownConsent::Allowed));
     assert!(bad(&policy("{ channel: sms, unknown: allowed }")).contains("only e-mail may be allowed"));
-    let soft = bad(&policy("{ channel: email, unknown: blocked, soft_opt_in: {} }"));
-    assert!(soft.starts_with("not_yet_supported test.yaml:3:41: rules[0].soft_opt_in"), "{soft}");
+    let soft = "soft_opt_in: { countries: [ GB ], where: { performed: { event: Order Completed } } }";
+    let Definition::ConsentPolicy(rules) = good(&policy(&format!("{{ channel: email, {soft} }}"))).remove(0).definition
+    else {
+        panic!()
+    };
+    let read = rules[0].policy.soft_opt_in.as_ref().unwrap();
+    assert!(read.countries.contains("GB") && read.condition.is_some());
+    assert_eq!(rules[0].policy.unknown, UnknownConsent::Blocked);
+    assert!(bad(&policy(&format!("{{ channel: whatsapp, {soft} }}"))).contains("only e-mail may be allowed"));
+    for country in ["[]", "[ gb ]", "[ Britain ]", "GB"] {
+        let wrong = bad(&policy(&format!("{{ channel: email, soft_opt_in: {{ countries: {country} }} }}")));
+        assert!(wrong.contains("countries"), "{country}: {wrong}");
+    }
+    let unknown = policy("{ channel: email, double_opt_in: { template: confirm } }");
+    let documents = good(&unknown);
+    assert_eq!(documents[0].references[0].to, Target::Template("confirm".into(), Some(Channel::Email)));
     let twice = policy("{ channel: email, unknown: blocked }\n  - { channel: email, unknown: allowed }");
     assert!(bad(&twice).contains("a second rule for email"));
+}
+
+#[test]
+fn a_topic_says_who_gets_it_without_asking() {
+    let read = |more: &str| match good(&format!("kind: topic\nkey: offers\nname: Offers\n{more}")).remove(0).definition
+    {
+        Definition::Topic(topic) => topic,
+        other => panic!("{other:?}"),
+    };
+    assert!(read("").by_default && read("").is_on(Channel::Sms));
+    let asked = read("default: unsubscribed\nchannels: [ email ]\ndescription: At most weekly.");
+    assert!(!asked.by_default && asked.is_on(Channel::Email) && !asked.is_on(Channel::Sms));
+    assert!(bad("kind: topic\nkey: offers").contains("name"));
+    assert!(bad("kind: topic\nkey: offers\nname: O\nchannels: []").contains("at least one channel"));
+    assert!(bad("kind: topic\nkey: offers\nname: O\ndefault: maybe").contains("default"));
 }
 
 #[test]
@@ -142,7 +179,7 @@ fn a_story_that_makes_no_sense_is_refused() {
 
 #[test]
 fn kinds_that_come_later_and_kinds_nobody_knows_are_told_apart() {
-    for kind in ["segment", "computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"] {
+    for kind in ["computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"] {
         let answer = bad(&format!("kind: {kind}\nkey: x\n"));
         assert!(answer.starts_with("not_yet_supported test.yaml:1:7: kind: "), "{answer}");
     }

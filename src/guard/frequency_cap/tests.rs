@@ -7,6 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// In UTC, with a middling priority.
+fn fits(rules: &[Rule], slots: &[Slot], slot: &Slot) -> Result<(), Full> {
+    super::fits(rules, slots, Candidate { slot, priority: 50, zone: &TimeZone::UTC })
+}
+
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_millis(minute * 60_000)
 }
@@ -31,18 +36,18 @@ fn mail(name: u32, minute: i64) -> Slot {
 }
 
 fn rule(at_most: u32, per: i64, scope: Scope) -> Rule {
-    Rule { at_most, per: minutes(per), scope }
+    Rule::new(at_most, minutes(per).into(), scope)
 }
 
 #[test]
 fn rules_read_as_the_explanation_prints_them() {
-    let day = |scope| Rule { at_most: 3, per: Span::from_days(1), scope }.to_string();
+    let day = |scope| Rule::new(3, Span::from_days(1).into(), scope).to_string();
     assert_eq!(day(Scope::Any), "at most 3 per 1d");
-    let hours = Rule { at_most: 1, per: Span::from_hours(16), scope: Scope::Channel(Channel::Email) };
+    let hours = Rule::new(1, Span::from_hours(16).into(), Scope::Channel(Channel::Email));
     assert_eq!(hours.to_string(), "at most 1 per 16h by email");
     assert_eq!(day(Scope::Campaign("cart_reminder".into())), "at most 3 per 1d for campaign cart_reminder");
     assert_eq!(day(Scope::EachCampaign { per_step: false }), "at most 3 per 1d for each campaign");
-    let each = Rule { at_most: 1, per: Span::from_days(7), scope: Scope::EachCampaign { per_step: false } };
+    let each = Rule::new(1, Span::from_days(7).into(), Scope::EachCampaign { per_step: false });
     let full = fits(&[each], &[mail(1, 0)], &mail(2, 1)).unwrap_err();
     assert_eq!(full.rule, "at most 1 per 7d for campaign cart_reminder");
 }
@@ -97,6 +102,20 @@ fn of_several_full_rules_the_one_that_frees_last_is_named() {
 }
 
 #[test]
+fn slots_kept_for_higher_priorities_are_not_there_for_lower_ones() {
+    let rules = [Rule { keep: Some(Keep { slots: 1, priority: 60 }), ..rule(2, 60, Scope::Any) }];
+    let asks = |used: &[Slot], priority| {
+        super::fits(&rules, used, Candidate { slot: &mail(9, 10), priority, zone: &TimeZone::UTC })
+    };
+    assert!(asks(&[], 59).is_ok());
+    let full = asks(&[mail(1, 0)], 59).unwrap_err();
+    assert_eq!(full.rule, "at most 2 per 1h, 1 of them kept for priority 60 and above");
+    assert_eq!((full.by.len(), full.frees_at), (1, at(60)));
+    assert!(asks(&[mail(1, 0)], 60).is_ok());
+    assert!(asks(&[mail(1, 0), mail(2, 0)], 100).is_err());
+}
+
+#[test]
 fn a_rule_of_none_never_frees() {
     let never = Timestamp::from_millis(i64::MAX);
     assert_eq!(fits(&[rule(0, 60, Scope::Any)], &[], &mail(1, 0)).unwrap_err().frees_at, never);
@@ -116,6 +135,7 @@ fn fullest(rule: &Rule, slots: &[Slot], campaign: &str) -> usize {
     let units = |slot: &&Slot| match &rule.scope {
         Scope::Any => true,
         Scope::Channel(channel) => slot.channel == *channel,
+        Scope::Topic(name) => slot.topic.as_ref() == Some(name),
         Scope::Campaign(name) => slot.campaign == *name,
         Scope::EachCampaign { .. } => slot.campaign == campaign,
     };
@@ -126,7 +146,7 @@ fn fullest(rule: &Rule, slots: &[Slot], campaign: &str) -> usize {
             firsts.push(slot.at.millis());
         }
     }
-    let per = rule.per.millis();
+    let per = rule.per.reach().millis();
     firsts.iter().map(|end| firsts.iter().filter(|t| **t > end - per && *t <= end).count()).max().unwrap_or(0)
 }
 
@@ -177,7 +197,7 @@ proptest! {
             with.push(candidate.clone());
             let holds = rules
                 .iter()
-                .filter(|rule| rule.covers(candidate.channel, &candidate.campaign))
+                .filter(|rule| rule.covers(&candidate))
                 .all(|rule| fullest(rule, &with, &candidate.campaign) <= rule.at_most as usize || passes(rule, &taken, &candidate));
             prop_assert_eq!(allowed.is_ok(), holds);
             if allowed.is_ok() {

@@ -25,6 +25,8 @@ pub enum Refusal {
     UnknownProfile { asked: String },
     #[error("there is no campaign `{asked}`")]
     UnknownCampaign { asked: String, nearest: Option<String> },
+    #[error("there is no segment `{asked}`")]
+    UnknownSegment { asked: String, nearest: Option<String> },
     #[error("there is no template `{asked}`")]
     UnknownTemplate { asked: String, nearest: Option<String> },
     #[error("there is no message `{asked}`")]
@@ -65,6 +67,7 @@ impl Refusal {
             Self::Json(fault) => (fault.code(), StatusCode::BAD_REQUEST, "JSON not accepted"),
             Self::UnknownProfile { .. } => ("unknown_profile", StatusCode::NOT_FOUND, "Profile not known"),
             Self::UnknownCampaign { .. } => ("unknown_campaign", StatusCode::NOT_FOUND, "Campaign not known"),
+            Self::UnknownSegment { .. } => ("unknown_segment", StatusCode::NOT_FOUND, "Segment not known"),
             Self::UnknownTemplate { .. } => ("unknown_template", StatusCode::NOT_FOUND, "Template not known"),
             Self::UnknownMessage { .. } => ("unknown_message", StatusCode::NOT_FOUND, "Message not known"),
             Self::UnknownEvent { .. } => ("unknown_event", StatusCode::NOT_FOUND, "Event not known"),
@@ -86,13 +89,16 @@ impl Refusal {
             Self::UnknownProfile { .. } => Some("profile"),
             Self::UnknownCampaign { .. } => Some("campaign"),
             Self::UnknownTemplate { .. } => Some("template"),
+            Self::UnknownSegment { .. } => Some("segment"),
             _ => None,
         }
     }
 
     pub(super) fn nearest(&self) -> Option<&str> {
         match self {
-            Self::UnknownCampaign { nearest, .. } | Self::UnknownTemplate { nearest, .. } => nearest.as_deref(),
+            Self::UnknownCampaign { nearest, .. }
+            | Self::UnknownTemplate { nearest, .. }
+            | Self::UnknownSegment { nearest, .. } => nearest.as_deref(),
             _ => None,
         }
     }

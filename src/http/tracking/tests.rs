@@ -7,24 +7,53 @@ use actix_web::http::Method;
 use actix_web::{App, test};
 
 use super::*;
+use crate::audience::consent::topic_name;
+use crate::http::book::Told;
 use crate::ids::{MessageId, ProfileId, WorkspaceId};
 use crate::render::links::KeyRing;
+use crate::worker::permission::{ChannelChoice, Choices, Confirmable, TopicChoice};
 
 const ONE_CLICK: &str = "List-Unsubscribe=One-Click";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[derive(Clone, Default)]
 struct World {
-    acted: Arc<Mutex<Vec<Unsubscribe>>>,
-    answer: Option<NotUnsubscribed>,
+    answered: Arc<Mutex<Vec<(Link, Answer)>>>,
+    refuses: Option<NotDone>,
+    topic: Option<(String, String)>,
+    choices: Choices,
+    confirmable: Option<Confirmable>,
+}
+
+impl Book for World {
+    fn choices(&self, _: Link) -> Told<Choices> {
+        let answer = self.refuses.map_or(Ok(self.choices.clone()), Err);
+        Box::pin(async move { answer })
+    }
+
+    fn topic_of(&self, _: Link) -> Told<Option<(String, String)>> {
+        let answer = self.refuses.map_or(Ok(self.topic.clone()), Err);
+        Box::pin(async move { answer })
+    }
+
+    fn confirmable(&self, _: Link) -> Told<Confirmable> {
+        let answer = self.refuses.map_or(Ok(self.confirmable.unwrap_or(Confirmable::No)), Err);
+        Box::pin(async move { answer })
+    }
+
+    fn answer(&self, link: Link, answers: Vec<Answer>) -> Told<()> {
+        let refuses = self.refuses;
+        self.answered.lock().unwrap().extend(answers.into_iter().map(|answer| (link, answer)));
+        Box::pin(async move { refuses.map_or(Ok(()), Err) })
+    }
 }
 
 fn links() -> Links {
     Links::new("https://news.shop.example/", KeyRing::new(1, [7; 32]))
 }
 
-fn link() -> Unsubscribe {
-    Unsubscribe {
+fn link() -> Link {
+    Link {
         workspace: WorkspaceId(1),
         profile: ProfileId(42),
         channel: Channel::Email,
@@ -32,39 +61,62 @@ fn link() -> Unsubscribe {
     }
 }
 
+fn path_of(kind: LinkKind) -> String {
+    links().address(kind, &link()).trim_start_matches("https://news.shop.example").to_owned()
+}
+
 fn path() -> String {
-    links().unsubscribe(&link()).trim_start_matches("https://news.shop.example").to_owned()
+    path_of(LinkKind::Unsubscribe)
 }
 
 impl World {
     /// Status, headers as text, and body.
     async fn ask(&self, method: Method, path: &str, kind: &str, body: &[u8]) -> (u16, String, String) {
-        let (acted, answer) = (Arc::clone(&self.acted), self.answer);
-        let act: Arc<Act> = Arc::new(move |link| {
-            let acted = Arc::clone(&acted);
-            Box::pin(async move {
-                acted.lock().unwrap().push(link);
-                answer.map_or(Ok(()), Err)
-            })
-        });
-        let pages = web::Data::new(UnsubscribePages::new(links(), act));
-        let app = test::init_service(App::new().configure(configure(pages))).await;
         let request = test::TestRequest::with_uri(path).method(method).insert_header(("content-type", kind));
-        let response = test::call_service(&app, request.set_payload(body.to_vec()).to_request()).await;
+        self.call(request.set_payload(body.to_vec())).await
+    }
+
+    async fn call(&self, request: test::TestRequest) -> (u16, String, String) {
+        let pages = web::Data::new(LinkPages::new(links(), Arc::new(self.clone())));
+        let app = test::init_service(App::new().configure(configure(pages))).await;
+        let response = test::call_service(&app, request.to_request()).await;
         let status = response.status().as_u16();
         let headers = format!("{:?}", response.headers());
         let body = String::from_utf8(test::read_body(response).await.to_vec()).unwrap();
         (status, headers, body)
     }
 
-    fn acted(&self) -> Vec<Unsubscribe> {
-        self.acted.lock().unwrap().clone()
+    async fn post(&self, kind: LinkKind, form: &str) -> (u16, String) {
+        let (status, _, body) = self.ask(Method::POST, &path_of(kind), FORM, form.as_bytes()).await;
+        (status, body)
+    }
+
+    /// What was answered, in words: about, state, way.
+    fn acted(&self) -> Vec<String> {
+        let answered = self.answered.lock().unwrap();
+        let word = |(of, answer): &(Link, Answer)| {
+            assert_eq!((*of, answer.message), (link(), Some(link().message)));
+            let about = match &answer.about {
+                About::Channel(channel) => channel.as_str().to_owned(),
+                About::Topic(topic) => topic_name(topic),
+            };
+            format!("{about} {} by {}", answer.state.as_str(), answer.via.as_str())
+        };
+        answered.iter().map(word).collect()
     }
 }
 
 #[actix_web::test]
 async fn looking_never_unsubscribes() {
-    let world = World::default();
+    let world = World { confirmable: Some(Confirmable::Yes), ..shop() };
+    for kind in LinkKind::ALL {
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH] {
+            let form = b"do=none&shown=channel:email&scope=topic";
+            let (status, ..) = world.ask(method.clone(), &path_of(kind), FORM, form).await;
+            let looks = method == Method::GET || method == Method::HEAD;
+            assert_eq!(status, if looks { 200 } else { 405 }, "{kind:?} {method}");
+        }
+    }
     for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH] {
         let (status, headers, body) = world.ask(method.clone(), &path(), FORM, ONE_CLICK.as_bytes()).await;
         let looks = method == Method::GET || method == Method::HEAD;
@@ -72,7 +124,7 @@ async fn looking_never_unsubscribes() {
         assert_eq!(body.contains("<button>Unsubscribe</button>"), looks, "{method}: {body}");
         assert!(!headers.contains("location"), "{headers}");
     }
-    assert_eq!(world.acted(), []);
+    assert!(world.acted().is_empty());
 }
 
 #[actix_web::test]
@@ -93,34 +145,39 @@ async fn a_post_unsubscribes_at_once_whatever_its_body() {
         assert_eq!(status, 200, "{kind}");
         assert!(page.contains("Unsubscribed") && !headers.contains("location"), "{page}");
     }
-    assert_eq!(world.acted(), [link(); 6]);
+    assert_eq!(world.acted(), ["email denied by link"; 6]);
 }
 
 #[actix_web::test]
 async fn a_link_that_was_not_made_here_is_not_found_and_says_no_more() {
     let world = World::default();
     let good = path();
+    // A good token of another kind opens nothing.
+    let elsewhere = path_of(LinkKind::Preferences).replace("/preferences/", "/confirm/");
     let flipped = format!("{}{}", &good[..good.len() - 1], if good.ends_with('A') { 'B' } else { 'A' });
-    let pages: Vec<String> =
-        futures::future::join_all([flipped.as_str(), &good[..40], "/u/x", "/u/%00", "/u/%ff"].map(|path| {
-            let world = world.clone();
-            async move {
-                let (status, _, shown) = world.ask(Method::GET, path, FORM, b"").await;
-                assert_eq!(status, 404, "{path}");
-                let (status, _, acted) = world.ask(Method::POST, path, FORM, ONE_CLICK.as_bytes()).await;
-                assert_eq!((status, &acted), (404, &shown), "{path}");
-                shown
-            }
-        }))
-        .await;
+    let pages: Vec<String> = futures::future::join_all(
+        [flipped.as_str(), &good[..40], "/u/x", "/u/%00", "/u/%ff", &elsewhere, "/preferences/x", "/confirm/x"].map(
+            |path| {
+                let world = world.clone();
+                async move {
+                    let (status, _, shown) = world.ask(Method::GET, path, FORM, b"").await;
+                    assert_eq!(status, 404, "{path}");
+                    let (status, _, acted) = world.ask(Method::POST, path, FORM, ONE_CLICK.as_bytes()).await;
+                    assert_eq!((status, &acted), (404, &shown), "{path}");
+                    shown
+                }
+            },
+        ),
+    )
+    .await;
     assert!(pages.windows(2).all(|pair| pair[0] == pair[1]));
-    assert_eq!(world.acted(), []);
+    assert!(world.acted().is_empty());
 }
 
 #[actix_web::test]
 async fn what_could_not_be_stored_is_never_called_done() {
-    for (answer, expected) in [(NotUnsubscribed::Unavailable, 503), (NotUnsubscribed::Unknown, 404)] {
-        let world = World { answer: Some(answer), ..World::default() };
+    for (answer, expected) in [(NotDone::Unavailable, 503), (NotDone::Unknown, 404)] {
+        let world = World { refuses: Some(answer), ..World::default() };
         let (status, headers, body) = world.ask(Method::POST, &path(), FORM, ONE_CLICK.as_bytes()).await;
         assert_eq!((status, body.contains("Unsubscribed")), (expected, false));
         assert_eq!(headers.contains("retry-after"), expected == 503);
@@ -134,4 +191,97 @@ async fn the_page_loads_nothing_leaks_nothing_and_is_not_kept() {
         assert!(headers.contains(header), "{header}: {headers}");
     }
     assert!(!body.contains("<script") && !body.contains("src=") && !body.contains("http"), "{body}");
+}
+
+/// Ann gets e-mail and the news, not text messages and not the offers.
+fn shop() -> World {
+    let channel = |channel, on| ChannelChoice { channel, on, address: Some("a***@example.com".into()) };
+    let topic =
+        |key: &str, on| TopicChoice { key: key.into(), name: format!("The <{key}>"), description: "Weekly".into(), on };
+    let choices = Choices {
+        channels: vec![channel(Channel::Email, true), channel(Channel::Sms, false)],
+        topics: vec![topic("news", true), topic("offers", false)],
+    };
+    World { choices, topic: Some(("news".into(), "The <news>".into())), ..World::default() }
+}
+
+#[actix_web::test]
+async fn a_mail_about_a_topic_offers_to_leave_that_topic_alone_and_one_click_leaves_all() {
+    let world = shop();
+    let (_, _, page) = world.ask(Method::GET, &path(), FORM, b"").await;
+    assert!(page.contains("Only from “The &lt;news&gt;”") && page.contains("../preferences/"), "{page}");
+    let (status, page) = world.post(LinkKind::Unsubscribe, "List-Unsubscribe=One-Click&scope=topic").await;
+    assert!(status == 200 && page.contains("no more messages about “The &lt;news&gt;”"), "{page}");
+    world.post(LinkKind::Unsubscribe, ONE_CLICK).await;
+    world.post(LinkKind::Unsubscribe, "scope=everything").await;
+    assert_eq!(world.acted(), ["topic:news denied by link", "email denied by link", "email denied by link"]);
+    let plain = World::default();
+    plain.post(LinkKind::Unsubscribe, "scope=topic").await;
+    assert_eq!(plain.acted(), ["email denied by link"], "of no topic: all");
+}
+
+#[actix_web::test]
+async fn the_preference_page_shows_what_is_and_stores_what_was_changed() {
+    let world = shop();
+    let (status, _, page) = world.ask(Method::GET, &path_of(LinkKind::Preferences), FORM, b"").await;
+    assert_eq!(status, 200);
+    for (field, checked) in
+        [("channel:email", true), ("channel:sms", false), ("topic:news", true), ("topic:offers", false)]
+    {
+        let box_of = format!("value=\"{field}\"{}>", if checked { " checked" } else { "" });
+        assert!(page.contains(&box_of), "{box_of}: {page}");
+    }
+    assert!(page.contains("The &lt;news&gt;") && page.contains("<legend>") && !page.contains("<script"), "{page}");
+    let shown = "shown=channel:email&shown=channel:sms&shown=topic:news&shown=topic:offers&do=save";
+    let (status, page) = world.post(LinkKind::Preferences, &format!("{shown}&on=channel:email&on=topic:news")).await;
+    assert!(status == 200 && page.contains("Saved"));
+    assert!(world.acted().is_empty(), "nothing was changed");
+    let (_, page) = world.post(LinkKind::Preferences, &format!("{shown}&on=channel:email&on=topic:offers")).await;
+    assert_eq!(world.acted(), ["topic:news denied by page", "topic:offers granted by page"]);
+    assert!(page.contains("value=\"topic:offers\" checked>") && page.contains("value=\"topic:news\">"), "{page}");
+}
+
+#[actix_web::test]
+async fn a_form_changes_only_what_its_page_showed() {
+    let world = shop();
+    world.post(LinkKind::Preferences, "shown=topic:offers&shown=topic:gone&on=topic:gone&do=save").await;
+    for empty in ["", "on=topic:offers", "do=save"] {
+        world.post(LinkKind::Preferences, empty).await;
+    }
+    assert!(world.acted().is_empty(), "{:?}", world.acted());
+    world.post(LinkKind::Preferences, "do=none").await;
+    assert_eq!(world.acted(), ["email denied by page", "sms denied by page"], "leaving all needs nothing else");
+}
+
+#[actix_web::test]
+async fn a_confirmation_needs_the_button_and_what_is_over_confirms_nothing() {
+    for (is, word, acts) in [
+        (Confirmable::Yes, "<button>Confirm your subscription</button>", true),
+        (Confirmable::Done, "Confirmed", false),
+        (Confirmable::No, "This confirmation is over", false),
+    ] {
+        let world = World { confirmable: Some(is), ..World::default() };
+        let (_, _, page) = world.ask(Method::GET, &path_of(LinkKind::Confirm), FORM, b"").await;
+        assert!(page.contains(word), "{is:?}: {page}");
+        assert!(world.acted().is_empty());
+        let (_, page) = world.post(LinkKind::Confirm, "").await;
+        assert_eq!(page.contains("Confirmed"), is != Confirmable::No, "{is:?}: {page}");
+        let expected: &[&str] = if acts { &["email granted by confirmation"] } else { &[] };
+        assert_eq!(world.acted(), expected, "{is:?}");
+    }
+}
+
+#[actix_web::test]
+async fn the_pages_speak_the_browsers_language() {
+    for (header, lang, word) in [
+        ("de-AT,de;q=0.9,en;q=0.5", "de", "Abmelden"),
+        ("tlh, FR;q=0.4", "fr", "Se désabonner"),
+        ("es", "es", "Darse de baja"),
+        ("tlh", "en", "Unsubscribe"),
+        (",;;--,", "en", "Unsubscribe"),
+    ] {
+        let request = test::TestRequest::with_uri(&path()).insert_header(("accept-language", header));
+        let (_, _, page) = World::default().call(request).await;
+        assert!(page.contains(&format!("<html lang=\"{lang}\">")) && page.contains(word), "{header}: {page}");
+    }
 }

@@ -72,6 +72,7 @@ fn every_status() -> Vec<Status> {
                 rule: "at most 3 per 1d".into(),
                 by: vec![MessageId::derive(&[b"m"])],
                 frees_at: at,
+                outranked_by: Some(MessageId::derive(&[b"m"])),
             },
         },
     ]

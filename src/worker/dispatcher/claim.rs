@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait;
 use crate::eventlog::{Appender, Draft, logged};
 use crate::guard::{Cleared, Subject};
 use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{Message, Outcome, Status};
+use crate::message::{Message, Outcome, Status, Suppression, SuppressionKind};
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::{draw_claim_token, logged_since};
@@ -19,6 +19,7 @@ use crate::store::entries::Logged;
 use crate::store::leases::{Fences, owned};
 use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::store::{Workspace, workspace};
+use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, leave, row_of, subject_name, version_of};
 
 /// How long a claim holds. Rendering takes milliseconds; a process that was frozen longer must not send.
@@ -113,8 +114,10 @@ pub async fn store<C: ConnectionTrait>(
     let held = Held::load(tx, seen, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
     if !plan.claims.is_empty() {
         let token = draw_claim_token(tx).await?;
+        let mut books = addressed(tx, now, &plan.claims).await?;
         for claim in plan.claims {
-            store_claim(tx, &held, (now, since, token), claim, &mut stored).await?;
+            let book = books.entry(claim.workspace).or_default();
+            store_claim(tx, (&held, book), (now, since, token), claim, &mut stored).await?;
         }
     }
     for (id, message, cause) in plan.unreadable {
@@ -125,9 +128,28 @@ pub async fn store<C: ConnectionTrait>(
     Ok(stored)
 }
 
+/// What the books say of the claims' addresses, in this transaction.
+async fn addressed<C: ConnectionTrait>(
+    tx: &C,
+    now: Timestamp,
+    claims: &[Claim],
+) -> anyhow::Result<BTreeMap<WorkspaceId, Addressed>> {
+    let mut books = BTreeMap::new();
+    for id in claims.iter().map(|claim| claim.workspace).collect::<BTreeSet<_>>() {
+        let here = claims.iter().filter(|claim| claim.workspace == id);
+        let messages = here.map(|claim| (claim.cleared.message(), subject_of(claim)));
+        books.insert(id, Addressed::load(workspace(tx, id), now, messages).await?);
+    }
+    Ok(books)
+}
+
+fn subject_of(claim: &Claim) -> String {
+    subject_name(claim.cleared.message().channel, claim.cleared.address().normalised())
+}
+
 async fn store_claim<C: ConnectionTrait>(
     tx: &C,
-    held: &Held,
+    (held, book): (&Held, &mut Addressed),
     (now, since, token): (Timestamp, Duration, u64),
     claim: Claim,
     stored: &mut Stored,
@@ -135,6 +157,13 @@ async fn store_claim<C: ConnectionTrait>(
     let store = workspace(tx, claim.workspace);
     let before = claim.cleared.message();
     if held.holds(claim.workspace, before) {
+        stored.abandoned.push(claim);
+        return Ok(());
+    }
+    let subject = subject_of(&claim);
+    if book.stops(before, &subject) || book.crowds(now, before, &subject) {
+        // Since the guard looked: it looks again.
+        stored.raced += 1;
         stored.abandoned.push(claim);
         return Ok(());
     }
@@ -157,7 +186,6 @@ async fn store_claim<C: ConnectionTrait>(
         template_version: claim.template.as_ref().map(|template| template.version()),
         ..before.clone()
     };
-    let subject = subject_name(message.channel, address.normalised());
     if !store.advance_message(&before.status, &message, Some(&subject), now).await? {
         stored.abandoned.push(claim);
         return Ok(());
@@ -176,6 +204,7 @@ async fn store_claim<C: ConnectionTrait>(
     if let Some(left) = address_left(before, &message) {
         stored.given_up.push(leave(store, message.id, left).await?);
     }
+    book.add(&message, subject);
     stored.reached.push("claimed");
     stored.claimed.push(Claimed { claim, message, since });
     Ok(())
@@ -213,7 +242,7 @@ pub async fn store_moves<C: ConnectionTrait>(
         if releases {
             // Its slot is of the person it belongs to now.
             message.profile = store.profile_of_message(message.id).await?.unwrap_or(message.profile);
-            stored.given_up.extend(give_up(store, &message).await?);
+            stored.given_up.extend(give_up(store, &message, now).await?);
         }
         if let Some((attempt, outcome)) = answered {
             store.finish_attempt(message.id, attempt, &outcome, now).await?;
@@ -242,8 +271,10 @@ async fn suppress<C: ConnectionTrait>(
     outcome: &Outcome,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    if let (Outcome::Rejected { suppress: true, .. }, Some(subject)) = (outcome, address_subject(message)) {
-        store.suppress(&subject.to_string(), message.channel.as_str(), "rejected by the provider", now).await?;
+    if let (Outcome::Rejected { cause, suppress: true }, Some(address)) = (outcome, &message.address) {
+        let source = format!("rejected by the provider: {cause}");
+        let why = Suppression { kind: SuppressionKind::Bounced, source, at: now, profile: None };
+        store.suppress(message.channel, address, &why).await?;
     }
     Ok(())
 }
@@ -253,12 +284,16 @@ async fn suppress<C: ConnectionTrait>(
 ///
 /// # Errors
 /// The database refuses; nothing may be kept.
-pub async fn release_cancelled<C: ConnectionTrait>(store: Workspace<'_, C>, id: MessageId) -> anyhow::Result<()> {
+pub async fn release_cancelled<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    id: MessageId,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     if let Some(message) = store.message(id).await?
         && gives_up_slot(&message)
     {
         store.clear_slot(id).await?;
-        give_up(store, &message).await?;
+        give_up(store, &message, now).await?;
     }
     Ok(())
 }

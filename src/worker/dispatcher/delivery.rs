@@ -9,13 +9,14 @@ use futures::StreamExt;
 use sea_orm::ConnectionTrait;
 
 use crate::eventlog::{Appender, Queue};
-use crate::guard::{Cleared, Subject};
+use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::shards::Heads;
 use crate::store::workspace;
 use crate::worker::dispatcher::Dispatcher;
+use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Seen, Stored, store_moves};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::{address_subject, tell};
@@ -83,8 +84,7 @@ impl Dispatcher {
         };
         let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);
-        let link =
-            links::Unsubscribe { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
+        let link = links::Link { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
         let about = Occasion {
             profile,
             event: event(&message.event)?,
@@ -92,7 +92,7 @@ impl Dispatcher {
             message,
             campaign_name: campaign.map_or(message.campaign.as_str(), |campaign| &campaign.name),
             workspace: &self.parts.workspace,
-            unsubscribe: &self.parts.links.unsubscribe(&link),
+            links: &self.parts.links.of_message(&link, neighbours::is_confirmation(message)),
         };
         render(cleared, template, &Scope::new(now, &about), &self.parts.sender).map_err(|error| match error {
             RenderError::UnsafeAddress { part, address } => Reason::UnsafeAddress { part, address },
@@ -155,7 +155,7 @@ impl Dispatcher {
                     store_moves(tx, appender, now, moves, &mut stored).await?;
                     let mut underway = Vec::with_capacity(group.len());
                     let mut back = Vec::new();
-                    let checks = Checks::load(tx, &seen, &group).await?;
+                    let checks = Checks::load(tx, now, &seen, &group).await?;
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
                         let is_late = monotonic.saturating_sub(ready.since) > usable_lease();
@@ -248,29 +248,27 @@ async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyho
 /// What may have changed since the claim.
 struct Checks {
     held: Held,
-    suppressed: BTreeMap<WorkspaceId, BTreeSet<String>>,
+    books: BTreeMap<WorkspaceId, Addressed>,
 }
 
 impl Checks {
-    async fn load<C: ConnectionTrait>(tx: &C, seen: &Seen, group: &[Ready]) -> anyhow::Result<Self> {
+    async fn load<C: ConnectionTrait>(tx: &C, now: Timestamp, seen: &Seen, group: &[Ready]) -> anyhow::Result<Self> {
         let held = Held::load(tx, seen, group.iter().map(|ready| (ready.workspace, &ready.message))).await?;
-        let mut subjects: BTreeMap<WorkspaceId, BTreeSet<String>> = BTreeMap::new();
-        for ready in group {
-            subjects.entry(ready.workspace).or_default().extend(name_of(&ready.message));
+        let mut books = BTreeMap::new();
+        for id in group.iter().map(|ready| ready.workspace).collect::<BTreeSet<_>>() {
+            let here = group.iter().filter(|ready| ready.workspace == id).map(|ready| &ready.message);
+            let messages = here.filter_map(|message| Some((message, name_of(message)?)));
+            books.insert(id, Addressed::load(workspace(tx, id), now, messages).await?);
         }
-        let mut suppressed = BTreeMap::new();
-        for (id, names) in subjects {
-            suppressed.insert(id, workspace(tx, id).suppressed_of(&names).await?);
-        }
-        Ok(Self { held, suppressed })
+        Ok(Self { held, books })
     }
 
     /// Consent changes by an entry of the log alone, so newer entries of the person hold it too.
     fn hold(&self, ready: &Ready) -> bool {
-        let is_suppressed =
-            |names: &BTreeSet<String>| name_of(&ready.message).is_some_and(|name| names.contains(&name));
-        self.held.holds(ready.workspace, &ready.message)
-            || self.suppressed.get(&ready.workspace).is_some_and(is_suppressed)
+        let book = self.books.get(&ready.workspace);
+        let is_stopped =
+            |book: &Addressed| name_of(&ready.message).is_some_and(|name| book.stops(&ready.message, &name));
+        self.held.holds(ready.workspace, &ready.message) || book.is_some_and(is_stopped)
     }
 }
 

@@ -3,22 +3,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::tz::TimeZone;
 use sea_orm::ConnectionTrait;
 
 use crate::audience::Profile;
-use crate::decision::State;
+use crate::audience::condition::Facts;
+use crate::audience::consent::{ConsentState, Policy};
+use crate::audience::segment::Answers;
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::{Loaded, State};
 use crate::event::Event;
-use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of};
+use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
-use crate::message::{Channel, Message, Reason};
+use crate::message::{Message, Purpose, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
-use crate::store::dispatch::{RESTORE_UNCONFIRMED, due_ids};
+use crate::store::dispatch::{RESTORE_UNCONFIRMED, Shut, due_ids};
 use crate::store::entries::Logged;
 use crate::store::shards::{Heads, ShardSet, backlog, heads};
-use crate::store::{Store, workspace};
+use crate::store::{Store, Workspace, workspace};
+use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::subject_name;
-use crate::worker::live::Live;
+use crate::worker::live::{Definitions, Live};
+use crate::worker::world::past_for;
 
 /// Unprocessed entries that are looked through for each batch; behind by more, everybody waits for the processor.
 const BACKLOG_MAX: i64 = 10_000;
@@ -30,6 +36,8 @@ pub struct Outlook {
     pub restore_unconfirmed: bool,
     /// In the order of their lanes.
     pub due: Vec<(WorkspaceId, Message)>,
+    /// Of these, the messages that wait for a slot and are looked at only because another of their person is due.
+    pub beside: BTreeSet<MessageId>,
     /// Rows that cannot be read.
     pub unreadable: Vec<(WorkspaceId, MessageId, String)>,
     pub sights: BTreeMap<WorkspaceId, Sight>,
@@ -41,7 +49,9 @@ pub struct Sight {
     /// A profile, or why its row cannot be read.
     pub people: BTreeMap<ProfileId, Result<Profile, String>>,
     pub exited: BTreeMap<EnrollmentId, Reason>,
-    pub suppressed: BTreeSet<String>,
+    pub addressed: Addressed,
+    /// Of people without an answer, what a policy's condition looks at.
+    pub pasts: BTreeMap<ProfileId, Loaded>,
     pub paused: BTreeSet<String>,
     pub events: BTreeMap<Position, Event>,
 }
@@ -51,13 +61,14 @@ impl Outlook {
     /// The database cannot be read.
     pub async fn load(
         store: &Store,
+        definitions: &Definitions,
         shards: ShardSet,
         now: Timestamp,
         limit: usize,
-        closed: &[Channel],
+        shut: &Shut,
     ) -> anyhow::Result<Self> {
         let snapshot = store.snapshot().await?;
-        let loaded = load(&snapshot, shards, now, limit, closed).await;
+        let loaded = load(&snapshot, definitions, shards, now, limit, shut).await;
         snapshot.rollback().await?;
         loaded
     }
@@ -65,19 +76,23 @@ impl Outlook {
 
 async fn load<C: ConnectionTrait>(
     conn: &C,
+    definitions: &Definitions,
     shards: ShardSet,
     now: Timestamp,
     limit: usize,
-    closed: &[Channel],
+    shut: &Shut,
 ) -> anyhow::Result<Outlook> {
     // Of every shard: an entry of another may be the one that joins somebody of ours.
     let (heads, _) = heads(conn, ShardSet::EVERY).await?;
     let is_behind = backlog(conn, shards).await? > BACKLOG_MAX;
-    let ids = if is_behind { Vec::new() } else { due_ids(conn, shards, now, limit, closed).await? };
+    let mut ids = if is_behind { Vec::new() } else { due_ids(conn, shards, now, limit, shut).await? };
+    let beside = if shut.caps { Vec::new() } else { capped_beside(conn, now, &ids, shut).await? };
+    ids.extend(&beside);
     let mut outlook = Outlook {
         heads,
         restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
         due: Vec::with_capacity(ids.len()),
+        beside: beside.into_iter().map(|(_, message)| message).collect(),
         unreadable: Vec::new(),
         sights: BTreeMap::new(),
     };
@@ -94,15 +109,37 @@ async fn load<C: ConnectionTrait>(
                 Err(error) => outlook.unreadable.push((id, message, error.to_string())),
             }
         }
-        outlook.sights.insert(id, Sight::load(conn, id, &messages).await?);
+        outlook.sights.insert(id, Sight::load(conn, id, &definitions.live(id), now, &messages).await?);
         found.extend(messages.into_iter().map(|message| ((id, message.id), message)));
     }
     outlook.due = ids.into_iter().filter_map(|key| found.remove(&key).map(|message| (key.0, message))).collect();
     Ok(outlook)
 }
 
+/// One wake serves all of a person's messages that wait for slots: whoever of them is the most important asks first.
+async fn capped_beside<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    due: &[(WorkspaceId, MessageId)],
+    shut: &Shut,
+) -> anyhow::Result<Vec<(WorkspaceId, MessageId)>> {
+    let mut beside = Vec::new();
+    for id in due.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>() {
+        let due: Vec<MessageId> = due.iter().filter(|(of, _)| *of == id).map(|(_, message)| *message).collect();
+        let found = workspace(conn, id).capped_beside(&due, now, shut).await?;
+        beside.extend(found.into_iter().map(|message| (id, message)));
+    }
+    Ok(beside)
+}
+
 impl Sight {
-    async fn load<C: ConnectionTrait>(conn: &C, id: WorkspaceId, messages: &[Message]) -> anyhow::Result<Self> {
+    async fn load<C: ConnectionTrait>(
+        conn: &C,
+        id: WorkspaceId,
+        live: &Live,
+        now: Timestamp,
+        messages: &[Message],
+    ) -> anyhow::Result<Self> {
         let store = workspace(conn, id);
         let mut sight = Self { paused: store.pauses().await?, ..Self::default() };
         if messages.is_empty() {
@@ -125,12 +162,43 @@ impl Sight {
                 sight.events.insert(position, event);
             }
         }
-        let subjects = messages.iter().filter_map(|message| sight.subject_of(message)).collect();
-        sight.suppressed = store.suppressed_of(&subjects).await?;
+        let addressed = messages.iter().filter_map(|message| Some((message, sight.subject_of(message)?)));
+        sight.addressed = Addressed::load(store, now, addressed.collect::<Vec<_>>().into_iter()).await?;
+        for message in messages {
+            sight.load_past(store, live, message).await?;
+        }
         Ok(sight)
     }
 
-    fn subject_of(&self, message: &Message) -> Option<String> {
+    /// What the condition of a policy must see, where the person has given no answer.
+    async fn load_past<C: ConnectionTrait>(
+        &mut self,
+        store: Workspace<'_, C>,
+        live: &Live,
+        message: &Message,
+    ) -> anyhow::Result<()> {
+        let Some(Ok(profile)) = self.people.get(&message.profile) else { return Ok(()) };
+        let policy = live.catalog.policy(message.channel).filter(|_| has_no_answer(profile, message));
+        let Some(condition) = policy.and_then(Policy::condition) else { return Ok(()) };
+        if self.pasts.contains_key(&message.profile) {
+            return Ok(());
+        }
+        let past = past_for(store, profile, condition, &live.catalog.terms.segments).await?;
+        self.pasts.insert(message.profile, past);
+        Ok(())
+    }
+
+    /// What no answer means for this message: allowed, or why not.
+    fn unknown_consent(&self, now: Timestamp, live: &Live, profile: &Profile, message: &Message) -> Result<(), String> {
+        let policy = live.catalog.policy(message.channel).cloned().unwrap_or_default();
+        let nothing = Loaded::default();
+        let past = self.pasts.get(&message.profile).unwrap_or(&nothing);
+        let (older, bodies) = (past.older.as_slice(), &past.bodies);
+        let answers = Answers::default();
+        policy.admits_unknown(&Facts::of_person(now, (&live.catalog.terms, &answers), profile, (older, bodies)))
+    }
+
+    pub fn subject_of(&self, message: &Message) -> Option<String> {
         let profile = self.people.get(&message.profile)?.as_ref().ok()?;
         let address = address_of(profile, message.channel).ok()?;
         Some(subject_name(message.channel, address.normalised()))
@@ -141,6 +209,7 @@ impl Sight {
         &self,
         now: Timestamp,
         live: &Live,
+        zone: &TimeZone,
         restore_unconfirmed: bool,
         message: Message,
     ) -> Result<Verdict, String> {
@@ -153,20 +222,30 @@ impl Sight {
                 &nobody
             }
         };
+        let subject = self.subject_of(&message).unwrap_or_default();
         let state = GuardState {
             profile,
-            suppressed: self.subject_of(&message).is_some_and(|subject| self.suppressed.contains(&subject)),
-            unknown_consent: live.catalog.unknown_consent(message.channel),
+            suppressions: self.addressed.suppressions(&subject),
+            unknown_consent: self.unknown_consent(now, live, profile, &message),
+            topic: message.topic.as_deref().and_then(|topic| live.catalog.topic(topic)),
             exited: self.exited.get(&message.enrollment),
-            campaign: self.switch(live, &message.campaign),
+            campaign: self.switch(live, &message),
             all_paused: self.paused.contains(PAUSE_ALL),
             restore_unconfirmed,
+            neighbours: self.addressed.neighbours(&subject),
             rules: &live.rules,
+            zone: zone.clone(),
         };
         Ok(guard::check(now, &state, Draft(message)))
     }
 
-    fn switch(&self, live: &Live, campaign: &str) -> CampaignSwitch {
+    fn switch(&self, live: &Live, message: &Message) -> CampaignSwitch {
+        let campaign = message.campaign.as_str();
+        if neighbours::is_confirmation(message) {
+            let policy = live.catalog.policy(message.channel);
+            let asks = policy.is_some_and(|policy| policy.double_opt_in.is_some());
+            return if asks { CampaignSwitch::Live } else { CampaignSwitch::Off };
+        }
         match live.catalog.campaign(campaign).map(|campaign| campaign.status) {
             Some(CampaignStatus::Live) if self.paused.contains(campaign) => CampaignSwitch::Paused,
             Some(CampaignStatus::Live) => CampaignSwitch::Live,
@@ -174,4 +253,9 @@ impl Sight {
             Some(CampaignStatus::Draft | CampaignStatus::Archived) | None => CampaignSwitch::Off,
         }
     }
+}
+
+fn has_no_answer(profile: &Profile, message: &Message) -> bool {
+    let answer = profile.consent.get(message.channel.as_str());
+    message.purpose == Purpose::Marketing && answer.is_none_or(|answer| answer.state == ConsentState::Unknown)
 }

@@ -1,20 +1,18 @@
-//! The frequency caps' side of a claim: asking the cap stores for slots with the database's versions, reseeding them
-//! when they are stale, and taking back or releasing what was given.
+//! The frequency caps' side of a claim: the cap stores, the versions of their subjects in the database, and taking back
+//! or releasing what was given.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sea_orm::ConnectionTrait;
 
-use crate::caps::{CapStore, Embedded, Taken, take};
-use crate::guard::{CapVersion, Change, Cleared, Full, Request, Subject, VersionMove, settle};
-use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
+use crate::caps::redis::Server;
+use crate::caps::{CapStore, Embedded, Redis};
+use crate::guard::{CapVersion, Change, Subject, VersionMove};
+use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
+use crate::store::Workspace;
 use crate::store::outbox::CapSubject;
-use crate::store::{Store, Workspace, workspace};
-
-/// Reseeds and new tries for one message before it waits.
-const TRIES_MAX: u32 = 4;
 
 type Make = dyn Fn(WorkspaceId) -> Arc<dyn CapStore> + Send + Sync;
 
@@ -35,115 +33,14 @@ impl CapStores {
         Self::new(|_| Arc::new(Embedded::default()))
     }
 
+    /// Slots shared by every process of an installation.
+    pub fn on_redis(server: Server, installation: String) -> Self {
+        Self::new(move |id| Arc::new(Redis::new(server.clone(), &installation, id)))
+    }
+
     pub fn of(&self, id: WorkspaceId) -> Arc<dyn CapStore> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.entry(id).or_insert_with(|| (self.make)(id)).clone()
-    }
-}
-
-/// What came of asking for a message's slots.
-pub enum Asked {
-    Cleared(Cleared),
-    Full(Message, Full),
-    /// No settled answer now: the store cannot be reached or keeps changing.
-    Unsettled(Message),
-    /// An earlier message of this batch must be claimed first.
-    Later,
-}
-
-/// The versions of one workspace's subjects as this batch's claims will leave them.
-#[derive(Default)]
-pub struct Versions(BTreeMap<Subject, Known>);
-
-#[derive(Clone, Copy)]
-struct Known {
-    version: CapVersion,
-    /// A claim of this batch moves the subject there; the database does not know yet.
-    pending: bool,
-}
-
-impl Versions {
-    async fn of<C: ConnectionTrait>(
-        &mut self,
-        store: Workspace<'_, C>,
-        subject: &Subject,
-    ) -> anyhow::Result<CapVersion> {
-        if let Some(known) = self.0.get(subject) {
-            return Ok(known.version);
-        }
-        let version = version_of(store.cap_subject(&subject.to_string()).await?.as_ref())?;
-        self.0.insert(subject.clone(), Known { version, pending: false });
-        Ok(version)
-    }
-}
-
-/// Asks for the slots of one message.
-///
-/// # Errors
-/// The database cannot be read.
-pub async fn ask(
-    store: &Store,
-    caps: &dyn CapStore,
-    id: WorkspaceId,
-    versions: &mut Versions,
-    now: Timestamp,
-    request: Request,
-) -> anyhow::Result<Asked> {
-    for _ in 0..TRIES_MAX {
-        let [by_profile, by_address] = request.subjects();
-        let expected =
-            [versions.of(store.workspace(id), by_profile).await?, versions.of(store.workspace(id), by_address).await?];
-        match take(caps, now, &request, expected).await {
-            Ok(Taken::Granted(reservation)) => {
-                let cleared = settle(request, reservation)?;
-                for step in cleared.versions().iter().filter(|step| step.from != step.to) {
-                    versions.0.insert(step.subject.clone(), Known { version: step.to, pending: true });
-                }
-                return Ok(Asked::Cleared(cleared));
-            }
-            Ok(Taken::Full(full)) => return Ok(Asked::Full(request.into_message(), full)),
-            Ok(Taken::Stale(subject)) => {
-                if versions.0.get(&subject).is_some_and(|known| known.pending) {
-                    return Ok(Asked::Later);
-                }
-                match reseed(store, caps, id, now, &subject, request.horizon()).await? {
-                    Some(version) => drop(versions.0.insert(subject, Known { version, pending: false })),
-                    None => return Ok(Asked::Unsettled(request.into_message())),
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "marketing waits");
-                return Ok(Asked::Unsettled(request.into_message()));
-            }
-        }
-    }
-    Ok(Asked::Unsettled(request.into_message()))
-}
-
-/// Gives the cap store a subject's history from one snapshot of the record; none: it cannot be reached.
-async fn reseed(
-    store: &Store,
-    caps: &dyn CapStore,
-    id: WorkspaceId,
-    now: Timestamp,
-    subject: &Subject,
-    horizon: Span,
-) -> anyhow::Result<Option<CapVersion>> {
-    let snapshot = store.snapshot().await?;
-    let record = workspace(&snapshot, id);
-    let version = version_of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
-    let since = now.minus(horizon);
-    let slots = match subject {
-        Subject::Profile(profile) => record.slots_of_profile(*profile, since).await?,
-        Subject::Address(..) => record.slots_of_address(&subject.to_string(), since).await?,
-    };
-    snapshot.rollback().await?;
-    match caps.reseed(subject, version, horizon, slots).await {
-        Ok(()) => Ok(Some(version)),
-        Err(error) => {
-            tracing::warn!(%error, "marketing waits");
-            Ok(None)
-        }
     }
 }
 
@@ -156,6 +53,7 @@ pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMo
     for step in moves.iter().rev().filter(|step| step.from != step.to) {
         if let Err(error) = caps.withdraw(&step.subject, message.id, step.to, step.from).await {
             tracing::debug!(%error, "a reservation was not taken back; its subject will be reseeded");
+            return;
         }
     }
 }
@@ -169,11 +67,17 @@ pub struct GivenUp {
     pub from: CapVersion,
 }
 
-/// Moves the versions of both subjects of a message that gives up its slot, in the transaction that clears `slot_at`.
+/// Moves the versions of both subjects of a message that gives up its slot, in the transaction that clears `slot_at`,
+/// and wakes whoever of its person waits for one.
 ///
 /// # Errors
 /// The database refuses; the transaction must be rolled back.
-pub async fn give_up<C: ConnectionTrait>(store: Workspace<'_, C>, message: &Message) -> anyhow::Result<Vec<GivenUp>> {
+pub async fn give_up<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    message: &Message,
+    now: Timestamp,
+) -> anyhow::Result<Vec<GivenUp>> {
+    store.wake_capped(message.profile, now).await?;
     let mut given = vec![leave(store, message.id, Subject::Profile(message.profile)).await?];
     if let Some(subject) = address_subject(message) {
         given.push(leave(store, message.id, subject).await?);
@@ -231,6 +135,7 @@ pub async fn tell(stores: &CapStores, given: &[GivenUp]) {
     for one in given {
         if let Err(error) = stores.of(one.workspace).release(&one.subject, one.message, one.from).await {
             tracing::debug!(%error, "a released slot was not told; its subject will be reseeded");
+            return;
         }
     }
 }

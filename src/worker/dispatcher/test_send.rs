@@ -5,10 +5,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::audience::Profile;
-use crate::audience::consent::UnknownConsent;
 use crate::definition::problem::nearest;
 use crate::definition::{Definition, DocumentKind};
-use crate::guard::{self, CampaignSwitch, Cleared, Draft, GuardState, Verdict, address_of};
+use crate::guard::{self, Cleared, Draft, GuardState, Verdict, address_of};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
 use crate::render::{Scope, render};
@@ -89,24 +88,16 @@ impl Dispatcher {
     ) -> anyhow::Result<Result<Cleared, NotSent>> {
         let mut profile = Profile::new(ProfileId(0), now);
         profile.traits.insert(test.channel.address_trait().to_owned(), test.to.clone().into());
-        let suppressed = match address_of(&profile, test.channel) {
-            Ok(address) => {
-                let subject = subject_name(test.channel, address.normalised());
-                self.parts.store.workspace(id).is_suppressed(&subject).await?
-            }
-            // The guard finds the same and says so.
-            Err(_) => false,
-        };
-        let state = GuardState {
-            profile: &profile,
-            suppressed,
-            unknown_consent: UnknownConsent::Blocked,
-            exited: None,
-            campaign: CampaignSwitch::Live,
-            all_paused: self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL),
-            restore_unconfirmed: false,
-            rules: &[],
-        };
+        let mut suppressions = Vec::new();
+        // Where there is no address the guard finds the same and says so.
+        if let Ok(address) = address_of(&profile, test.channel) {
+            let subject = subject_name(test.channel, address.normalised());
+            let mut listed = self.parts.store.workspace(id).suppressions_of(&[subject.clone()].into()).await?;
+            suppressions = listed.remove(&subject).unwrap_or_default();
+        }
+        let all_paused = self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL);
+        let zone = self.parts.zone.clone();
+        let state = GuardState { suppressions: &suppressions, all_paused, zone, ..GuardState::of(&profile) };
         Ok(match guard::check(now, &state, Draft(message(now, test))) {
             Verdict::Clear(cleared) => Ok(cleared),
             Verdict::Suppress { reason } | Verdict::Defer { reason, .. } => Err(NotSent::Refused(reason.sentence())),

@@ -75,6 +75,11 @@ pub fn finding(now: Timestamp, finding: &Finding) -> Said {
         FindingVerdict::NotEntered { reason } => {
             Said::did_not(format!("did not enter {campaign}@v{version}: {}", reason.sentence()), Some(reason.code()))
         }
+        FindingVerdict::Segment { segment, entered, backfill, because } => {
+            let verb = if *entered { "entered" } else { "left" };
+            let how = if *backfill { " by a changed definition or an import" } else { "" };
+            Said::did(format!("{verb} segment {segment}{how}: {because}"))
+        }
         FindingVerdict::Noted { reason } => Said::did_not(reason.sentence(), Some(reason.code())),
     }
 }
@@ -161,9 +166,13 @@ pub fn state(message: &Message, n: usize, state: &Status, named: &BTreeMap<Messa
 
 /// A reason's sentence, with messages named so that a person recognises them.
 pub fn sentence(reason: &Reason, named: &BTreeMap<MessageId, Named>) -> String {
-    let Reason::Capped { rule, by, frees_at } = reason else { return reason.sentence() };
+    let Reason::Capped { rule, by, frees_at, outranked_by } = reason else { return reason.sentence() };
     let used: Vec<String> = by.iter().map(|id| name(id, named)).collect();
-    format!("capped by {rule}: used by {}; a slot frees at {frees_at}", used.join(", "))
+    let told = format!("capped by {rule}: used by {}; a slot frees at {frees_at}", used.join(", "));
+    match outranked_by {
+        Some(winner) => format!("{told}; {} had the higher priority", name(winner, named)),
+        None => told,
+    }
 }
 
 fn name(id: &MessageId, named: &BTreeMap<MessageId, Named>) -> String {
@@ -211,7 +220,8 @@ mod tests {
     fn a_capped_message_names_those_that_used_the_slots() {
         let by = [b"1", b"2"].map(|n| MessageId::derive(&[n]));
         let frees_at = Timestamp::from_millis(0);
-        let reason = Reason::Capped { rule: "at most 2 per 1d".to_owned(), by: by.to_vec(), frees_at };
+        let reason =
+            Reason::Capped { rule: "at most 2 per 1d".to_owned(), by: by.to_vec(), frees_at, outranked_by: None };
         let first = Named { campaign: "cart_reminder".to_owned(), key: "c1".to_owned(), slot_at: None };
         let text = sentence(&reason, &BTreeMap::from([(by[0], first)]));
         let expected = format!(

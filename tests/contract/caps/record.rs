@@ -1,16 +1,29 @@
 //! The database in miniature: the message record, and for each cap subject the version of its history, changed only by
-//! compare-and-set in one transaction.
+//! compare-and-set in one transaction. In memory, and in a file that processes share.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use carillon::audience::consent::{ConsentState, UnknownConsent};
+use rusqlite::OptionalExtension;
+
+use carillon::audience::consent::{ConsentState, Via};
 use carillon::audience::{Consent, Profile};
-use carillon::guard::{
-    CampaignSwitch, CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check,
-};
+use carillon::guard::{CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+
+/// What a claimant needs of a database.
+pub trait Book {
+    fn versions(&self, subjects: &[Subject; 2]) -> [CapVersion; 2];
+
+    /// A subject's version and slots, oldest first, in one snapshot.
+    fn history(&self, subject: &Subject) -> (CapVersion, Vec<Slot>);
+
+    /// The claiming transaction: every version as expected, or nothing.
+    fn commit(&self, cleared: &Cleared) -> bool;
+}
 
 #[derive(Default)]
 pub struct Record(Mutex<Tables>);
@@ -23,13 +36,18 @@ struct Tables {
 }
 
 impl Record {
-    pub fn versions(&self, subjects: &[Subject; 2]) -> [CapVersion; 2] {
+    pub fn subjects(&self) -> Vec<Subject> {
+        self.0.lock().unwrap().versions.keys().cloned().collect()
+    }
+}
+
+impl Book for Record {
+    fn versions(&self, subjects: &[Subject; 2]) -> [CapVersion; 2] {
         let tables = self.0.lock().unwrap();
         [0, 1].map(|n| tables.versions.get(&subjects[n]).copied().unwrap_or_default())
     }
 
-    /// A subject's version and slots, oldest first, in one snapshot.
-    pub fn history(&self, subject: &Subject) -> (CapVersion, Vec<Slot>) {
+    fn history(&self, subject: &Subject) -> (CapVersion, Vec<Slot>) {
         let tables = self.0.lock().unwrap();
         let of_subject = tables.messages.values().filter(|(_, subjects)| subjects.contains(subject));
         let mut slots: Vec<Slot> = of_subject.map(|(slot, _)| slot.clone()).collect();
@@ -38,12 +56,7 @@ impl Record {
         (tables.versions.get(subject).copied().unwrap_or_default(), slots)
     }
 
-    pub fn subjects(&self) -> Vec<Subject> {
-        self.0.lock().unwrap().versions.keys().cloned().collect()
-    }
-
-    /// The claiming transaction: every version as expected, or nothing.
-    pub fn commit(&self, cleared: &Cleared) -> bool {
+    fn commit(&self, cleared: &Cleared) -> bool {
         let mut tables = self.0.lock().unwrap();
         let moves = cleared.versions();
         let as_expected =
@@ -52,18 +65,89 @@ impl Record {
             for step in moves {
                 tables.versions.insert(step.subject.clone(), step.to);
             }
-            let message = cleared.message();
-            let slot = Slot {
-                message: message.id,
-                at: cleared.slot_at().unwrap(),
-                channel: message.channel,
-                topic: message.topic.clone(),
-                campaign: message.campaign.clone(),
-                enrollment: message.enrollment,
-            };
             let subjects = moves.iter().map(|step| step.subject.clone()).collect();
-            tables.messages.insert(message.id, (slot, subjects));
+            tables.messages.insert(cleared.message().id, (slot_of(cleared), subjects));
         }
+        as_expected
+    }
+}
+
+fn slot_of(cleared: &Cleared) -> Slot {
+    let message = cleared.message();
+    Slot {
+        message: message.id,
+        at: cleared.slot_at().unwrap(),
+        channel: message.channel,
+        topic: message.topic.clone(),
+        campaign: message.campaign.clone(),
+        enrollment: message.enrollment,
+    }
+}
+
+/// A SQLite file; durability is not what is raced for.
+pub struct FileRecord(rusqlite::Connection);
+
+impl FileRecord {
+    pub fn open(path: &Path) -> Self {
+        let file = rusqlite::Connection::open(path).unwrap();
+        file.busy_timeout(Duration::from_secs(60)).unwrap();
+        file.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;
+             CREATE TABLE IF NOT EXISTS versions (subject TEXT PRIMARY KEY, version TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS slots (subject TEXT NOT NULL, slot TEXT NOT NULL);",
+        )
+        .unwrap();
+        Self(file)
+    }
+
+    /// Used slots by subject.
+    pub fn used(&self) -> BTreeMap<String, usize> {
+        let mut asked = self.0.prepare("SELECT subject, count(*) FROM slots GROUP BY subject").unwrap();
+        let rows = asked.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as usize))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    fn version(&self, subject: &Subject) -> CapVersion {
+        let mut asked = self.0.prepare_cached("SELECT version FROM versions WHERE subject = ?1").unwrap();
+        let known: Option<String> = asked.query_row([subject.to_string()], |row| row.get(0)).optional().unwrap();
+        known.map_or(CapVersion::default(), |text| text.parse().unwrap())
+    }
+
+    fn all_as_expected(&self, cleared: &Cleared) -> bool {
+        cleared.versions().iter().all(|step| self.version(&step.subject) == step.from)
+    }
+}
+
+impl Book for FileRecord {
+    fn versions(&self, subjects: &[Subject; 2]) -> [CapVersion; 2] {
+        subjects.each_ref().map(|subject| self.version(subject))
+    }
+
+    fn history(&self, subject: &Subject) -> (CapVersion, Vec<Slot>) {
+        self.0.execute_batch("BEGIN").unwrap();
+        let version = self.version(subject);
+        let mut asked = self.0.prepare_cached("SELECT slot FROM slots WHERE subject = ?1").unwrap();
+        let slots = asked
+            .query_map([subject.to_string()], |row| row.get::<_, String>(0))
+            .unwrap()
+            .map(|slot| serde_json::from_str(&slot.unwrap()).unwrap())
+            .collect();
+        self.0.execute_batch("COMMIT").unwrap();
+        (version, slots)
+    }
+
+    fn commit(&self, cleared: &Cleared) -> bool {
+        self.0.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let as_expected = self.all_as_expected(cleared);
+        if as_expected {
+            let slot = serde_json::to_string(&slot_of(cleared)).unwrap();
+            for step in cleared.versions() {
+                let (subject, to) = (step.subject.to_string(), step.to.to_string());
+                self.0.execute("INSERT OR REPLACE INTO versions VALUES (?1, ?2)", [&subject, &to]).unwrap();
+                self.0.execute("INSERT INTO slots VALUES (?1, ?2)", [&subject, &slot]).unwrap();
+            }
+        }
+        self.0.execute_batch("COMMIT").unwrap();
         as_expected
     }
 }
@@ -72,18 +156,10 @@ impl Record {
 pub fn request(profile: i64, address: &str, name: u64, rules: &[Rule], now: Timestamp) -> Request {
     let mut person = Profile::new(ProfileId(profile), now);
     person.traits.insert("email".into(), address.into());
-    let consent = Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None };
+    let consent =
+        Consent { state: ConsentState::Granted, source: "test".into(), at: now, text_version: None, via: Via::Event };
     person.consent.insert("email".into(), consent);
-    let state = GuardState {
-        profile: &person,
-        suppressed: false,
-        unknown_consent: UnknownConsent::Blocked,
-        exited: None,
-        campaign: CampaignSwitch::Live,
-        all_paused: false,
-        restore_unconfirmed: false,
-        rules,
-    };
+    let state = GuardState { rules, ..GuardState::of(&person) };
     match check(now, &state, Draft(message(profile, name, now))) {
         Verdict::NeedsSlots(request) => request,
         other => panic!("{other:?}"),

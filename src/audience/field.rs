@@ -1,0 +1,144 @@
+//! Values at paths, with what tells the currency of a bare number: the `currency` beside it in the same object, else
+//! the event's `properties.currency`, else the workspace's own.
+
+use std::borrow::Cow;
+
+use rust_decimal::Decimal;
+use serde_json::{Map, Value};
+
+use crate::audience::Profile;
+use crate::event::Event;
+use crate::event::number::decimal;
+use crate::ids::Timestamp;
+use crate::money::{Amount, Exchange};
+
+/// A value found at a path; never null and never an array.
+#[derive(Debug, Clone)]
+pub struct Found<'a> {
+    pub value: Cow<'a, Value>,
+    currency: Option<&'a Value>,
+    at: Timestamp,
+    /// Known from now on only, so that its rate is that of the moment.
+    is_of_now: bool,
+}
+
+/// An object to look into: an event, one element of an array in it, or the person's traits.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    root: &'a Value,
+    currency: Option<&'a Value>,
+    at: Timestamp,
+}
+
+impl<'a> Place<'a> {
+    pub fn event(event: &'a Event) -> Self {
+        let root = event.body.document();
+        Self { root, currency: root.get("properties").and_then(|it| it.get("currency")), at: event.at }
+    }
+
+    /// Every value at the path; one that crosses an array yields that of each element.
+    pub fn values(&self, path: &str) -> Vec<Found<'a>> {
+        let mut found = Vec::new();
+        collect(self.root, Some(path), self.currency, &mut |value, currency| {
+            found.push(Found { value: Cow::Borrowed(value), currency, at: self.at, is_of_now: false });
+        });
+        found
+    }
+
+    /// The elements of the array at the path, each a place of its own.
+    pub fn elements(&self, path: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        collect(self.root, Some(path), self.currency, &mut |value, _| found.push(Self { root: value, ..*self }));
+        found
+    }
+}
+
+/// The values of a trait. A trait whose own name has dots wins over a path into an object.
+pub fn trait_values<'a>(profile: &'a Profile, path: &str, now: Timestamp) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    let beside = currency_in(&profile.traits);
+    let mut push = |value, currency| {
+        found.push(Found { value: Cow::Borrowed(value), currency, at: now, is_of_now: true });
+    };
+    match (profile.traits.get(path), path.split_once('.')) {
+        (Some(value), _) => collect(value, None, beside, &mut push),
+        (None, Some((first, rest))) => {
+            if let Some(value) = profile.traits.get(first) {
+                collect(value, Some(rest), beside, &mut push);
+            }
+        }
+        (None, None) => {}
+    }
+    found
+}
+
+impl<'a> Found<'a> {
+    /// A value of our own, such as the person's id.
+    pub fn own(value: Value, now: Timestamp) -> Self {
+        Self { value: Cow::Owned(value), currency: None, at: now, is_of_now: true }
+    }
+
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<Decimal> {
+        decimal(&self.value)
+    }
+
+    /// The number as money: none where it is no number, an error where its currency is none we know.
+    pub fn amount(&self, exchange: &Exchange) -> Option<Result<Amount, UnknownCurrency>> {
+        let value = self.number()?;
+        let currency = match self.currency {
+            None | Some(Value::Null) => exchange.home,
+            Some(named) => match named.as_str().and_then(|code| code.parse().ok()) {
+                Some(currency) => currency,
+                None => return Some(Err(UnknownCurrency)),
+            },
+        };
+        Some(Ok(Amount { value, currency }))
+    }
+
+    /// The instant whose rates it is converted by.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Whether another day's rates may make it worth something else.
+    pub fn is_of_now(&self) -> bool {
+        self.is_of_now
+    }
+}
+
+/// A currency that is not in ISO 4217, or has no rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownCurrency;
+
+/// Every value at a dotted path of a document.
+pub fn values_at<'a>(document: &'a Value, path: &str) -> Vec<&'a Value> {
+    let mut found = Vec::new();
+    collect(document, Some(path), None, &mut |value, _| found.push(value));
+    found
+}
+
+fn collect<'a>(
+    value: &'a Value,
+    path: Option<&str>,
+    currency: Option<&'a Value>,
+    found: &mut impl FnMut(&'a Value, Option<&'a Value>),
+) {
+    match (value, path) {
+        (Value::Array(elements), _) => elements.iter().for_each(|one| collect(one, path, currency, found)),
+        (Value::Object(object), Some(path)) => {
+            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+            if let Some(below) = object.get(first) {
+                // An object without a currency of its own leaves that of the whole.
+                let beside = if rest.is_none() { currency_in(object).or(currency) } else { currency };
+                collect(below, rest, beside, found);
+            }
+        }
+        (_, Some(_)) | (Value::Null, None) => {}
+        (value, None) => found(value, currency),
+    }
+}
+
+fn currency_in(object: &Map<String, Value>) -> Option<&Value> {
+    object.get("currency").filter(|value| !value.is_null())
+}

@@ -1,0 +1,197 @@
+//! Segments: saved conditions, who meets them, and since when.
+//!
+//! A segment's condition sees the person alone; it may build on other segments. What a person's standing in each was
+//! when last looked at is kept with the profile, so that entering and leaving are seen.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::audience::condition::needs::{self, Needs};
+use crate::audience::condition::{Condition, Evaluation, Facts, evaluate};
+use crate::ids::{Position, Timestamp};
+
+/// Segments that may build on each other in a row.
+pub const CHAIN_MAX: usize = 12;
+
+/// A saved condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Segment {
+    pub key: String,
+    /// 1 for the first text applied under this key; every changed text is one more.
+    pub version: u32,
+    pub name: String,
+    /// An e-mail address; alerts go there.
+    pub owner: String,
+    pub filter: Condition,
+}
+
+/// A segment in force.
+#[derive(Debug, Clone)]
+pub struct Defined {
+    pub segment: Segment,
+    /// The last change of the definitions that may have changed its answers: its own, of one it builds on, or of the
+    /// rates it compares by.
+    pub since: Position,
+    /// Those of the segments it builds on included.
+    pub needs: Needs,
+}
+
+/// The segments of a workspace.
+#[derive(Debug, Clone, Default)]
+pub struct SegmentSet {
+    by_key: BTreeMap<String, Defined>,
+    /// Each after those it builds on.
+    order: Vec<String>,
+    /// Keys by the event names that matter to them, and those to which traits do.
+    by_event: BTreeMap<String, BTreeSet<String>>,
+    by_traits: BTreeSet<String>,
+    /// The last change of any of them.
+    since: Position,
+}
+
+impl SegmentSet {
+    /// Each segment with the position from which on its text is in force; `rates` is that of the rate table. Those
+    /// that build on themselves or on none there is are in nobody's way: they hold for nobody.
+    pub fn new(segments: Vec<(Segment, Position)>, rates: Position) -> Self {
+        let mut set = Self::default();
+        let mut open: BTreeMap<String, (Segment, Position, Needs)> = BTreeMap::new();
+        for (segment, since) in segments {
+            let mut own = Needs::default();
+            needs::direct(&segment.filter, &mut own);
+            open.insert(segment.key.clone(), (segment, since, own));
+        }
+        while let Some(key) = set.next_of(&open) {
+            if let Some((segment, since, own)) = open.remove(&key) {
+                set.add(segment, since, own, rates);
+            }
+        }
+        set.since = set.by_key.values().map(|defined| defined.since).max().unwrap_or_default();
+        set
+    }
+
+    /// One that builds on none that is still open; where there is none such, they build on each other.
+    fn next_of(&self, open: &BTreeMap<String, (Segment, Position, Needs)>) -> Option<String> {
+        let ready = |(.., own): &(Segment, Position, Needs)| own.segments.iter().all(|key| !open.contains_key(key));
+        open.iter().find(|(_, one)| ready(one)).map(|(key, _)| key.clone())
+    }
+
+    fn add(&mut self, segment: Segment, mut since: Position, own: Needs, rates: Position) {
+        if own.money {
+            since = since.max(rates);
+        }
+        let mut needs = own.clone();
+        for below in own.segments.iter().filter_map(|key| self.by_key.get(key)) {
+            needs.add(&below.needs);
+            since = since.max(below.since);
+        }
+        for event in &needs.older {
+            self.by_event.entry(event.clone()).or_default().insert(segment.key.clone());
+        }
+        if needs.traits {
+            self.by_traits.insert(segment.key.clone());
+        }
+        self.order.push(segment.key.clone());
+        self.by_key.insert(segment.key.clone(), Defined { segment, since, needs });
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The last change of the definitions that may have changed anybody's membership.
+    pub fn since(&self) -> Position {
+        self.since
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Defined> {
+        self.by_key.get(key)
+    }
+
+    /// Each after those it builds on.
+    pub fn iter(&self) -> impl Iterator<Item = &Defined> {
+        self.order.iter().filter_map(|key| self.by_key.get(key))
+    }
+
+    /// Keys of the segments whose answers an event of this name, or a change of traits, may change; some twice.
+    pub fn hearing(&self, event: &str, traits: bool) -> impl Iterator<Item = &str> {
+        let by_event = self.by_event.get(event).into_iter().flatten();
+        let by_traits = self.by_traits.iter().filter(move |_| traits);
+        by_event.chain(by_traits).map(String::as_str)
+    }
+
+    pub fn needs(&self, key: &str) -> Option<&Needs> {
+        self.by_key.get(key).map(|defined| &defined.needs)
+    }
+
+    /// Whether the person meets the segment's condition; none where there is no such segment.
+    pub fn evaluate(&self, key: &str, facts: &Facts<'_>) -> Option<Evaluation> {
+        let defined = self.by_key.get(key)?;
+        if let Some(known) = facts.answers.0.borrow().get(key) {
+            return Some(known.clone());
+        }
+        let alone = Facts { event: None, entry: None, entry_at: None, item: None, ..*facts };
+        let answer = evaluate(&defined.segment.filter, &alone);
+        facts.answers.0.borrow_mut().insert(key.to_owned(), answer.clone());
+        Some(answer)
+    }
+}
+
+/// What segments came to for one person at one instant, each evaluated once.
+#[derive(Debug, Clone, Default)]
+pub struct Answers(RefCell<BTreeMap<String, Evaluation>>);
+
+/// A person's standing in the segments, as last looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Standings {
+    /// The definitions it was looked at by; see [`SegmentSet::since`].
+    pub seen: Position,
+    pub by_segment: BTreeMap<String, Standing>,
+}
+
+/// A standing worth keeping: a member, or one whose answer time will change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Standing {
+    /// A member since then.
+    #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The answer cannot change before without a new input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
+}
+
+impl Standings {
+    pub fn of(&self, segment: &str) -> Standing {
+        self.by_segment.get(segment).copied().unwrap_or_default()
+    }
+
+    pub fn set(&mut self, segment: &str, standing: Standing) {
+        if standing == Standing::default() {
+            self.by_segment.remove(segment);
+        } else {
+            self.by_segment.insert(segment.to_owned(), standing);
+        }
+    }
+
+    /// Another profile of the same person: in what either was in, since the earlier of the two. What it comes to for
+    /// both histories together is still to be looked at.
+    pub fn unite(&mut self, other: &Self) {
+        for (key, theirs) in &other.by_segment {
+            let ours = self.of(key);
+            let earlier = |one: Option<Timestamp>, other: Option<Timestamp>| one.into_iter().chain(other).min();
+            let standing = Standing { since: earlier(ours.since, theirs.since), next: earlier(ours.next, theirs.next) };
+            self.set(key, standing);
+        }
+        self.seen = Position::default();
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Standing)> {
+        self.by_segment.iter().map(|(key, standing)| (key.as_str(), *standing))
+    }
+
+    /// Keys of the segments the person is in.
+    pub fn memberships(&self) -> BTreeSet<&str> {
+        self.iter().filter(|(_, standing)| standing.since.is_some()).map(|(key, _)| key).collect()
+    }
+}

@@ -1,0 +1,265 @@
+//! The cap store that many processes share: one script call for each subject on one multiplexed connection.
+//!
+//! Redis may be flushed, restarted, failed over and back, or lose keys to its memory limit at any moment; the versions
+//! in the database notice. What it holds is a hash of each subject's name, no address.
+
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use ::redis::cluster::{ClusterClient, ClusterConfig};
+use ::redis::cluster_async::ClusterConnection;
+use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::caps::{Ask, CapStore, History, Released, Reserved, Unreachable, packed};
+use crate::guard::frequency_cap::{Full, NEVER};
+use crate::guard::{CapVersion, Change, Subject};
+use crate::ids::{MessageId, Timestamp, WorkspaceId};
+
+/// A call that takes longer is given up; its message waits.
+const CALL_DEADLINE: Duration = Duration::from_secs(2);
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
+/// Commands under way on the connection; more wait their turn here instead of in Redis.
+const IN_FLIGHT_MAX: usize = 64;
+/// Nothing is kept for a shorter time.
+const KEPT_MIN_MS: i64 = 3_600_000;
+
+/// A connection that comes back by itself; cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    link: Link,
+    /// Where it is, without credentials.
+    place: String,
+}
+
+#[derive(Clone)]
+enum Link {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+/// An address that cannot be one of a Redis, in words without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongAddress(pub String);
+
+impl Server {
+    /// `url` is `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS), or several of them with commas
+    /// between: nodes of one cluster. Nothing is connected before the first call. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The address cannot be understood.
+    pub fn new(url: &str) -> Result<Self, WrongAddress> {
+        let (clients, place) = clients(url)?;
+        let link = match <[Client; 1]>::try_from(clients) {
+            Ok([one]) => {
+                let config = ConnectionManagerConfig::new()
+                    .set_connection_timeout(Some(CONNECT_DEADLINE))
+                    .set_response_timeout(Some(CALL_DEADLINE))
+                    .set_number_of_retries(1)
+                    .set_pipeline_buffer_size(IN_FLIGHT_MAX)
+                    .set_concurrency_limit(IN_FLIGHT_MAX);
+                Link::One(ConnectionManager::new_lazy_with_config(one, config).map_err(|error| wrong(&error))?)
+            }
+            Err(nodes) => {
+                let nodes = nodes.iter().map(|node| node.get_connection_info().clone());
+                let cluster = ClusterClient::builder(nodes)
+                    .connection_timeout(CONNECT_DEADLINE)
+                    .response_timeout(CALL_DEADLINE)
+                    .retries(2)
+                    .build()
+                    .map_err(|error| wrong(&error))?;
+                Link::Cluster(cluster.get_pending_async_connection_with_config(ClusterConfig::new()))
+            }
+        };
+        Ok(Self { link, place })
+    }
+
+    /// Whether an address can be understood; nothing is connected.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_address(url: &str) -> Result<(), WrongAddress> {
+        clients(url).map(drop)
+    }
+
+    /// Where it is, without credentials.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, Unreachable> {
+        let answered = tokio::time::timeout(CALL_DEADLINE, async {
+            match self.link.clone() {
+                Link::One(mut one) => call.on(&mut one).await,
+                Link::Cluster(mut cluster) => call.on(&mut cluster).await,
+            }
+        });
+        match answered.await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(Unreachable(format!("Redis at {}: {error}", self.place))),
+            Err(_) => Err(Unreachable(format!("Redis at {} did not answer in time", self.place))),
+        }
+    }
+}
+
+enum Call<'c> {
+    Script(ScriptInvocation<'c>),
+    Plain(Cmd),
+}
+
+impl Call<'_> {
+    async fn on<T: FromRedisValue>(&self, link: &mut (impl ConnectionLike + Send)) -> RedisResult<T> {
+        match self {
+            Call::Script(script) => script.invoke_async(link).await,
+            Call::Plain(command) => command.query_async(link).await,
+        }
+    }
+}
+
+fn clients(url: &str) -> Result<(Vec<Client>, String), WrongAddress> {
+    let mut clients = Vec::new();
+    let mut places = Vec::new();
+    for one in url.split(',').map(str::trim) {
+        let client = Client::open(one).map_err(|error| wrong(&error))?;
+        places.push(client.get_connection_info().addr().to_string());
+        clients.push(client);
+    }
+    Ok((clients, places.join(", ")))
+}
+
+fn wrong(error: &RedisError) -> WrongAddress {
+    // The library's own words may repeat the address with its password.
+    WrongAddress(format!(
+        "is written redis://HOST:PORT or rediss://, several nodes of a cluster with commas ({:?})",
+        error.kind()
+    ))
+}
+
+/// The slots of one workspace of one installation in a Redis.
+pub struct Redis {
+    server: Server,
+    prefix: String,
+    reserve: Script,
+    remove: Script,
+}
+
+impl Redis {
+    /// `installation` is the id of the database the slots are the image of: two databases share nothing.
+    pub fn new(server: Server, installation: &str, workspace: WorkspaceId) -> Self {
+        Self {
+            server,
+            prefix: format!("carillon:{installation}:{}", workspace.0),
+            reserve: Script::new(include_str!("redis/reserve.lua")),
+            remove: Script::new(include_str!("redis/remove.lua")),
+        }
+    }
+
+    /// Everything of a subject stands under one hash tag, so that a cluster keeps it on one node.
+    fn key(&self, subject: &Subject) -> String {
+        let subject = MessageId::derive(&[b"cap subject", subject.to_string().as_bytes()]);
+        format!("{}:{{{subject}}}", self.prefix)
+    }
+
+    async fn remove(
+        &self,
+        subject: &Subject,
+        message: MessageId,
+        from: CapVersion,
+        to: CapVersion,
+    ) -> Result<u8, Unreachable> {
+        let mut call = self.remove.prepare_invoke();
+        call.key(self.key(subject));
+        call.arg(&packed::version(from)[..]).arg(&packed::version(to)[..]).arg(&message.as_bytes()[..]);
+        self.server.run(Call::Script(call)).await
+    }
+}
+
+impl CapStore for Redis {
+    fn reserve<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Reserved, Unreachable>> {
+        async move {
+            let slot = ask.slot;
+            let next = ask.expected.next(&Change::Taken { message: slot.message, at: slot.at });
+            let next = if ask.counts { next } else { ask.expected };
+            let after = if ask.counts { &packed::version(next)[..] } else { &[] };
+            let (conditions, limits) = packed::conditions(&ask);
+            let mut call = self.reserve.prepare_invoke();
+            call.key(self.key(ask.subject));
+            call.arg(&packed::version(ask.expected)[..]).arg(after).arg(packed::wish(slot)).arg(conditions);
+            call.arg(ask.reach().millis().max(KEPT_MIN_MS));
+            let answer: Value = self.server.run(Call::Script(call)).await?;
+            let strange = || Unreachable(format!("Redis at {} gave a strange answer", self.server.place));
+            let fields = match answer {
+                Value::Int(0) => return Ok(Reserved::Stale),
+                Value::Int(1) => return Ok(Reserved::Granted { version: next, at: slot.at }),
+                Value::Array(fields) => fields,
+                _ => return Err(strange()),
+            };
+            match &fields[..] {
+                [Value::Int(2), Value::Int(at)] => {
+                    Ok(Reserved::Granted { version: ask.expected, at: Timestamp::from_millis(*at) })
+                }
+                [Value::Int(3), Value::Int(last)] => Ok(Reserved::Behind { last: Timestamp::from_millis(*last) }),
+                [Value::Int(4), Value::Int(limit), Value::Int(frees_at), Value::BulkString(used)] => {
+                    let limit = usize::try_from(*limit).ok().and_then(|at| limits.get(at)).ok_or_else(strange)?;
+                    Ok(Reserved::Full(Full {
+                        rule: limit.rule.text_for(&slot.campaign),
+                        by: packed::used(used).ok_or_else(strange)?,
+                        frees_at: Timestamp::from_millis(if *frees_at < 0 { NEVER } else { *frees_at }),
+                    }))
+                }
+                _ => Err(strange()),
+            }
+        }
+        .boxed()
+    }
+
+    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
+        async move {
+            let last = history.slots.iter().map(|slot| slot.at).max().unwrap_or(history.since);
+            let kept = last.millis().saturating_sub(history.since.millis()).max(KEPT_MIN_MS);
+            let mut call = ::redis::cmd("SET");
+            call.arg(self.key(subject)).arg(packed::history(history)).arg("PX").arg(kept);
+            self.server.run(Call::Plain(call)).await
+        }
+        .boxed()
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        reserved: CapVersion,
+        before: CapVersion,
+    ) -> BoxFuture<'a, Result<(), Unreachable>> {
+        async move { self.remove(subject, message, reserved, before).await.map(drop) }.boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        subject: &'a Subject,
+        message: MessageId,
+        expected: CapVersion,
+    ) -> BoxFuture<'a, Result<Released, Unreachable>> {
+        async move {
+            let version = expected.next(&Change::Released { message });
+            Ok(match self.remove(subject, message, expected, version).await? {
+                1 => Released::Done { version },
+                2 => Released::Absent,
+                _ => Released::Stale,
+            })
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
+        async move {
+            let said: String = self.server.run(Call::Plain(::redis::cmd("PING"))).await?;
+            if said != "PONG" {
+                return Err(Unreachable(format!("Redis at {} answered PING with {said}", self.server.place)));
+            }
+            Ok(format!("Redis at {} answers", self.server.place))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,52 @@
+//! What a person has used of the frequency caps: as JSON, or as a page for a browser that asks for one.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::ACCEPT;
+use actix_web::web::ServiceConfig;
+use serde::Deserialize;
+
+use crate::http::caps::caps_page;
+use crate::worker::cap_report::{CapReport, cap_report};
+
+use super::explain::profile_known;
+use super::{Admin, Answer, Controls, Problem, get, json_answer, query};
+
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(get("/caps", answer));
+}
+
+/// The page without a token, beside the sandbox's inbox: it shows nobody who is not in there.
+pub fn pages(admin: &Controls) -> impl FnOnce(&mut ServiceConfig) {
+    let admin = admin.clone();
+    move |app| {
+        if admin.forward.is_some() {
+            app.service(get("/caps", page).app_data(admin));
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// By user id, anonymous id or number.
+    profile: String,
+}
+
+async fn report(admin: &Admin, request: &HttpRequest) -> Result<CapReport, Problem> {
+    let asked: Asked = query(request)?;
+    let profile = profile_known(admin, &asked.profile).await?;
+    let live = admin.definitions.live(admin.workspace);
+    let now = admin.log.clock().now();
+    Ok(cap_report(admin.db(), &live, profile, now, &admin.zone).await?)
+}
+
+async fn page(admin: Controls, request: HttpRequest) -> Answer {
+    Ok(caps_page(&report(&admin, &request).await?))
+}
+
+async fn answer(admin: Controls, request: HttpRequest) -> Answer {
+    let report = report(&admin, &request).await?;
+    let accepts = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let wants_page = accepts.is_some_and(|accepts| accepts.contains("text/html"));
+    Ok(if wants_page { caps_page(&report) } else { json_answer(&report) })
+}

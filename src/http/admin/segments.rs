@@ -1,0 +1,133 @@
+//! Segments: how many people are in each, some of them, and whether a person is in and why.
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, ServiceConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::audience::segment::Defined;
+use crate::definition::problem::nearest;
+use crate::ids::{Position, ProfileId, Timestamp};
+use crate::store::controls::setting;
+use crate::store::segments::looked_at_setting;
+use crate::worker::membership::{Membership, memberships};
+
+use super::explain::profile_known;
+use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, get, json_answer, query, rows};
+
+/// People shown of a segment.
+const SAMPLE_DEFAULT: u32 = 10;
+
+pub fn routes(app: &mut ServiceConfig) {
+    app.service(get("/segments", list)).service(get("/segments/{key}", one));
+}
+
+#[derive(Serialize)]
+struct Listed {
+    segments: Vec<SegmentOut>,
+}
+
+#[derive(Serialize)]
+struct SegmentOut {
+    key: String,
+    name: String,
+    owner: String,
+    version: u32,
+    size: u64,
+    /// Everybody stored has been looked at since it changed; until then the size grows.
+    is_complete: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    profile: Option<String>,
+    limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    segment: SegmentOut,
+    sample: Vec<MemberOut>,
+    person: Option<PersonOut>,
+}
+
+#[derive(Serialize)]
+struct MemberOut {
+    profile: ProfileId,
+    user_id: Option<String>,
+    since: Timestamp,
+}
+
+#[derive(Serialize)]
+struct PersonOut {
+    asked: String,
+    #[serde(flatten)]
+    membership: Membership,
+}
+
+async fn list(admin: Controls, request: HttpRequest) -> Answer {
+    let _: Nothing = query(&request)?;
+    let live = admin.definitions.live(admin.workspace);
+    let (sizes, looked_at) = (admin.db().segment_sizes().await?, looked_at(&admin).await?);
+    let shown = live.catalog.terms.segments.iter().map(|defined| {
+        let size = sizes.get(&defined.segment.key).copied().unwrap_or(0);
+        out(defined, size, looked_at)
+    });
+    let mut segments: Vec<SegmentOut> = shown.collect();
+    segments.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(json_answer(&Listed { segments }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> Answer {
+    let asked: Asked = query(&request)?;
+    let limit = rows(asked.limit, SAMPLE_DEFAULT, ROWS_MAX)?;
+    let live = admin.definitions.live(admin.workspace);
+    let set = &live.catalog.terms.segments;
+    let Some(defined) = set.get(&key) else {
+        let nearest = nearest(&key, set.iter().map(|defined| defined.segment.key.as_str()));
+        return Err(Refusal::UnknownSegment { asked: key.chars().take(80).collect(), nearest }.into());
+    };
+    let size = admin.db().segment_sizes().await?.get(key.as_str()).copied().unwrap_or(0);
+    let segment = out(defined, size, looked_at(&admin).await?);
+    let sample = admin.db().members(&key, limit).await?.into_iter();
+    let sample = sample.map(|it| MemberOut { profile: it.profile, user_id: it.user_id, since: it.since }).collect();
+    let person = match asked.profile {
+        Some(who) => Some(person(&admin, &key, who).await?),
+        None => None,
+    };
+    Ok(json_answer(&Shown { segment, sample, person }))
+}
+
+async fn person(admin: &Admin, key: &str, who: String) -> Result<PersonOut, Problem> {
+    let profile = profile_known(admin, &who).await?;
+    let live = admin.definitions.live(admin.workspace);
+    let now = admin.log.clock().now();
+    let told = memberships(admin.db(), &live.catalog, profile, &[key], now).await?;
+    match told.and_then(|told| told.into_iter().next()) {
+        Some(membership) => Ok(PersonOut { asked: who, membership }),
+        None => Err(Refusal::UnknownProfile { asked: who.chars().take(80).collect() }.into()),
+    }
+}
+
+/// The definitions by which everybody was looked at.
+async fn looked_at(admin: &Admin) -> Result<Position, Problem> {
+    let known = setting(admin.store.reader(), &looked_at_setting(admin.workspace)).await?;
+    Ok(known.and_then(|text| text.parse().ok()).map_or(Position::default(), Position))
+}
+
+fn out(defined: &Defined, size: u64, looked_at: Position) -> SegmentOut {
+    let segment = &defined.segment;
+    SegmentOut {
+        key: segment.key.clone(),
+        name: segment.name.clone(),
+        owner: segment.owner.clone(),
+        version: segment.version,
+        size,
+        is_complete: defined.since <= looked_at,
+    }
+}

@@ -1,0 +1,79 @@
+//! Who is in which segment, by segment. The profile's own row says the same and is what decisions read; this table is
+//! written beside it, when a membership changes, so that a segment can be counted and shown.
+
+use std::collections::BTreeMap;
+
+use sea_orm::ConnectionTrait;
+
+use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
+use crate::store::Workspace;
+use crate::store::rows::{Error, Rows};
+
+/// A person in a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub profile: ProfileId,
+    pub user_id: Option<String>,
+    pub since: Timestamp,
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Stores since when people are in segments, or that they are no longer.
+    pub async fn set_members(&self, members: BTreeMap<(String, ProfileId), Option<Timestamp>>) -> Result<(), Error> {
+        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        for ((segment, profile), since) in members {
+            match since {
+                Some(since) => {
+                    come.push(vec![self.id.0.into(), segment.into(), profile.0.into(), since.millis().into()]);
+                }
+                None => gone.push((segment, profile)),
+            }
+        }
+        let head = "INSERT INTO segment_members (workspace, segment, profile, since)";
+        let tail = "ON CONFLICT (workspace, segment, profile) DO UPDATE SET since = excluded.since";
+        Rows(self.conn).insert(head, tail, 4, come).await?;
+        for (segment, profile) in gone {
+            let sql = "DELETE FROM segment_members WHERE workspace = ? AND segment = ? AND profile = ?";
+            Rows(self.conn).run(sql, vec![self.id.0.into(), segment.into(), profile.0.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// How many are in each segment; those with nobody are left out.
+    pub async fn segment_sizes(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let sql = "SELECT segment, count(*) FROM segment_members WHERE workspace = ? GROUP BY segment";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
+        let size = |count: i64| u64::try_from(count).unwrap_or(0);
+        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, size(row.try_get_by_index(1)?)))).collect()
+    }
+
+    /// Some people of a segment, by profile.
+    pub async fn members(&self, segment: &str, limit: u32) -> Result<Vec<Member>, Error> {
+        let sql = "SELECT segment_members.profile, profiles.user_id, segment_members.since FROM segment_members
+                   JOIN profiles ON profiles.id = segment_members.profile
+                   WHERE segment_members.workspace = ? AND segment_members.segment = ?
+                   ORDER BY segment_members.profile LIMIT ?";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), segment.into(), limit.into()]).await?;
+        rows.iter()
+            .map(|row| {
+                let profile = ProfileId(row.try_get_by_index(0)?);
+                let since = Timestamp::from_millis(row.try_get_by_index(2)?);
+                Ok(Member { profile, user_id: row.try_get_by_index(1)?, since })
+            })
+            .collect()
+    }
+
+    /// People after `after` whose segments were last looked at by older definitions, in the order of their ids.
+    pub async fn not_looked_at(&self, since: Position, after: ProfileId, limit: u32) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT id FROM profiles WHERE id > ? AND workspace = ? AND segments_seen < ?
+                   AND merged_into IS NULL ORDER BY id LIMIT ?";
+        let values = vec![after.0.into(), self.id.0.into(), since.0.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+    }
+}
+
+/// The setting that remembers by which definitions everybody was looked at.
+pub fn looked_at_setting(workspace: WorkspaceId) -> String {
+    format!("segments_looked_at:{}", workspace.0)
+}

@@ -1,0 +1,236 @@
+//! Asking the cap stores for a whole batch: messages that share a person or an address one after the other, the most
+//! important first; all others at once, so that a batch costs about as long as its slowest message.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+
+use crate::caps::{CapStore, History, Taken, Unreachable, take};
+use crate::guard::{CapVersion, Cleared, Full, Request, Subject, settle};
+use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
+use crate::message::Message;
+use crate::store::outbox::CapSubject;
+use crate::store::{Store, workspace};
+use crate::worker::dispatcher::slots::{CapStores, version_of};
+
+/// Reseeds and new tries for one message before it waits.
+const TRIES_MAX: u32 = 4;
+/// Messages whose slots are asked for at once.
+const IN_FLIGHT: usize = 64;
+/// Histories are read back this much further than asked, so that another process whose clock is behind ours finds them
+/// long enough.
+const SKEW: Span = Span::from_hours(1);
+
+/// A message that passed the guard and asks for slots.
+pub struct Asking {
+    pub turn: usize,
+    pub workspace: WorkspaceId,
+    pub request: Request,
+}
+
+/// What came of asking for a message's slots.
+pub enum Asked {
+    Cleared(Cleared),
+    /// With the message of higher priority that took a slot in the same breath, if one did.
+    Full(Message, Full, Option<MessageId>),
+    /// The store's answers kept changing.
+    Unsettled(Message),
+    Unreachable(Message, Unreachable),
+    /// An earlier message of this batch must be claimed first.
+    Later,
+}
+
+/// An answered message.
+pub struct Answered {
+    pub turn: usize,
+    pub workspace: WorkspaceId,
+    pub asked: Asked,
+}
+
+/// Asks for the slots of a batch. Of messages that share a subject the answers come in the order in which their slots
+/// were taken: by priority, of equals by turn.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn ask_all(
+    store: &Store,
+    caps: &CapStores,
+    now: Timestamp,
+    mut asking: Vec<Asking>,
+) -> anyhow::Result<Vec<Answered>> {
+    asking.sort_by_key(|asking| (std::cmp::Reverse(asking.request.message().priority), asking.turn));
+    let mut known: BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>> = BTreeMap::new();
+    for asking in &asking {
+        known.entry(asking.workspace).or_default();
+    }
+    for (id, rows) in &mut known {
+        let of_workspace = asking.iter().filter(|asking| asking.workspace == *id);
+        let names: BTreeSet<String> =
+            of_workspace.flat_map(|asking| asking.request.subjects()).map(Subject::to_string).collect();
+        *rows = store.workspace(*id).cap_subjects(&names.into_iter().collect::<Vec<_>>()).await?;
+    }
+    let groups = together(asking).into_iter().map(|group| {
+        let known = &known;
+        async move { Group::load(store, caps, group[0].workspace, now, known)?.ask_each(group).await }
+    });
+    let answered: Vec<anyhow::Result<Vec<Answered>>> =
+        futures::stream::iter(groups).buffer_unordered(IN_FLIGHT).collect().await;
+    let mut all = Vec::new();
+    for group in answered {
+        all.extend(group?);
+    }
+    Ok(all)
+}
+
+/// Messages that share subjects, directly or through others, in one group; the order within is kept.
+fn together(asking: Vec<Asking>) -> Vec<Vec<Asking>> {
+    let mut groups: Vec<Vec<Asking>> = Vec::new();
+    let mut of_subject: BTreeMap<(WorkspaceId, Subject), usize> = BTreeMap::new();
+    for one in asking {
+        let keys = one.request.subjects().clone().map(|subject| (one.workspace, subject));
+        let [first, second] = keys.each_ref().map(|key| of_subject.get(key).copied());
+        let home = first.or(second).unwrap_or_else(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        if let (Some(_), Some(other)) = (first, second)
+            && other != home
+        {
+            let moved = std::mem::take(&mut groups[other]);
+            groups[home].extend(moved);
+            of_subject.values_mut().filter(|group| **group == other).for_each(|group| *group = home);
+        }
+        of_subject.extend(keys.map(|key| (key, home)));
+        groups[home].push(one);
+    }
+    groups.retain(|group| !group.is_empty());
+    for group in &mut groups {
+        group.sort_by_key(|asking| (std::cmp::Reverse(asking.request.message().priority), asking.turn));
+    }
+    groups
+}
+
+/// A subject as this batch's claims will leave it.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    version: CapVersion,
+    /// Slots are taken in order of time, whatever our clock says.
+    last_slot_at: Option<Timestamp>,
+    /// A claim of this batch moves the subject there; the database does not know yet.
+    pending: bool,
+}
+
+impl Known {
+    fn of(row: Option<&CapSubject>) -> anyhow::Result<Self> {
+        Ok(Self { version: version_of(row)?, last_slot_at: row.map(|row| row.last_slot_at), pending: false })
+    }
+}
+
+/// Messages that share subjects, and what is known of those.
+struct Group<'s> {
+    store: &'s Store,
+    caps: std::sync::Arc<dyn CapStore>,
+    workspace: WorkspaceId,
+    now: Timestamp,
+    rows: Option<&'s BTreeMap<String, CapSubject>>,
+    known: BTreeMap<Subject, Known>,
+    /// Slots taken by this batch, with their priorities.
+    taken: BTreeMap<MessageId, u8>,
+}
+
+impl<'s> Group<'s> {
+    fn load(
+        store: &'s Store,
+        caps: &CapStores,
+        id: WorkspaceId,
+        now: Timestamp,
+        rows: &'s BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>>,
+    ) -> anyhow::Result<Self> {
+        let (known, taken) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { store, caps: caps.of(id), workspace: id, now, rows: rows.get(&id), known, taken })
+    }
+
+    async fn ask_each(mut self, group: Vec<Asking>) -> anyhow::Result<Vec<Answered>> {
+        let mut answered = Vec::with_capacity(group.len());
+        let mut unreachable: Option<Unreachable> = None;
+        for Asking { turn, workspace, request } in group {
+            let asked = match &unreachable {
+                // Each would wait as long as the first did.
+                Some(error) => Asked::Unreachable(request.into_message(), error.clone()),
+                None => self.ask(request).await?,
+            };
+            if let Asked::Unreachable(_, error) = &asked {
+                unreachable = Some(error.clone());
+            }
+            answered.push(Answered { turn, workspace, asked });
+        }
+        Ok(answered)
+    }
+
+    fn known(&mut self, subject: &Subject) -> anyhow::Result<Known> {
+        if let Some(known) = self.known.get(subject) {
+            return Ok(*known);
+        }
+        let known = Known::of(self.rows.and_then(|rows| rows.get(&subject.to_string())))?;
+        self.known.insert(subject.clone(), known);
+        Ok(known)
+    }
+
+    async fn ask(&mut self, request: Request) -> anyhow::Result<Asked> {
+        for _ in 0..TRIES_MAX {
+            let [by_profile, by_address] = request.subjects();
+            let known = [self.known(by_profile)?, self.known(by_address)?];
+            let at = known.iter().filter_map(|known| known.last_slot_at).fold(self.now, Timestamp::max);
+            match take(self.caps.as_ref(), at, &request, known.map(|known| known.version)).await {
+                Ok(Taken::Granted(reservation)) => {
+                    let cleared = settle(request, reservation)?;
+                    self.note(&cleared);
+                    return Ok(Asked::Cleared(cleared));
+                }
+                Ok(Taken::Full(full)) => {
+                    let message = request.into_message();
+                    let outranks = |id: &&MessageId| self.taken.get(id).is_some_and(|one| *one > message.priority);
+                    let winner = full.by.iter().rev().find(outranks).copied();
+                    return Ok(Asked::Full(message, full, winner));
+                }
+                Ok(Taken::Stale(subject)) => {
+                    if self.known.get(&subject).is_some_and(|known| known.pending) {
+                        return Ok(Asked::Later);
+                    }
+                    if let Err(error) = self.reseed(subject, request.horizon()).await? {
+                        return Ok(Asked::Unreachable(request.into_message(), error));
+                    }
+                }
+                Err(error) => return Ok(Asked::Unreachable(request.into_message(), error)),
+            }
+        }
+        Ok(Asked::Unsettled(request.into_message()))
+    }
+
+    fn note(&mut self, cleared: &Cleared) {
+        for step in cleared.versions().iter().filter(|step| step.from != step.to) {
+            let known = self.known.entry(step.subject.clone()).or_default();
+            let last_slot_at = known.last_slot_at.max(cleared.slot_at());
+            *known = Known { version: step.to, last_slot_at, pending: true };
+        }
+        if cleared.slot_at().is_some() {
+            self.taken.insert(cleared.message().id, cleared.message().priority);
+        }
+    }
+
+    /// Gives the cap store a subject's history from one snapshot of the record.
+    async fn reseed(&mut self, subject: Subject, horizon: Span) -> anyhow::Result<Result<(), Unreachable>> {
+        let snapshot = self.store.snapshot().await?;
+        let record = workspace(&snapshot, self.workspace);
+        let known = Known::of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
+        let since = self.now.minus(horizon).minus(SKEW);
+        let slots = match &subject {
+            Subject::Profile(profile) => record.slots_of_profile(*profile, since).await?,
+            Subject::Address(..) => record.slots_of_address(&subject.to_string(), since).await?,
+        };
+        snapshot.rollback().await?;
+        let reseeded = self.caps.reseed(&subject, History { version: known.version, since, slots }).await;
+        self.known.insert(subject, known);
+        Ok(reseeded)
+    }
+}

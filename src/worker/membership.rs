@@ -1,0 +1,61 @@
+//! Whether a person is in a segment and why, asked by hand: the same evaluation as in decisions, over what is stored.
+
+use sea_orm::DatabaseConnection;
+use serde::Serialize;
+
+use crate::audience::condition::Facts;
+use crate::audience::condition::needs::Needs;
+use crate::audience::segment::Answers;
+use crate::decision::Catalog;
+use crate::ids::{ProfileId, Timestamp};
+use crate::store::{Error, Workspace};
+use crate::worker::world;
+
+/// One person and one segment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Membership {
+    pub segment: String,
+    pub is_member: bool,
+    /// Since when, by the last look; absent while it has not been looked at since it came to be.
+    pub since: Option<Timestamp>,
+    /// The answer cannot change before, unless something happens.
+    pub until: Option<Timestamp>,
+    /// What decided it, with its operands.
+    pub because: String,
+}
+
+/// The answer for each of these segments that exists; none where the person is not stored.
+///
+/// # Errors
+/// The database cannot be read, or a row of this person.
+pub async fn memberships(
+    store: Workspace<'_, DatabaseConnection>,
+    catalog: &Catalog,
+    profile: ProfileId,
+    segments: &[&str],
+    now: Timestamp,
+) -> Result<Option<Vec<Membership>>, Error> {
+    let set = &catalog.terms.segments;
+    let Some(person) = store.person(profile).await? else { return Ok(None) };
+    let wanted: Vec<&str> = segments.iter().copied().filter(|key| set.get(key).is_some()).collect();
+    let mut needs = Needs::default();
+    for theirs in wanted.iter().filter_map(|key| set.needs(key)) {
+        needs.add(theirs);
+    }
+    let slot = world::look(store, person, needs).await?;
+    let answers = Answers::default();
+    let past = (slot.loaded.older.as_slice(), &slot.loaded.bodies);
+    let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, past);
+    let told = wanted.into_iter().filter_map(|key| {
+        let answer = set.evaluate(key, &facts)?;
+        let standing = slot.person.profile.segments.of(key);
+        Some(Membership {
+            segment: key.to_owned(),
+            is_member: answer.holds,
+            since: standing.since.filter(|_| answer.holds),
+            until: answer.until,
+            because: answer.because,
+        })
+    });
+    Ok(Some(told.collect()))
+}
