@@ -14,6 +14,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/profiles/ann"),
     ("GET", "/api/v1/definitions"),
     ("POST", "/api/v1/definitions"),
+    ("POST", "/api/v1/definitions/plan"),
     ("GET", "/api/v1/keys"),
     ("POST", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/1"),
