@@ -200,7 +200,7 @@ impl House {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
+    pub fn post(&self, path: &str, body: &Value) -> Value {
         let token = format!("Bearer {}", self.token);
         let (status, body) = exchange(&self.address, "POST", path, &token, &body.to_string()).unwrap();
         assert!((200..300).contains(&status), "POST {path}: {status} {body}");

@@ -82,6 +82,19 @@ impl Load {
         stored
     }
 
+    /// Those of the last round.
+    pub fn orders_of_round(&self) -> Vec<String> {
+        let prefix = format!("o{}-", self.round);
+        self.orders().into_iter().filter(|order| order.starts_with(&prefix)).collect()
+    }
+
+    /// Whether the house takes what is sent with its key.
+    pub fn is_open(&self, house: &House) -> bool {
+        let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
+        let body = serde_json::json!({ "userId": "passer-by", "messageId": "hello", "event": "Page Viewed" });
+        post(house, "/v1/track", &key, &body) == Some(200)
+    }
+
     pub fn orders(&self) -> Vec<String> {
         self.orders.lock().unwrap().keys().cloned().collect()
     }

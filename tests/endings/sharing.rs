@@ -58,3 +58,36 @@ fn freeze_while_sending(house: &House) {
         caught
     });
 }
+
+#[test]
+fn what_one_process_is_told_holds_in_the_others() {
+    let sink = Sink::start();
+    let mut one = House::new(&sink, Backend::Postgres);
+    let mut two = one.beside();
+    one.start_beside();
+    two.start_beside();
+    until("two shares", || one.shares() == [8, 8]);
+
+    let mut load = Load::default();
+    one.switch("pause");
+    load.run(&[&two], Duration::ZERO, || {});
+    load.finish(&[&two]);
+    let held = || 2 * load.orders().len();
+    until("all to be decided and held", || two.count_by_status("deferred") == held());
+    assert!(sink.delivered().is_empty(), "the other process knows nothing of the pause");
+    two.switch("resume");
+    until("all to be sent", || sink.delivered().len() == held());
+
+    let made = one.post("/api/v1/keys", &serde_json::json!({ "source": "web" }));
+    two.key = made["key"].as_str().unwrap().to_owned();
+    until("the key to open the other door", || load.is_open(&two));
+    let again = "kind: campaign\nkey: again\nname: Again\nowner: crm@shop.example\ntype: trigger\nstatus: live\n\
+                 purpose: transactional\nentry: { event: Order Completed, key: properties.order_id }\n\
+                 send: { channel: email, template: note }\n";
+    one.post("/api/v1/definitions", &serde_json::json!({ "files": [{ "name": "again.yaml", "text": again }] }));
+    load.run(&[&two], Duration::ZERO, || {});
+    load.finish(&[&two]);
+    let is_again =
+        |orders: usize| sink.delivered().keys().filter(|(campaign, _)| campaign == "again").count() == orders;
+    until("the new campaign to speak of every later order", || is_again(load.orders_of_round().len()));
+}
