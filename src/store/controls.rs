@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows};
+use crate::store::shards::barrier_until;
 
 /// The scope that stops everything.
 pub const PAUSE_ALL: &str = "all";
@@ -27,6 +28,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn pauses(&self) -> Result<BTreeSet<String>, Error> {
         let rows = Rows(self.conn).all("SELECT scope FROM pauses WHERE workspace = ?", vec![self.id.0.into()]).await?;
         rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// Scopes that were paused at a position of the log, whatever was switched later.
+    pub async fn pauses_at(&self, position: Position) -> Result<BTreeSet<String>, Error> {
+        let until = barrier_until(self.conn, position).await?;
+        let sql = "SELECT scope FROM switches AS one WHERE workspace = ? AND paused = 1 AND position =
+                   (SELECT max(position) FROM switches AS other WHERE other.workspace = one.workspace
+                   AND other.scope = one.scope AND other.position <= ?)";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), until.0.into()]).await?;
+        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// Remembers from which position on a scope is paused, or no longer.
+    pub async fn note_switch(&self, scope: &str, paused: bool, position: Position) -> Result<(), Error> {
+        let sql = "INSERT INTO switches (workspace, scope, position, paused) VALUES (?, ?, ?, ?)";
+        let values = vec![self.id.0.into(), scope.into(), position.0.into(), i64::from(paused).into()];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
     }
 
     pub async fn set_paused(&self, scope: &str, paused: bool, at: Timestamp) -> Result<(), Error> {

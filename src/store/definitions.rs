@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Position, Timestamp};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, decode, encode, int};
-use crate::store::shards::Layout;
+use crate::store::shards::barrier_until;
 
 /// One version of one document, with the text it was written in.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,14 +61,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Every version that was in force at or before `position`, oldest first.
     pub async fn definitions_until(&self, position: Position) -> Result<Vec<StoredDefinition>, Error> {
-        let layout = Layout::of(self.conn.get_database_backend());
-        let mut until = position;
-        if layout.is_shared() && position < Position(i64::MAX) {
-            // Definitions are known by where their entry stands in the first shard.
-            let sql = "SELECT coalesce(max(barrier), 0) FROM barriers WHERE shard = ? AND position <= ?";
-            let values = vec![layout.shard_at(position).number().into(), position.0.into()];
-            until = Position(Rows(self.conn).scalar(sql, values).await?.unwrap_or(0));
-        }
+        let until = barrier_until(self.conn, position).await?;
         let sql = format!("{SELECT} WHERE workspace = ? AND position <= ? ORDER BY kind, key, version");
         Rows(self.conn).all(&sql, vec![self.id.0.into(), until.0.into()]).await?.iter().map(read).collect()
     }

@@ -77,7 +77,7 @@ impl Definitions {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The campaigns in force at a position of the log, whatever was applied later.
+    /// The campaigns in force at a position of the log, whatever was applied, paused or resumed later.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -95,7 +95,7 @@ impl Definitions {
                 DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
-        Ok(compile(self.terms(id), stored, store.pauses().await?).catalog)
+        Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
     }
 
     /// Reads a workspace's definitions and pauses again.
