@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::audience::Profile;
 use crate::audience::condition::{Facts, Terms};
 use crate::audience::consent::{Consent, Via};
 use crate::audience::segment::{Answers, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{
-    At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot, decide,
+    At, CONSENT_CHANGED, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot,
+    decide,
 };
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
@@ -164,7 +166,7 @@ impl World {
     fn happen(&mut self, given: &Given) {
         let Some(index) = self.people.iter().position(|(name, ..)| *name == given.person) else { return };
         self.timeline.event(given.at, &given.person, &given.event);
-        let event = event(given, self.log + 1);
+        let event = event(given, self.log + 1, &self.people[index].1.profile);
         self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
         self.decide(index, given.at, &Input::Event(event));
     }
@@ -272,6 +274,13 @@ impl World {
         self.happenings.push(Happening { at, person, campaign, template: send.template, channel: send.channel, what });
     }
 
+    /// Of a message itself: one that asks for a confirmation has no campaign.
+    fn note_message(&mut self, at: Timestamp, person: &str, message: &Message, what: What) {
+        let Message { campaign, template, channel, .. } = message;
+        let (campaign, template) = (campaign.clone(), template.clone());
+        self.happenings.push(Happening { at, person: person.to_owned(), campaign, template, channel: *channel, what });
+    }
+
     /// Messages that are due, the most important first.
     fn dispatch(&mut self, now: Timestamp) {
         let is_due = |message: &Message| message.status.due_at().is_some_and(|due| due <= now);
@@ -302,7 +311,7 @@ impl World {
                     &person,
                     &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
                 );
-                self.note(now, &person, &message.campaign, What::NotSent(reason.clone()));
+                self.note_message(now, &person, &message, What::NotSent(reason.clone()));
                 Status::Suppressed { at: now, reason }
             }
             Some(Verdict::Defer { until, reason }) => {
@@ -320,7 +329,7 @@ impl World {
             Some(Verdict::NeedsSlots(_) | Verdict::Clear(_)) | None => {
                 let what = format!("sent {}", self.named(&message));
                 self.timeline.did(now, &person, &what);
-                self.note(now, &person, &message.campaign, What::Sent);
+                self.note_message(now, &person, &message, What::Sent);
                 Status::Sent { at: now, reply: "story".to_owned() }
             }
         };
@@ -428,19 +437,29 @@ fn people(story: &Story, start: Timestamp) -> Vec<(String, Person, Loaded)> {
     people
 }
 
-fn event(given: &Given, position: i64) -> Event {
+/// What a line says happened. An answer that says by which way it came (`via: link`, `page`, `confirmation`, `api`) is
+/// our own event: somebody followed the link in a mail to their present address.
+fn event(given: &Given, position: i64, profile: &Profile) -> Event {
     let message_id = format!("story-{position}");
+    let mut properties = given.properties.clone();
+    let text = |name: &str| given.properties.get(name).and_then(Value::as_str);
+    let is_ours = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
+    let channel = text("channel").and_then(Channel::parse).filter(|_| is_ours);
+    if let Some(address) = channel.and_then(|channel| address_of(profile, channel).ok()) {
+        properties.insert("address_channel".to_owned(), address.channel().as_str().into());
+        properties.insert("address".to_owned(), address.normalised().into());
+    }
     let body = json!({
         "type": "track",
         "event": given.event,
         "userId": given.person,
         "messageId": message_id,
         "timestamp": given.at.to_string(),
-        "properties": given.properties,
+        "properties": properties,
     });
     Event {
         id: EventId::derive(&[message_id.as_bytes()]),
-        kind: Kind::Track,
+        kind: if is_ours { Kind::Own } else { Kind::Track },
         name: given.event.clone(),
         message_id,
         version: 1,

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use crate::audience::condition::Terms;
 use crate::audience::segment::SegmentSet;
 use crate::decision::{Catalog, Permissions};
+use crate::definition::consent_policy::PolicyRule;
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
@@ -122,7 +123,7 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
     let mut permissions = Permissions::default();
-    let mut segments = BTreeMap::new();
+    let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut rated_since = Position::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
@@ -140,10 +141,9 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
                     terms.exchange.rates = rates;
                     rated_since = one.position;
                 }
-                Definition::Caps(rules) => live.rules = rules,
-                Definition::ConsentPolicy(rules) => {
-                    permissions.policies = rules.into_iter().map(|rule| (rule.channel, rule.policy)).collect();
-                }
+                // Those under several names hold together.
+                Definition::Caps(rules) => drop(caps.insert(one.key.clone(), rules)),
+                Definition::ConsentPolicy(rules) => drop(policies.insert(one.key.clone(), rules)),
                 Definition::Template(mut template) => {
                     template.version = one.version;
                     match Compiled::new(&template) {
@@ -159,6 +159,9 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
             }
         }
     }
+    live.rules = caps.into_values().flatten().collect();
+    let policies = policies.into_values().flatten();
+    permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
     terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);
     live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live

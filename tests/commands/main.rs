@@ -8,5 +8,6 @@ mod definitions;
 mod folder;
 mod import;
 mod keys;
+mod permission;
 mod program;
 mod tour;

@@ -30,7 +30,7 @@ fn the_tour_of_the_readme_goes_as_it_says() {
         said.out
     };
     let blocks = blocks();
-    assert_eq!(blocks.len(), 3, "the tour has three stops");
+    assert_eq!(blocks.len(), 4, "the tour has four stops");
 
     run(&blocks[0]);
     let c1 = of_ann(&folder, "sent");
@@ -39,6 +39,7 @@ fn the_tour_of_the_readme_goes_as_it_says() {
     let reminder = get(&format!("{address}/inbox/{}/html", c1[0]));
     assert!(inbox.to_string().contains(&c1[0]), "{inbox}");
     assert!(reminder.contains("Copper kettle") && reminder.contains("49.00"), "{reminder}");
+    assert!(reminder.contains(&format!("{address}/preferences/")), "{reminder}");
 
     let told = run(&blocks[1]);
     assert!(told.contains("exited: Order Completed"), "{told}");
@@ -52,6 +53,14 @@ fn the_tour_of_the_readme_goes_as_it_says() {
     for id in &sent {
         assert!(capped["messages"][0].to_string().contains(id.as_str()), "{id} is not named by {capped}");
         assert!(told.contains(id.as_str()), "{id} is not named in what was printed:\n{told}");
+    }
+
+    let told = run(&blocks[3]);
+    assert_eq!(of_ann(&folder, "sent"), sent, "{told}");
+    let left = folder.json(&["messages", "--profile", "ann", "--reason", "topic_unsubscribed", "--json"]);
+    assert_eq!(left["messages"].as_array().unwrap().len(), 1, "{left}");
+    for part in ["topic:cart_reminders", "by telephone", "cart_reminders"] {
+        assert!(told.contains(part), "{part} is not in what was printed:\n{told}");
     }
     assert_eq!(server.stop(), 0);
 }
