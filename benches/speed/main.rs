@@ -7,6 +7,7 @@ mod child;
 mod client;
 mod ingest;
 mod letter;
+mod matching;
 mod prepare;
 mod probe;
 mod processed;
@@ -29,7 +30,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 5] = ["render", "smtp", "whole", "ingest", "processed"];
+const PARTS: [&str; 6] = ["render", "matching", "smtp", "whole", "ingest", "processed"];
 
 /// How often and how long.
 pub struct Plan {
@@ -101,6 +102,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("render") {
         rows.extend(letter::measure(&plan)?);
+    }
+    if wanted("matching") {
+        rows.extend(matching::measure(&plan, &mut notes)?);
     }
     if wanted("ingest") {
         rows.extend(ingest::measure(&plan)?);

@@ -34,7 +34,6 @@ pub struct Probe {
 pub struct Stored {
     pub position: i64,
     pub profile: i64,
-    pub name: String,
     pub at: i64,
     /// A campaign starts for it.
     pub matched: bool,
@@ -108,7 +107,6 @@ impl Probe {
             stored.push(Stored {
                 position: self.head,
                 profile,
-                name: event.name.clone(),
                 at: event.at.millis(),
                 matched: crate::shop::is_matched(event),
             });
@@ -145,8 +143,8 @@ impl Probe {
         Ok(profile)
     }
 
-    /// One commit: each person's row read and written with one more thing in its history, reasons for the events that
-    /// are weighed, enrollment and message for those that match, counters and cursor.
+    /// One commit: each person's row read and written with one more thing in its history, reasons, enrollment and
+    /// message for the events that match, counters and cursor.
     ///
     /// # Errors
     /// The database cannot be read or written.
@@ -160,16 +158,14 @@ impl Probe {
             self.update_person(profile, &done)?;
         }
         let mut created = 0;
-        for event in events.iter().filter(|event| event.name != "Product Viewed") {
+        for event in events.iter().filter(|event| event.matched) {
             self.connection
                 .prepare_cached(
                     "INSERT OR REPLACE INTO reasons (position, workspace, profile, packed) VALUES (?, 1, ?, ?)",
                 )?
-                .execute(params![event.position, event.profile, [b'x'; 600]])?;
-            if event.matched {
-                self.create_message(event)?;
-                created += 1;
-            }
+                .execute(params![event.position, event.profile, [b'x'; 250]])?;
+            self.create_message(event)?;
+            created += 1;
         }
         for (name, by) in [("events_processed", events.len() as i64), ("messages_created", created)] {
             self.connection

@@ -194,7 +194,7 @@ fn refuse(problems: &[Problem], json: bool) -> Answer {
 }
 
 /// The files named, and those of the folders named, under the names they were found by.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
+pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     let mut found = Vec::new();
     for path in paths {
         let metadata = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;

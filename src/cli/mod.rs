@@ -10,6 +10,7 @@ mod import;
 mod outline;
 mod permission;
 mod place;
+mod plan;
 mod seed;
 mod segments;
 mod serving;
@@ -39,6 +40,7 @@ use crate::config::Refused;
 Examples:
   carillon demo                                   a shop with customers and history, to look around
   carillon serve --data ./shop --listen :8080     the service
+  carillon plan ./definitions                     what applying them would change and would have done
   carillon apply ./definitions                    campaigns and templates into force
   carillon explain --profile ann --campaign cart_reminder
   carillon doctor                                 is everything as it should be?"
@@ -91,6 +93,8 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     },
     /// Put campaigns, templates, caps and policies into force, all or none
     Apply(definitions::Apply),
+    /// Say what applying would change, and what it would have done over the stored last 30 days
+    Plan(plan::Plan),
     /// Write everything that is in force to a folder
     Export(definitions::Export),
     /// Live through the events of a file, on its own clock, into the sandbox
@@ -184,6 +188,11 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         Command::Apply(asked) => {
             let files = asked.files()?;
             asking(&place, async |client| definitions::apply(client, &asked, files).await).await
+        }
+        Command::Plan(asked) => {
+            let files = asked.files()?;
+            place.must_exist()?;
+            asking(&place, async |client| plan::plan(client, &asked, files).await).await
         }
         Command::Export(asked) => {
             asked.check()?;

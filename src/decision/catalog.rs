@@ -7,7 +7,11 @@ use std::sync::Arc;
 use crate::audience::condition::Terms;
 use crate::audience::consent::Policy;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
-use crate::message::{Channel, Purpose, Topic};
+use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person};
+use crate::event::Event;
+use crate::event::pattern::Index;
+use crate::ids::Span;
+use crate::message::{Channel, Purpose, Reason, Topic};
 
 /// Immutable; a change of definitions builds a new one.
 #[derive(Debug, Clone, Default)]
@@ -17,10 +21,12 @@ pub struct Catalog {
     /// Every version, for enrollments that are pinned to an older one.
     versions: BTreeMap<String, BTreeMap<u32, Arc<Campaign>>>,
     /// Live and paused campaigns by entry event.
-    entries: BTreeMap<String, Vec<Arc<Campaign>>>,
-    /// Live and paused campaigns by goal event.
-    goals: BTreeMap<String, Vec<Arc<Campaign>>>,
+    entries: BTreeMap<String, Entries>,
+    /// The longest time within which an event may be a goal of live and paused campaigns.
+    goals: BTreeMap<String, Span>,
     paused: BTreeSet<String>,
+    /// How many live marketing campaigns send by a channel.
+    contenders: BTreeMap<Channel, usize>,
     permissions: Permissions,
     /// The workspace, its money and its segments.
     pub terms: Terms,
@@ -31,6 +37,27 @@ pub struct Catalog {
 pub struct Permissions {
     pub policies: BTreeMap<Channel, Policy>,
     pub topics: BTreeMap<String, Topic>,
+}
+
+/// The campaigns that one event may enter, ordered by key.
+#[derive(Debug, Clone, Default)]
+struct Entries {
+    campaigns: Vec<Arc<Campaign>>,
+    /// Places of those that ask nothing of the event.
+    any: Vec<u32>,
+    /// The patterns of the others, by their place.
+    index: Index,
+}
+
+impl Entries {
+    fn add(&mut self, campaign: Arc<Campaign>) {
+        let place = self.campaigns.len() as u32;
+        match &campaign.entry.pattern {
+            Some(pattern) => self.index.add(place, pattern),
+            None => self.any.push(place),
+        }
+        self.campaigns.push(campaign);
+    }
 }
 
 impl Catalog {
@@ -49,9 +76,13 @@ impl Catalog {
             if !matches!(campaign.status, CampaignStatus::Live | CampaignStatus::Paused) {
                 continue;
             }
-            catalog.entries.entry(campaign.entry.event.clone()).or_default().push(campaign.clone());
+            if contends(campaign) {
+                *catalog.contenders.entry(campaign.send.channel).or_default() += 1;
+            }
+            catalog.entries.entry(campaign.entry.event.clone()).or_default().add(campaign.clone());
             if let Some(goal) = &campaign.goal {
-                catalog.goals.entry(goal.event.clone()).or_default().push(campaign.clone());
+                let longest = catalog.goals.entry(goal.event.clone()).or_insert(goal.within);
+                *longest = goal.within.max(*longest);
             }
         }
         catalog
@@ -76,14 +107,37 @@ impl Catalog {
         self.versions.get(key).and_then(|versions| versions.get(&version)).or_else(|| self.latest.get(key))
     }
 
-    /// Campaigns that an event of this name may enter.
-    pub fn entered_by(&self, event: &str) -> &[Arc<Campaign>] {
-        self.entries.get(event).map_or(&[], Vec::as_slice)
+    /// Campaigns whose entry names this event and whose pattern it fits, ordered by key.
+    pub fn entered_by(&self, event: &Event) -> Vec<&Arc<Campaign>> {
+        let Some(entries) = self.entries.get(&event.name) else { return Vec::new() };
+        let mut places = entries.index.matches(&event.body);
+        places.extend(&entries.any);
+        places.sort_unstable();
+        let found = places.iter().filter_map(|place| entries.campaigns.get(*place as usize));
+        found.filter(|campaign| campaign.entry.is_about(event)).collect()
     }
 
-    /// Campaigns whose goal is an event of this name.
-    pub fn goals_of(&self, event: &str) -> &[Arc<Campaign>] {
-        self.goals.get(event).map_or(&[], Vec::as_slice)
+    /// Why campaigns whose entry names this event did not take it: those whose pattern it does not fit, ordered by key.
+    /// Nobody stores these; whoever asks derives them again.
+    pub fn misfits(&self, event: &Event) -> Vec<Finding> {
+        let Some(entries) = self.entries.get(&event.name) else { return Vec::new() };
+        let about = entries.campaigns.iter().filter(|campaign| campaign.entry.is_about(event));
+        about.filter_map(|campaign| campaign.misfit(event)).take(FINDINGS_MAX).collect()
+    }
+
+    /// How long after a message an event of this name may still be a goal of its campaign; none: of no campaign.
+    pub fn goal_window(&self, event: &str) -> Option<Span> {
+        self.goals.get(event).copied()
+    }
+
+    /// Campaigns that sent this person something and whose goal is an event of this name, ordered by key.
+    pub fn goals_of(&self, person: &Person, event: &str) -> Vec<&Arc<Campaign>> {
+        let keys: BTreeSet<&str> = person.sent.iter().map(|sent| sent.campaign.as_str()).collect();
+        let of = |campaign: &&Arc<Campaign>| {
+            matches!(campaign.status, CampaignStatus::Live | CampaignStatus::Paused)
+                && campaign.goal.as_ref().is_some_and(|goal| goal.event == event)
+        };
+        keys.into_iter().filter_map(|key| self.latest.get(key)).filter(of).collect()
     }
 
     /// Paused by a person or by its definition.
@@ -93,12 +147,8 @@ impl Catalog {
 
     /// Whether another live marketing campaign may compete for this channel; only then does a message settle first.
     pub fn is_contested(&self, key: &str, channel: Channel) -> bool {
-        self.latest.values().any(|other| {
-            other.key != key
-                && other.status == CampaignStatus::Live
-                && other.purpose == Purpose::Marketing
-                && other.send.channel == channel
-        })
+        let own = self.latest.get(key).filter(|own| contends(own) && own.send.channel == channel);
+        self.contenders.get(&channel).copied().unwrap_or(0) > usize::from(own.is_some())
     }
 
     /// What holds on a channel beside the defaults.
@@ -116,7 +166,18 @@ impl Catalog {
     }
 }
 
+fn contends(campaign: &Campaign) -> bool {
+    campaign.status == CampaignStatus::Live && campaign.purpose == Purpose::Marketing
+}
+
 impl Campaign {
+    /// That this event does not fit the pattern of the entry, with the first operand that differs.
+    pub fn misfit(&self, event: &Event) -> Option<Finding> {
+        let operand = self.entry.pattern.as_ref()?.mismatch(event.body.document())?;
+        let verdict = FindingVerdict::NotEntered { reason: Reason::PatternNotMet { operand } };
+        Some(Finding { campaign: self.key.clone(), version: self.version, verdict })
+    }
+
     /// Whether an event of this name, or time alone, can end an enrollment.
     pub(super) fn may_exit(&self, event: Option<&str>) -> bool {
         let by_condition = |exit: &Exit| matches!(exit, Exit::Condition { .. });

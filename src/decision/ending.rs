@@ -182,7 +182,7 @@ impl Turn<'_> {
 
     /// The newest message of a campaign sent before the event and within the goal's window converts.
     pub(super) fn check_goals(&mut self, event: &Event) {
-        for campaign in self.snapshot.catalog.goals_of(&event.name) {
+        for campaign in self.snapshot.catalog.goals_of(self.snapshot.person, &event.name) {
             let Some(goal) = &campaign.goal else { continue };
             let in_window = |at: Timestamp| at <= event.at && event.at < at.plus(goal.within);
             let sent =

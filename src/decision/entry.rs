@@ -19,8 +19,7 @@ pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
 impl Turn<'_> {
     pub(super) fn check_entries(&mut self, event: &Event) {
         let mut refused = 0;
-        let entered = self.snapshot.catalog.entered_by(&event.name).iter();
-        for campaign in entered.filter(|campaign| campaign.entry.is_about(event)) {
+        for campaign in self.snapshot.catalog.entered_by(event) {
             let verdict = match self.may_enter(campaign, event) {
                 Ok(key) => self.enter_or_repeat(campaign, event, key),
                 Err(reason) => FindingVerdict::NotEntered { reason },
@@ -37,12 +36,9 @@ impl Turn<'_> {
         self.check_overtaken(event);
     }
 
-    /// The entry key, or why this event does not enter.
+    /// The entry key, or why this event, which fits the pattern, does not enter.
     fn may_enter(&self, campaign: &Campaign, event: &Event) -> Result<String, Reason> {
         let entry = &campaign.entry;
-        if let Some(operand) = entry.pattern.as_ref().and_then(|pattern| pattern.mismatch(event.body.document())) {
-            return Err(Reason::PatternNotMet { operand });
-        }
         if is_backfill(event) {
             return Err(Reason::Backfill);
         }

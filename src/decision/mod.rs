@@ -110,7 +110,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
     };
     segments::segment_needs(catalog, person, event, now, &mut needs);
     if let Some(event) = event {
-        for campaign in catalog.entered_by(&event.name) {
+        for campaign in catalog.entered_by(event) {
             campaign.entry.filter.iter().for_each(|filter| condition_needs(filter, set, &mut needs));
             campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
             // What ends the enrollment may have overtaken a late event that begins it.
@@ -118,7 +118,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
                 campaign.exit.iter().for_each(|exit| ending::overtaking_needs(exit, &mut needs));
             }
         }
-        for campaign in catalog.goals_of(&event.name) {
+        for campaign in catalog.goals_of(person, &event.name) {
             campaign
                 .goal
                 .iter()
@@ -136,6 +136,19 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
             theirs.entries.extend(of_it.map(|one| one.entry));
         }
         needs.add(&theirs);
+    }
+    needs
+}
+
+/// What of the history any decision may look at, whoever it is about.
+pub fn needs_of_all(catalog: &Catalog) -> Needs {
+    let mut needs = Needs::default();
+    let set = &catalog.terms.segments;
+    set.iter().for_each(|defined| needs.add(&defined.needs));
+    for campaign in catalog.campaigns() {
+        let goal = campaign.goal.iter().flat_map(|goal| &goal.filter);
+        campaign.entry.filter.iter().chain(goal).for_each(|filter| condition_needs(filter, set, &mut needs));
+        campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
     }
     needs
 }

@@ -8,6 +8,7 @@ pub mod caps;
 pub mod condition;
 pub mod consent_policy;
 mod cross_check;
+pub mod difference;
 mod folder;
 pub mod pattern;
 mod performed;

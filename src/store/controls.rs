@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows};
-use crate::store::shards::barrier_until;
 
 /// The scope that stops everything.
 pub const PAUSE_ALL: &str = "all";
@@ -32,7 +31,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Scopes that were paused at a position of the log, whatever was switched later.
     pub async fn pauses_at(&self, position: Position) -> Result<BTreeSet<String>, Error> {
-        let until = barrier_until(self.conn, position).await?;
+        let until = self.definitions_position(position).await?;
         let sql = "SELECT scope FROM switches AS one WHERE workspace = ? AND paused = 1 AND position =
                    (SELECT max(position) FROM switches AS other WHERE other.workspace = one.workspace
                    AND other.scope = one.scope AND other.position <= ?)";

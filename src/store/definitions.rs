@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Position, Timestamp};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, decode, encode, int};
-use crate::store::shards::barrier_until;
+use crate::store::shards::Layout;
 
 /// One version of one document, with the text it was written in.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,9 +61,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Every version that was in force at or before `position`, oldest first.
     pub async fn definitions_until(&self, position: Position) -> Result<Vec<StoredDefinition>, Error> {
-        let until = barrier_until(self.conn, position).await?;
+        let until = self.definitions_position(position).await?;
         let sql = format!("{SELECT} WHERE workspace = ? AND position <= ? ORDER BY kind, key, version");
         Rows(self.conn).all(&sql, vec![self.id.0.into(), until.0.into()]).await?.iter().map(read).collect()
+    }
+
+    /// Where an entry stands among definitions, which are known by where theirs stand in the first shard.
+    pub async fn definitions_position(&self, position: Position) -> Result<Position, Error> {
+        let layout = Layout::of(self.conn.get_database_backend());
+        if !layout.is_shared() || position == Position(i64::MAX) {
+            return Ok(position);
+        }
+        let sql = "SELECT coalesce(max(barrier), 0) FROM barriers WHERE shard = ? AND position <= ?";
+        let values = vec![layout.shard_at(position).number().into(), position.0.into()];
+        Ok(Position(Rows(self.conn).scalar(sql, values).await?.unwrap_or(0)))
     }
 
     pub async fn add_definition(&self, definition: &StoredDefinition) -> Result<(), Error> {

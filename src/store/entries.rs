@@ -242,6 +242,26 @@ pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: us
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// A page of what people did, decided at `since` or later; what decisions made happen is left out. The position is
+    /// that of the last row, and none where there are no more; rows that cannot be read are passed over.
+    pub async fn acts_since(
+        &self,
+        since: Timestamp,
+        after: Position,
+        limit: u32,
+    ) -> Result<(Vec<Entry>, Option<Position>), Error> {
+        let sql = format!(
+            "{SELECT} WHERE position > ? AND workspace = ? AND event_id IS NOT NULL AND now >= ?
+             ORDER BY position LIMIT ?"
+        );
+        let values = vec![after.0.into(), self.id.0.into(), since.millis().into(), limit.into()];
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        let last = rows.last().map(|row| row.try_get_by_index(0).map(Position)).transpose()?;
+        let decided = |entry: &Entry| matches!(&entry.logged, Logged::Event(event) if matches!(event.origin, Origin::Decided { .. }));
+        let entries = rows.iter().filter_map(|row| Entry::read(row).ok()).filter(|entry| !decided(entry));
+        Ok((entries.collect(), last))
+    }
+
     /// A page of events after `after`, other inputs left out; those Carillon made itself (consent changed by a link)
     /// only where `own` asks. Shard by shard: nothing that is in the log when the first page is read is skipped.
     pub async fn events_page(&self, after: Position, limit: u32, own: bool) -> Result<Vec<Entry>, Error> {

@@ -247,20 +247,6 @@ pub async fn cursors<C: ConnectionTrait>(conn: &C) -> Result<Heads, Error> {
     Ok(cursors)
 }
 
-/// Up to where what concerns everybody is known at a position: such an entry is named by its place in the first shard.
-///
-/// # Errors
-/// The database cannot be read.
-pub async fn barrier_until<C: ConnectionTrait>(conn: &C, position: Position) -> Result<Position, Error> {
-    let layout = Layout::of(conn.get_database_backend());
-    if !layout.is_shared() || position == Position(i64::MAX) {
-        return Ok(position);
-    }
-    let sql = "SELECT coalesce(max(barrier), 0) FROM barriers WHERE shard = ? AND position <= ?";
-    let values = vec![layout.shard_at(position).number().into(), position.0.into()];
-    Ok(Position(Rows(conn).scalar(sql, values).await?.unwrap_or(0)))
-}
-
 /// Moves a shard's cursor, in the transaction of the effects; false if another moved it since `from`.
 pub async fn advance_cursor<C: ConnectionTrait>(
     conn: &C,

@@ -3,6 +3,7 @@
 //! Nothing is rendered and nothing is stored. Every campaign a story names counts as live, splits and holdouts do not
 //! exist yet, and the timeline shows instants before settling: messages due at one instant go by priority.
 
+mod given;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -12,9 +13,9 @@ use std::collections::BTreeSet;
 
 use crate::definition::story::{Expectation, Expected, Story};
 use crate::definition::{Definition, Document};
-use crate::ids::Timestamp;
+use crate::ids::{Position, Timestamp};
 pub use timeline::{Timeline, instant};
-use world::{Happening, What, World};
+pub use world::{Act, Happening, Setting, Someone, What, World};
 
 /// What came of a story.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,9 @@ pub fn run(documents: &[Document], story: &Story) -> StoryReport {
     let (failures, timeline) = match missing(documents, story) {
         missing if !missing.is_empty() => (missing, String::new()),
         _ => {
-            let mut world = World::new(documents, story);
-            let ended = world.run(&story.given);
+            let setting = given::setting(documents, story);
+            let mut world = World::new(&setting, given::people(story), Position(0));
+            let ended = world.run(given::start(story), &given::acts(story), None);
             let unmet = story.expect.iter().filter_map(|expected| unmet(expected, &world.happenings));
             (ended.err().into_iter().chain(unmet).collect(), world.timeline.into_text())
         }
@@ -109,7 +111,7 @@ fn meets(expected: &Expected, happening: &Happening) -> bool {
                 && channel.is_none_or(|channel| channel == happening.channel)
         }
         (Expected::NeverSent { template }, What::Sent) => fits(template, &happening.template),
-        (Expected::NotSent { reason, template, at }, What::NotSent(found)) => {
+        (Expected::NotSent { reason, template, at }, What::NotSent(found) | What::NotEntered(found)) => {
             let says = |wanted: &String| {
                 found.code() == wanted || found.sentence().to_lowercase().contains(&wanted.to_lowercase())
             };

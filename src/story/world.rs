@@ -1,27 +1,16 @@
 //! The world of one story: people, a log, an outbox and slots in memory, and the clock that jumps to what is next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
-
-use crate::audience::Profile;
-use crate::audience::condition::{Facts, Terms};
-use crate::audience::consent::{Consent, Via};
-use crate::audience::segment::{Answers, SegmentSet};
-use crate::decision::campaign::CampaignStatus;
-use crate::decision::{
-    At, CONSENT_CHANGED, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Permissions, Person, Snapshot,
-    decide,
-};
-use crate::definition::story::{Given, Story};
-use crate::definition::{Definition, Document};
-use crate::event::{Body, Event, Kind, Origin};
+use crate::audience::condition::Facts;
+use crate::audience::segment::Answers;
+use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
+use crate::event::Event;
 use crate::guard::{
     Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
 };
-use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
+use crate::ids::{MessageId, Position, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status, Suppression};
-use crate::money::Exchange;
 use crate::story::timeline::{Timeline, instant};
 
 /// Instants at which something happens; far more than any story needs.
@@ -45,6 +34,7 @@ pub enum What {
     Exited { by: String },
     Sent,
     NotSent(Reason),
+    NotEntered(Reason),
     Segment { entered: bool, segment: String },
 }
 
@@ -56,98 +46,112 @@ impl Happening {
             What::Segment { entered: true, segment } => format!("entered segment {segment}"),
             What::Segment { entered: false, segment } => format!("left segment {segment}"),
             What::Sent => format!("sent {} by {}", self.template, self.channel.as_str()),
-            What::NotSent(reason) => format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence()),
+            What::NotSent(reason) | What::NotEntered(reason) => {
+                format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence())
+            }
         };
         format!("{what} at {}", instant(self.at))
     }
 }
 
-pub struct World {
-    catalog: Catalog,
-    rules: Vec<Rule>,
-    people: Vec<(String, Person, Loaded)>,
+/// What is in force while people live.
+#[derive(Debug, Default)]
+pub struct Setting {
+    pub catalog: Catalog,
+    pub rules: Vec<Rule>,
+}
+
+/// Somebody as the story begins.
+#[derive(Debug, Clone)]
+pub struct Someone {
+    pub name: String,
+    pub person: Person,
+    pub loaded: Loaded,
+}
+
+/// Something one of them does, by their place among the people.
+#[derive(Debug, Clone)]
+pub struct Act {
+    pub at: Timestamp,
+    pub who: usize,
+    pub event: Event,
+}
+
+pub struct World<'a> {
+    catalog: &'a Catalog,
+    rules: &'a [Rule],
+    people: Vec<Someone>,
     messages: Vec<Message>,
-    slots: BTreeMap<Subject, Vec<Slot>>,
+    /// Slots that are used.
+    pub slots: BTreeMap<Subject, Vec<Slot>>,
     /// The suppression list, by the subject of the address.
-    suppressions: BTreeMap<Subject, Vec<Suppression>>,
+    pub suppressions: BTreeMap<Subject, Vec<Suppression>>,
     log: i64,
     /// The key of each message's enrollment, by which the timeline tells messages apart.
     keys: BTreeMap<MessageId, String>,
+    /// Whether it is told of every campaign whose pattern did not fit; with thousands of campaigns that is most of it.
+    pub tells_misfits: bool,
     pub timeline: Timeline,
     pub happenings: Vec<Happening>,
 }
 
-impl World {
-    pub fn new(documents: &[Document], story: &Story) -> Self {
-        let mut campaigns = Vec::new();
-        let mut rules = Vec::new();
-        let mut permissions = Permissions::default();
-        let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
-        for document in documents {
-            match &document.definition {
-                Definition::Campaign(campaign) if story.campaigns.contains(&campaign.key) => {
-                    let mut campaign = campaign.clone();
-                    campaign.status = CampaignStatus::Live;
-                    campaign.version = campaign.version.max(1);
-                    campaigns.push(campaign);
-                }
-                Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
-                Definition::Rates(rates) => exchange.rates = rates.clone(),
-                Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
-                Definition::ConsentPolicy(policy) => {
-                    let rules = policy.iter().map(|rule| (rule.channel, rule.policy.clone()));
-                    permissions.policies.extend(rules);
-                }
-                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic.clone())),
-                _ => {}
-            }
-        }
-        let start = story.given.first().map_or(Timestamp::from_millis(0), |given| given.at);
-        let segments = SegmentSet::new(segments, Position(1));
-        let terms = Terms { exchange, segments, ..Terms::default() };
+impl<'a> World<'a> {
+    /// What these people do is logged behind `log`.
+    pub fn new(setting: &'a Setting, people: Vec<Someone>, log: Position) -> Self {
         Self {
-            catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms),
-            rules,
-            people: people(story, start),
+            catalog: &setting.catalog,
+            rules: &setting.rules,
+            people,
             messages: Vec::new(),
             slots: BTreeMap::new(),
             suppressions: BTreeMap::new(),
-            log: 0,
+            log: log.0,
             keys: BTreeMap::new(),
+            tells_misfits: true,
             timeline: Timeline::default(),
             happenings: Vec::new(),
         }
     }
 
-    /// Lets everything given happen, and then time pass until nothing is due. At one instant: waits that end, then
-    /// events, then messages.
-    pub fn run(&mut self, given: &[Given]) -> Result<(), String> {
+    /// Lets all acts happen, and then time pass until nothing is due or `until` is over. At one instant: waits that end,
+    /// then events, then messages.
+    ///
+    /// # Errors
+    /// It does not come to an end.
+    pub fn run(&mut self, start: Timestamp, acts: &[Act], until: Option<Timestamp>) -> Result<(), String> {
         let mut next = 0;
-        self.begin();
+        self.begin(start);
         for _ in 0..STEPS_MAX {
-            let wake = self.people.iter().filter_map(|(_, person, _)| person.wake_at).min();
+            let wake = self.people.iter().filter_map(|one| one.person.wake_at).min();
             let due = self.messages.iter().filter_map(|message| message.status.due_at()).min();
-            let Some(now) = [wake, due, given.get(next).map(|given| given.at)].into_iter().flatten().min() else {
+            let Some(now) = [wake, due, acts.get(next).map(|act| act.at)].into_iter().flatten().min() else {
                 return Ok(());
             };
+            if until.is_some_and(|until| until < now) {
+                return Ok(());
+            }
             self.fire_timers(now);
-            while let Some(given) = given.get(next).filter(|given| given.at <= now) {
+            while let Some(act) = acts.get(next).filter(|act| act.at <= now) {
                 next += 1;
-                self.happen(given);
+                self.happen(act);
             }
             self.dispatch(now);
         }
         Err(format!("the story does not come to an end within {STEPS_MAX} steps"))
     }
 
+    /// Of one person, campaigns that began with them and neither sent nor gave up, each as often as it waits.
+    pub fn waiting(&self, who: usize) -> Vec<&str> {
+        self.people.get(who).map_or_else(Vec::new, |one| one.person.active().map(|it| it.campaign.as_str()).collect())
+    }
+
     /// Where everybody stands as the story begins is given; it is nothing that happens.
-    fn begin(&mut self) {
+    fn begin(&mut self, now: Timestamp) {
         if self.catalog.terms.segments.is_empty() {
             return;
         }
-        for (_, person, loaded) in &mut self.people {
-            let now = person.profile.created_at;
-            let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
+        for Someone { person, loaded, .. } in &mut self.people {
+            let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
             let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
             decision.effects.iter().for_each(|effect| person.apply(effect));
         }
@@ -155,42 +159,46 @@ impl World {
 
     fn fire_timers(&mut self, now: Timestamp) {
         for index in 0..self.people.len() {
-            let Some(at) = self.people[index].1.wake_at.filter(|at| *at <= now) else { continue };
+            let Some(at) = self.people[index].person.wake_at.filter(|at| *at <= now) else { continue };
             self.decide(index, at, &Input::Timer);
             // A timer that stays in the past has nothing more to say.
-            let person = &mut self.people[index].1;
+            let person = &mut self.people[index].person;
             person.wake_at = person.wake_at.filter(|wake| *wake > at);
         }
     }
 
-    fn happen(&mut self, given: &Given) {
-        let Some(index) = self.people.iter().position(|(name, ..)| *name == given.person) else { return };
-        self.timeline.event(given.at, &given.person, &given.event);
-        let event = event(given, self.log + 1, &self.people[index].1.profile);
-        self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
-        self.decide(index, given.at, &Input::Event(event));
+    fn happen(&mut self, act: &Act) {
+        let Act { at, who, event } = act;
+        let Some(one) = self.people.get_mut(*who) else { return };
+        self.timeline.event(*at, &one.name, &event.name);
+        one.loaded.bodies.insert(Position(self.log + 1), event.clone());
+        self.decide(*who, *at, &Input::Event(event.clone()));
+        let misfits = if self.tells_misfits { self.catalog.misfits(event) } else { Vec::new() };
+        for misfit in misfits {
+            self.find(*who, *at, &misfit.campaign, misfit.version, misfit.verdict);
+        }
     }
 
     fn decide(&mut self, index: usize, now: Timestamp, input: &Input) {
         self.log += 1;
-        let (_, person, loaded) = &self.people[index];
-        let snapshot = Snapshot { catalog: &self.catalog, person, loaded, settle: Span::ZERO };
+        let Someone { person, loaded, .. } = &self.people[index];
+        let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
         let Decision { effects, findings } = decide(At { position: Position(self.log), now }, &snapshot, input);
         let mut follow = Vec::new();
         for effect in effects {
-            self.people[index].1.apply(&effect);
+            self.people[index].person.apply(&effect);
             match effect {
                 Effect::CreateMessage(message) => self.create(message),
                 Effect::RenewMessage { message, event } => self.renew(message, event),
                 Effect::CancelMessage { message, reason } => self.cancel(now, message, reason),
                 Effect::Happen(event) => follow.push(event.into_event()),
                 Effect::Suppress { channel, address, kind, source, at } => {
-                    let profile = Some(self.people[index].1.profile.id);
+                    let profile = Some(self.people[index].person.profile.id);
                     let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
                     listed.push(Suppression { kind, source, at, profile });
                 }
                 Effect::LiftSuppression { channel, address, kind, of_anybody, .. } => {
-                    let profile = Some(self.people[index].1.profile.id);
+                    let profile = Some(self.people[index].person.profile.id);
                     let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
                     listed.retain(|one| one.kind != kind || !(of_anybody || one.profile == profile));
                 }
@@ -201,13 +209,13 @@ impl World {
             self.find(index, now, &finding.campaign, finding.version, finding.verdict);
         }
         for event in follow {
-            self.people[index].2.bodies.insert(Position(self.log + 1), event.clone());
+            self.people[index].loaded.bodies.insert(Position(self.log + 1), event.clone());
             self.decide(index, event.at, &Input::Event(event));
         }
     }
 
     fn create(&mut self, message: Message) {
-        let enrollment = self.people.iter().find_map(|(_, person, _)| person.enrollments.get(&message.enrollment));
+        let enrollment = self.people.iter().find_map(|one| one.person.enrollments.get(&message.enrollment));
         let key = enrollment.map_or("", |enrollment| enrollment.key.as_str());
         self.keys.insert(message.id, key.to_owned());
         self.messages.push(message);
@@ -226,7 +234,7 @@ impl World {
     }
 
     fn find(&mut self, index: usize, now: Timestamp, key: &str, version: u32, verdict: FindingVerdict) {
-        let person = self.people[index].0.clone();
+        let person = self.people[index].name.clone();
         let named = |enrolled: &str| labelled(&format!("{key}@v{version}"), enrolled);
         match verdict {
             FindingVerdict::Entered { key: enrolled, until } => {
@@ -252,7 +260,7 @@ impl World {
             FindingVerdict::NotEntered { reason } => {
                 let what = format!("not enrolled {key}@v{version}: {}", reason.sentence());
                 self.timeline.did_not(now, &person, &what);
-                self.note(now, &person, key, What::NotSent(reason));
+                self.note(now, &person, key, What::NotEntered(reason));
             }
             FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
             FindingVerdict::Segment { segment, entered, because, .. } => {
@@ -299,11 +307,11 @@ impl World {
 
     fn attempt(&mut self, now: Timestamp, index: usize) {
         let message = self.messages[index].clone();
-        let Some(owner) = self.people.iter().position(|(_, person, _)| person.profile.id == message.profile) else {
+        let Some(owner) = self.people.iter().position(|one| one.person.profile.id == message.profile) else {
             return;
         };
         let verdict = self.verdict(now, owner, &message);
-        let person = self.people[owner].0.clone();
+        let person = self.people[owner].name.clone();
         let status = match verdict {
             Some(Verdict::Suppress { reason }) => {
                 self.timeline.did_not(
@@ -335,14 +343,14 @@ impl World {
         };
         self.messages[index].status = status.clone();
         if status.is_final() {
-            self.people[owner].1.note_outcome(&self.messages[index]);
+            self.people[owner].person.note_outcome(&self.messages[index]);
             self.decide(owner, now, &Input::MessageEnded { message: message.id, status });
         }
     }
 
     /// The guard's word, with slots asked for and taken; none where slots were granted.
     fn verdict(&mut self, now: Timestamp, owner: usize, message: &Message) -> Option<Verdict> {
-        let (_, person, loaded) = &self.people[owner];
+        let Someone { person, loaded, .. } = &self.people[owner];
         let profile = &person.profile;
         let address = address_of(profile, message.channel).ok();
         let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
@@ -357,7 +365,7 @@ impl World {
             unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, (older, bodies))),
             topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
             neighbours: &neighbours,
-            rules: &self.rules,
+            rules: self.rules,
             ..GuardState::of(profile)
         };
         let request = match check(now, &state, Draft(message.clone())) {
@@ -383,8 +391,8 @@ impl World {
     /// What was sent to this address.
     fn neighbours(&self, subject: &Subject) -> Vec<Neighbour> {
         let to = |message: &Message| {
-            let (_, person, _) = self.people.iter().find(|(_, person, _)| person.profile.id == message.profile)?;
-            let address = address_of(&person.profile, message.channel).ok()?;
+            let one = self.people.iter().find(|one| one.person.profile.id == message.profile)?;
+            let address = address_of(&one.person.profile, message.channel).ok()?;
             Some(Subject::Address(message.channel, address.normalised().to_owned()))
         };
         let sent = self.messages.iter().filter(|message| matches!(message.status, Status::Sent { .. }));
@@ -419,60 +427,4 @@ impl World {
 
 fn labelled(name: &str, key: &str) -> String {
     if key.is_empty() { name.to_owned() } else { format!("{name} ({key})") }
-}
-
-fn people(story: &Story, start: Timestamp) -> Vec<(String, Person, Loaded)> {
-    let mut people = Vec::new();
-    for (given, id) in story.profiles.iter().zip(1..) {
-        let mut person = Person::new(ProfileId(id), start);
-        person.profile.user_id = Some(given.name.clone());
-        person.profile.traits = given.traits.clone();
-        for (channel, state) in &given.consent {
-            let Some(state) = *state else { continue };
-            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None, via: Via::Event };
-            person.profile.consent.insert(channel.as_str().to_owned(), consent);
-        }
-        people.push((given.name.clone(), person, Loaded::default()));
-    }
-    people
-}
-
-/// What a line says happened. An answer that says by which way it came (`via: link`, `page`, `confirmation`, `api`) is
-/// our own event: somebody followed the link in a mail to their present address.
-fn event(given: &Given, position: i64, profile: &Profile) -> Event {
-    let message_id = format!("story-{position}");
-    let mut properties = given.properties.clone();
-    let text = |name: &str| given.properties.get(name).and_then(Value::as_str);
-    let is_ours = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
-    let channel = text("channel").and_then(Channel::parse).filter(|_| is_ours);
-    if let Some(address) = channel.and_then(|channel| address_of(profile, channel).ok()) {
-        properties.insert("address_channel".to_owned(), address.channel().as_str().into());
-        properties.insert("address".to_owned(), address.normalised().into());
-    }
-    let body = json!({
-        "type": "track",
-        "event": given.event,
-        "userId": given.person,
-        "messageId": message_id,
-        "timestamp": given.at.to_string(),
-        "properties": properties,
-    });
-    Event {
-        id: EventId::derive(&[message_id.as_bytes()]),
-        kind: if is_ours { Kind::Own } else { Kind::Track },
-        name: given.event.clone(),
-        message_id,
-        version: 1,
-        source: "story".to_owned(),
-        correlation_id: String::new(),
-        user_id: Some(given.person.clone()),
-        anonymous_id: None,
-        previous_id: None,
-        at: given.at,
-        received_at: given.at,
-        original_at: None,
-        sent_at: None,
-        origin: Origin::Live,
-        body: Body::new(body.to_string()),
-    }
 }

@@ -9,7 +9,7 @@ use crate::decision::campaign::CampaignStatus;
 use crate::definition::{self, Definition, Document, DocumentKind, Known, Problem, SourceFile};
 use crate::eventlog::append::Appender;
 use crate::eventlog::{EventLog, Queue, Receipt, logged};
-use crate::ids::{Timestamp, WorkspaceId};
+use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::Channel;
 use crate::store::definitions::{StoredDefinition, StoredFile};
 use crate::store::entries::Logged;
@@ -36,15 +36,10 @@ pub async fn apply(
     files: Vec<SourceFile>,
     dry_run: bool,
 ) -> anyhow::Result<Result<Applied, Vec<Problem>>> {
-    let documents = match definition::read(&files) {
-        Ok(documents) => documents,
+    let (documents, stored) = match checked(store, id, &files).await? {
+        Ok(checked) => checked,
         Err(problems) => return Ok(Err(problems)),
     };
-    let stored = store.workspace(id).definitions().await?;
-    let problems = definition::cross_check(&documents, &known(&stored));
-    if !problems.is_empty() {
-        return Ok(Err(problems));
-    }
     if dry_run {
         return Ok(Ok(compare(&documents, &stored).0));
     }
@@ -55,6 +50,21 @@ pub async fn apply(
         .await?;
     definitions.refresh(id).await?;
     Ok(Ok(applied))
+}
+
+/// The documents of the files, and the newest versions of what is in force; or every problem.
+pub(super) async fn checked(
+    store: &Store,
+    id: WorkspaceId,
+    files: &[SourceFile],
+) -> anyhow::Result<Result<(Vec<Document>, Vec<StoredDefinition>), Vec<Problem>>> {
+    let documents = match definition::read(files) {
+        Ok(documents) => documents,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    let stored = store.workspace(id).definitions().await?;
+    let problems = definition::cross_check(&documents, &known(&stored));
+    Ok(if problems.is_empty() { Ok((documents, stored)) } else { Err(problems) })
 }
 
 /// The newest version of everything, as files that `apply` reads.
@@ -88,21 +98,28 @@ async fn store_changed(
         anyhow::bail!("the log took no entry for the definitions");
     };
     for (document, version) in fresh {
-        let definition = StoredDefinition {
-            kind: document.kind.as_str().to_owned(),
-            key: document.key.clone(),
-            version,
-            files: files_of(document),
-            position,
-            applied_at: now,
-        };
-        store.add_definition(&definition).await?;
+        store.add_definition(&stored_as(document, version, position, now)).await?;
     }
     Ok(applied)
 }
 
+/// The row of a new version.
+pub(super) fn stored_as(document: &Document, version: u32, position: Position, at: Timestamp) -> StoredDefinition {
+    StoredDefinition {
+        kind: document.kind.as_str().to_owned(),
+        key: document.key.clone(),
+        version,
+        files: files_of(document),
+        position,
+        applied_at: at,
+    }
+}
+
 /// What would change, and the documents to store with their new version.
-fn compare<'d>(documents: &'d [Document], stored: &[StoredDefinition]) -> (Applied, Vec<(&'d Document, u32)>) {
+pub(super) fn compare<'d>(
+    documents: &'d [Document],
+    stored: &[StoredDefinition],
+) -> (Applied, Vec<(&'d Document, u32)>) {
     let known: BTreeMap<(&str, &str), &StoredDefinition> =
         stored.iter().map(|one| ((one.kind.as_str(), one.key.as_str()), one)).collect();
     let mut applied = Applied::default();

@@ -1,6 +1,7 @@
 //! Why a person got what they got, and why not the rest: what the log, the findings, the enrollments and the paths of
 //! messages say, in the order of the log, as the same timeline that stories print.
 
+pub mod misfits;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
 
+use crate::audience::History;
 use crate::decision::effect::FindingVerdict;
 use crate::decision::{CONSENT_CHANGED, Enrollment, Finding, State};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
@@ -18,6 +20,7 @@ use crate::store::messages::Step;
 use crate::store::trace::{Findings, MessageFilter};
 use crate::store::{Error, Workspace};
 use crate::story::Timeline;
+use misfits::Misfits;
 use words::{Named, Said};
 
 /// Enrollments and messages looked at; the newest win.
@@ -159,8 +162,9 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     for chunk in missing.into_iter().collect::<Vec<_>>().chunks(500) {
         enrollments.extend(store.enrollments_by_id(chunk).await?);
     }
-    let (mut positions, consents) = history(store, question.profile).await?;
+    let (past, consents) = history(store, question.profile).await?;
     let denials = denials(store, &consents, &messages).await?;
+    let mut positions: BTreeSet<Position> = past.keys().copied().collect();
     positions.extend(enrollments.values().flat_map(positions_of));
     positions.extend(messages.iter().map(|(message, _)| message.cause));
     positions.extend(question.event);
@@ -174,31 +178,44 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let mut shown: BTreeSet<Position> = findings.keys().copied().chain(question.event).collect();
     shown.extend(enrollments.values().flat_map(positions_of));
     shown.extend(denials.keys());
-    let newest: Vec<Position> = shown.into_iter().rev().take(ENTRIES_MAX).collect();
-    let entries = store.entries_apart(&newest).await?;
+    let misfits = Misfits::load(store, campaign).await?;
+    let concerned = past.iter().filter(|(_, name)| misfits.may_concern(name)).map(|(position, _)| *position);
+    let read: BTreeSet<Position> = shown.iter().copied().chain(concerned).collect();
+    let newest: BTreeSet<Position> = read.into_iter().rev().take(ENTRIES_MAX).collect();
+    let mut entries = store.entries_apart(&newest.iter().copied().collect::<Vec<_>>()).await?;
     findings.retain(|position, _| newest.contains(position));
+    for (position, entry) in &entries {
+        let Logged::Event(event) = &entry.logged else { continue };
+        if !past.get(position).is_some_and(|name| misfits.may_concern(name)) {
+            continue;
+        }
+        let missed = misfits.of(store.definitions_position(*position).await?, event);
+        if !missed.is_empty() {
+            let none = || Findings { position: *position, profile: entry.profile, findings: Vec::new() };
+            findings.entry(*position).or_insert_with(none).findings.extend(missed);
+        }
+    }
+    entries.retain(|position, _| shown.contains(position) || findings.contains_key(position));
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
     Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, denials })
 }
 
-/// The newest events of the person, and those among all that spoke of consent.
+/// The newest events of the person by position, and those among all that spoke of consent.
 async fn history<C: ConnectionTrait>(
     store: Workspace<'_, C>,
     profile: ProfileId,
-) -> Result<(BTreeSet<Position>, Vec<Position>), Error> {
+) -> Result<(BTreeMap<Position, String>, Vec<Position>), Error> {
     let Some(person) = store.person(profile).await? else { return Ok(Default::default()) };
-    let mut pages = Vec::new();
-    if person.profile.history.pages > 0 {
-        pages = store.history_pages(profile).await?;
+    let pages = if person.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
+    let all = pages.iter().chain([&person.profile.history]).flat_map(History::iter);
+    let mut past: BTreeMap<Position, String> = all.map(|past| (past.position, past.name.to_owned())).collect();
+    let consents = past.iter().filter(|(_, name)| *name == CONSENT_CHANGED).map(|(position, _)| *position).collect();
+    while past.len() > HISTORY_MAX {
+        past.pop_first();
     }
-    let past = || person.profile.history.iter().chain(pages.iter().flat_map(|page| page.iter()));
-    let mut consents: Vec<Position> =
-        past().filter(|past| past.name == CONSENT_CHANGED).map(|past| past.position).collect();
-    consents.sort_unstable();
-    let newest: BTreeSet<Position> = past().map(|past| past.position).collect();
-    Ok((newest.into_iter().rev().take(HISTORY_MAX).collect(), consents))
+    Ok((past, consents))
 }
 
 /// For each message that a missing consent stopped: the newest event before that took the consent back.

@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 
 use crate::audience::condition::Terms;
 use crate::audience::segment::SegmentSet;
-use crate::decision::{Catalog, Permissions};
+use crate::decision::campaign::CampaignStatus;
+use crate::decision::{Campaign, Catalog, Permissions};
 use crate::definition::consent_policy::PolicyRule;
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
@@ -99,6 +100,17 @@ impl Definitions {
         Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
     }
 
+    /// What would be in force with these versions, if nobody had paused anything and the campaigns named were live; to
+    /// everybody every segment is new.
+    pub fn supposed(&self, id: WorkspaceId, mut stored: Vec<StoredDefinition>, live: &BTreeSet<String>) -> Live {
+        stored.iter_mut().for_each(|one| one.position = Position(1));
+        compile_as(self.terms(id), stored, BTreeSet::new(), |campaign| {
+            if live.contains(&campaign.key) {
+                campaign.status = CampaignStatus::Live;
+            }
+        })
+    }
+
     /// Reads a workspace's definitions and pauses again.
     ///
     /// # Errors
@@ -119,7 +131,16 @@ impl Definitions {
 
 /// Builds what is in force from every stored version. A text an older release accepted and this one cannot read is
 /// left out, loudly.
-fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet<String>) -> Live {
+fn compile(terms: Terms, stored: Vec<StoredDefinition>, paused: BTreeSet<String>) -> Live {
+    compile_as(terms, stored, paused, |_| {})
+}
+
+fn compile_as(
+    mut terms: Terms,
+    stored: Vec<StoredDefinition>,
+    mut paused: BTreeSet<String>,
+    adjust: impl Fn(&mut Campaign),
+) -> Live {
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
     let mut permissions = Permissions::default();
@@ -131,6 +152,7 @@ fn compile(mut terms: Terms, stored: Vec<StoredDefinition>, mut paused: BTreeSet
             match definition {
                 Definition::Campaign(mut campaign) => {
                     campaign.version = one.version;
+                    adjust(&mut campaign);
                     campaigns.push(campaign);
                 }
                 Definition::Segment(mut segment) => {

@@ -16,6 +16,7 @@ pub mod live;
 pub mod membership;
 pub mod pause;
 pub mod permission;
+pub mod plan;
 pub mod processor;
 pub mod processors;
 pub mod scheduler;

@@ -253,7 +253,7 @@ async fn load_ended(
     let mut wanted: BTreeSet<(ProfileId, &str, String)> = BTreeSet::new();
     for (id, one) in looks {
         let Input::Event(event) = &one.input else { continue };
-        for campaign in catalog.entered_by(&event.name) {
+        for campaign in catalog.entered_by(event) {
             if campaign.entry.reentry != decision::campaign::Reentry::Always {
                 wanted.insert((*id, &campaign.key, decision::entry::entry_key(campaign, event)));
             }
@@ -277,10 +277,10 @@ async fn load_sent(
     let mut since: Option<Timestamp> = None;
     for (id, one) in looks {
         let Input::Event(event) = &one.input else { continue };
-        for goal in catalog.goals_of(&event.name).iter().filter_map(|campaign| campaign.goal.as_ref()) {
+        if let Some(within) = catalog.goal_window(&event.name) {
             people.insert(*id);
             // A message is sent at most its longest life after it was created.
-            let earliest = event.at.minus(goal.within).minus(Span::from_days(30));
+            let earliest = event.at.minus(within).minus(Span::from_days(30));
             since = Some(since.map_or(earliest, |known| known.min(earliest)));
         }
     }

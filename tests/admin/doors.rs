@@ -21,6 +21,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/segments/vip"),
     ("GET", "/api/v1/definitions"),
     ("POST", "/api/v1/definitions"),
+    ("POST", "/api/v1/definitions/plan"),
     ("GET", "/api/v1/keys"),
     ("POST", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/1"),

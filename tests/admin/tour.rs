@@ -211,3 +211,35 @@ async fn what_was_done_before_the_login_is_found_under_every_id() {
     assert_eq!(event["messages"].as_array().unwrap().len(), 1, "what the device did led to her message");
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_fits_no_pattern_is_explained_by_the_version_of_its_time() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    let campaign = |wanted: u32| {
+        let text = format!(
+            "kind: campaign\nkey: dear\nname: Dear\nowner: crm@shop.example\ntype: trigger\nstatus: live\n\
+             purpose: marketing\nsend: {{ channel: email, template: cart_reminder }}\n\
+             entry: {{ event: Product Added, match: {{ properties: {{ price: [ {{ numeric: [ '>=', {wanted} ] }} ] }} }} }}\n"
+        );
+        json!({ "files": [ { "name": "dear.yaml", "text": text } ] })
+    };
+    house.post("/api/v1/definitions", campaign(100)).await.ok();
+    house.put_in_cart(&key, "c1").await;
+    house.forward("1m").await;
+    house.post("/api/v1/definitions", campaign(200)).await.ok();
+    house.put_in_cart(&key, "c2").await;
+    house.forward("1m").await;
+    let told = house.get("/api/v1/explain?profile=ann&campaign=dear").await.ok();
+    let text = told["text"].as_str().unwrap();
+    let wanted = "did not enter dear@v1: the event pattern did not match: properties.price is 40, wanted >= 100";
+    assert!(text.contains(wanted), "{text}");
+    assert!(text.contains("did not enter dear@v2: the event pattern did not match"), "{text}");
+    assert_eq!(text.matches("Product Added received").count(), 2, "{text}");
+    let event = house.get("/api/v1/events/add-c1").await.ok();
+    let found: Vec<(&Value, &Value)> =
+        event["findings"].as_array().unwrap().iter().map(|one| (&one["campaign"], &one["version"])).collect();
+    assert!(found.contains(&(&"dear".into(), &1.into())), "{event}");
+    house.close().await;
+}

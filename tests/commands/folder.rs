@@ -114,6 +114,7 @@ fn every_command_has_help_with_examples() {
         "demo",
         "migrate",
         "apply",
+        "plan",
         "export",
         "import",
         "test",

@@ -9,5 +9,6 @@ mod folder;
 mod import;
 mod keys;
 mod permission;
+mod plan;
 mod program;
 mod tour;

@@ -161,3 +161,22 @@ proptest! {
         }
     }
 }
+
+/// Event Ruler's own cases about arrays have no published answers; ours and the oracle's are compared.
+#[test]
+fn real_data_of_event_ruler_is_read_as_the_oracle_reads_it() {
+    let root = std::env::var("CARILLON_TEST_DATA").unwrap_or_else(|_| "../shared/data".to_owned());
+    let path = std::path::Path::new(&root).join("C_webhooks/eventbridge_patterns/event-ruler-correctness-cases.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!("not run: {} is absent", path.display());
+        return;
+    };
+    let cases: Value = serde_json::from_str(&text).unwrap();
+    let cases = cases["cases"].as_array().unwrap();
+    for case in cases {
+        let (pattern, event) = (&case["rule"], &case["event"]);
+        let ours = Pattern::from_json(pattern).unwrap_or_else(|error| panic!("{}: {error:?}", case["name"]));
+        assert_eq!(ours.matches(event), matches(pattern, event), "{}", case["name"]);
+    }
+    assert_eq!(cases.len(), 30);
+}

@@ -32,7 +32,7 @@ impl Index {
     pub fn add(&mut self, rule: RuleId, pattern: &Pattern) {
         for clause in &pattern.clauses {
             let wanted = clause.wanted.iter().map(|wanted| self.known(wanted)).collect();
-            self.place(rule, Arc::new(Clause { wanted }));
+            self.place(rule, Clause { wanted });
         }
     }
 
@@ -42,9 +42,9 @@ impl Index {
         Wanted { id, field }
     }
 
-    fn place(&mut self, rule: RuleId, clause: Arc<Clause>) {
-        self.pivots.insert(&clause, self.clauses.len() as u32);
-        self.clauses.push(Some((rule, clause)));
+    fn place(&mut self, rule: RuleId, mut clause: Clause) {
+        self.pivots.insert(&mut clause, self.clauses.len() as u32);
+        self.clauses.push(Some((rule, Arc::new(clause))));
     }
 
     /// Removes whatever was added under this number.
@@ -58,7 +58,7 @@ impl Index {
         if self.removed * 2 > self.clauses.len() {
             let kept = std::mem::take(self);
             self.paths = kept.paths;
-            kept.clauses.iter().flatten().for_each(|(rule, clause)| self.place(*rule, clause.clone()));
+            kept.clauses.iter().flatten().for_each(|(rule, clause)| self.place(*rule, Clause::clone(clause)));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::store::controls::Parked;
 use crate::store::entries::{Entry, Logged};
 use crate::store::shards::cursors;
 use crate::store::trace::{EventAccounts, Findings, MessageAccounts};
+use crate::worker::explain::misfits::Misfits;
 use crate::worker::explain::words::found_sentence;
 
 use super::messages::{MessageOut, shown};
@@ -127,15 +128,27 @@ impl FindingOut {
     pub(super) fn all(found: &BTreeMap<Position, Findings>, campaign: Option<&str>) -> Vec<Self> {
         let each = found.values().flat_map(|one| one.findings.iter().map(|finding| (one.position, finding)));
         each.filter(|(_, finding)| campaign.is_none_or(|key| finding.campaign == key))
-            .map(|(position, finding)| Self { position, sentence: found_sentence(finding), finding: finding.clone() })
+            .map(|(position, finding)| Self::new(position, finding.clone()))
             .collect()
+    }
+
+    fn new(position: Position, finding: Finding) -> Self {
+        Self { position, sentence: found_sentence(&finding), finding }
     }
 }
 
 async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let (entry, event) = find(&admin, &id).await?;
     let db = admin.db();
-    let found = db.findings_at(&[entry.position]).await?;
+    let shard = admin.store.layout().shard_at(entry.position);
+    let processed = entry.position <= cursors(admin.store.reader()).await?.of(shard);
+    let parked = db.parked_at(entry.position).await?;
+    let mut findings = FindingOut::all(&db.findings_at(&[entry.position]).await?, None);
+    if processed && parked.is_none() && entry.profile.is_some() {
+        let stands = db.definitions_position(entry.position).await?;
+        let missed = Misfits::load(db, None).await?.of(stands, &event);
+        findings.extend(missed.into_iter().map(|finding| FindingOut::new(entry.position, finding)));
+    }
     let profile = match entry.profile {
         Some(profile) => Some(db.current_profile(profile).await?),
         None => None,
@@ -153,10 +166,9 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
         previous_id: event.previous_id.clone(),
         profile,
         decided_as_of: entry.now,
-        processed: entry.position
-            <= cursors(admin.store.reader()).await?.of(admin.store.layout().shard_at(entry.position)),
-        parked: db.parked_at(entry.position).await?,
-        findings: FindingOut::all(&found, None),
+        processed,
+        parked,
+        findings,
         messages: shown(&admin, caused).await?,
     }))
 }

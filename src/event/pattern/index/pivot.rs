@@ -13,8 +13,10 @@ use crate::event::pattern::shared::{Rows, Table};
 use crate::event::pattern::text::{TextTest, folded};
 use crate::event::pattern::{Clause, Wanted};
 
-/// Clauses counted where predicates are compared; more is simply many.
+/// Clauses counted where ranges of numbers are compared; more is simply many.
 const CROWD_MAX: usize = 64;
+/// Counters of how often each predicate was asked for; predicates that share one seem more common than they are.
+const COUNTERS: usize = 2_048;
 
 #[derive(Debug, Clone, Default)]
 pub struct Pivots {
@@ -22,6 +24,8 @@ pub struct Pivots {
     fields: Vec<Arc<AtField>>,
     /// Clauses that nothing in an event can lead to: every field may be absent.
     always: Rows<u32>,
+    /// What many clauses ask for, many events have, we suppose.
+    asked: Rows<u16>,
 }
 
 /// What clauses wait for at one field.
@@ -49,10 +53,34 @@ enum Key {
     Anything,
 }
 
+impl Key {
+    fn counter(&self, field: FieldId) -> usize {
+        let hash = match self {
+            Self::Exact(hash) | Self::IgnoringCase(hash) | Self::Prefix(hash, _) | Self::Suffix(hash, _) => *hash,
+            Self::Numbers(low, high) if low == high => hash(Tag::Number, field, &low.to_le_bytes()),
+            Self::Numbers(..) => hash(Tag::Range, field, b""),
+            Self::Anything => hash(Tag::Anything, field, b""),
+        };
+        (hash >> 32) as usize % COUNTERS
+    }
+}
+
 impl Pivots {
-    pub fn insert(&mut self, clause: &Clause, row: u32) {
-        let ways = clause.wanted.iter().filter(|wanted| !wanted.field.allows_absence());
-        let best = ways.map(|wanted| (wanted.id, keys(wanted))).min_by_key(|(field, keys)| self.crowd(*field, keys));
+    /// Puts the clause's fields into the order in which most events are told from it soonest: those that few clauses
+    /// ask for first, and that by which it is found last.
+    pub fn insert(&mut self, clause: &mut Clause, row: u32) {
+        let keys: Vec<Vec<Key>> = clause.wanted.iter().map(keys).collect();
+        let ways = || clause.wanted.iter().zip(&keys).filter(|(wanted, _)| !wanted.field.allows_absence());
+        ways().for_each(|(wanted, keys)| keys.iter().for_each(|key| self.count(wanted.id, key)));
+        let best = ways().map(|(wanted, keys)| (self.crowd(wanted.id, keys), wanted.id, keys.clone()));
+        let best = best.min_by_key(|(crowd, ..)| *crowd).map(|(_, field, keys)| (field, keys));
+        let found_by = best.as_ref().map(|(field, _)| *field);
+        let mut ordered: Vec<(bool, usize, Wanted)> = Vec::with_capacity(keys.len());
+        for (wanted, keys) in std::mem::take(&mut clause.wanted).into_iter().zip(&keys) {
+            ordered.push((Some(wanted.id) == found_by, self.crowd(wanted.id, keys), wanted));
+        }
+        ordered.sort_by_key(|(is_last, crowd, _)| (*is_last, *crowd));
+        clause.wanted = ordered.into_iter().map(|(.., wanted)| wanted).collect();
         let Some((field, keys)) = best else { return self.always.push(row) };
         let field = field as usize;
         if self.fields.len() <= field {
@@ -74,28 +102,41 @@ impl Pivots {
         }
     }
 
-    /// How many clauses would be found together with one under these keys, and how wide the keys are of themselves.
+    fn count(&mut self, field: FieldId, key: &Key) {
+        while self.asked.len() < COUNTERS {
+            self.asked.push(0);
+        }
+        let counter = key.counter(field);
+        let known = self.asked_for(field, key);
+        self.asked.set(counter, known.saturating_add(1));
+    }
+
+    /// How many clauses ever asked for this, or a few more.
+    fn asked_for(&self, field: FieldId, key: &Key) -> u16 {
+        self.asked.get(key.counter(field)).copied().unwrap_or(0)
+    }
+
+    /// How often an event leads to a clause under these keys, as far as what clauses ask for tells; and how wide the
+    /// keys are of themselves.
     fn crowd(&self, field: FieldId, keys: &[Key]) -> usize {
-        let at = self.fields.get(field as usize);
-        let of = |key: &Key| match key {
-            Key::Exact(hash) => self.hashed.at(*hash).take(CROWD_MAX).count(),
-            Key::IgnoringCase(hash) => 1 + self.hashed.at(*hash).take(CROWD_MAX).count(),
-            Key::Prefix(hash, _) | Key::Suffix(hash, _) => 2 + self.hashed.at(*hash).take(CROWD_MAX).count(),
-            Key::Numbers(low, high) => {
-                let over = |number: u64| at.map_or(0, |at| at.numbers.over(number).take(CROWD_MAX).count());
-                let open = *low == 0 || *high == u64::MAX;
-                over(*low).max(over(*high))
-                    + if low == high {
-                        0
-                    } else if open {
-                        CROWD_MAX / 2
-                    } else {
-                        8
-                    }
+        let of = |key: &Key| {
+            let asked = usize::from(self.asked_for(field, key));
+            match key {
+                Key::Exact(_) => asked,
+                Key::IgnoringCase(_) => 1 + asked,
+                Key::Prefix(..) | Key::Suffix(..) => 2 + asked,
+                Key::Numbers(low, high) if low == high => asked,
+                Key::Numbers(0, _) | Key::Numbers(_, u64::MAX) => CROWD_MAX / 2 + asked / 2,
+                Key::Numbers(low, high) => 8 + self.over(field, *low).max(self.over(field, *high)),
+                Key::Anything => 4 * CROWD_MAX + asked,
             }
-            Key::Anything => 4 * CROWD_MAX,
         };
-        keys.iter().map(of).max().unwrap_or(0)
+        keys.iter().map(of).sum()
+    }
+
+    /// How many ranges of clauses hold a number.
+    fn over(&self, field: FieldId, number: u64) -> usize {
+        self.fields.get(field as usize).map_or(0, |at| at.numbers.over(number).take(CROWD_MAX).count())
     }
 
     /// Rows that may be met, some more than once.
@@ -206,6 +247,9 @@ enum Tag {
     IgnoringCase,
     Prefix,
     Suffix,
+    Number,
+    Range,
+    Anything,
 }
 
 /// Quick, the same in every run, and no secret: whoever finds two texts of one hash gains an evaluation.

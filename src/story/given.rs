@@ -1,0 +1,119 @@
+//! What a story says as the world has it: documents in force, people, and what they do.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::audience::Profile;
+use crate::audience::condition::Terms;
+use crate::audience::consent::{Consent, Via};
+use crate::audience::segment::SegmentSet;
+use crate::decision::campaign::CampaignStatus;
+use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
+use crate::definition::story::{Given, Story};
+use crate::definition::{Definition, Document};
+use crate::event::{Body, Event, Kind, Origin};
+use crate::ids::{EventId, Position, ProfileId, Timestamp};
+use crate::message::{Channel, address_of};
+use crate::money::Exchange;
+use crate::story::world::{Act, Setting, Someone};
+
+/// The documents as they hold for this story.
+pub fn setting(documents: &[Document], story: &Story) -> Setting {
+    let (mut campaigns, mut rules) = (Vec::new(), Vec::new());
+    let mut permissions = Permissions::default();
+    let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
+    for document in documents {
+        match &document.definition {
+            Definition::Campaign(campaign) if story.campaigns.contains(&campaign.key) => {
+                let mut campaign = campaign.clone();
+                campaign.status = CampaignStatus::Live;
+                campaign.version = campaign.version.max(1);
+                campaigns.push(campaign);
+            }
+            Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
+            Definition::Rates(rates) => exchange.rates = rates.clone(),
+            Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
+            Definition::ConsentPolicy(policy) => {
+                permissions.policies.extend(policy.iter().map(|rule| (rule.channel, rule.policy.clone())));
+            }
+            Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic.clone())),
+            _ => {}
+        }
+    }
+    let terms = Terms { exchange, segments: SegmentSet::new(segments, Position(1)), ..Terms::default() };
+    Setting { catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms), rules }
+}
+
+/// When the story begins.
+pub fn start(story: &Story) -> Timestamp {
+    story.given.first().map_or(Timestamp::from_millis(0), |given| given.at)
+}
+
+/// What is done, in the order written, by people the story knows.
+pub fn acts(story: &Story) -> Vec<Act> {
+    let people = people(story);
+    let place = |name: &str| people.iter().position(|one| one.name == name);
+    let act = |(given, n): (&Given, i64)| {
+        let who = place(&given.person)?;
+        Some(Act { at: given.at, who, event: event(given, n, &people[who].person.profile) })
+    };
+    story.given.iter().zip(1..).filter_map(act).collect()
+}
+
+pub fn people(story: &Story) -> Vec<Someone> {
+    let start = start(story);
+    let mut people = Vec::new();
+    for (given, id) in story.profiles.iter().zip(1..) {
+        let mut person = Person::new(ProfileId(id), start);
+        person.profile.user_id = Some(given.name.clone());
+        person.profile.traits = given.traits.clone();
+        for (channel, state) in &given.consent {
+            let Some(state) = *state else { continue };
+            let consent = Consent { state, source: "story".to_owned(), at: start, text_version: None, via: Via::Event };
+            person.profile.consent.insert(channel.as_str().to_owned(), consent);
+        }
+        people.push(Someone { name: given.name.clone(), person, loaded: Loaded::default() });
+    }
+    people
+}
+
+/// What a line says happened. An answer that says by which way it came (`via: link`, `page`, `confirmation`, `api`) is
+/// our own event: somebody followed the link in a mail to their address.
+fn event(given: &Given, n: i64, profile: &Profile) -> Event {
+    let message_id = format!("story-{n}");
+    let mut properties = given.properties.clone();
+    let text = |name: &str| given.properties.get(name).and_then(Value::as_str);
+    let is_ours = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
+    let channel = text("channel").and_then(Channel::parse).filter(|_| is_ours);
+    if let Some(address) = channel.and_then(|channel| address_of(profile, channel).ok()) {
+        properties.insert("address_channel".to_owned(), address.channel().as_str().into());
+        properties.insert("address".to_owned(), address.normalised().into());
+    }
+    let body = json!({
+        "type": "track",
+        "event": given.event,
+        "userId": given.person,
+        "messageId": message_id,
+        "timestamp": given.at.to_string(),
+        "properties": properties,
+    });
+    Event {
+        id: EventId::derive(&[message_id.as_bytes()]),
+        kind: if is_ours { Kind::Own } else { Kind::Track },
+        name: given.event.clone(),
+        message_id,
+        version: 1,
+        source: "story".to_owned(),
+        correlation_id: String::new(),
+        user_id: Some(given.person.clone()),
+        anonymous_id: None,
+        previous_id: None,
+        at: given.at,
+        received_at: given.at,
+        original_at: None,
+        sent_at: None,
+        origin: Origin::Live,
+        body: Body::new(body.to_string()),
+    }
+}

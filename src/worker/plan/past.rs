@@ -1,0 +1,178 @@
+//! One person's past as the rules saw it: who they were when the time looked at began, and what they did since.
+//!
+//! Traits are what their identify calls before that time say, consent what the ledger says, slots and suppressions what
+//! was there. What decisions made of them since is left out: it is decided anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::DatabaseConnection;
+
+use crate::audience::condition::needs::Needs;
+use crate::audience::{History, Standings};
+use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
+use crate::event::{Event, Kind, Origin};
+use crate::guard::{Slot, Subject, address_of};
+use crate::ids::{Position, ProfileId, Span, Timestamp};
+use crate::message::{Channel, Suppression};
+use crate::store::entries::{Entry, Logged};
+use crate::store::{Error, Workspace};
+use crate::story::{Act, Someone};
+
+/// Past events read for one person's conditions; the newest win.
+const BODIES_MAX: usize = 2_000;
+/// Identify calls from which traits are read; the newest win.
+const IDENTIFIES_MAX: usize = 200;
+/// Answers of the ledger, and enrollments that ended; the newest win.
+const ROWS_MAX: u32 = 1_000;
+
+/// The time looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub from: Timestamp,
+    /// Where the log begins to hold what was decided since.
+    pub first: Position,
+}
+
+/// Everything one person brings into a world.
+#[derive(Debug)]
+pub struct Past {
+    pub someone: Someone,
+    pub acts: Vec<Act>,
+    pub slots: BTreeMap<Subject, Vec<Slot>>,
+    pub suppressions: BTreeMap<Subject, Vec<Suppression>>,
+}
+
+/// Reads the past of a person; none where nothing is stored of them. `needs` are those of every condition there is,
+/// `reach` is how far back caps look.
+///
+/// # Errors
+/// The database cannot be read, or a row of this person.
+pub async fn load(
+    store: Workspace<'_, DatabaseConnection>,
+    profile: ProfileId,
+    window: Window,
+    needs: &Needs,
+    reach: Span,
+) -> Result<Option<Past>, Error> {
+    let Some(now) = store.person(profile).await? else { return Ok(None) };
+    let mut done: Vec<(String, Timestamp, Position)> = Vec::new();
+    let pages = if now.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
+    let all = pages.iter().chain([&now.profile.history]).flat_map(History::iter);
+    done.extend(all.map(|past| (past.name.to_owned(), past.at, past.position)));
+    let recent: Vec<Position> = done.iter().map(|(.., position)| *position).filter(|at| *at >= window.first).collect();
+    let entries = store.entries_apart(&recent).await?;
+    let in_window = |position: &Position| entries.get(position).is_some_and(|entry| entry.now >= window.from);
+    let before: Vec<_> = done.into_iter().filter(|(.., position)| !in_window(position)).collect();
+    let acts = acts(entries.values(), window.from);
+
+    let bodies = bodies(store, &before, needs).await?;
+    let mut person = Person::new(profile, now.profile.created_at);
+    person.version = i64::from(!before.is_empty());
+    person.profile.user_id.clone_from(&now.profile.user_id);
+    identify(&mut person, &bodies, window.from);
+    person.profile.history = History::default();
+    person.profile.segments = Standings::default();
+    person.profile.consent = BTreeMap::new();
+    let prior: BTreeSet<Position> = before.iter().map(|(.., position)| *position).collect();
+    for row in store.ledger_of(profile, ROWS_MAX).await? {
+        if row.position < window.first || prior.contains(&row.position) {
+            person.profile.consent.insert(row.about, row.consent);
+        }
+    }
+    for enrollment in store.enrollments_of(profile, None, ROWS_MAX).await? {
+        if enrollment.state.ended_at().is_some_and(|at| at < window.from) {
+            person.enrollments.insert(enrollment.id, enrollment);
+        }
+    }
+    let mut older = History::default();
+    for (name, at, position) in before {
+        older.record(&name, at, position);
+        person.profile.last_seen_at = person.profile.last_seen_at.max(at);
+    }
+    let (slots, suppressions) = contacts(store, &now, window.from, reach).await?;
+    let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
+    let loaded = Loaded { older: vec![older], bodies };
+    Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions }))
+}
+
+/// What the person did, in the order it was decided.
+fn acts<'e>(entries: impl Iterator<Item = &'e Entry>, from: Timestamp) -> Vec<Act> {
+    let mut acts: Vec<Act> = entries
+        .filter(|entry| entry.now >= from)
+        .filter_map(|entry| match &entry.logged {
+            Logged::Event(event) if !matches!(event.origin, Origin::Decided { .. }) => {
+                Some(Act { at: entry.now, who: 0, event: event.clone() })
+            }
+            _ => None,
+        })
+        .collect();
+    acts.sort_by_key(|act| act.at);
+    acts
+}
+
+/// The events that conditions look into, and the calls that say who somebody is.
+async fn bodies(
+    store: Workspace<'_, DatabaseConnection>,
+    before: &[(String, Timestamp, Position)],
+    needs: &Needs,
+) -> Result<BTreeMap<Position, Event>, Error> {
+    let newest = |most: usize, wanted: &dyn Fn(&str) -> bool| -> Vec<Position> {
+        let of = before.iter().rev().filter(|(name, ..)| wanted(name));
+        of.take(most).map(|(.., position)| *position).collect()
+    };
+    let identified = Kind::Identify.event_name();
+    let mut wanted: BTreeSet<Position> = newest(BODIES_MAX, &|name| needs.bodies.contains(name)).into_iter().collect();
+    wanted.extend(newest(IDENTIFIES_MAX, &|name| name == identified));
+    let mut bodies = BTreeMap::new();
+    for (position, entry) in store.entries_apart(&wanted.into_iter().collect::<Vec<_>>()).await? {
+        if let Logged::Event(event) = entry.logged {
+            bodies.insert(position, event);
+        }
+    }
+    Ok(bodies)
+}
+
+/// Traits as the identify calls left them, by the rules of decisions.
+fn identify(person: &mut Person, bodies: &BTreeMap<Position, Event>, now: Timestamp) {
+    let (nothing, loaded) = (Catalog::default(), Loaded::default());
+    for (position, event) in bodies.iter().filter(|(_, event)| event.kind == Kind::Identify) {
+        let snapshot = Snapshot { catalog: &nothing, person, loaded: &loaded, settle: Span::ZERO };
+        let decision = decide(At { position: *position, now }, &snapshot, &Input::Event(event.clone()));
+        for effect in decision.effects {
+            if let Effect::SetTraits(_) | Effect::Identify { .. } = effect {
+                person.apply(&effect);
+            }
+        }
+    }
+}
+
+type Contacts = (BTreeMap<Subject, Vec<Slot>>, BTreeMap<Subject, Vec<Suppression>>);
+
+/// Slots used and addresses suppressed before `from`.
+async fn contacts(
+    store: Workspace<'_, DatabaseConnection>,
+    person: &Person,
+    from: Timestamp,
+    reach: Span,
+) -> Result<Contacts, Error> {
+    let since = from.minus(reach);
+    let before = |slots: Vec<Slot>| -> Vec<Slot> { slots.into_iter().filter(|slot| slot.at < from).collect() };
+    let of_profile = store.slots_of_profile(person.profile.id, since).await?;
+    let mut slots = BTreeMap::from([(Subject::Profile(person.profile.id), before(of_profile))]);
+    let addresses = Channel::ALL.into_iter().filter_map(|channel| {
+        let address = address_of(&person.profile, channel).ok()?;
+        Some(Subject::Address(channel, address.normalised().to_owned()))
+    });
+    let addresses: BTreeMap<String, Subject> = addresses.map(|subject| (subject.to_string(), subject)).collect();
+    for (name, subject) in &addresses {
+        slots.insert(subject.clone(), before(store.slots_of_address(name, since).await?));
+    }
+    let mut suppressions = BTreeMap::new();
+    for (name, listed) in store.suppressions_of(&addresses.keys().cloned().collect()).await? {
+        if let Some(subject) = addresses.get(&name) {
+            let listed: Vec<Suppression> = listed.into_iter().filter(|one| one.at < from).collect();
+            suppressions.insert(subject.clone(), listed);
+        }
+    }
+    Ok((slots, suppressions))
+}

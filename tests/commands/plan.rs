@@ -1,0 +1,294 @@
+//! What a plan says would have happened is what happens when the same definitions are in force while the same people
+//! do the same.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::program::Folder;
+
+const REMINDER: &str = "\
+kind: campaign
+key: item_reminder
+name: Item reminder
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.product_id }
+delay: 1h
+exit: [ { event: Order Completed, same: properties.product_id } ]
+send: { channel: email, template: item_reminder }
+";
+
+const SHARED: &str = "\
+kind: caps
+rules: [ { at_most: 2, per: 1d } ]
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: blocked } ]
+";
+
+fn written(folder: &Folder) {
+    folder.write("defs/reminder.yaml", REMINDER);
+    folder.write("defs/shared.yaml", SHARED);
+    let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
+    folder.write("defs/item_reminder/template.yaml", template);
+    folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
+    folder.write(
+        "defs/item_reminder/email.html",
+        "<p>Item {{event.properties.product_id}}</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>",
+    );
+}
+
+fn defs(folder: &Folder) -> String {
+    folder.path("defs").display().to_string()
+}
+
+/// Clicks of ten people over ten days: many carts, some bought within the hour, some people busy beyond the cap.
+fn clicks() -> String {
+    let (mut state, mut rows) = (7_u64, Vec::new());
+    let mut draw = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    for _ in 0..240 {
+        let (person, item) = (draw(10) + 1, draw(12) + 100);
+        // From the first of October 2026 on.
+        let at = 1_790_812_800 + draw(10) * 86_400 + draw(40_000);
+        rows.push((at, format!("{person},{item},7,cart,{at}")));
+        if draw(3) == 0 {
+            let bought = at + draw(7_200);
+            rows.push((bought, format!("{person},{item},7,buy,{bought}")));
+        }
+    }
+    rows.sort();
+    let rows = rows.into_iter().map(|(_, row)| row + "\n");
+    std::iter::once("user_id,item_id,category_id,behavior,ts\n".to_owned()).chain(rows).collect()
+}
+
+fn import(folder: &Folder, consent: &str) -> Value {
+    let file = folder.write("clicks.csv", &clicks());
+    let domain = ["--address-domain", "example.com", "--consent", consent, "--json"];
+    folder.json(&[&["import", file.to_str().unwrap(), "--format", "taobao"], &domain[..]].concat())
+}
+
+fn count(tally: &Value, name: &str) -> u64 {
+    tally[name]["count"].as_u64().unwrap_or_else(|| panic!("{name} in {tally:#}"))
+}
+
+/// Applied and lived through; or lived through without, and planned.
+fn compare(consent: &str) -> (Value, Value) {
+    let lived = Folder::new();
+    written(&lived);
+    lived.ok(&["apply", &defs(&lived)]);
+    let came = import(&lived, consent);
+    let planned = Folder::new();
+    written(&planned);
+    import(&planned, consent);
+    let plan = planned.json(&["plan", &defs(&planned), "--json"]);
+    (came, plan["campaigns"][0].clone())
+}
+
+#[test]
+fn what_would_have_been_is_what_was_where_it_was_in_force() {
+    let (came, plan) = compare("email=granted");
+    let then = &plan["then"];
+    assert!(count(then, "sent") > 20 && count(then, "capped") > 5 && count(then, "exited") > 20, "{plan:#}");
+    assert_eq!(plan["now"], Value::Null);
+    for (figure, name) in [("matched", "matched"), ("sent", "sent"), ("capped", "capped"), ("blocked", "suppressed")] {
+        assert_eq!(count(then, figure), came[name].as_u64().unwrap(), "{figure}: {plan:#} {came:#}");
+    }
+    let ended = ["sent", "capped", "blocked", "exited", "waiting"].map(|name| count(then, name));
+    assert_eq!(count(then, "matched"), ended.iter().sum::<u64>(), "{plan:#}");
+    let names: BTreeSet<&str> =
+        then["sent"]["names"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+    assert_eq!(names.len(), 5, "{plan:#}");
+}
+
+#[test]
+fn without_consent_all_would_have_been_blocked() {
+    let (came, plan) = compare("email=denied");
+    assert_eq!((count(&plan["then"], "sent"), came["sent"].as_u64().unwrap()), (0, 0));
+    assert_eq!(count(&plan["then"], "blocked"), came["suppressed"].as_u64().unwrap());
+    assert_eq!(plan["then"]["reasons"]["consent_denied"], came["suppressed"], "{plan:#}");
+}
+
+#[test]
+fn a_plan_tells_each_difference_in_words_and_applies_nothing() {
+    let folder = Folder::new();
+    written(&folder);
+    folder.write("defs/other.yaml", &REMINDER.replace("key: item_reminder", "key: other"));
+    folder.ok(&["apply", &defs(&folder)]);
+    import(&folder, "email=granted");
+    std::fs::remove_file(folder.path("defs/other.yaml")).unwrap();
+    folder.write("defs/reminder.yaml", &REMINDER.replace("delay: 1h", "delay: 3h"));
+    folder.write("defs/vip.yaml", "kind: segment\nkey: buyers\nname: Buyers\nowner: crm@shop.example\nwhere: { performed: { event: Order Completed } }\n");
+    let said = folder.ok(&["plan", &defs(&folder)]);
+    for part in [
+        "~ campaign item_reminder, version 2\n    delay: 1h → 3h\n",
+        "+ segment buyers, version 1\n",
+        "1 new, 1 changed, 3 as before, 1 more in force stay; nothing was applied\n",
+        "people concerned\n",
+        "\ncampaign item_reminder\n",
+        "\nsegment buyers: - people now, ",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in\n{said}");
+    }
+    let plan = folder.json(&["plan", &defs(&folder), "--json"]);
+    let ours = &plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == "item_reminder").unwrap();
+    assert!(count(&ours["then"], "exited") > count(&ours["now"], "exited"), "a longer wait ends more often: {ours:#}");
+    let buyers = &plan["segments"][0];
+    assert_eq!(buyers["then"], buyers["entering"]["count"], "{buyers:#}");
+    assert_eq!(folder.json(&["plan", &defs(&folder), "--json"]), plan, "nothing was applied");
+}
+
+#[test]
+fn a_plan_refuses_what_apply_refuses_and_says_what_it_can_of_an_empty_shop() {
+    let folder = Folder::new();
+    written(&folder);
+    let before = folder.run(&["plan", &defs(&folder)]);
+    assert_eq!(before.code, 2, "{before:?}");
+    folder.ok(&["migrate"]);
+    let said = folder.ok(&["plan", &defs(&folder)]);
+    assert!(said.contains("+ campaign item_reminder, version 1\n"), "{said}");
+    folder.write("defs/reminder.yaml", &REMINDER.replace("delay: 1h", "delay: soon"));
+    let plan = folder.run(&["plan", &defs(&folder)]);
+    let apply = folder.run(&["apply", &defs(&folder)]);
+    assert_eq!((plan.code, &plan.err), (1, &apply.err));
+    assert!(plan.err.contains("reminder.yaml:9:8: delay: "), "{}", plan.err);
+}
+
+const CHOOSY: &str = "\
+kind: campaign
+key: choosy
+name: Choosy
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+priority: 70
+entry:
+  event: Product Added
+  key: properties.cart_id
+  match: { properties: { price: [ { numeric: [ '>=', 10 ] } ] } }
+  where:
+    all:
+      - { trait: { tier: gold } }
+      - { performed: { event: Order Completed, where: { properties.total: { gte: 50 } }, at_most: 4, within: 20d } }
+  reentry: { after: 2d }
+delay: 30m
+exit: [ { event: Order Completed, same: properties.cart_id } ]
+send: { channel: email, template: item_reminder }
+---
+kind: campaign
+key: regulars
+name: Regulars
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Order Completed, where: { all: [ { in_segment: regular }, { not: { in_segment: big } } ] } }
+send: { channel: email, template: item_reminder }
+---
+kind: segment
+key: regular
+name: Regular customers
+owner: crm@shop.example
+where: { performed: { event: Order Completed, at_least: 3, within: 25d } }
+---
+kind: segment
+key: big
+name: Big spenders
+owner: crm@shop.example
+where: { performed: { event: Order Completed, sum: properties.total, gte: 600, within: 30d } }
+";
+
+/// Calls of eight people over 46 days, in the first hours of each: they come to be known, buy, and change their minds.
+/// The last of them is at noon, so that the time looked at begins at a noon when nobody does anything.
+fn calls() -> String {
+    let (mut state, mut calls) = (11_u64, Vec::new());
+    let mut draw = |most: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % most
+    };
+    let at = |day: u64, second: u64| 1_788_220_800 + day * 86_400 + second;
+    for day in 0..46 {
+        for _ in 0..12 {
+            let (second, person, dice) = (draw(20_000), draw(8), draw(12));
+            let call = match dice {
+                0 => json!({ "type": "identify", "traits": { "tier": if draw(3) == 0 { "silver" } else { "gold" } } }),
+                1 => {
+                    let state = if draw(14) == 0 { "denied" } else { "granted" };
+                    json!({ "type": "track", "event": "Consent Changed",
+                            "properties": { "channel": "email", "state": state, "source": "form" } })
+                }
+                2..=4 => json!({ "type": "track", "event": "Order Completed",
+                    "properties": { "cart_id": format!("c{}", draw(6)), "product_id": "p1", "total": draw(100) } }),
+                _ => json!({ "type": "track", "event": "Product Added",
+                    "properties": { "cart_id": format!("c{}", draw(6)), "product_id": "p1", "price": draw(40) } }),
+            };
+            calls.push((at(day, second), person, call));
+        }
+    }
+    for person in 0..8 {
+        let email = format!("p{person}@example.com");
+        calls.push((at(0, 0), person, json!({ "type": "identify", "traits": { "email": email, "tier": "gold" } })));
+        let granted = json!({ "channel": "email", "state": "granted", "source": "form" });
+        calls.push((at(0, 1), person, json!({ "type": "track", "event": "Consent Changed", "properties": granted })));
+    }
+    calls.push((at(45, 43_200), 0, json!({ "type": "track", "event": "Page Viewed" })));
+    calls.sort_by_key(|(at, person, _)| (*at, *person));
+    let line = |(n, (at, person, mut call)): (usize, (u64, u64, Value))| {
+        call["userId"] = format!("p{person}").into();
+        call["messageId"] = format!("call-{n}").into();
+        let (day, second) = ((at - 1_788_220_800) / 86_400, at % 86_400);
+        // The first of September 2026 is day 0.
+        let (month, day) = if day < 30 { (9, day + 1) } else { (10, day - 29) };
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        call["timestamp"] = format!("2026-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into();
+        format!("{call}\n")
+    };
+    calls.into_iter().enumerate().map(line).collect()
+}
+
+#[test]
+fn who_people_were_before_the_time_looked_at_counts_as_it_did() {
+    let (lived, planned) = (Folder::new(), Folder::new());
+    for folder in [&lived, &planned] {
+        written(folder);
+        folder.write("defs/reminder.yaml", CHOOSY);
+        let file = folder.write("calls.jsonl", &calls());
+        if std::ptr::eq(folder, &lived) {
+            folder.ok(&["apply", &defs(folder)]);
+        }
+        folder.ok(&["import", file.to_str().unwrap(), "--format", "jsonl"]);
+    }
+    let plan = planned.json(&["plan", &defs(&planned), "--json"]);
+    let from = plan["past"]["from"].as_str().unwrap().to_owned();
+    assert_eq!(from, "2026-09-16T12:00:00Z");
+    let messages = lived.json(&["messages", "--json", "--limit", "100000"]);
+    let messages: Vec<&Value> = messages["messages"].as_array().unwrap().iter().collect();
+    let of = |campaign: &str, status: &str, capped: bool| -> u64 {
+        let fits = |one: &&&Value| {
+            one["campaign"] == campaign
+                && one["status"] == status
+                && (one["reason"]["code"] == "capped") == capped
+                && one["created_at"].as_str().unwrap() >= from.as_str()
+        };
+        messages.iter().filter(fits).count() as u64
+    };
+    for (campaign, least) in [("choosy", 10), ("regulars", 10)] {
+        let ours = plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == campaign).unwrap();
+        let then = &ours["then"];
+        assert!(count(then, "sent") > least && count(then, "blocked") > 0, "{ours:#}");
+        assert_eq!(count(then, "sent"), of(campaign, "sent", false), "{ours:#}");
+        assert_eq!(count(then, "capped"), of(campaign, "suppressed", true), "{ours:#}");
+        assert_eq!(count(then, "blocked"), of(campaign, "suppressed", false), "{ours:#}");
+    }
+    for segment in plan["segments"].as_array().unwrap() {
+        let key = segment["segment"].as_str().unwrap();
+        let there = lived.json(&["segments", key, "--json"]);
+        assert_eq!(segment["then"], there["size"], "{segment:#} {there:#}");
+    }
+}
