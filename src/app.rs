@@ -2,6 +2,7 @@
 //! so that nothing is lost or doubled.
 
 mod controls;
+mod part;
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -49,7 +50,9 @@ use crate::worker::permission::Desk;
 use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
+use crate::worker::sharing::Sharing;
 use crate::worker::{janitor, secret};
+use part::Part;
 
 /// The workspace everything belongs to until there are more.
 pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
@@ -107,6 +110,7 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    part: Part,
     /// The data folder.
     folder: PathBuf,
     stopping: Arc<AtomicBool>,
@@ -170,10 +174,11 @@ impl Carillon {
         let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
-        let links = Links::new(&options.public_url, KeyRing::new(1, secret::load_or_make(data)?));
-        let leases = Leases::alone(store.layout());
+        let links = Links::new(&options.public_url, KeyRing::new(1, secret::of(&database, data).await?));
+        let leases = if database.is_postgres() { Leases::none() } else { Leases::alone(store.layout()) };
         let channels = channels(&options, &sandbox, &smtp);
         let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
+        let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
         let threads = options.threads;
@@ -198,6 +203,7 @@ impl Carillon {
             stopping,
             forwarding,
             threads,
+            part,
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
@@ -215,6 +221,7 @@ impl Carillon {
     /// Starts the loops.
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
+        self.part.take();
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
         let chores =
             janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
@@ -224,6 +231,7 @@ impl Carillon {
             self.store.clone(),
             self.definitions.clone(),
             self.keys.clone(),
+            self.part.clone(),
             stopped,
         ));
         Running { stop, tasks: vec![loops, chores, keys] }
@@ -319,9 +327,17 @@ impl Carillon {
         {
             tracing::warn!(%error, "the last door counts were not stored");
         }
+        self.part.give_back().await;
         self.log.stop().await;
-        let _ = self.database.reader.close_by_ref().await;
-        let _ = self.database.writer.close_by_ref().await;
+        self.database.close().await;
+    }
+
+    /// Where processes share a database: this one has all of it from now on.
+    ///
+    /// # Errors
+    /// Others work on it.
+    pub async fn take_all(&self) -> anyhow::Result<()> {
+        self.part.take_all().await
     }
 }
 
@@ -419,13 +435,18 @@ async fn follow_keys(
     store: Store,
     definitions: Arc<Definitions>,
     keys: WriteKeys,
+    part: Part,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut stored = log.stored();
     let mut known = definitions.generation();
+    let mut revision = None;
     while !*stop.borrow() {
         tokio::select! {
             _ = stored.changed() => {}
+            () = part.revised(&mut revision) => if let Err(error) = definitions.refresh_all().await {
+                tracing::error!(%error, "the definitions cannot be read");
+            },
             _ = stop.changed() => {}
         }
         let generation = definitions.generation();

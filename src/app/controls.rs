@@ -19,8 +19,14 @@ impl Carillon {
     /// [`Carillon::serve`].
     pub fn admin(&self, token: &str) -> web::Data<Admin> {
         let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
-        let forward: Doing<Span, usize> =
-            Arc::new(move |by| Box::pin(forward(workers.clone(), log.clone(), turn.clone(), by)));
+        let part = self.part.clone();
+        let forward: Doing<Span, usize> = Arc::new(move |by| {
+            let (workers, log, turn, part) = (workers.clone(), log.clone(), turn.clone(), part.clone());
+            Box::pin(async move {
+                part.take_all().await?;
+                forward(workers, log, turn, by).await
+            })
+        });
         let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
         web::Data::new(Admin {
             workspace: WORKSPACE,
@@ -80,6 +86,7 @@ impl Carillon {
     /// # Errors
     /// The loops or the database fail.
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
+        self.take_all().await?;
         forward(self.workers.clone(), self.log.clone(), self.forwarding.clone(), by).await
     }
 }

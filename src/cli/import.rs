@@ -102,6 +102,7 @@ async fn live_through(carillon: &Carillon, asked: &Import) -> anyhow::Result<(in
         address_domain: asked.address_domain.clone(),
         errors: asked.errors.clone(),
     };
+    carillon.take_all().await?;
     // What waits in the log from before is decided first, in the order of the log.
     carillon.workers.settle().await?;
     let (before, _) = heads(carillon.store.reader(), ShardSet::EVERY).await?;

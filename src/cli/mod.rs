@@ -231,8 +231,7 @@ async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
     let held = place.take_or_explain("migrate")?;
     let address = place.config.database_address();
     let database = crate::store::open(address.clone()).await?;
-    database.reader.close().await?;
-    database.writer.close().await?;
+    database.close().await;
     drop(held);
     if json {
         print_json(&serde_json::json!({ "database": address.shown(), "state": "up to date" }));

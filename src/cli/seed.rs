@@ -45,6 +45,7 @@ pub async fn history(carillon: &Carillon, seed: u64) -> anyhow::Result<u64> {
     let mut sink = LogSink::new(carillon.log.clone(), WORKSPACE);
     for batch in events.chunks(BATCH_EVENTS_MAX) {
         sink.accept(batch.to_vec()).await?;
+        carillon.take_all().await?;
         carillon.workers.settle().await?;
         bar.inc(batch.len() as u64);
     }

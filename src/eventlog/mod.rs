@@ -9,6 +9,9 @@ pub mod identity;
 pub mod recent;
 pub mod writer;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -44,17 +47,20 @@ pub enum AppendError {
 #[derive(Clone)]
 pub struct Pulses {
     appended: watch::Sender<Position>,
+    /// Shards that were appended to since somebody asked, as bits.
+    shards: Arc<AtomicI64>,
     stored: watch::Sender<u64>,
 }
 
 impl Pulses {
     fn new(head: Position) -> Self {
-        Self { appended: watch::Sender::new(head), stored: watch::Sender::new(0) }
+        Self { appended: watch::Sender::new(head), shards: Arc::default(), stored: watch::Sender::new(0) }
     }
 
     /// After a commit: where the log ends now, and whether anything else changed.
     fn committed(&self, head: Position, appended: ShardSet, stored: bool) {
         if !appended.is_empty() {
+            self.shards.fetch_or(appended.bits(), Ordering::AcqRel);
             self.appended.send_modify(|known| *known = head.max(*known));
         }
         if stored {
@@ -125,6 +131,17 @@ impl EventLog {
     /// The end of the log, as it moves.
     pub fn appended(&self) -> watch::Receiver<Position> {
         self.pulses.appended.subscribe()
+    }
+
+    /// Shards that this process appended to since this was asked last.
+    pub fn take_appended(&self) -> ShardSet {
+        ShardSet::of_bits(self.pulses.shards.swap(0, Ordering::AcqRel))
+    }
+
+    /// There is something new that this process did not append: whoever waits looks again.
+    pub fn wake(&self) {
+        self.pulses.appended.send_modify(|_| {});
+        self.pulses.stored.send_modify(|count| *count += 1);
     }
 
     /// Changes whenever effects or message states were stored.

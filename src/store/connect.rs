@@ -68,9 +68,19 @@ pub struct Database {
     pub writer: DatabaseConnection,
     /// SQLite's file.
     pub file: Option<PathBuf>,
+    /// PostgreSQL's connection for leases: they wait behind nothing.
+    pub keeper: Option<DatabaseConnection>,
 }
 
 impl Database {
+    /// Closes every connection.
+    pub async fn close(&self) {
+        for conn in [Some(&self.reader), Some(&self.writer), self.keeper.as_ref()].into_iter().flatten() {
+            // One that is broken is closed.
+            let _ = conn.close_by_ref().await;
+        }
+    }
+
     pub fn is_postgres(&self) -> bool {
         self.writer.get_database_backend() == DbBackend::Postgres
     }
@@ -92,7 +102,7 @@ async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
     Migrator::up(&writer, None).await.context("the schema could not be brought up to date")?;
     verify_durable(&writer).await?;
     let reader = connect_sqlite(&path, READERS_MAX, true).await?;
-    Ok(Database { reader, writer, file: Some(path) })
+    Ok(Database { reader, writer, file: Some(path), keeper: None })
 }
 
 async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
@@ -105,7 +115,8 @@ async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
     writer.execute_unprepared(&format!("SELECT pg_advisory_unlock({MIGRATING})")).await?;
     migrated?;
     let reader = connect_postgres(url, POSTGRES_READERS_MAX, true).await?;
-    Ok(Database { reader, writer, file: None })
+    let keeper = Some(connect_postgres(url, 1, false).await?);
+    Ok(Database { reader, writer, file: None, keeper })
 }
 
 async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
@@ -135,6 +146,10 @@ async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool)
     kept_open(&mut options, connections).map_sqlx_postgres_opts(move |options| {
         options.application_name("carillon").statement_cache_capacity(256).options([
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX),
+            // A machine that vanished is noticed: its locks are free again.
+            ("tcp_keepalives_idle", "10"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
             ("default_transaction_read_only", if read_only { "on" } else { "off" }),
         ])
     });

@@ -144,6 +144,13 @@ pub async fn set_setting<C: ConnectionTrait>(conn: &C, name: &str, value: &str) 
     Ok(())
 }
 
+/// The setting, which from now on is `value` if it was not set.
+pub async fn setting_or<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -> Result<String, Error> {
+    let sql = "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING";
+    Rows(conn).run(sql, vec![name.into(), value.into()]).await?;
+    Ok(setting(conn, name).await?.unwrap_or_default())
+}
+
 /// Workspaces that have any entry, key or definition.
 pub async fn workspaces<C: ConnectionTrait>(conn: &C) -> Result<Vec<WorkspaceId>, Error> {
     let sql = "SELECT workspace FROM write_keys UNION SELECT workspace FROM definitions ORDER BY 1";

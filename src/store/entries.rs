@@ -241,6 +241,15 @@ pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: us
         .collect()
 }
 
+/// Where the newest event stands, and the newest instant among the last ones: shards of a log end at different ones.
+pub async fn newest_event<C: ConnectionTrait>(conn: &C) -> Result<Option<(Position, Timestamp)>, Error> {
+    let sql = "SELECT max(position), max(now) FROM
+               (SELECT position, now FROM entries WHERE event_id IS NOT NULL ORDER BY position DESC LIMIT 1000) AS last";
+    let Some(row) = Rows(conn).one(sql, vec![]).await? else { return Ok(None) };
+    let (position, now) = (row.try_get_by_index::<Option<i64>>(0)?, row.try_get_by_index::<Option<i64>>(1)?);
+    Ok(position.zip(now).map(|(position, now)| (Position(position), Timestamp::from_millis(now))))
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// A page of what people did, decided at `since` or later; what decisions made happen is left out. The position is
     /// that of the last row, and none where there are no more; rows that cannot be read are passed over.

@@ -4,6 +4,7 @@
 //! uses. Functions that write take the writer's transaction.
 
 pub mod attempts;
+pub mod bell;
 pub mod connect;
 pub mod consents;
 pub mod controls;

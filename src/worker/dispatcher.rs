@@ -43,7 +43,7 @@ pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Seen, Stored};
 use gate::Gates;
 pub use gate::Stopped;
-pub use hands::{redrive_message, requeue_paused};
+pub use hands::{Lost, redrive_message, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 pub(super) use slots::unite_slots;
@@ -134,15 +134,15 @@ impl Dispatcher {
     /// # Errors
     /// The database cannot be read or written.
     pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        self.recover_in(self.leases.held(), now).await
+        self.recover_in(self.leases.held(), &Lost::All, now).await
     }
 
     /// The same for shards that were another process's.
     ///
     /// # Errors
     /// The database cannot be read or written.
-    pub async fn recover_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
-        hands::recover(&self.parts.log, &self.parts.store, shards, &self.parts.retry, now).await
+    pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
+        hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await
     }
 
     /// Handles the next due messages. Returns how many rows changed; zero: nothing can be done before the log is

@@ -13,6 +13,7 @@ use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::store::Store;
 use crate::store::controls::{PAUSE_ALL, setting};
 use crate::store::dispatch::RESTORE_UNCONFIRMED;
+use crate::store::leases::shared_by;
 use crate::store::shards::{ShardSet, backlog as waiting};
 use crate::store::soundness::{last_entry, quick_check, weaknesses};
 use crate::worker::dispatcher::Dispatcher;
@@ -30,6 +31,9 @@ const BACKLOG_MAX: i64 = 10_000;
 const EARLIEST: i64 = 1_767_225_600_000;
 /// How far the log may be ahead of a clock that was set back.
 const AHEAD_MAX: Span = Span::from_seconds(300);
+
+/// Seconds in which the parts of a process that ended are taken by others.
+const SHARED_WITHIN: u32 = 6;
 
 /// One check and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,6 +74,7 @@ pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
     let mut checks = vec![file(patient).await, writer(patient).await, disk(patient.folder).await];
     checks.extend(books(patient).await);
     checks.push(backlog(patient).await);
+    checks.extend(processes(patient).await);
     checks.push(definitions(patient).await);
     checks.push(clock(patient).await);
     checks.push(pauses(patient).await);
@@ -113,6 +118,34 @@ async fn writer(patient: Patient<'_>) -> Check {
         Ok(Err(error)) => unreadable(name, &error),
         Err(_) => Check::bad(name, "the writer did not answer in time", "look at the load and at the disk"),
     }
+}
+
+/// Where several processes may share the work: that somebody does every part of it.
+async fn processes(patient: Patient<'_>) -> Option<Check> {
+    let name = "processes";
+    let layout = patient.store.layout();
+    if !layout.is_shared() {
+        return None;
+    }
+    let all = i64::try_from(layout.all().len()).unwrap_or(i64::MAX);
+    let mut said = shared_by(patient.store.reader()).await;
+    for _ in 0..SHARED_WITHIN {
+        if !matches!(said, Ok((nodes, owned)) if nodes > 0 && owned < all) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        said = shared_by(patient.store.reader()).await;
+    }
+    Some(match said {
+        Ok((0, _)) => Check::good(name, "none runs on this database at present"),
+        Ok((nodes, owned)) if owned == all => Check::good(name, format!("{nodes} share the {all} parts of the work")),
+        Ok((nodes, owned)) => Check::bad(
+            name,
+            format!("{nodes} run, and only {owned} of the {all} parts of the work are taken"),
+            "look at the logs of every process: one may hold on to a part without doing it",
+        ),
+        Err(error) => unreadable(name, &error),
+    })
 }
 
 async fn disk(folder: &Path) -> Check {

@@ -37,6 +37,13 @@ impl Leases {
         Self(Arc::default())
     }
 
+    /// What it holds from now on; true if these are others than before.
+    pub(super) fn replace(&self, leases: BTreeMap<Shard, Lease>) -> bool {
+        let before = self.fences();
+        self.0.store(Arc::new(leases));
+        before != self.fences()
+    }
+
     pub fn held(&self) -> ShardSet {
         self.0.load().keys().copied().collect()
     }

@@ -56,11 +56,18 @@ impl Definitions {
     /// The database cannot be read.
     pub async fn load_with(store: Store, home: Currency) -> anyhow::Result<Self> {
         let (live, generation) = (ArcSwap::default(), AtomicU64::new(0));
-        let definitions = Self { store: store.clone(), home, live, generation };
-        for id in workspaces(store.reader()).await? {
-            definitions.refresh(id).await?;
-        }
+        let definitions = Self { store, home, live, generation };
+        definitions.refresh_all().await?;
         Ok(definitions)
+    }
+
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub async fn refresh_all(&self) -> anyhow::Result<()> {
+        for id in workspaces(self.store.reader()).await? {
+            self.refresh(id).await?;
+        }
+        Ok(())
     }
 
     /// What conditions know of a workspace before its definitions are read.

@@ -22,4 +22,5 @@ pub mod processors;
 pub mod scheduler;
 pub mod secret;
 pub mod service;
+pub mod sharing;
 pub mod world;

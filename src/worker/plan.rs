@@ -20,8 +20,7 @@ use crate::definition::{Definition, Document, DocumentKind, Problem, SourceFile}
 use crate::guard::frequency_cap;
 use crate::ids::{Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::store::definitions::StoredDefinition;
-use crate::store::entries::Logged;
-use crate::store::soundness::last_entry;
+use crate::store::entries::{Logged, newest_event};
 use crate::store::{Store, Workspace};
 use crate::story::{Happening, Setting, World};
 use crate::worker::apply::{checked, compare, stored_as};
@@ -128,7 +127,7 @@ pub async fn plan(
     plan.campaigns = tally::campaigns(&asked, &before.setting.catalog, &after.setting.catalog);
     plan.segments = tally::segments(&asked, &before.setting.catalog);
     let is_asked = !plan.campaigns.is_empty() || !plan.segments.is_empty();
-    if is_asked && let Some(last) = last_entry(store.reader()).await? {
+    if is_asked && let Some(last) = newest_event(store.reader()).await? {
         look_back(store.workspace(id), (&before, &after), (last, now), &mut plan).await?;
     }
     Ok(Ok(plan))
@@ -201,10 +200,10 @@ fn overlaid(documents: &[Document], stored: &[StoredDefinition], now: Timestamp)
 async fn look_back(
     store: Workspace<'_, DatabaseConnection>,
     sides: (&Side, &Side),
-    ((head, newest), now): ((Position, Timestamp), Timestamp),
+    ((head, last), now): ((Position, Timestamp), Timestamp),
     plan: &mut Plan,
 ) -> anyhow::Result<()> {
-    let to = newest.min(now);
+    let to = last.min(now);
     let from = to.minus(LOOKED_BACK);
     let reported: BTreeSet<String> = plan.campaigns.iter().map(|one| one.campaign.clone()).collect();
     let (mut concerned, first, events) =

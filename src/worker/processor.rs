@@ -113,6 +113,11 @@ impl Processor {
         self.is_waiting
     }
 
+    /// Whether others have still to learn of a barrier it passed.
+    pub fn is_unfinished(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     pub fn cursor(&self) -> Position {
         self.cursor
     }

@@ -9,7 +9,7 @@ use crate::eventlog::EventLog;
 use crate::fault::Faults;
 use crate::ids::Span;
 use crate::store::Store;
-use crate::store::shards::{Shard, backlog};
+use crate::store::shards::{Heads, Shard, backlog, heads};
 use crate::telemetry;
 use crate::worker::backfill::Backfill;
 use crate::worker::leases::Leases;
@@ -49,13 +49,25 @@ impl Processors {
     /// The first error of a shard; what the others did is done, and the next tick starts where each stands.
     pub async fn tick(&mut self) -> anyhow::Result<usize> {
         self.follow_leases().await?;
-        let ticked = join_all(self.by_shard.values_mut().map(Processor::tick)).await;
+        let layout = self.store.layout();
+        // One question for many, of which most have nothing to do.
+        let asks = layout.is_shared();
+        let mut ends = Heads::default();
+        if asks {
+            (ends, _) = heads(self.store.reader(), self.by_shard.keys().copied().collect()).await?;
+        }
+        let behind = |shard: &Shard, one: &Processor| layout.between(one.cursor(), ends.of(*shard));
+        let busy = |(shard, one): &(&Shard, &mut Processor)| !asks || one.is_unfinished() || behind(shard, one) > 0;
+        let ticked = join_all(self.by_shard.iter_mut().filter(busy).map(|(_, one)| one.tick())).await;
         let mut count = 0;
         for one in ticked {
             count += one?;
         }
         if count > 0 {
-            telemetry::backlog(backlog(self.store.reader(), self.leases.held()).await?);
+            telemetry::backlog(match asks {
+                true => self.by_shard.iter().map(|(shard, one)| behind(shard, one).max(0)).sum(),
+                false => backlog(self.store.reader(), self.leases.held()).await?,
+            });
         }
         Ok(count)
     }

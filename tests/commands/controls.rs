@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::database::Backend;
 use crate::program::{Folder, Server, root};
 
 fn shop() -> Folder {
@@ -65,10 +66,22 @@ fn a_folder_whose_clock_was_moved_never_sends_for_real() {
 
 #[test]
 fn the_doctor_works_with_a_server_and_without_and_finds_all_well() {
-    let folder = shop();
+    examine(&shop());
+}
+
+#[test]
+fn on_postgres_the_doctor_finds_all_well_and_counts_the_processes() {
+    let folder = Folder::on(Backend::Postgres);
+    folder.write("defs/shop.yaml", "kind: consent_policy\nrules: [ { channel: email, unknown: blocked } ]\n");
+    folder.ok(&["apply", folder.path("defs").to_str().unwrap()]);
+    assert!(folder.ok(&["doctor"]).contains("none runs on this database"));
+    examine(&folder);
+}
+
+fn examine(folder: &Folder) {
     let told = folder.ok(&["doctor"]);
     assert!(told.contains('\u{2713}') && !told.contains('\u{2717}') && told.ends_with("all is well\n"), "{told}");
-    let _server = Server::start(&folder, &["serve"]);
+    let _server = Server::start(folder, &["serve"]);
     let told = folder.json(&["doctor", "--json"]);
     assert!(told["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true), "{told:#}");
 }

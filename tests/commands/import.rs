@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::database::Backend;
 use crate::program::{Folder, root};
 
 /// A reminder for each item left in the cart; a purchase of that item ends it.
@@ -28,8 +29,8 @@ kind: consent_policy
 rules: [ { channel: email, unknown: blocked } ]
 ";
 
-fn applied() -> Folder {
-    let folder = Folder::new();
+fn applied(backend: Backend) -> Folder {
+    let folder = Folder::on(backend);
     folder.write("defs/reminder.yaml", REMINDER);
     let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
     folder.write("defs/item_reminder/template.yaml", template);
@@ -68,16 +69,24 @@ fn every_number_opens(folder: &Folder, answer: &Value) {
 
 #[test]
 fn clicks_lead_to_reminders_and_every_number_opens() {
-    let folder = applied();
+    clicks(&applied(Backend::Sqlite));
+}
+
+#[test]
+fn on_postgres_clicks_lead_to_the_same_reminders() {
+    clicks(&applied(Backend::Postgres));
+}
+
+fn clicks(folder: &Folder) {
     let file = root().join("tests/fixtures/intake/clicks.csv");
-    let answer = import(&folder, file.to_str().unwrap(), "email=granted");
+    let answer = import(folder, file.to_str().unwrap(), "email=granted");
     assert_eq!(
         (&answer["events"], &answer["matched"], &answer["sent"]),
         (&9.into(), &2.into(), &1.into()),
         "{answer:#}"
     );
-    every_number_opens(&folder, &answer);
-    let again = import(&folder, file.to_str().unwrap(), "email=granted");
+    every_number_opens(folder, &answer);
+    let again = import(folder, file.to_str().unwrap(), "email=granted");
     assert_eq!(
         (&again["events"], &again["matched"], &again["file"]["repeated"]),
         (&0.into(), &0.into(), &9.into()),
@@ -87,7 +96,7 @@ fn clicks_lead_to_reminders_and_every_number_opens() {
 
 #[test]
 fn a_file_of_which_no_row_is_an_event_is_a_failure_and_says_so() {
-    let folder = applied();
+    let folder = applied(Backend::Sqlite);
     let file = folder.write("calls.jsonl", "{\"no\": \"call\"}\nnot even JSON\n");
     let arguments = ["import", file.to_str().unwrap(), "--format", "jsonl"];
     let said = folder.run(&arguments);
@@ -101,7 +110,7 @@ fn a_file_of_which_no_row_is_an_event_is_a_failure_and_says_so() {
 
 #[test]
 fn without_consent_the_same_clicks_are_suppressed() {
-    let folder = applied();
+    let folder = applied(Backend::Sqlite);
     let file = root().join("tests/fixtures/intake/clicks.csv");
     let answer = import(&folder, file.to_str().unwrap(), "email=denied");
     assert_eq!((&answer["sent"], &answer["suppressed"]), (&0.into(), &1.into()), "{answer:#}");
@@ -118,10 +127,12 @@ fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
         writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {name}").unwrap();
         return;
     }
-    let folder = applied();
+    let folder = applied(Backend::Sqlite);
     let answer = import(&folder, file.to_str().unwrap(), "email=granted");
     for number in ["events", "matched", "sent", "capped"] {
         assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
     }
     every_number_opens(&folder, &answer);
+    let there = import(&applied(Backend::Postgres), file.to_str().unwrap(), "email=granted");
+    assert_eq!(there, answer, "on PostgreSQL the figures are the same");
 }

@@ -6,15 +6,23 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use carillon::store::Address;
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::database::{Backend, Place};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
 /// Nothing here takes as long, even beside other tests.
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// A data folder, removed in the end.
-pub struct Folder(TempDir);
+pub struct Folder {
+    folder: TempDir,
+    /// On PostgreSQL.
+    database: Option<Place>,
+}
 
 /// What a command said.
 #[derive(Debug)]
@@ -26,29 +34,44 @@ pub struct Said {
 
 impl Folder {
     pub fn new() -> Self {
-        Self(TempDir::new().unwrap())
+        Self { folder: TempDir::new().unwrap(), database: None }
+    }
+
+    /// The same with its database there.
+    pub fn on(backend: Backend) -> Self {
+        let making = Place::new(backend);
+        let place = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(making);
+        Self { database: (backend == Backend::Postgres).then_some(place), ..Self::new() }
+    }
+
+    /// What `CARILLON_DATABASE__URL` says; empty: a file in the folder.
+    pub fn database(&self) -> String {
+        match self.database.as_ref().map(Place::address) {
+            Some(Address::Postgres(url)) => url.expose_secret().to_owned(),
+            Some(Address::Sqlite(_)) | None => String::new(),
+        }
     }
 
     /// The data folder itself; it need not exist.
     pub fn data(&self) -> PathBuf {
-        self.0.path().join("data")
+        self.folder.path().join("data")
     }
 
     /// A file beside the data folder.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.path().join(name);
+        let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.env("CARILLON_DATA", self.data()).stdin(Stdio::null());
+        command.env("CARILLON_DATA", self.data()).env("CARILLON_DATABASE__URL", self.database()).stdin(Stdio::null());
         command
     }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::database::Backend;
 use crate::program::{Folder, PROGRAM, Server, get, root, said};
 
 /// The blocks of the README that are part of the tour.
@@ -16,14 +17,25 @@ fn blocks() -> Vec<String> {
 
 #[test]
 fn the_tour_of_the_readme_goes_as_it_says() {
-    let folder = Folder::new();
-    let mut server = Server::start(&folder, &["demo"]);
+    tour(&Folder::new());
+}
+
+#[test]
+fn on_postgres_the_tour_goes_as_it_says() {
+    let folder = Folder::on(Backend::Postgres);
+    tour(&folder);
+    assert!(!folder.data().join("carillon.db").exists() && !folder.data().join("signing.key").exists());
+}
+
+fn tour(folder: &Folder) {
+    let mut server = Server::start(folder, &["demo"]);
     let address = server.address();
-    let key = server.wait_for(&folder, "write key ").split_whitespace().last().unwrap().to_owned();
+    let key = server.wait_for(folder, "write key ").split_whitespace().last().unwrap().to_owned();
     let run = |block: &str| {
         let mut bash = Command::new("bash");
         let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
         bash.args(["-euo", "pipefail", "-c", block]).env("PATH", path).env("CARILLON_DATA", folder.data());
+        bash.env("CARILLON_DATABASE__URL", folder.database());
         bash.env("KEY", &key).env("SHOP", &address).env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
         let said = said(&mut bash);
         assert_eq!(said.code, 0, "{block}\n{}{}", said.out, said.err);
@@ -33,7 +45,7 @@ fn the_tour_of_the_readme_goes_as_it_says() {
     assert_eq!(blocks.len(), 3, "the tour has three stops");
 
     run(&blocks[0]);
-    let c1 = of_ann(&folder, "sent");
+    let c1 = of_ann(folder, "sent");
     assert_eq!(c1.len(), 1, "{c1:?}");
     let inbox: Value = serde_json::from_str(&get(&format!("{address}/api/v1/inbox?limit=200"))).unwrap();
     let reminder = get(&format!("{address}/inbox/{}/html", c1[0]));
@@ -42,10 +54,10 @@ fn the_tour_of_the_readme_goes_as_it_says() {
 
     let told = run(&blocks[1]);
     assert!(told.contains("exited: Order Completed"), "{told}");
-    assert_eq!(of_ann(&folder, "sent"), c1, "nothing was sent for c2");
+    assert_eq!(of_ann(folder, "sent"), c1, "nothing was sent for c2");
 
     let told = run(&blocks[2]);
-    let sent = of_ann(&folder, "sent");
+    let sent = of_ann(folder, "sent");
     assert_eq!(sent.len(), 3, "{told}");
     let capped = folder.json(&["messages", "--profile", "ann", "--reason", "capped", "--json"]);
     assert_eq!(capped["messages"].as_array().unwrap().len(), 1, "{capped}");

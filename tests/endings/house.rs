@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use carillon::store::{Address, Rows};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::database::{Backend, Place};
 use crate::load::exchange;
 use crate::sink::Sink;
 
@@ -49,6 +53,7 @@ email:
 
 pub struct House {
     folder: TempDir,
+    database: Arc<Place>,
     sink: String,
     child: Option<Child>,
     pub address: String,
@@ -58,11 +63,12 @@ pub struct House {
 
 impl House {
     /// A data folder with the definitions in force, and a key.
-    pub fn new(sink: &Sink) -> Self {
+    pub fn new(sink: &Sink, backend: Backend) -> Self {
         let folder = TempDir::new().unwrap();
+        let database = Arc::new(now(Place::new(backend)));
         let sink = format!("smtp://{}?tls=none", sink.address);
-        let mut house =
-            Self { folder, sink, child: None, address: String::new(), token: String::new(), key: String::new() };
+        let (child, address, token, key) = Default::default();
+        let mut house = Self { folder, database, sink, child, address, token, key };
         house.start();
         let body = serde_json::json!({ "files": [{ "name": "shop.yaml", "text": DEFINITIONS }] });
         house.post("/api/v1/definitions", &body);
@@ -72,15 +78,55 @@ impl House {
         house
     }
 
+    /// Another process on the same database, with a folder of its own.
+    pub fn beside(&self) -> Self {
+        let (child, address, token) = Default::default();
+        let (database, sink, key) = (self.database.clone(), self.sink.clone(), self.key.clone());
+        Self { folder: TempDir::new().unwrap(), database, sink, child, address, token, key }
+    }
+
+    /// How many shards of the log each process has at present.
+    pub fn shares(&self) -> Vec<i64> {
+        let sql = "SELECT count(*) FROM leases WHERE expires_at > extract(epoch FROM clock_timestamp()) * 1000
+                   GROUP BY owner ORDER BY 1";
+        self.query(sql)
+    }
+
+    /// The first column of what PostgreSQL answers.
+    pub fn query(&self, sql: &str) -> Vec<i64> {
+        let Address::Postgres(url) = self.database.address() else { panic!("not on PostgreSQL") };
+        now(async {
+            let conn = sea_orm::Database::connect(url.expose_secret()).await.unwrap();
+            let rows = Rows(&conn).all(sql, vec![]).await.unwrap();
+            let found = rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+            conn.close().await.unwrap();
+            found
+        })
+    }
+
     pub fn folder(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
+    /// Until it has its work: where it could be shared, all of it.
     pub fn start(&mut self) {
+        self.start_beside();
+        if let Address::Postgres(_) = self.database.address() {
+            until("its shards", || self.shares() == [16]);
+        }
+    }
+
+    /// Until it answers.
+    pub fn start_beside(&mut self) {
+        let url = match self.database.address() {
+            Address::Postgres(url) => url.expose_secret().to_owned(),
+            Address::Sqlite(_) => String::new(),
+        };
         let errors = std::fs::File::options().create(true).append(true).open(self.folder.path().join("stderr.txt"));
         let child = Command::new(PROGRAM)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(self.folder())
+            .env("CARILLON_DATABASE__URL", url)
             .env("CARILLON_SMTP__URL", &self.sink)
             .env("CARILLON_SMTP__CONNECTIONS", crate::CONNECTIONS.to_string())
             .env("CARILLON_RETRY__DELAYS", "1s")
@@ -110,6 +156,10 @@ impl House {
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -150,7 +200,7 @@ impl House {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn post(&self, path: &str, body: &Value) -> Value {
+    pub fn post(&self, path: &str, body: &Value) -> Value {
         let token = format!("Bearer {}", self.token);
         let (status, body) = exchange(&self.address, "POST", path, &token, &body.to_string()).unwrap();
         assert!((200..300).contains(&status), "POST {path}: {status} {body}");
@@ -174,6 +224,19 @@ impl Drop for House {
             drop(child.kill());
             drop(child.wait());
         }
+    }
+}
+
+fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Waits for what comes by itself.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SETTLED_WITHIN;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

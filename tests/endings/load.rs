@@ -12,6 +12,10 @@ use base64::Engine;
 use crate::house::House;
 
 const SHOPPERS: usize = 6;
+/// However slow the machine is, in each round they order this often, or the round shows little.
+const ORDERS_A_ROUND: usize = 30;
+/// People each of them orders for: enough to be in every part of the log.
+const MEMBERS: usize = 16;
 
 /// Orders by id: true where a 200 came back.
 #[derive(Default)]
@@ -21,8 +25,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Shoppers order for `time`, then `end` happens and they notice.
-    pub fn run(&mut self, house: &House, time: Duration, end: impl FnOnce(&House)) {
+    /// Shoppers order for `time`, each at one of the houses, then `end` happens and they notice.
+    pub fn run(&mut self, houses: &[&House], time: Duration, end: impl FnOnce()) {
         self.round += 1;
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -32,39 +36,41 @@ impl Load {
                     for n in 0.. {
                         let order = format!("o{}-{shopper}-{n}", this.round);
                         this.orders.lock().unwrap().insert(order.clone(), false);
-                        if !this.order(house, shopper, &order) || over.load(Ordering::Relaxed) {
+                        if !this.order(houses[shopper % houses.len()], &order) || over.load(Ordering::Relaxed) {
                             break;
                         }
                     }
                 });
             }
             let until = Instant::now() + time;
-            while Instant::now() < until {
+            while Instant::now() < until || self.orders.lock().unwrap().len() < ORDERS_A_ROUND * self.round {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            end(house);
+            end();
             over.store(true, Ordering::Relaxed);
         });
     }
 
     /// What was not answered is sent again with the same ids, as every client does.
-    pub fn finish(&self, house: &House) {
+    pub fn finish(&self, houses: &[&House]) {
         let open: Vec<String> =
             self.orders.lock().unwrap().iter().filter(|(_, done)| !**done).map(|(order, _)| order.clone()).collect();
-        for order in open {
-            let shopper = order.split('-').nth(1).unwrap().parse().unwrap();
-            assert!(self.order(house, shopper, &order), "{order} is refused by a house at rest");
+        for (n, order) in open.iter().enumerate() {
+            assert!(self.order(houses[n % houses.len()], order), "{order} is refused by a house at rest");
         }
     }
 
-    fn order(&self, house: &House, shopper: usize, order: &str) -> bool {
+    fn order(&self, house: &House, order: &str) -> bool {
+        let numbers: Vec<usize> = order.split('-').skip(1).map(|number| number.parse().unwrap()).collect();
+        let (shopper, n) = (numbers[0], numbers[1]);
+        let user = format!("shopper-{shopper}-{}", n % MEMBERS);
         let body = serde_json::json!({
-            "userId": format!("shopper-{shopper}"), "messageId": order, "event": "Order Completed",
+            "userId": user, "messageId": order, "event": "Order Completed",
             "properties": { "order_id": order, "revenue": 10 } });
         let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
-        if order.ends_with("-0") {
-            let traits = serde_json::json!({ "userId": format!("shopper-{shopper}"), "messageId": format!("i{order}"),
-                "traits": { "email": format!("shopper-{shopper}@example.com") } });
+        if n < MEMBERS {
+            let traits = serde_json::json!({ "userId": user, "messageId": format!("i{order}"),
+                "traits": { "email": format!("{user}@example.com") } });
             if post(house, "/v1/identify", &key, &traits) != Some(200) {
                 return false;
             }
@@ -74,6 +80,19 @@ impl Load {
             self.orders.lock().unwrap().insert(order.to_owned(), true);
         }
         stored
+    }
+
+    /// Those of the last round.
+    pub fn orders_of_round(&self) -> Vec<String> {
+        let prefix = format!("o{}-", self.round);
+        self.orders().into_iter().filter(|order| order.starts_with(&prefix)).collect()
+    }
+
+    /// Whether the house takes what is sent with its key.
+    pub fn is_open(&self, house: &House) -> bool {
+        let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
+        let body = serde_json::json!({ "userId": "passer-by", "messageId": "hello", "event": "Page Viewed" });
+        post(house, "/v1/track", &key, &body) == Some(200)
     }
 
     pub fn orders(&self) -> Vec<String> {

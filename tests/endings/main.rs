@@ -1,100 +1,22 @@
-//! How the program stops: asked to (SIGTERM), killed (SIGKILL) and paused, under load, with a real SMTP conversation.
+//! How the program stops: asked to (SIGTERM), killed (SIGKILL), frozen (SIGSTOP) and paused, under load, with a real
+//! SMTP conversation.
 //!
 //! Whatever was answered with 200 is there afterwards, exactly once. A graceful stop loses and doubles no message. A kill
 //! doubles no marketing, and transactional mail only where an answer was lost, at most twice the connections each time.
 
 // A test says what is wrong by ending; and it runs beside other processes, so it waits by the wall clock.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::duplicate_mod)]
 
+#[path = "../contract/database.rs"]
+mod database;
 mod house;
 mod load;
+#[path = "suite.rs"]
+mod on_postgres;
+#[path = "suite.rs"]
+mod on_sqlite;
+mod sharing;
 mod sink;
-
-use std::time::Duration;
-
-use house::House;
-use load::Load;
-use sink::Sink;
 
 /// Of the SMTP pool, as set in `house`.
 const CONNECTIONS: usize = 4;
-
-#[test]
-fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
-    let sink = Sink::start();
-    let mut house = House::new(&sink);
-    let mut load = Load::default();
-    for cycle in 0..4_u64 {
-        house.start();
-        load.run(&house, Duration::from_millis(250 + 130 * cycle), |house| house.signal("-TERM"));
-        let status = house.wait();
-        assert!(status.success(), "asked to stop, it ended with {status}\n{}", house.log());
-        assert!(!house.folder().join("server.json").exists(), "the address stays behind");
-    }
-    house.start();
-    load.finish(&house);
-    house.settle();
-    load.check_stored(&house);
-    let delivered = sink.delivered();
-    for order in load.orders() {
-        for kind in ["thanks", "offer"] {
-            assert_eq!(delivered.get(&(kind.to_owned(), order.clone())).copied(), Some(1), "{kind} {order}");
-        }
-    }
-}
-
-#[test]
-fn a_pause_stops_sending_within_a_second_and_loses_nothing() {
-    let sink = Sink::start();
-    let mut house = House::new(&sink);
-    let mut load = Load::default();
-    house.start();
-    load.run(&house, Duration::from_millis(400), |house| house.switch("pause"));
-    std::thread::sleep(Duration::from_secs(1));
-    let delivered = sink.delivered();
-    // Shoppers go on ordering: what they order is accepted, decided and held.
-    load.run(&house, Duration::from_millis(400), |_| {});
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(sink.delivered(), delivered, "something went out while everything was paused");
-    house.switch("resume");
-    load.finish(&house);
-    house.settle();
-    load.check_stored(&house);
-    let delivered = sink.delivered();
-    for order in load.orders() {
-        for kind in ["thanks", "offer"] {
-            assert_eq!(delivered.get(&(kind.to_owned(), order.clone())).copied(), Some(1), "{kind} {order}");
-        }
-    }
-}
-
-#[test]
-fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
-    let sink = Sink::start();
-    let mut house = House::new(&sink);
-    let mut load = Load::default();
-    let kills = 6;
-    for cycle in 0..kills {
-        house.start();
-        load.run(&house, Duration::from_millis(220 + 90 * cycle), |house| house.signal("-KILL"));
-        house.wait();
-    }
-    house.start();
-    load.finish(&house);
-    house.settle();
-    load.check_stored(&house);
-    let delivered = sink.delivered();
-    let (mut doubled, mut missing) = (0, 0);
-    for order in load.orders() {
-        let times = |kind: &str| delivered.get(&(kind.to_owned(), order.clone())).copied().unwrap_or(0);
-        assert!(times("offer") <= 1, "marketing about {order} went out {} times", times("offer"));
-        missing += 1 - times("offer").min(1);
-        assert!((1..=2).contains(&times("thanks")), "{order} was thanked {} times", times("thanks"));
-        doubled += times("thanks") - 1;
-    }
-    let unknown_max = 2 * CONNECTIONS * usize::try_from(kills).unwrap();
-    assert!(doubled <= unknown_max, "{doubled} transactional doubles after {kills} kills");
-    let unknown = house.count_by_status("unknown");
-    assert!(missing <= unknown, "{missing} marketing messages are missing and only {unknown} are unknown");
-    assert!(unknown <= unknown_max, "{unknown} unknown after {kills} kills");
-}

@@ -9,3 +9,4 @@ mod full_disk;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+mod readers;

@@ -329,11 +329,12 @@ impl Held {
             *scopes = workspace(tx, *id).pauses().await?;
         }
         let layout = Layout::of(tx.get_database_backend());
+        let shards = people.iter().map(|profile| layout.shard_of(*profile)).collect();
         Ok(Self {
             people: logged_since(tx, &seen.heads, &people).await?,
             paused,
             layout,
-            ours: owned(tx, &seen.fences).await?,
+            ours: owned(tx, &seen.fences, shards).await?,
         })
     }
 

@@ -1,6 +1,8 @@
 //! What a person's hand, or a new start, does to messages: dead letters redriven, holds lifted, and what a dead process
 //! left behind sorted out.
 
+use std::collections::BTreeSet;
+
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{MessageId, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, RetryPolicy, Status, status};
@@ -86,21 +88,42 @@ pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: T
     }
 }
 
-/// At start, before the first tick, while no other dispatcher runs: whoever was `sending` has lost its answer, and what
-/// was only claimed goes back to the queue at once instead of when its lease runs out. Returns how many rows changed.
+/// Of the messages a process had in hand, which it will not answer for any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// It is gone.
+    All,
+    /// It may only sleep: what it has begun to send is its own.
+    Claimed,
+    These(BTreeSet<(WorkspaceId, MessageId)>),
+}
+
+impl Lost {
+    fn has(&self, id: WorkspaceId, message: &Message) -> bool {
+        match self {
+            Self::All => true,
+            Self::Claimed => matches!(message.status, Status::Claimed { .. }),
+            Self::These(messages) => messages.contains(&(id, message.id)),
+        }
+    }
+}
+
+/// Before anything is sent to people of these shards: whoever was `sending` has lost its answer, and what was only
+/// claimed goes back to the queue at once instead of when its lease runs out. Returns how many rows changed.
 ///
 /// # Errors
 /// The database cannot be read or written.
 pub async fn recover(
     log: &EventLog,
     store: &Store,
-    shards: ShardSet,
+    (shards, lost): (ShardSet, &Lost),
     policy: &RetryPolicy,
     now: Timestamp,
 ) -> anyhow::Result<usize> {
     let mut plan = Plan::default();
     for (id, message) in in_hand(store.reader(), shards).await? {
         match store.workspace(id).messages_apart(&[message]).await?.pop() {
+            Some((_, Ok(message))) if !lost.has(id, &message) => {}
             Some((_, Ok(message))) => plan.moves.extend(recovered(id, message, policy, now)),
             Some((_, Err(error))) => plan.unreadable.push((id, message, error.to_string())),
             None => {}

@@ -1,0 +1,92 @@
+//! How the program ends on every database.
+
+use std::time::Duration;
+
+use crate::CONNECTIONS;
+use crate::database::Backend;
+use crate::house::House;
+use crate::load::Load;
+use crate::sink::Sink;
+
+const BACKEND: Backend = Backend::of(module_path!());
+
+#[test]
+fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
+    let sink = Sink::start();
+    let mut house = House::new(&sink, BACKEND);
+    let mut load = Load::default();
+    for cycle in 0..4_u64 {
+        house.start();
+        load.run(&[&house], Duration::from_millis(250 + 130 * cycle), || house.signal("-TERM"));
+        let status = house.wait();
+        assert!(status.success(), "asked to stop, it ended with {status}\n{}", house.log());
+        assert!(!house.folder().join("server.json").exists(), "the address stays behind");
+    }
+    house.start();
+    load.finish(&[&house]);
+    house.settle();
+    load.check_stored(&house);
+    let delivered = sink.delivered();
+    for order in load.orders() {
+        for kind in ["thanks", "offer"] {
+            assert_eq!(delivered.get(&(kind.to_owned(), order.clone())).copied(), Some(1), "{kind} {order}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_stops_sending_within_a_second_and_loses_nothing() {
+    let sink = Sink::start();
+    let mut house = House::new(&sink, BACKEND);
+    let mut load = Load::default();
+    house.start();
+    load.run(&[&house], Duration::from_millis(400), || house.switch("pause"));
+    std::thread::sleep(Duration::from_secs(1));
+    let delivered = sink.delivered();
+    // Shoppers go on ordering: what they order is accepted, decided and held.
+    load.run(&[&house], Duration::from_millis(400), || {});
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(sink.delivered(), delivered, "something went out while everything was paused");
+    house.switch("resume");
+    load.finish(&[&house]);
+    house.settle();
+    load.check_stored(&house);
+    let delivered = sink.delivered();
+    for order in load.orders() {
+        for kind in ["thanks", "offer"] {
+            assert_eq!(delivered.get(&(kind.to_owned(), order.clone())).copied(), Some(1), "{kind} {order}");
+        }
+    }
+}
+
+#[test]
+fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
+    let sink = Sink::start();
+    let mut house = House::new(&sink, BACKEND);
+    let mut load = Load::default();
+    let kills = 6;
+    for cycle in 0..kills {
+        house.start();
+        load.run(&[&house], Duration::from_millis(220 + 90 * cycle), || house.signal("-KILL"));
+        house.wait();
+    }
+    house.start();
+    load.finish(&[&house]);
+    house.settle();
+    load.check_stored(&house);
+    let delivered = sink.delivered();
+    let (mut doubled, mut missing) = (0, 0);
+    for order in load.orders() {
+        let times = |kind: &str| delivered.get(&(kind.to_owned(), order.clone())).copied().unwrap_or(0);
+        assert!(times("offer") <= 1, "marketing about {order} went out {} times", times("offer"));
+        // Killed twice in the middle of it, transactional mail may be missing too; it is repeated once only.
+        missing += 1 - times("offer").min(1) + 1 - times("thanks").min(1);
+        assert!(times("thanks") <= 2, "{order} was thanked {} times", times("thanks"));
+        doubled += times("thanks").saturating_sub(1);
+    }
+    let unknown_max = 2 * CONNECTIONS * usize::try_from(kills).unwrap();
+    assert!(doubled <= unknown_max, "{doubled} transactional doubles after {kills} kills");
+    let unknown = house.count_by_status("unknown");
+    assert!(missing <= unknown, "{missing} messages are missing and only {unknown} are unknown");
+    assert!(unknown <= unknown_max, "{unknown} unknown after {kills} kills");
+}

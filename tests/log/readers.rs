@@ -1,0 +1,153 @@
+//! Who reads a table that many write, in the order of its ids, must know what is still to come: 64 writers on
+//! PostgreSQL, each commit a little late.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use carillon::clock::Clock;
+use carillon::eventlog::{Draft, EventLog, Queue};
+use carillon::ids::Position;
+use carillon::store::entries::{Logged, read_after};
+use carillon::store::shards::{Layout, ShardSet};
+use carillon::store::{Address, Rows};
+use futures::future::join_all;
+use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, TransactionTrait};
+use secrecy::ExposeSecret;
+
+use crate::database::{Backend, Place};
+use crate::on_postgres::support::{WORKSPACE, event};
+
+const WRITERS: usize = 64;
+const ROWS_EACH: usize = 12;
+
+async fn connect(place: &Place) -> DatabaseConnection {
+    let Address::Postgres(url) = place.address() else { panic!("not PostgreSQL") };
+    let mut options = ConnectOptions::new(url.expose_secret());
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.unwrap()
+}
+
+/// Waits between 0 and 20 milliseconds, inside the transaction.
+async fn dawdle<C: ConnectionTrait>(tx: &C) {
+    Rows(tx).run("SELECT pg_sleep(random() * 0.02)", vec![]).await.unwrap();
+}
+
+/// Writes a table with many hands while one reader follows it by `sql`, whose mark is the last id it saw. The answer:
+/// how many rows there are, and how many the reader saw.
+async fn follow(sql: &str) -> (usize, usize) {
+    let place = Place::new(Backend::Postgres).await;
+    let reader = connect(&place).await;
+    reader.execute_unprepared("CREATE TABLE written (id BIGSERIAL PRIMARY KEY, writer BIGINT)").await.unwrap();
+    let writers = join_all((0..WRITERS).map(|_| connect(&place))).await;
+    let done = AtomicBool::new(false);
+    let writing = async {
+        join_all(writers.iter().enumerate().map(async |(n, writer)| {
+            for _ in 0..ROWS_EACH {
+                let tx = writer.begin().await.unwrap();
+                let id: Option<i64> = Rows(&tx).scalar("SELECT nextval('written_id_seq')", vec![]).await.unwrap();
+                dawdle(&tx).await;
+                let values = vec![id.unwrap().into(), i64::try_from(n).unwrap().into()];
+                Rows(&tx).run("INSERT INTO written (id, writer) VALUES (?, ?)", values).await.unwrap();
+                dawdle(&tx).await;
+                tx.commit().await.unwrap();
+            }
+        }))
+        .await;
+        done.store(true, Ordering::Release);
+    };
+    let reading = async {
+        let (mut last, mut seen) = (0_i64, 0);
+        loop {
+            let is_last = done.load(Ordering::Acquire);
+            let rows = Rows(&reader).all(sql, vec![last.into()]).await.unwrap();
+            seen += rows.len();
+            last = rows.last().map_or(last, |row| row.try_get_by_index(0).unwrap());
+            if is_last && rows.is_empty() {
+                return seen;
+            }
+        }
+    };
+    let ((), seen) = futures::join!(writing, reading);
+    reader.close().await.unwrap();
+    for writer in writers {
+        writer.close().await.unwrap();
+    }
+    (WRITERS * ROWS_EACH, seen)
+}
+
+#[tokio::test]
+async fn a_reader_that_asks_for_greater_ids_skips_rows_that_commit_late() {
+    let (written, seen) = follow("SELECT id FROM written WHERE id > ? ORDER BY id").await;
+    assert!(seen < written, "it saw all {written}: this shows nothing any more");
+}
+
+#[tokio::test]
+async fn a_reader_that_stays_behind_the_oldest_transaction_skips_rows_too() {
+    let fenced = "SELECT id FROM written WHERE id > ?
+                  AND CAST(CAST(xmin AS TEXT) AS BIGINT) < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)
+                  ORDER BY id";
+    let (written, seen) = follow(fenced).await;
+    assert!(seen < written, "it saw all {written}: this shows nothing any more");
+}
+
+#[tokio::test]
+async fn a_reader_of_our_log_sees_every_entry_once_whoever_commits_late() {
+    let place = Place::new(Backend::Postgres).await;
+    let clock = Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap());
+    let first = carillon::store::open(place.address()).await.unwrap();
+    let databases = join_all((1..WRITERS).map(async |_| carillon::store::open(place.address()).await.unwrap())).await;
+    let databases: Vec<_> = std::iter::once(first).chain(databases).collect();
+    let logs = join_all(databases.iter().map(async |one| EventLog::start(one, clock.clone()).await.unwrap())).await;
+    // Everybody is known, so that nobody waits for who is who.
+    let people = (0..WRITERS).map(|n| event(&format!("known-{n}"), &format!("u{n}"), "Known")).collect();
+    logs[0].append(WORKSPACE, people).await.unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let writing = async {
+        join_all(logs.iter().enumerate().map(async |(n, log)| {
+            for row in 0..ROWS_EACH {
+                let user = format!("u{}", (n * 7 + row) % WRITERS);
+                let draft = Draft::event(WORKSPACE, event(&format!("m{n}-{row}"), &user, "Written"));
+                let late = log.writer().change_in(Queue::Effects, ShardSet::NONE, move |tx, appender| {
+                    Box::pin(async move {
+                        appender.append(tx, vec![vec![draft]]).await?;
+                        dawdle(tx).await;
+                        Ok(())
+                    })
+                });
+                late.await.unwrap();
+            }
+        }))
+        .await;
+        done.store(true, Ordering::Release);
+    };
+    let layout = Layout::of(sea_orm::DbBackend::Postgres);
+    let reading = join_all(layout.all().iter().map(|shard| {
+        let (done, conn) = (done.clone(), databases[0].reader.clone());
+        async move {
+            let (mut last, mut seen): (Position, Vec<String>) = (shard.start(), Vec::new());
+            loop {
+                let is_last = done.load(Ordering::Acquire);
+                let entries = read_after(&conn, last, 100).await.unwrap();
+                for entry in &entries {
+                    let entry = entry.as_ref().unwrap();
+                    assert_eq!(entry.position, layout.next(last), "a hole");
+                    last = entry.position;
+                    let Logged::Event(event) = &entry.logged else { panic!("{entry:?}") };
+                    seen.push(event.message_id.clone());
+                }
+                if is_last && entries.is_empty() {
+                    return seen;
+                }
+            }
+        }
+    }));
+    let ((), seen) = futures::join!(writing, reading);
+    let seen: Vec<String> = seen.into_iter().flatten().collect();
+    assert_eq!(seen.len(), WRITERS * (ROWS_EACH + 1));
+    assert_eq!(BTreeSet::from_iter(&seen).len(), seen.len(), "something was seen twice");
+    for (log, database) in logs.iter().zip(&databases) {
+        log.stop().await;
+        database.close().await;
+    }
+}
