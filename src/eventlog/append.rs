@@ -105,6 +105,11 @@ impl Appender {
         Ok(())
     }
 
+    /// Shards to which the running transaction has appended.
+    pub(super) fn appended(&self) -> ShardSet {
+        self.placed.iter().map(|entry| self.layout.shard_at(entry.position)).collect()
+    }
+
     /// The transaction is on disk; the answer is what it appended.
     pub(super) fn committed(&mut self) -> std::vec::Drain<'_, Entry> {
         self.identities.committed();
@@ -253,6 +258,7 @@ impl Appender {
         self.lock(conn, resolved.shards.without(self.locked)).await?;
         let now = resolved.now.max(self.last_now);
         let first = self.placed.len();
+        self.placed.reserve(resolved.groups.iter().map(Vec::len).sum());
         let mut answers = Vec::with_capacity(resolved.groups.len());
         let mut duplicates: Vec<WorkspaceId> = Vec::new();
         let mut beside = Beside::default();

@@ -19,7 +19,6 @@ use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
-use crate::store::entries::Entry;
 use crate::store::shards::ShardSet;
 
 /// Appends that may wait before callers are told to come back.
@@ -280,10 +279,8 @@ impl Loop {
         kept.clear();
         match result {
             Ok(receipts) => {
-                let layout = self.appender.layout();
-                let entries: Vec<Entry> = self.appender.committed().collect();
-                let appended: ShardSet = entries.iter().map(|entry| layout.shard_at(entry.position)).collect();
-                self.recent.committed(layout, entries.into_iter());
+                let (layout, appended) = (self.appender.layout(), self.appender.appended());
+                self.recent.committed(layout, self.appender.committed());
                 self.pulses.committed(self.appender.head(), appended, changed);
                 for ((answer, _), receipts) in answers.into_iter().zip(receipts) {
                     let _ = answer.send(Ok(receipts));

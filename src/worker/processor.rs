@@ -52,10 +52,16 @@ pub struct Processor {
 }
 
 /// Entries of one workspace, and the ones that could not even be read.
-#[derive(Default)]
 struct Work {
     entries: Vec<Entry>,
     unreadable: Vec<Parked>,
+}
+
+impl Work {
+    /// For at most so many entries.
+    fn of(count: usize) -> Self {
+        Self { entries: Vec::with_capacity(count), unreadable: Vec::new() }
+    }
 }
 
 impl Processor {
@@ -240,8 +246,9 @@ impl Processor {
     async fn decide_all(&self, batch: Vec<ReadEntry>) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
         let mut by_workspace: BTreeMap<WorkspaceId, Work> = BTreeMap::new();
         let parked_at = self.log.clock().now();
+        let count = batch.len();
         for read in batch {
-            let work = by_workspace.entry(workspace_of(&read)).or_default();
+            let work = by_workspace.entry(workspace_of(&read)).or_insert_with(|| Work::of(count));
             match read {
                 Ok(entry) => work.entries.push(entry),
                 Err(Damaged { position, profile, error, .. }) => {
