@@ -15,7 +15,7 @@ use crate::database::{Backend, Place};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
 /// Nothing here takes as long, even beside other tests.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(180);
 
 /// A data folder, removed in the end.
 pub struct Folder {
