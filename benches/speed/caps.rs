@@ -140,7 +140,7 @@ pub fn bare(url: &str, nonce: &str) -> anyhow::Result<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-        let (first, after) = ([0; 24], [1; 24]);
+        let (first, after) = ([0_u8; 24], [1_u8; 24]);
         let conditions = conditions();
         let load = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).to_owned();
         let sha: String = load.query_async(&mut connection.clone()).await?;
