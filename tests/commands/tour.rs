@@ -21,9 +21,14 @@ fn the_tour_of_the_readme_goes_as_it_says() {
 }
 
 #[test]
-fn on_postgres_the_tour_goes_as_it_says() {
+fn on_postgres_and_redis_the_tour_goes_as_it_says() {
     let folder = Folder::on(Backend::Postgres);
     tour(&folder);
+    let compose = std::fs::read_to_string("compose.yaml").unwrap();
+    for (name, value) in [("DATABASE", folder.database()), ("REDIS", folder.redis())] {
+        let scheme = value.split("://").next().unwrap();
+        assert!(compose.contains(&format!("CARILLON_{name}__URL: {scheme}://")), "compose.yaml runs on the same parts");
+    }
     assert!(!folder.data().join("carillon.db").exists() && !folder.data().join("signing.key").exists());
 }
 
@@ -35,7 +40,7 @@ fn tour(folder: &Folder) {
         let mut bash = Command::new("bash");
         let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
         bash.args(["-euo", "pipefail", "-c", block]).env("PATH", path).env("CARILLON_DATA", folder.data());
-        bash.env("CARILLON_DATABASE__URL", folder.database());
+        bash.env("CARILLON_DATABASE__URL", folder.database()).env("CARILLON_REDIS__URL", folder.redis());
         bash.env("KEY", &key).env("SHOP", &address).env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
         let said = said(&mut bash);
         assert_eq!(said.code, 0, "{block}\n{}{}", said.out, said.err);
