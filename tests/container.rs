@@ -261,7 +261,8 @@ fn compose_is_well_made() {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to the network");
         }
         for (key, value) in service["environment"].as_object().unwrap_or(&Map::new()) {
-            let host = value.as_str().unwrap().split("://").nth(1).map(|it| it.split(':').next().unwrap());
+            let place = value.as_str().unwrap().split("://").nth(1);
+            let host = place.map(|it| it.rsplit('@').next().unwrap().split([':', '/']).next().unwrap());
             assert!(host.is_none_or(|it| services.contains_key(it)), "{name}: {key} points at no service: {value}");
         }
     }

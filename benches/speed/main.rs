@@ -3,6 +3,7 @@
 //! `cargo bench` measures everything; `cargo bench -- ingest` one part and only prints it. Servers and loads run as
 //! processes of their own, each on one core. `CARILLON_BENCH_SCALE=0.01` shrinks the prepared database for a quick try.
 
+mod caps;
 mod child;
 mod client;
 mod ingest;
@@ -30,7 +31,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 6] = ["render", "matching", "smtp", "whole", "ingest", "processed"];
+const PARTS: [&str; 7] = ["render", "matching", "smtp", "whole", "ingest", "processed", "caps"];
 
 /// How often and how long.
 pub struct Plan {
@@ -69,6 +70,11 @@ fn main() -> anyhow::Result<()> {
         ["whole", order] => {
             let (folder, mail) = serde_json::from_str(order)?;
             whole::serve(folder, mail)
+        }
+        [role @ ("caps-ours" | "caps-bare"), order] => {
+            let (url, nonce): (String, String) = serde_json::from_str(order)?;
+            let run = if role == "caps-ours" { caps::ours } else { caps::bare };
+            print(&run(&url, &nonce)?)
         }
         [role @ ("processed-ours" | "processed-probe"), order] => {
             let (folder, seconds, people, nonce): (PathBuf, f64, u64, String) = serde_json::from_str(order)?;
@@ -111,6 +117,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("processed") {
         rows.extend(accepted_and_processed(&plan, &mut notes)?);
+    }
+    if wanted("caps") {
+        rows.extend(caps::measure(&plan)?);
     }
     if wanted("smtp") {
         rows.extend(smtp::measure(&plan)?);

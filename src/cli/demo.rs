@@ -189,7 +189,12 @@ The hour has passed: her reminder is in the inbox. Why, and why not the others?
 
   carillon explain --profile ann --campaign cart_reminder{data}
   carillon messages --profile ann{data}
+  carillon segments vip{data}
   carillon doctor{data}
+
+\"Choose what you get\", at the foot of the reminder, is Ann's preference page. What she chose:
+
+  carillon consent --profile ann{data}
 
 The README's tour goes on from here. Ctrl-C stops the demo; the next start goes on in the same folder.
 ",

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::client::{Client, segment};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, Usage, print, print_json};
+use crate::message::{Address, Channel, SuppressionKind};
 
 /// Addresses sent in one request.
 const SLICE: usize = 500;
@@ -290,14 +291,28 @@ fn read_file(file: &PathBuf, channel: &str, kind: &str) -> anyhow::Result<Vec<Va
         let record = record.with_context(|| format!("{name} cannot be read"))?;
         let given = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|text| !text.is_empty());
         let Some(address) = given(Some(address)) else { continue };
+        let (channel, kind) = (given(of_channel).unwrap_or(channel), given(of_kind).unwrap_or(kind));
+        if let Some(mistake) = mistake_in(channel, address, kind) {
+            let line = record.position().map_or(0, csv::Position::line);
+            return Err(Usage(format!("{name}: line {line}: {mistake}; nothing was put onto the list")).into());
+        }
         rows.push(json!({
-            "channel": given(of_channel).unwrap_or(channel),
+            "channel": channel,
             "address": address,
-            "kind": given(of_kind).unwrap_or(kind),
+            "kind": kind,
             "source": given(of_source).unwrap_or(&source),
         }));
     }
     Ok(rows)
+}
+
+/// What the service would refuse, found before the first row is sent.
+fn mistake_in(channel: &str, address: &str, kind: &str) -> Option<String> {
+    let Some(of) = Channel::parse(channel) else { return Some(format!("`{channel}` is no channel")) };
+    if SuppressionKind::parse(kind).is_none() {
+        return Some(format!("`{kind}` is no kind"));
+    }
+    Address::parse(of, address).is_none().then(|| format!("`{address}` is no address for {channel}"))
 }
 
 fn say(answer: &Value, json: bool, text: &str) {

@@ -67,7 +67,7 @@ async fn keep(carillon: &Carillon, name: &'static str, value: String) -> anyhow:
     change.await
 }
 
-/// Caps, consent policy, templates and recipes, as they stand in the repository.
+/// Caps, templates and recipes (with topics, segments and the consent policy), as they stand in the repository.
 pub fn definitions() -> Vec<SourceFile> {
     macro_rules! files {
         ($($name:literal),* $(,)?) => {
@@ -76,7 +76,6 @@ pub fn definitions() -> Vec<SourceFile> {
     }
     let files = files![
         "demo/definitions/caps.yaml",
-        "demo/definitions/consent_policy.yaml",
         "templates/cart_reminder/template.yaml",
         "templates/cart_reminder/email.html",
         "templates/cart_reminder/email.txt",
@@ -89,6 +88,7 @@ pub fn definitions() -> Vec<SourceFile> {
         "templates/order_thanks/preheader",
         "templates/order_thanks/subject",
         "templates/recipes/cart_reminder.yaml",
+        "templates/recipes/newsletter.yaml",
         "templates/recipes/vip.yaml",
     ];
     files.map(|(name, text)| SourceFile { name: name.to_owned(), text: text.to_owned() }).into()

@@ -25,6 +25,8 @@ pub struct Known {
     pub templates: BTreeMap<String, BTreeSet<Channel>>,
     /// Keys of all segments, with those each builds on directly.
     pub segments: BTreeMap<String, BTreeSet<String>>,
+    /// Keys of all consent policies, with the channels each has a rule for.
+    pub policies: BTreeMap<String, BTreeSet<Channel>>,
 }
 
 /// Problems between documents that are each right by themselves. Documents of the set win over `known`.
@@ -51,11 +53,10 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
                 all.segments.insert(segment.key.clone(), built_on(segment));
             }
             Definition::Topic(topic) => drop(all.topics.insert(topic.key.clone())),
-            Definition::Rates(_)
-            | Definition::Caps(_)
-            | Definition::ConsentPolicy(_)
-            | Definition::Source(_)
-            | Definition::Story(_) => {}
+            Definition::ConsentPolicy(rules) => {
+                all.policies.insert(document.key.clone(), rules.iter().map(|rule| rule.channel).collect());
+            }
+            Definition::Rates(_) | Definition::Caps(_) | Definition::Source(_) | Definition::Story(_) => {}
         }
     }
     for document in documents {
@@ -63,6 +64,9 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
     }
     for document in documents.iter().filter(|document| document.kind == DocumentKind::Segment) {
         problems.extend(chained(document, &all));
+    }
+    for document in documents.iter().filter(|document| document.kind == DocumentKind::ConsentPolicy) {
+        problems.extend(contradicted(document, &all));
     }
     if all.segments.len() > SEGMENTS_MAX
         && let Some(document) = documents.iter().find(|document| document.kind == DocumentKind::Segment)
@@ -85,6 +89,16 @@ pub fn built_on(segment: &Segment) -> BTreeSet<String> {
     let mut needs = Needs::default();
     direct(&segment.filter, &mut needs);
     needs.segments
+}
+
+/// Policies under several names hold together: two of them must not speak of one channel.
+fn contradicted(document: &Document, all: &Known) -> Option<Problem> {
+    let theirs = all.policies.get(&document.key)?;
+    let others = all.policies.iter().filter(|(key, _)| **key != document.key);
+    let (other, channel) =
+        others.flat_map(|(key, rules)| rules.intersection(theirs).map(move |it| (key, it))).next()?;
+    let message = format!("consent_policy `{other}` has a rule for {} too", channel.as_str());
+    Some(at_document(document, "rules", Code::WrongValue, message))
 }
 
 /// A segment that builds on itself, or on too many in a row.

@@ -49,7 +49,8 @@ pub(super) fn visit(shop: &Shop, person: &Person<'_>, start: Timestamp, chance: 
         walk.pause(chance);
         let at = walk.at;
         walk.act("Newsletter Subscribed", json!({ "list": "offers" }));
-        walk.acts.push(consent(at, "email", "granted", "newsletter form"));
+        // As the form on the page sends it: the shop's policy has it confirmed.
+        walk.acts.push(Act { kind: Kind::Track, ..consent(at, "email", "granted", "newsletter form") });
     }
     if chance.percent(odds.cart) {
         walk.fill_a_cart(&seen, chance);

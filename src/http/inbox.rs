@@ -21,9 +21,10 @@ use super::problem::{Problem, Refusal};
 const PAGE_ROWS: usize = 50;
 const PAGE_ROWS_MAX: usize = 200;
 
-/// What a message's HTML may do: show its pictures and styles. It has no origin and runs nothing.
-const FRAME_POLICY: &str =
-    "sandbox; default-src 'none'; img-src https: data:; style-src 'unsafe-inline'; frame-ancestors 'self'";
+/// What a message's HTML may do: show its pictures and styles, and open what somebody clicks on in a tab of its own. It
+/// has no origin and runs nothing.
+const FRAME_POLICY: &str = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src https: data:; style-src \
+     'unsafe-inline'; frame-ancestors 'self'";
 
 type Inbox = web::Data<dyn KeptMessages>;
 
@@ -189,7 +190,8 @@ fn content<'a>(content: &'a Content, id: MessageId, facts: &mut Vec<(&'a str, St
         Content::Email(email) => {
             email_facts(email, facts);
             format!(
-                "<h2>As HTML</h2><div class=\"panel\"><iframe sandbox src=\"/inbox/{id}/html\" \
+                "<h2>As HTML</h2><div class=\"panel\"><iframe sandbox=\"allow-popups \
+                 allow-popups-to-escape-sandbox\" src=\"/inbox/{id}/html\" \
                  title=\"The message as HTML\"></iframe></div>{}<nav><a href=\"/inbox/{id}/source\">Source</a></nav>",
                 block("As text", &email.text)
             )
@@ -234,6 +236,13 @@ fn block(title: &str, text: &str) -> String {
     format!("<h2>{}</h2><div class=\"panel\"><pre>{}</pre></div>", escape(title), escape(text))
 }
 
+/// A page does not let itself be framed, so a link opens beside the inbox, as in a mail program.
+fn with_links_beside(html: &str) -> String {
+    let head = html.find("<head>").map_or(0, |at| at + "<head>".len());
+    let (before, after) = html.split_at(head);
+    format!("{before}<base target=\"_blank\">{after}")
+}
+
 async fn html(inbox: Inbox, id: web::Path<String>) -> HttpResponse {
     match found(inbox, &id).await {
         Ok(Kept { content: Content::Email(email), .. }) => HttpResponse::Ok()
@@ -241,7 +250,7 @@ async fn html(inbox: Inbox, id: web::Path<String>) -> HttpResponse {
             .insert_header((CONTENT_SECURITY_POLICY, FRAME_POLICY))
             .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((CACHE_CONTROL, "no-store"))
-            .body(email.html),
+            .body(with_links_beside(&email.html)),
         Ok(_) => problem_page(&Problem::NotFound),
         Err(problem) => problem_page(&problem),
     }

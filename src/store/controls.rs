@@ -29,6 +29,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
     }
 
+    /// Scopes that were paused at a position of the log, whatever was switched later.
+    pub async fn pauses_at(&self, position: Position) -> Result<BTreeSet<String>, Error> {
+        let until = self.definitions_position(position).await?;
+        let sql = "SELECT scope FROM switches AS one WHERE workspace = ? AND paused = 1 AND position =
+                   (SELECT max(position) FROM switches AS other WHERE other.workspace = one.workspace
+                   AND other.scope = one.scope AND other.position <= ?)";
+        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), until.0.into()]).await?;
+        rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    }
+
+    /// Remembers from which position on a scope is paused, or no longer.
+    pub async fn note_switch(&self, scope: &str, paused: bool, position: Position) -> Result<(), Error> {
+        let sql = "INSERT INTO switches (workspace, scope, position, paused) VALUES (?, ?, ?, ?)";
+        let values = vec![self.id.0.into(), scope.into(), position.0.into(), i64::from(paused).into()];
+        Rows(self.conn).run(sql, values).await?;
+        Ok(())
+    }
+
     pub async fn set_paused(&self, scope: &str, paused: bool, at: Timestamp) -> Result<(), Error> {
         let (sql, values) = if paused {
             let sql = "INSERT INTO pauses (workspace, scope, paused_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";

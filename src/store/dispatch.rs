@@ -12,7 +12,7 @@ use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::enrollments;
 use crate::store::entries::Entry;
-use crate::store::merges::with_winners;
+use crate::store::merges::people_and_winners;
 use crate::store::messages;
 use crate::store::rows::{Error, Rows, Values, encode, marks};
 use crate::store::shards::{Heads, ShardSet, unprocessed};
@@ -48,17 +48,22 @@ pub async fn due_ids<C: ConnectionTrait>(
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let backend = conn.get_database_backend();
     let ours = shards.condition(backend);
-    let behind = with_winners(&format!(
+    let behind = people_and_winners(&format!(
         "SELECT profile FROM {} AND profile IS NOT NULL AND kind <> 'message_ended' UNION SELECT loser FROM {}",
         unprocessed(backend, "entries"),
         unprocessed(backend, "merges")
     ));
+    // Each asks once, in its own way, and not for every message.
+    let caught_up = match backend {
+        DbBackend::Postgres => "NOT EXISTS (SELECT 1 FROM people WHERE people.profile = messages.profile)",
+        _ => "profile NOT IN (SELECT profile FROM people)",
+    };
     let mut found = Vec::new();
     let uncapped = if shut.caps { format!("AND rules LIKE '{UNCAPPED}%'") } else { String::new() };
     for (lane, narrowed) in [("transactional", ""), ("marketing", uncapped.as_str())] {
         let sql = format!(
-            "SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}{ours}
-             AND profile NOT IN ({behind})
+            "{behind} SELECT workspace, id FROM messages WHERE due_at <= ? AND purpose = '{lane}' {narrowed} AND {}{ours}
+             AND {caught_up}
              ORDER BY due_at, priority DESC, created_at, entry, id LIMIT ?",
             open(&shut.channels)
         );
@@ -132,8 +137,8 @@ pub async fn logged_since<C: ConnectionTrait>(
     }
     let newer = since.before(conn.get_database_backend(), "position");
     let sql = format!(
-        "{} WHERE profile IN ({})",
-        with_winners(&format!(
+        "{} SELECT profile FROM people WHERE profile IN ({})",
+        people_and_winners(&format!(
             "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND ({newer})
              UNION SELECT loser FROM merges WHERE {newer}"
         )),

@@ -227,8 +227,11 @@ pub struct Damaged {
 pub async fn read_after<C: ConnectionTrait>(conn: &C, after: Position, limit: usize) -> Result<Vec<ReadEntry>, Error> {
     let layout = Layout::of(conn.get_database_backend());
     let shard = layout.shard_at(after).number();
-    let place = if layout.is_shared() { format!("position % 16 = {shard} AND ") } else { String::new() };
-    let sql = format!("{SELECT} WHERE {place}position > ? ORDER BY position LIMIT ?");
+    let (place, order) = match layout.is_shared() {
+        true => (format!("position % 16 = {shard} AND "), "position % 16, position"),
+        false => (String::new(), "position"),
+    };
+    let sql = format!("{SELECT} WHERE {place}position > ? ORDER BY {order} LIMIT ?");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = Rows(conn).all(&sql, vec![after.0.into(), limit.into()]).await?;
     rows.iter()

@@ -71,13 +71,12 @@ pub async fn heads_of_losers<C: ConnectionTrait>(
     rows.iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Position(row.try_get_by_index(1)?)))).collect()
 }
 
-/// The profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
+/// A statement's beginning: `people` are the profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
 /// process had not heard of the merge or has not come to it.
-pub fn with_winners(select: &str) -> String {
+pub fn people_and_winners(select: &str) -> String {
     format!(
         "WITH RECURSIVE people(profile) AS ({select}
-            UNION SELECT merges.winner FROM merges JOIN people ON merges.loser = people.profile)
-         SELECT profile FROM people"
+            UNION SELECT merges.winner FROM merges JOIN people ON merges.loser = people.profile)"
     )
 }
 

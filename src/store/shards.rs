@@ -220,7 +220,7 @@ pub async fn heads<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<(He
     let rows = if Layout::of(conn.get_database_backend()).is_shared() {
         let sql = "SELECT shard, last.position, last.now FROM generate_series(CAST(0 AS BIGINT), 15) AS shard
                    LEFT JOIN LATERAL (SELECT position, now FROM entries WHERE position % 16 = shard
-                     ORDER BY position DESC LIMIT 1) AS last ON true
+                     ORDER BY position % 16 DESC, position DESC LIMIT 1) AS last ON true
                    WHERE (CAST(? AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1";
         Rows(conn).all(sql, vec![shards.bits().into()]).await?
     } else {
@@ -276,8 +276,9 @@ pub async fn backlog<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<i
 pub fn unprocessed(backend: DbBackend, table: &str) -> String {
     match backend {
         DbBackend::Postgres => format!(
-            "cursors JOIN {table} ON {table}.position % 16 = cursors.shard AND {table}.position > cursors.position
-             WHERE true"
+            // Not to be flattened: each shard is a walk along the index, whatever the planner knows of the table.
+            "cursors CROSS JOIN LATERAL (SELECT * FROM {table} WHERE {table}.position % 16 = cursors.shard
+                AND {table}.position > cursors.position OFFSET 0) AS {table} WHERE true"
         ),
         _ => format!(
             "{table} WHERE position > (SELECT coalesce(max(position), 0) FROM cursors WHERE name = 'processed')"

@@ -2,17 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::audience::Profile;
 use crate::audience::condition::Terms;
 use crate::audience::consent::{Consent, Via};
 use crate::audience::segment::SegmentSet;
 use crate::decision::campaign::CampaignStatus;
-use crate::decision::{Catalog, Loaded, Permissions, Person};
+use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
+use crate::message::{Channel, address_of};
 use crate::money::Exchange;
 use crate::story::world::{Act, Setting, Someone};
 
@@ -50,10 +52,13 @@ pub fn start(story: &Story) -> Timestamp {
 
 /// What is done, in the order written, by people the story knows.
 pub fn acts(story: &Story) -> Vec<Act> {
-    let place = |name: &str| story.profiles.iter().position(|given| given.name == name);
-    let each = story.given.iter().zip(1..);
-    each.filter_map(|(given, n)| Some(Act { at: given.at, who: place(&given.person)?, event: event(given, n) }))
-        .collect()
+    let people = people(story);
+    let place = |name: &str| people.iter().position(|one| one.name == name);
+    let act = |(given, n): (&Given, i64)| {
+        let who = place(&given.person)?;
+        Some(Act { at: given.at, who, event: event(given, n, &people[who].person.profile) })
+    };
+    story.given.iter().zip(1..).filter_map(act).collect()
 }
 
 pub fn people(story: &Story) -> Vec<Someone> {
@@ -73,19 +78,29 @@ pub fn people(story: &Story) -> Vec<Someone> {
     people
 }
 
-fn event(given: &Given, n: i64) -> Event {
+/// What a line says happened. An answer that says by which way it came (`via: link`, `page`, `confirmation`, `api`) is
+/// our own event: somebody followed the link in a mail to their address.
+fn event(given: &Given, n: i64, profile: &Profile) -> Event {
     let message_id = format!("story-{n}");
+    let mut properties = given.properties.clone();
+    let text = |name: &str| given.properties.get(name).and_then(Value::as_str);
+    let is_ours = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
+    let channel = text("channel").and_then(Channel::parse).filter(|_| is_ours);
+    if let Some(address) = channel.and_then(|channel| address_of(profile, channel).ok()) {
+        properties.insert("address_channel".to_owned(), address.channel().as_str().into());
+        properties.insert("address".to_owned(), address.normalised().into());
+    }
     let body = json!({
         "type": "track",
         "event": given.event,
         "userId": given.person,
         "messageId": message_id,
         "timestamp": given.at.to_string(),
-        "properties": given.properties,
+        "properties": properties,
     });
     Event {
         id: EventId::derive(&[message_id.as_bytes()]),
-        kind: Kind::Track,
+        kind: if is_ours { Kind::Own } else { Kind::Track },
         name: given.event.clone(),
         message_id,
         version: 1,

@@ -242,9 +242,12 @@ fn the_recipes_tell_the_truth() {
     let folders = ["cart_reminder", "order_thanks"];
     let parts = folders.iter().flat_map(|key| folder.iter().map(move |name| format!("{key}/{name}")));
     let mut files: Vec<SourceFile> = parts.map(|name| text(&name)).collect();
-    files.extend(["cart_reminder/sms.hbs", "recipes/cart_reminder.yaml", "recipes/vip.yaml"].map(text));
+    files.extend(
+        ["cart_reminder/sms.hbs", "recipes/cart_reminder.yaml", "recipes/newsletter.yaml", "recipes/vip.yaml"]
+            .map(text),
+    );
     let reports = run_all(&read(&files).unwrap());
-    assert_eq!(reports.len(), 5);
+    assert_eq!(reports.len(), 7);
     for report in reports {
         assert!(report.passed, "{}: {:?}\n{}", report.name, report.failures, report.timeline);
     }

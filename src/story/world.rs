@@ -282,6 +282,13 @@ impl<'a> World<'a> {
         self.happenings.push(Happening { at, person, campaign, template: send.template, channel: send.channel, what });
     }
 
+    /// Of a message itself: one that asks for a confirmation has no campaign.
+    fn note_message(&mut self, at: Timestamp, person: &str, message: &Message, what: What) {
+        let Message { campaign, template, channel, .. } = message;
+        let (campaign, template) = (campaign.clone(), template.clone());
+        self.happenings.push(Happening { at, person: person.to_owned(), campaign, template, channel: *channel, what });
+    }
+
     /// Messages that are due, the most important first.
     fn dispatch(&mut self, now: Timestamp) {
         let is_due = |message: &Message| message.status.due_at().is_some_and(|due| due <= now);
@@ -312,7 +319,7 @@ impl<'a> World<'a> {
                     &person,
                     &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
                 );
-                self.note(now, &person, &message.campaign, What::NotSent(reason.clone()));
+                self.note_message(now, &person, &message, What::NotSent(reason.clone()));
                 Status::Suppressed { at: now, reason }
             }
             Some(Verdict::Defer { until, reason }) => {
@@ -330,7 +337,7 @@ impl<'a> World<'a> {
             Some(Verdict::NeedsSlots(_) | Verdict::Clear(_)) | None => {
                 let what = format!("sent {}", self.named(&message));
                 self.timeline.did(now, &person, &what);
-                self.note(now, &person, &message.campaign, What::Sent);
+                self.note_message(now, &person, &message, What::Sent);
                 Status::Sent { at: now, reply: "story".to_owned() }
             }
         };

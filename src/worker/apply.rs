@@ -149,7 +149,13 @@ fn known(stored: &[StoredDefinition]) -> Known {
     let mut known = Known::default();
     for one in stored {
         let kind = DocumentKind::parse(&one.kind);
-        let names = [DocumentKind::Campaign, DocumentKind::Template, DocumentKind::Segment, DocumentKind::Topic];
+        let names = [
+            DocumentKind::Campaign,
+            DocumentKind::Template,
+            DocumentKind::Segment,
+            DocumentKind::Topic,
+            DocumentKind::ConsentPolicy,
+        ];
         if !kind.is_some_and(|kind| names.contains(&kind)) {
             continue;
         }
@@ -167,11 +173,10 @@ fn known(stored: &[StoredDefinition]) -> Known {
                     known.segments.insert(segment.key.clone(), definition::built_on(&segment));
                 }
                 Definition::Topic(topic) => drop(known.topics.insert(topic.key)),
-                Definition::Rates(_)
-                | Definition::Caps(_)
-                | Definition::ConsentPolicy(_)
-                | Definition::Source(_)
-                | Definition::Story(_) => {}
+                Definition::ConsentPolicy(rules) => {
+                    known.policies.insert(one.key.clone(), rules.iter().map(|rule| rule.channel).collect());
+                }
+                Definition::Rates(_) | Definition::Caps(_) | Definition::Source(_) | Definition::Story(_) => {}
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::audience::condition::Terms;
 use crate::audience::segment::SegmentSet;
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Campaign, Catalog, Permissions};
+use crate::definition::consent_policy::PolicyRule;
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::Rule;
@@ -85,7 +86,7 @@ impl Definitions {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The campaigns in force at a position of the log, whatever was applied later.
+    /// The campaigns in force at a position of the log, whatever was applied, paused or resumed later.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -103,7 +104,7 @@ impl Definitions {
                 DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
-        Ok(compile(self.terms(id), stored, store.pauses().await?).catalog)
+        Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
     }
 
     /// What would be in force with these versions, if nobody had paused anything and the campaigns named were live; to
@@ -150,7 +151,7 @@ fn compile_as(
     let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
     let mut campaigns = Vec::new();
     let mut permissions = Permissions::default();
-    let mut segments = BTreeMap::new();
+    let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut rated_since = Position::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
@@ -169,10 +170,9 @@ fn compile_as(
                     terms.exchange.rates = rates;
                     rated_since = one.position;
                 }
-                Definition::Caps(rules) => live.rules = rules,
-                Definition::ConsentPolicy(rules) => {
-                    permissions.policies = rules.into_iter().map(|rule| (rule.channel, rule.policy)).collect();
-                }
+                // Those under several names hold together.
+                Definition::Caps(rules) => drop(caps.insert(one.key.clone(), rules)),
+                Definition::ConsentPolicy(rules) => drop(policies.insert(one.key.clone(), rules)),
                 Definition::Template(mut template) => {
                     template.version = one.version;
                     match Compiled::new(&template) {
@@ -188,6 +188,9 @@ fn compile_as(
             }
         }
     }
+    live.rules = caps.into_values().flatten().collect();
+    let policies = policies.into_values().flatten();
+    permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
     terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);
     live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live

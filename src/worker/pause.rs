@@ -1,6 +1,6 @@
 //! Pausing and resuming: an entry of the log, so that replay knows, and a row, so that it holds at once.
 
-use crate::eventlog::{EventLog, Queue, logged};
+use crate::eventlog::{EventLog, Queue, Receipt, logged};
 use crate::ids::WorkspaceId;
 use crate::store::entries::Logged;
 use crate::store::workspace;
@@ -21,8 +21,12 @@ pub async fn set_paused(log: &EventLog, id: WorkspaceId, scope: &str, paused: bo
                     return Ok(false);
                 }
                 store.set_paused(&scope, paused, now).await?;
-                let entry = logged(id, None, now, Logged::Control { scope, paused });
-                appender.append(tx, vec![vec![entry]]).await?;
+                let entry = logged(id, None, now, Logged::Control { scope: scope.clone(), paused });
+                let receipts = appender.append(tx, vec![vec![entry]]).await?;
+                let Some(Receipt::Stored { position, .. }) = receipts.into_iter().flatten().next() else {
+                    anyhow::bail!("the log took no entry for the pause");
+                };
+                store.note_switch(&scope, paused, position).await?;
                 Ok(true)
             })
         })

@@ -4,5 +4,6 @@
 
 mod doors;
 mod house;
+mod permission;
 mod switches;
 mod tour;

@@ -123,7 +123,7 @@ async fn the_caps_show_what_filled_them(house: &House) {
 async fn the_books_balance(house: &House) {
     let books = house.get("/api/v1/accounting").await.ok();
     assert_eq!(books["imbalances"], serde_json::json!([]), "{books}");
-    assert_eq!(books["events"]["accepted"], 8);
+    assert_eq!(books["events"]["accepted"], 7);
     assert_eq!(books["messages"]["by_status"], serde_json::json!({ "sent": 3, "suppressed": 1 }));
     let doctor = house.get("/api/v1/doctor").await.ok();
     assert_eq!(doctor["ok"], true, "{doctor}");

@@ -11,6 +11,7 @@ mod definitions;
 mod folder;
 mod import;
 mod keys;
+mod permission;
 mod plan;
 mod program;
 mod tour;

@@ -15,7 +15,7 @@ use crate::database::{Backend, Place};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
 /// Nothing here takes as long, even beside other tests.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_secs(180);
 
 /// A data folder, removed in the end.
 pub struct Folder {
@@ -52,6 +52,12 @@ impl Folder {
         }
     }
 
+    /// What `CARILLON_REDIS__URL` says: beside PostgreSQL the caps are in Redis, as in compose.yaml.
+    pub fn redis(&self) -> String {
+        let server = || std::env::var("CARILLON_TEST_REDIS").expect("run: eval \"$(tests/services/servers start)\"");
+        self.database.as_ref().map(|_| server()).unwrap_or_default()
+    }
+
     /// The data folder itself; it need not exist.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
@@ -71,7 +77,8 @@ impl Folder {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.env("CARILLON_DATA", self.data()).env("CARILLON_DATABASE__URL", self.database()).stdin(Stdio::null());
+        command.env("CARILLON_DATA", self.data()).stdin(Stdio::null());
+        command.env("CARILLON_DATABASE__URL", self.database()).env("CARILLON_REDIS__URL", self.redis());
         command
     }
 

@@ -21,9 +21,14 @@ fn the_tour_of_the_readme_goes_as_it_says() {
 }
 
 #[test]
-fn on_postgres_the_tour_goes_as_it_says() {
+fn on_postgres_and_redis_the_tour_goes_as_it_says() {
     let folder = Folder::on(Backend::Postgres);
     tour(&folder);
+    let compose = std::fs::read_to_string("compose.yaml").unwrap();
+    for (name, value) in [("DATABASE", folder.database()), ("REDIS", folder.redis())] {
+        let scheme = value.split("://").next().unwrap();
+        assert!(compose.contains(&format!("CARILLON_{name}__URL: {scheme}://")), "compose.yaml runs on the same parts");
+    }
     assert!(!folder.data().join("carillon.db").exists() && !folder.data().join("signing.key").exists());
 }
 
@@ -35,14 +40,14 @@ fn tour(folder: &Folder) {
         let mut bash = Command::new("bash");
         let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
         bash.args(["-euo", "pipefail", "-c", block]).env("PATH", path).env("CARILLON_DATA", folder.data());
-        bash.env("CARILLON_DATABASE__URL", folder.database());
+        bash.env("CARILLON_DATABASE__URL", folder.database()).env("CARILLON_REDIS__URL", folder.redis());
         bash.env("KEY", &key).env("SHOP", &address).env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
         let said = said(&mut bash);
         assert_eq!(said.code, 0, "{block}\n{}{}", said.out, said.err);
         said.out
     };
     let blocks = blocks();
-    assert_eq!(blocks.len(), 3, "the tour has three stops");
+    assert_eq!(blocks.len(), 4, "the tour has four stops");
 
     run(&blocks[0]);
     let c1 = of_ann(folder, "sent");
@@ -51,6 +56,7 @@ fn tour(folder: &Folder) {
     let reminder = get(&format!("{address}/inbox/{}/html", c1[0]));
     assert!(inbox.to_string().contains(&c1[0]), "{inbox}");
     assert!(reminder.contains("Copper kettle") && reminder.contains("49.00"), "{reminder}");
+    assert!(reminder.contains(&format!("{address}/preferences/")), "{reminder}");
 
     let told = run(&blocks[1]);
     assert!(told.contains("exited: Order Completed"), "{told}");
@@ -64,6 +70,14 @@ fn tour(folder: &Folder) {
     for id in &sent {
         assert!(capped["messages"][0].to_string().contains(id.as_str()), "{id} is not named by {capped}");
         assert!(told.contains(id.as_str()), "{id} is not named in what was printed:\n{told}");
+    }
+
+    let told = run(&blocks[3]);
+    assert_eq!(of_ann(folder, "sent"), sent, "{told}");
+    let left = folder.json(&["messages", "--profile", "ann", "--reason", "topic_unsubscribed", "--json"]);
+    assert_eq!(left["messages"].as_array().unwrap().len(), 1, "{left}");
+    for part in ["topic:cart_reminders", "by telephone", "cart_reminders"] {
+        assert!(told.contains(part), "{part} is not in what was printed:\n{told}");
     }
     assert_eq!(server.stop(), 0);
 }

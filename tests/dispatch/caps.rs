@@ -137,6 +137,60 @@ async fn the_higher_priority_gets_the_last_slot_although_it_came_later() {
         Status::Suppressed { reason: Reason::Capped { by, .. }, .. } if *by == [of("strong").id]));
 }
 
+/// The campaigns whose messages were handed over, in order.
+async fn in_turn(world: &World) -> Vec<String> {
+    let all = world.messages().await;
+    let campaign = |id| all.iter().find(|one| one.id == id).unwrap().campaign.clone();
+    world.carrier.handed().into_iter().map(|(message, _)| campaign(message)).collect()
+}
+
+#[tokio::test]
+async fn a_slot_that_frees_goes_to_the_most_important_of_those_that_wait() {
+    let one = "kind: caps\nrules: [ { at_most: 1, per: 6h } ]\n".to_owned();
+    let of = |key: &str, event: &str, priority: u8| {
+        campaign(key, event, &format!("priority: {priority}\ncaps: {{ when_capped: {{ defer: 20h }} }}"))
+    };
+    let (weak, strong) = (of("weak", "Product Viewed", 10), of("strong", "Product Added", 90));
+    let mut world = World::with(&[weak, strong, of("first", "Signed Up", 50), one]).await;
+    world.identify("ann", "ann@example.com").await;
+    for name in ["Signed Up", "Product Viewed", "Product Added"] {
+        world.track("ann", name, "c1").await;
+        world.settle().await;
+        // The settle window passes.
+        world.after(5).await;
+        world.after(3_595).await;
+    }
+    assert_eq!(in_turn(&world).await, ["first"]);
+    world.after(3 * 3_600 + 5).await;
+    assert_eq!(in_turn(&world).await, ["first", "strong"]);
+    let all = world.messages().await;
+    let of = |key: &str| all.iter().find(|message| message.campaign == key).unwrap();
+    assert!(matches!(&of("weak").status,
+        Status::Deferred { reason: Reason::Capped { by, .. }, .. } if *by == [of("strong").id]));
+    world.after(6 * 3_600).await;
+    assert_eq!(in_turn(&world).await, ["first", "strong", "weak"]);
+}
+
+#[tokio::test]
+async fn a_slot_given_back_goes_at_once_to_whoever_waits_for_it() {
+    let one = "kind: caps\nrules: [ { at_most: 1, per: 20h } ]\n".to_owned();
+    let cart = campaign("cart", "Product Added", "caps: { when_capped: { defer: 23h } }");
+    let mut world = World::with(&[cart, one]).await;
+    world.identify("ann", "ann@example.com").await;
+    world.carrier.will([retry("451 later"), Outcome::Rejected { cause: "550 5.7.1 policy".into(), suppress: false }]);
+    for cart in ["c1", "c2"] {
+        world.track("ann", "Product Added", cart).await;
+        world.settle().await;
+    }
+    let mut statuses = world.statuses().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["deferred", "retrying"]);
+    world.after(100).await;
+    let mut statuses = world.statuses().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["failed", "sent"]);
+}
+
 #[tokio::test]
 async fn two_dispatchers_with_their_own_cap_stores_exceed_no_cap() {
     let mut world = shop("").await;

@@ -194,6 +194,8 @@ async fn two_dispatchers_on_one_database_send_each_message_once() {
             break;
         }
     }
+    // Where they disturbed each other over a person's slots, the message waits a moment.
+    world.after(2).await;
     let mut handed: Vec<_> = world.carrier.handed().into_iter().map(|(message, _)| message).collect();
     assert_eq!(handed.len(), 150);
     handed.sort_unstable();

@@ -7,3 +7,8 @@ mod database;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+#[path = "on_redis.rs"]
+mod redis_and_postgres;
+#[path = "on_redis.rs"]
+mod redis_and_sqlite;
+mod slots;

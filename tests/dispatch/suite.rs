@@ -9,3 +9,4 @@ mod permission;
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
+pub const SLOTS: crate::slots::Slots = crate::slots::Slots::Process;

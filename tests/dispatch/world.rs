@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use carillon::caps::{Ask, CapStore, Embedded, History, Released, Reserved, Unreachable};
+use carillon::caps::{Ask, CapStore, History, Released, Reserved, Unreachable};
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
@@ -27,8 +27,9 @@ use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::BACKEND;
+use super::{BACKEND, SLOTS};
 use crate::database::Place;
+use crate::slots::Kept;
 
 pub const HERE: WorkspaceId = WorkspaceId(1);
 /// Makes the id of each call its own.
@@ -86,7 +87,7 @@ impl channel::Channel for Carrier {
 /// A cap store beside which something happens once, when it has granted a message all its slots: after the guard
 /// looked, before the claim.
 struct Meddled {
-    inner: Embedded,
+    inner: Arc<dyn CapStore>,
     meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
@@ -143,6 +144,7 @@ pub struct World {
     pub carrier: Carrier,
     pub caps: CapStores,
     place: Arc<Place>,
+    kept: Kept,
 }
 
 /// One campaign per entry event, all without delay, sending the template `hello`.
@@ -162,14 +164,20 @@ pub const CONSENT: &str = "kind: consent_policy\nrules: [ { channel: email, unkn
 impl World {
     /// A shop with these campaigns (and caps), the usual template, and unknown consent allowed.
     pub async fn with(documents: &[String]) -> Self {
-        let place = Arc::new(Place::new(BACKEND).await);
-        let mut world = Self::open(place, Carrier::default(), Faults::none(), START).await;
-        world.apply(&[TEMPLATE.to_owned(), CONSENT.to_owned()]).await;
+        let mut world = Self::keeping_slots(Kept::new(SLOTS)).await;
         world.apply(documents).await;
         world
     }
 
-    async fn open(place: Arc<Place>, carrier: Carrier, faults: Faults, now: i64) -> Self {
+    /// A shop with the usual template, and unknown consent allowed.
+    pub async fn keeping_slots(kept: Kept) -> Self {
+        let place = Arc::new(Place::new(BACKEND).await);
+        let mut world = Self::open(place, kept, Carrier::default(), Faults::none(), START).await;
+        world.apply(&[TEMPLATE.to_owned(), CONSENT.to_owned()]).await;
+        world
+    }
+
+    async fn open(place: Arc<Place>, kept: Kept, carrier: Carrier, faults: Faults, now: i64) -> Self {
         let clock = Clock::fixed(Timestamp::from_millis(now));
         let database = store::open(place.address()).await.unwrap();
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
@@ -184,15 +192,15 @@ impl World {
             Leases::alone(store.layout()),
         );
         let scheduler = Scheduler::new(log.clone(), store.clone(), Faults::none());
-        let caps = CapStores::embedded();
+        let caps = kept.stores();
         let dispatcher = dispatcher(&log, &store, &definitions, &carrier, &caps, faults);
-        Self { clock, log, store, definitions, processor, scheduler, dispatcher, carrier, caps, place }
+        Self { clock, log, store, definitions, processor, scheduler, dispatcher, carrier, caps, place, kept }
     }
 
-    /// A second dispatcher over the same database, with cap stores of its own.
+    /// The dispatcher of a second process over the same database: slots kept in a process are its own.
     pub fn another_dispatcher(&self) -> Dispatcher {
         let (log, store) = (&self.log, &self.store);
-        dispatcher(log, store, &self.definitions, &self.carrier, &CapStores::embedded(), Faults::none())
+        dispatcher(log, store, &self.definitions, &self.carrier, &self.kept.stores(), Faults::none())
     }
 
     /// From now on the dispatcher fails at this point, each time.
@@ -203,7 +211,8 @@ impl World {
 
     /// Happens once, between the guard's look and the claim of the next message that needs a slot.
     pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
-        let meddled = Meddled { inner: Embedded::default(), meanwhile: Mutex::new(Some(happens.boxed())) };
+        let inner = self.kept.stores().of(HERE);
+        let meddled = Meddled { inner, meanwhile: Mutex::new(Some(happens.boxed())) };
         let meddled: Arc<dyn CapStore> = Arc::new(meddled);
         self.caps = CapStores::new(move |_| meddled.clone());
         self.fail_at("nowhere");
@@ -211,9 +220,10 @@ impl World {
 
     /// Kills everything in memory and starts again on the same files.
     pub async fn restart(self) -> Self {
-        let (place, carrier, now) = (self.place.clone(), self.carrier.clone(), self.clock.now().millis());
+        let (place, kept, carrier) = (self.place.clone(), self.kept.clone(), self.carrier.clone());
+        let now = self.clock.now().millis();
         drop(self);
-        let world = Self::open(place, carrier, Faults::none(), now).await;
+        let world = Self::open(place, kept, carrier, Faults::none(), now).await;
         world.dispatcher.recover(world.clock.now()).await.unwrap();
         world
     }

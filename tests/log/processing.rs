@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use carillon::event::Kind;
 use carillon::fault::Faults;
 use carillon::worker::explain::{Question, explain};
+use carillon::worker::pause::set_paused;
 use carillon::worker::processor::redrive;
 
-use super::support::{House, WORKSPACE, event, identify};
+use super::support::{House, WORKSPACE, build, event, identify};
 
 #[tokio::test]
 async fn traits_and_history_follow_the_log() {
@@ -116,4 +118,45 @@ async fn an_explanation_names_what_was_parked_until_it_is_redriven() {
     assert!(redrive(&house.log, &house.store, WORKSPACE, house.at("m1").await).await.unwrap());
     let after = explain(house.workspace(), &question).await.unwrap();
     assert!(!after.text.contains("parked"), "{}", after.text);
+}
+
+const CART: &str = r#"
+kind: campaign
+key: cart
+name: Cart
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.cart_id }
+delay: 1h
+send: { channel: email, template: note }
+---
+kind: template
+key: note
+sample: { profile: { traits: { first_name: Ann } } }
+email: { subject: A note, html: "<p>Hello</p>" }
+"#;
+
+#[tokio::test]
+async fn an_entry_is_decided_by_what_was_paused_at_its_place_however_late_it_is_processed() {
+    let house = House::new().await;
+    house.apply(CART).await;
+    house.process().await;
+    let added = |cart: &str| {
+        let body = format!(r#"{{"properties":{{"cart_id":"{cart}"}}}}"#);
+        build(cart, Kind::Track, "Product Added", Some("ann"), None, &body)
+    };
+    let switch = async |scope: &str, paused| assert!(set_paused(&house.log, WORKSPACE, scope, paused).await.unwrap());
+    house.append(vec![added("before")]).await;
+    switch("cart", true).await;
+    house.append(vec![added("during")]).await;
+    switch("all", true).await;
+    switch("cart", false).await;
+    house.append(vec![added("after")]).await;
+    switch("cart", true).await;
+    house.process().await;
+    let mut keys: Vec<String> = house.enrollments("ann").await.into_iter().map(|enrollment| enrollment.key).collect();
+    keys.sort();
+    assert_eq!(keys, ["after", "before"]);
 }

@@ -44,12 +44,16 @@ async fn a_mail_is_shown_as_html_text_headers_and_source() {
     assert!(list.contains("2026-03-01 11:00:00"), "{list}");
     let id = mail.message();
     let (_, _, page) = ask(&sandbox, &format!("/inbox/{id}")).await;
-    for part in ["<iframe sandbox src=", "List-Unsubscribe", "cart_reminder, version 3", "Message-ID", "waits"] {
+    let frame = "<iframe sandbox=\"allow-popups allow-popups-to-escape-sandbox\" src=";
+    for part in [frame, "List-Unsubscribe", "cart_reminder, version 3", "Message-ID", "waits"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let (_, headers, html) = ask(&sandbox, &format!("/inbox/{id}/html")).await;
-    assert_eq!(html, "<p>It <b>waits</b></p>");
-    assert!(headers.contains("sandbox; default-src 'none'"), "{headers}");
+    assert_eq!(html, "<base target=\"_blank\"><p>It <b>waits</b></p>");
+    let policy =
+        "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src https: data:; style-src";
+    assert!(headers.contains(policy) && !headers.contains("allow-scripts"), "{headers}");
+    assert_eq!(with_links_beside("<html><head><title>x"), "<html><head><base target=\"_blank\"><title>x");
     let (_, headers, source) = ask(&sandbox, &format!("/inbox/{id}/source")).await;
     assert!(source.starts_with("From: ") && headers.contains("text/plain"), "{source}");
 }

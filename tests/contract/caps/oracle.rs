@@ -46,10 +46,11 @@ impl Dice {
 /// A store that knows nothing yet.
 type Make = dyn Fn() -> Arc<dyn CapStore>;
 
-/// A slot with the date on its person's calendar.
+/// A slot with the date on its person's calendar, and that of the Monday before.
 struct Dated {
     slot: Slot,
     day: Date,
+    monday: Date,
 }
 
 /// The record of one subject: everything it ever used.
@@ -67,7 +68,7 @@ impl Book {
 
     fn add(&mut self, slot: Slot) {
         let day = self.date(slot.at);
-        self.slots.push(Dated { slot, day });
+        self.slots.push(Dated { slot, day, monday: monday(day) });
     }
 
     fn history(&self, since: Timestamp) -> History {
@@ -96,23 +97,25 @@ fn counted(rule: &Rule, book: &Book, candidate: &Slot, today: Date) -> Option<Ve
     if !about(candidate) {
         return None;
     }
+    let this_monday = monday(today);
     let per_enrollment = rule.scope == (Scope::EachCampaign { per_step: false });
     let mut found = Vec::new();
     for one in book.slots.iter().filter(|one| about(&one.slot)) {
-        let is_later_send = per_enrollment
-            && book.slots.iter().any(|first| {
-                let (first, this) = (&first.slot, &one.slot);
-                first.enrollment == this.enrollment && (first.at, first.message) < (this.at, this.message)
-            });
-        let inside = match rule.per {
-            Window::Rolling(length) => one.slot.at.plus(length) > candidate.at,
-            Window::CalendarDay => one.day == today,
-            Window::CalendarWeek => monday(one.day) == monday(today),
-        };
         if per_enrollment && one.slot.enrollment == candidate.enrollment {
             return None;
         }
-        if inside && !is_later_send {
+        let inside = match rule.per {
+            Window::Rolling(length) => one.slot.at.plus(length) > candidate.at,
+            Window::CalendarDay => one.day == today,
+            Window::CalendarWeek => one.monday == this_monday,
+        };
+        let is_later_send = || {
+            book.slots.iter().any(|first| {
+                let (first, this) = (&first.slot, &one.slot);
+                first.enrollment == this.enrollment && (first.at, first.message) < (this.at, this.message)
+            })
+        };
+        if inside && !(per_enrollment && is_later_send()) {
             found.push((one.slot.at, one.slot.message));
         }
     }
@@ -218,7 +221,7 @@ impl<'m> Timeline<'m> {
         let book = &mut self.books[who];
         book.zone = zone;
         let days: Vec<Date> = book.slots.iter().map(|one| book.date(one.slot.at)).collect();
-        book.slots.iter_mut().zip(days).for_each(|(one, day)| one.day = day);
+        book.slots.iter_mut().zip(days).for_each(|(one, day)| (one.day, one.monday) = (day, monday(day)));
     }
 
     /// Two people are one: the first has the slots of both, the second starts over. No store is told.
