@@ -22,6 +22,19 @@ fn is_about_absence(pattern: &Value) -> bool {
     }
 }
 
+/// Of a range with two bounds quamina takes the lower one for inside, also after `>`, where its encoding begins the upper
+/// one's: 2 is in `[">", 2, "<", 3.5]`.
+fn is_range_above(pattern: &Value) -> bool {
+    match pattern {
+        Value::Object(members) => members.iter().any(|(name, below)| match below.as_array() {
+            Some(range) if name == "numeric" => range.len() == 4 && range[0] == ">",
+            _ => is_range_above(below),
+        }),
+        Value::Array(any_of) => any_of.iter().any(is_range_above),
+        _ => false,
+    }
+}
+
 /// quamina compares numbers by an encoding that other scalars fall between; where it is asked about numbers, the event
 /// has nothing else.
 fn only_numbers(value: &Value) -> Value {
@@ -37,7 +50,7 @@ fn only_numbers(value: &Value) -> Value {
 fn accepted(pattern: &Value) -> Option<Quamina<usize>> {
     // Nor does it read an address of version 6 that is abbreviated.
     let text = pattern.to_string();
-    if is_about_absence(pattern) || text.contains("::/") {
+    if is_about_absence(pattern) || is_range_above(pattern) || text.contains("::/") {
         return None;
     }
     let mut quamina = Quamina::new();
