@@ -144,7 +144,18 @@ fn mapping(scope: Scope, depth: u32) -> BoxedStrategy<Map<String, Value>> {
 }
 
 pub fn pattern(scope: Scope) -> impl Strategy<Value = Value> {
-    mapping(scope, 2).prop_map(Value::Object)
+    let all = mapping(scope, 2).prop_map(Value::Object);
+    all.prop_filter("more combinations than a pattern may have", |pattern| combinations(pattern) <= 1_000)
+}
+
+/// Of the alternatives of every `$or`.
+fn combinations(pattern: &Value) -> usize {
+    let members = pattern.as_object().into_iter().flatten();
+    let each = members.map(|(name, below)| match below.as_array() {
+        Some(any_of) if name == "$or" => any_of.iter().map(combinations).sum(),
+        _ => combinations(below),
+    });
+    each.product()
 }
 
 fn leaf_value(scope: Scope) -> BoxedStrategy<Value> {
