@@ -1,12 +1,14 @@
 //! `kind: caps`: the frequency caps of a workspace.
 
 use crate::definition::problem::Code;
-use crate::definition::reader::{At, Map};
+use crate::definition::reader::{At, Map, Target};
 use crate::guard::Window;
 use crate::guard::frequency_cap::{Keep, Rule, Scope};
 use crate::ids::Span;
 
 pub const RULES_MAX: usize = 100;
+/// In place of a campaign's key: each by itself.
+const EACH: &str = "each";
 const AT_MOST_MAX: u32 = 10_000;
 /// Slots must be kept as long as the longest window.
 const PER_MAX: Span = Span::from_days(366);
@@ -53,12 +55,21 @@ fn keep(at: &At<'_>, at_most: Option<u32>) -> Option<Keep> {
 
 fn scope(at: &At<'_>, map: &Map<'_>) -> Option<Scope> {
     let channel = map.maybe("channel", |at| at.channel());
-    let topic = map.maybe("topic", |at| at.key());
-    let campaign = map.maybe("campaign", |at| at.key());
+    let topic = map.maybe("topic", |at| {
+        let key = at.key()?;
+        at.refers(Target::Topic(key.clone()));
+        Some(key)
+    });
+    let campaign = map.maybe("campaign", |at| {
+        let key = at.key()?;
+        if key != EACH {
+            at.refers(Target::Campaign(key.clone()));
+        }
+        Some(key)
+    });
     let per_step = map.maybe("per_step", |at| at.boolean());
-    let each = |campaign: &String| campaign == "each";
     match (channel?, topic?, campaign?, per_step?) {
-        (None, None, Some(campaign), per_step) if each(&campaign) => {
+        (None, None, Some(campaign), per_step) if campaign == EACH => {
             Some(Scope::EachCampaign { per_step: per_step.unwrap_or(false) })
         }
         (_, _, _, Some(_)) => at.wrong("`per_step` belongs to `campaign: each`"),

@@ -62,8 +62,10 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
     for document in documents {
         problems.extend(document.references.iter().filter_map(|reference| dangling(document, reference, &all)));
     }
-    for document in documents.iter().filter(|document| document.kind == DocumentKind::Segment) {
-        problems.extend(chained(document, &all));
+    if all.segments.len() <= SEGMENTS_MAX {
+        for document in documents.iter().filter(|document| document.kind == DocumentKind::Segment) {
+            problems.extend(chained(document, &all));
+        }
     }
     for document in documents.iter().filter(|document| document.kind == DocumentKind::ConsentPolicy) {
         problems.extend(contradicted(document, &all));
@@ -119,20 +121,25 @@ fn longest_chain(key: &str, all: &Known) -> Result<usize, Vec<String>> {
     let mut lengths: BTreeMap<&str, usize> = BTreeMap::new();
     // Depth first, without recursion: the row of a mistaken file may be long.
     let mut path: Vec<(&str, Vec<&str>)> = vec![(key, below(key, all))];
+    let mut on_path = BTreeSet::from([key]);
     while let Some((at, open)) = path.last_mut() {
         let at = *at;
         match open.pop() {
-            Some(next) if path.iter().any(|(on, _)| *on == next) => {
+            Some(next) if on_path.contains(next) => {
                 // A circle that this segment only leads to is told at the segments in it.
                 if next == key {
                     return Err(path.iter().map(|(on, _)| (*on).to_owned()).chain([key.to_owned()]).collect());
                 }
             }
-            Some(next) if !lengths.contains_key(next) => path.push((next, below(next, all))),
+            Some(next) if !lengths.contains_key(next) => {
+                on_path.insert(next);
+                path.push((next, below(next, all)));
+            }
             Some(_) => {}
             None => {
                 let longest = below(at, all).iter().filter_map(|next| lengths.get(next)).max().copied();
                 lengths.insert(at, longest.unwrap_or(0) + 1);
+                on_path.remove(at);
                 path.pop();
             }
         }

@@ -144,7 +144,9 @@ impl Desk {
     ) -> anyhow::Result<bool> {
         if let Ok(address) = address_of(profile, channel) {
             let subject = crate::store::suppressions::subject(channel, address.normalised());
-            if !store.suppressions_of(&[subject].into()).await?.is_empty() {
+            let listed = store.suppressions_of(&[subject].into()).await?;
+            // A topic that somebody left is shown at the topic.
+            if listed.values().flatten().any(|one| !matches!(one.kind, SuppressionKind::Topic(_))) {
                 return Ok(false);
             }
         }

@@ -95,6 +95,9 @@ async fn the_page_behind_the_link_changes_what_is_posted_and_only_that() {
                 &on=topic:new_products";
     let saved = house.posted(&page, form).await;
     assert!(saved.status == 200 && saved.text.contains("Saved"), "{saved:?}");
+    house.forward("1s").await;
+    let seen = house.visit("GET", &page, FORM, "").await.text;
+    assert!(seen.contains("channel:email\" checked") && !seen.contains("topic:cart_reminders\" checked"), "{seen}");
     let told = house.permission("ann").await;
     assert_eq!(told["topics"]["cart_reminders"]["state"], "denied");
     assert_eq!(told["topics"]["cart_reminders"]["source"], "preference page");

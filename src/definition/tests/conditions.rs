@@ -137,6 +137,9 @@ fn segments_that_are_missing_or_build_on_each_other_in_a_circle_are_named() {
     assert_eq!(checked(&row(12)), "");
     let long = checked(&row(13));
     assert!(long.contains("where: builds on 13 segments in a row; at most 12 are allowed"), "{long}");
+    let many = checked(&row(1_100));
+    assert!(many.contains("there would be 1100 segments; at most 1000 are allowed"), "{many}");
+    assert_eq!(many.lines().count(), 1, "{many}");
     // A circle with what is applied already is one too.
     let mut known = Known::default();
     known.segments.insert("b".into(), ["a".to_owned()].into());

@@ -230,6 +230,14 @@ fn what_would_mean_something_else_than_it_seems_is_refused() {
 }
 
 #[test]
+fn a_cap_on_a_topic_or_campaign_that_does_not_exist_is_refused() {
+    let caps = "kind: caps\nrules:\n  - { at_most: 1, per: 1d, topic: nosuch }\n  - { at_most: 1, per: 1d, campaign: nobody }\n  - { at_most: 1, per: 1d, campaign: each }\n";
+    let told = lines(&cross_check(&good(caps), &Known::default()));
+    assert!(told.contains("there is no topic `nosuch`") && told.contains("there is no campaign `nobody`"), "{told}");
+    assert_eq!(told.lines().count(), 2, "{told}");
+}
+
+#[test]
 fn names_that_lead_nowhere_are_found_across_documents() {
     let story = STORY.trim_start();
     let documents = good(&format!("{CART}---\n{story}"));

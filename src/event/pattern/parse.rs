@@ -77,6 +77,8 @@ struct Parser {
     at: Vec<Step>,
     path: Vec<String>,
     problems: Vec<PatternError>,
+    /// A bound on the whole was passed: nothing is multiplied further.
+    is_too_large: bool,
 }
 
 impl Parser {
@@ -149,21 +151,26 @@ impl Parser {
 
     /// Both, in every combination.
     fn multiplied(&mut self, one: Alternatives, other: Alternatives) -> Alternatives {
+        if self.is_too_large {
+            return one;
+        }
         if one.len().saturating_mul(other.len()) > CLAUSES_MAX {
+            self.is_too_large = true;
             let message = format!("`$or` makes more than {CLAUSES_MAX} combinations");
             self.note::<()>(Wrong::Limit, message);
+            return one;
+        }
+        let longest = |alternatives: &Alternatives| alternatives.iter().map(Vec::len).max().unwrap_or(0);
+        if longest(&one) + longest(&other) > FIELDS_MAX {
+            self.is_too_large = true;
+            self.note::<()>(Wrong::Limit, format!("more than {FIELDS_MAX} fields must be met at once"));
             return one;
         }
         let both = |ours: &Vec<Arc<Field>>| {
             let ours = ours.clone();
             other.iter().map(move |theirs| ours.iter().chain(theirs).cloned().collect::<Vec<_>>())
         };
-        let product: Alternatives = one.iter().flat_map(both).collect();
-        if product.iter().any(|fields| fields.len() > FIELDS_MAX) {
-            self.note::<()>(Wrong::Limit, format!("more than {FIELDS_MAX} fields must be met at once"));
-            return one;
-        }
-        product
+        one.iter().flat_map(both).collect()
     }
 
     fn member(&mut self, key: &str, value: &Value, inside_or: bool, depth: usize) -> Alternatives {

@@ -253,6 +253,12 @@ fn patterns_beyond_their_bounds_are_refused_and_never_grow() {
     limit(deep_or);
     limit(many);
     limit(wide);
+    // A thousand alternatives and many fields more: told once, without multiplying each.
+    let any: Vec<Value> = (0..1_000).map(|n| json!({ "a": [n] })).collect();
+    let mut vast: serde_json::Map<_, _> = (0..5_000).map(|n| (format!("f{n}"), json!([n]))).collect();
+    vast.insert("$or".to_owned(), any.into());
+    let (_, problems) = parse::parse(&vast.into());
+    assert_eq!(problems.len(), 1, "{problems:?}");
     limit(json!({ "a": (0..1_001).collect::<Vec<_>>() }));
     limit(json!({ "a": [{ "anything-but": (0..1_001).collect::<Vec<_>>() }] }));
     limit(json!({ "a": ["x".repeat(5_000)] }));
