@@ -12,11 +12,14 @@ use anyhow::{Context, bail};
 use carillon_migrations::{Migrator, MigratorTrait};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::Connection as _;
 
 use crate::store::soundness::weaknesses;
 
 /// Readers at once; SQLite readers do not block each other or the writer.
 const READERS_MAX: u32 = 4;
+/// A server that is there answers a connection sooner.
+const REACH_DEADLINE: Duration = Duration::from_secs(10);
 /// Readers of PostgreSQL, each a process there.
 const POSTGRES_READERS_MAX: u32 = 12;
 /// Rows a query may be ahead of whoever reads them; a bulk read is one wait instead of many.
@@ -41,7 +44,10 @@ impl Address {
         match self {
             Self::Sqlite(path) => path.display().to_string(),
             Self::Postgres(url) => match url::Url::parse(url.expose_secret()) {
-                Ok(url) => format!("postgres://{}{}", url.host_str().unwrap_or_default(), url.path()),
+                Ok(url) => {
+                    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+                    format!("postgres://{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+                }
                 Err(_) => "postgres://".to_owned(),
             },
         }
@@ -106,6 +112,7 @@ async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
 }
 
 async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
+    reach(url).await?;
     let writer = connect_postgres(url, 1, false).await?;
     verify_durable(&writer).await?;
     // The pool has one connection, so the lock is held by the one that migrates. Ours is the only lock it takes so far.
@@ -117,6 +124,16 @@ async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
     let reader = connect_postgres(url, POSTGRES_READERS_MAX, true).await?;
     let keeper = Some(connect_postgres(url, 1, false).await?);
     Ok(Database { reader, writer, file: None, keeper })
+}
+
+/// A pool tries for half a minute and then says only that; one connection says at once what is wrong.
+async fn reach(url: &SecretString) -> anyhow::Result<()> {
+    let shown = Address::Postgres(url.clone()).shown();
+    let opening = sqlx::PgConnection::connect(url.expose_secret());
+    let opened = tokio::time::timeout(REACH_DEADLINE, opening).await;
+    let connection = opened.with_context(|| format!("{shown} does not answer within {REACH_DEADLINE:?}"))?;
+    let connection = connection.with_context(|| format!("the database {shown} cannot be opened"))?;
+    connection.close().await.with_context(|| format!("the database {shown} cannot be opened"))
 }
 
 async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {

@@ -74,6 +74,18 @@ fn a_wrong_setting_is_named_with_the_nearest_and_nothing_is_made() {
 }
 
 #[test]
+fn a_database_that_is_not_there_is_told_at_once_and_by_its_place() {
+    let folder = Folder::new();
+    let url = "postgres://carillon:hunter2@127.0.0.1:1/shop";
+    let said = crate::program::said(
+        folder.command().args(["serve", "--listen", "127.0.0.1:0"]).env("CARILLON_DATABASE__URL", url),
+    );
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("postgres://127.0.0.1:1/shop") && said.err.contains("refused"), "{}", said.err);
+    assert!(!said.err.contains("hunter2"), "{}", said.err);
+}
+
+#[test]
 fn secrets_are_never_printed() {
     let folder = Folder::new();
     for url in ["smtp://user:hunter2@", "hunter2", "postgres://carillon:hunter2@db/carillon"] {
