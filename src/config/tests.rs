@@ -108,7 +108,7 @@ fn a_providers_limit_is_set_by_channel_and_none_is_set_by_itself() {
 fn a_database_is_a_file_or_a_server_and_its_password_is_not_shown() {
     let shown =
         |url: &str| from_env(&[("CARILLON_DATABASE__URL", url)]).map(|config| config.database_address().shown());
-    assert_eq!(shown("postgres://ann:s3cret@db:5433/shop").unwrap(), "postgres://db/shop");
+    assert_eq!(shown("postgres://ann:s3cret@db:5433/shop").unwrap(), "postgres://db:5433/shop");
     assert_eq!(shown("sqlite://a/b.db").unwrap(), "a/b.db");
     for wrong in ["postgres://ann:s3cret@db", "postgres://", "mysql://ann:s3cret@db/shop", "sqlite://", "s3cret"] {
         let error = shown(wrong).unwrap_err().to_string();
