@@ -325,6 +325,7 @@ fn tracked_files_name_no_machine_and_leave_nothing_unfinished() {
     let unfinished = ["todo", "unimplemented"].map(|it| format!("{it}!("));
     let marks = [["TO", "DO"], ["FIX", "ME"]].map(|it| it.concat());
     let ignored = ["#[ig", "nore"].concat();
+    let halves = ["<", ">"].map(|it| format!("{} ", it.repeat(7)));
     let mut errors = Vec::new();
     for path in tracked() {
         let Ok(text) = fs::read_to_string(&path) else { continue };
@@ -334,6 +335,9 @@ fn tracked_files_name_no_machine_and_leave_nothing_unfinished() {
                     .skip(1)
                     .any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '.'))
             });
+            if halves.iter().any(|it| line.starts_with(it.as_str())) {
+                errors.push(format!("{}:{}: a merge that nobody finished", path.display(), n + 1));
+            }
             let in_rust = path.extension().is_some_and(|it| it == "rs");
             let is_mark = |word: &str| marks.iter().any(|it| it == word);
             if names_machine && path.extension().is_none_or(|it| it != "lock") {

@@ -91,10 +91,6 @@ impl History {
         self.items.is_empty()
     }
 
-    pub fn has_name(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
-    }
-
     pub fn pack(&self) -> Vec<u8> {
         // Serialising plain vectors and integers into memory cannot fail.
         postcard::to_stdvec(self).unwrap_or_default()

@@ -29,12 +29,4 @@ impl Outcome {
             Self::TransportDown { .. } => false,
         }
     }
-
-    /// Whether the message certainly was not delivered, so that its frequency-cap slot may be given back.
-    pub const fn is_refusal(&self) -> bool {
-        match self {
-            Self::Rejected { .. } => true,
-            Self::Accepted { .. } | Self::Retry { .. } | Self::TransportDown { .. } | Self::Unknown { .. } => false,
-        }
-    }
 }
