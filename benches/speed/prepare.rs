@@ -123,7 +123,7 @@ fn entries(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Res
     )?;
     let mut random = Random(11);
     let template = shop::event("prepared", 1, 1, 1, now);
-    let logged = Logged::Event(template.clone());
+    let logged = Logged::Event(std::sync::Arc::new(template.clone()));
     let profile = Some(ProfileId(1));
     let row = Entry { position: Position(1), workspace: shop::WORKSPACE, profile, now, joins: None, logged }.values();
     let meta = match row.into_iter().nth(8) {

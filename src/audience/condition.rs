@@ -10,6 +10,7 @@ mod tally;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
@@ -136,7 +137,7 @@ pub struct Facts<'a> {
     /// Pages of history older than the profile's recent part; empty unless [`needs::needs`] asked for them.
     pub older: &'a [History],
     /// Past events by position, those [`needs::needs`] asked for.
-    pub bodies: &'a BTreeMap<Position, Event>,
+    pub bodies: &'a BTreeMap<Position, Arc<Event>>,
 }
 
 impl<'a> Facts<'a> {
@@ -145,7 +146,7 @@ impl<'a> Facts<'a> {
         now: Timestamp,
         (terms, answers): (&'a Terms, &'a Answers),
         profile: &'a Profile,
-        (older, bodies): (&'a [History], &'a BTreeMap<Position, Event>),
+        (older, bodies): (&'a [History], &'a BTreeMap<Position, Arc<Event>>),
     ) -> Self {
         Self { now, terms, answers, profile, event: None, entry: None, entry_at: None, item: None, older, bodies }
     }

@@ -45,7 +45,7 @@ pub const FINDINGS_MAX: usize = 200;
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "nearly every input is an event")]
 pub enum Input {
-    Event(Event),
+    Event(Arc<Event>),
     /// The person's `wake_at` came; `now` is that instant, however late it is handled.
     Timer,
     /// A message of theirs reached a last state.
@@ -105,7 +105,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
     let mut needs = Needs::default();
     let set = &catalog.terms.segments;
     let event = match input {
-        Input::Event(event) => Some(event),
+        Input::Event(event) => Some(event.as_ref()),
         Input::Timer | Input::MessageEnded { .. } => None,
     };
     segments::segment_needs(catalog, person, event, now, &mut needs);
@@ -179,7 +179,7 @@ impl<'a> Turn<'a> {
     fn new(at: At, snapshot: &'a Snapshot<'a>, input: &Input) -> Self {
         let person = snapshot.person.without_walks();
         let event = match input {
-            Input::Event(event) => Some(event),
+            Input::Event(event) => Some(event.as_ref()),
             Input::Timer | Input::MessageEnded { .. } => None,
         };
         let is_new = event.is_some() && person.version == 0 && person.profile.history.is_empty();
@@ -221,7 +221,10 @@ impl<'a> Turn<'a> {
     }
 
     fn began(&self, enrollment: &Enrollment) -> Began<'_> {
-        Began { event: self.snapshot.loaded.bodies.get(&enrollment.entry), at: enrollment.entry_event_at }
+        Began {
+            event: self.snapshot.loaded.bodies.get(&enrollment.entry).map(Arc::as_ref),
+            at: enrollment.entry_event_at,
+        }
     }
 
     fn facts_at<'b>(&'b self, now: Timestamp, event: Option<&'b Event>, began: Option<Began<'b>>) -> Facts<'b> {

@@ -1,6 +1,7 @@
 //! Everything a decision knows about one person, and how effects change it in memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::audience::{History, Profile};
 use crate::decision::effect::Effect;
@@ -38,7 +39,7 @@ pub struct Loaded {
     /// Pages of history older than the profile's recent part.
     pub older: Vec<History>,
     /// Past events by position: entries of active enrollments, and those whose fields a condition tests.
-    pub bodies: BTreeMap<Position, Event>,
+    pub bodies: BTreeMap<Position, Arc<Event>>,
 }
 
 impl Loaded {

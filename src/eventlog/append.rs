@@ -1,6 +1,7 @@
 //! Appending: recognise repeats, resolve people, assign positions and `now`, and write it all in a few bulk statements.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
 
@@ -38,8 +39,8 @@ impl Draft {
         }
     }
 
-    pub fn event(workspace: WorkspaceId, event: Event) -> Self {
-        Self { workspace, profile: None, joins: None, now: None, logged: Logged::Event(event) }
+    pub fn event(workspace: WorkspaceId, event: impl Into<Arc<Event>>) -> Self {
+        Self { workspace, profile: None, joins: None, now: None, logged: Logged::Event(event.into()) }
     }
 }
 
@@ -184,7 +185,7 @@ impl Appender {
             .iter()
             .flatten()
             .filter_map(|draft| match &draft.logged {
-                Logged::Event(event) => Some((draft.workspace, event)),
+                Logged::Event(event) => Some((draft.workspace, event.as_ref())),
                 _ => None,
             })
             .collect();

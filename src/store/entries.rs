@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
@@ -16,25 +17,17 @@ use crate::store::shards::{Layout, unprocessed};
 
 /// What happened, as the log keeps it.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "nearly every entry is an event")]
 pub enum Logged {
-    Event(Event),
+    /// Shared: the log keeps it in memory while it is decided on.
+    Event(Arc<Event>),
     /// The profile's `wake_at` came.
     Timer,
     /// A message reached a last state.
-    MessageEnded {
-        message: MessageId,
-        status: Status,
-    },
+    MessageEnded { message: MessageId, status: Status },
     /// Definitions were applied; those with this position are in force from here on.
-    DefinitionsApplied {
-        documents: Vec<String>,
-    },
+    DefinitionsApplied { documents: Vec<String> },
     /// A person paused or resumed sending: scope `all` or a campaign's key.
-    Control {
-        scope: String,
-        paused: bool,
-    },
+    Control { scope: String, paused: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -147,7 +140,7 @@ impl Entry {
             _ => {
                 let event;
                 (event, joins) = read_event(row, &kind, body)?;
-                Logged::Event(event)
+                Logged::Event(Arc::new(event))
             }
         };
         Ok(Self {

@@ -1,6 +1,7 @@
 //! What a story says as the world has it: documents in force, people, and what they do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -56,7 +57,7 @@ pub fn acts(story: &Story) -> Vec<Act> {
     let place = |name: &str| people.iter().position(|one| one.name == name);
     let act = |(given, n): (&Given, i64)| {
         let who = place(&given.person)?;
-        Some(Act { at: given.at, who, event: event(given, n, &people[who].person.profile) })
+        Some(Act { at: given.at, who, event: Arc::new(event(given, n, &people[who].person.profile)) })
     };
     story.given.iter().zip(1..).filter_map(act).collect()
 }

@@ -1,6 +1,7 @@
 //! The world of one story: people, a log, an outbox and slots in memory, and the clock that jumps to what is next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::audience::condition::Facts;
 use crate::audience::segment::Answers;
@@ -74,7 +75,7 @@ pub struct Someone {
 pub struct Act {
     pub at: Timestamp,
     pub who: usize,
-    pub event: Event,
+    pub event: Arc<Event>,
 }
 
 pub struct World<'a> {
@@ -209,6 +210,7 @@ impl<'a> World<'a> {
             self.find(index, now, &finding.campaign, finding.version, finding.verdict);
         }
         for event in follow {
+            let event = Arc::new(event);
             self.people[index].loaded.bodies.insert(Position(self.log + 1), event.clone());
             self.decide(index, event.at, &Input::Event(event));
         }

@@ -434,7 +434,7 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
     let Some(entry) = store.workspace(id).entries_at(&[position]).await?.remove(&position) else { return Ok(false) };
     let draft = match entry.logged {
         Logged::Event(mut event) => {
-            event.origin = Origin::Replay { position: position.0 };
+            Arc::make_mut(&mut event).origin = Origin::Replay { position: position.0 };
             Draft { profile: entry.profile, joins: entry.joins, ..Draft::event(id, event) }
         }
         input @ (Logged::Timer | Logged::MessageEnded { .. }) => logged(id, entry.profile, entry.now, input),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -66,8 +67,13 @@ impl<'a> Asking<'a> {
             _ => Vec::new(),
         };
         let named = |net_of: &'a NetOf| past(facts, &net_of.events).into_keys();
-        let mut refunds: Vec<&Event> =
-            performed.net_of.iter().flat_map(named).filter_map(|position| facts.bodies.get(&position)).collect();
+        let mut refunds: Vec<&Event> = performed
+            .net_of
+            .iter()
+            .flat_map(named)
+            .filter_map(|position| facts.bodies.get(&position))
+            .map(Arc::as_ref)
+            .collect();
         refunds.sort_by_key(|refund| refund.at);
         Self { performed, facts, currencies, refunds }
     }
@@ -77,7 +83,7 @@ impl<'a> Asking<'a> {
         let mut pieces = Vec::new();
         for (position, at) in past(self.facts, &self.performed.events) {
             let Some(stay) = self.performed.window.stay(at, self.facts.entry_at) else { continue };
-            let body = self.facts.bodies.get(&position);
+            let body = self.facts.bodies.get(&position).map(Arc::as_ref);
             if !self.counts(body) {
                 continue;
             }

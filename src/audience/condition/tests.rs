@@ -5,6 +5,7 @@ mod refunds;
 mod values;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -46,7 +47,7 @@ fn event(name: &str, when: i64, body: &Value) -> Event {
 struct World {
     profile: Profile,
     older: Vec<History>,
-    bodies: BTreeMap<Position, Event>,
+    bodies: BTreeMap<Position, Arc<Event>>,
     trigger: Option<Event>,
     /// The event that began the enrollment.
     entry: Option<Event>,
@@ -68,7 +69,7 @@ impl World {
             world.profile.history.record(name, at(*when), position);
             world.older.extend(world.profile.history.spill());
             let body = json!({ "event": name, "properties": { "price": price } });
-            world.bodies.insert(position, event(name, *when, &body));
+            world.bodies.insert(position, Arc::new(event(name, *when, &body)));
         }
         world
     }

@@ -1,6 +1,7 @@
 //! Events as they were taken: in pages of log order, and one with all that came of it; and the books of all of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -174,7 +175,7 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
 }
 
 /// The event by its position, its id, or the client's messageId.
-pub(super) async fn find(admin: &Admin, asked: &str) -> Result<(Entry, Event), super::Problem> {
+pub(super) async fn find(admin: &Admin, asked: &str) -> Result<(Entry, Arc<Event>), super::Problem> {
     let unknown = || Refusal::UnknownEvent { asked: asked.chars().take(80).collect() };
     let by_position = match asked.parse::<i64>() {
         Ok(position) => admin.db().entries_at(&[Position(position)]).await?.remove(&Position(position)),

@@ -3,6 +3,7 @@
 //! next share a commit, so at most two messages for each connection are ever in between.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -80,7 +81,11 @@ impl Dispatcher {
             _ => return Err(failed("the profile cannot be read".to_owned())),
         };
         let event = |position: &Position| {
-            sight.events.get(position).ok_or_else(|| failed(format!("the event at position {position} cannot be read")))
+            sight
+                .events
+                .get(position)
+                .map(Arc::as_ref)
+                .ok_or_else(|| failed(format!("the event at position {position} cannot be read")))
         };
         let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);

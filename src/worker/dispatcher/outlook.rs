@@ -2,6 +2,7 @@
 //! speaks of the same instant, and the position up to which it is true.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use sea_orm::ConnectionTrait;
@@ -53,7 +54,7 @@ pub struct Sight {
     /// Of people without an answer, what a policy's condition looks at.
     pub pasts: BTreeMap<ProfileId, Loaded>,
     pub paused: BTreeSet<String>,
-    pub events: BTreeMap<Position, Event>,
+    pub events: BTreeMap<Position, Arc<Event>>,
 }
 
 impl Outlook {

@@ -4,6 +4,7 @@
 //! was there. What decisions made of them since is left out: it is decided anew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
 
@@ -115,7 +116,7 @@ async fn bodies(
     store: Workspace<'_, DatabaseConnection>,
     before: &[(String, Timestamp, Position)],
     needs: &Needs,
-) -> Result<BTreeMap<Position, Event>, Error> {
+) -> Result<BTreeMap<Position, Arc<Event>>, Error> {
     let newest = |most: usize, wanted: &dyn Fn(&str) -> bool| -> Vec<Position> {
         let of = before.iter().rev().filter(|(name, ..)| wanted(name));
         of.take(most).map(|(.., position)| *position).collect()
@@ -133,7 +134,7 @@ async fn bodies(
 }
 
 /// Traits as the identify calls left them, by the rules of decisions.
-fn identify(person: &mut Person, bodies: &BTreeMap<Position, Event>, now: Timestamp) {
+fn identify(person: &mut Person, bodies: &BTreeMap<Position, Arc<Event>>, now: Timestamp) {
     let (nothing, loaded) = (Catalog::default(), Loaded::default());
     for (position, event) in bodies.iter().filter(|(_, event)| event.kind == Kind::Identify) {
         let snapshot = Snapshot { catalog: &nothing, person, loaded: &loaded, settle: Span::ZERO };

@@ -26,7 +26,7 @@ fn world(orders: &[Row], refunds: &[Row]) -> World {
         world.profile.history.record(name, at(*when), position);
         world.older.extend(world.profile.history.spill());
         let body = json!({ "properties": { "order_id": id, "revenue": amount, "currency": currency } });
-        world.bodies.insert(position, event(name, *when, &body));
+        world.bodies.insert(position, Arc::new(event(name, *when, &body)));
     }
     world
 }
@@ -225,7 +225,7 @@ fn a_sum_of_decimals_is_exact() {
             r#"{ "properties": { "revenue": 0.1, "products": [{ "revenue": 0.2 }, { "revenue": 0.7 }] } }"#,
         )
         .unwrap();
-        world.bodies.insert(Position(n), event("A", n, &body));
+        world.bodies.insert(Position(n), Arc::new(event("A", n, &body)));
     }
     let sum = |path: &str, wanted: &str| {
         let test = Test::equals(serde_json::from_str::<Value>(wanted).unwrap());
