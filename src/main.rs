@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// Decisions allocate many small things in many threads.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     carillon::cli::main()

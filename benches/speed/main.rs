@@ -29,7 +29,7 @@ use report::{Figures, Row, Target};
 
 // As the service itself has it.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PARTS: [&str; 7] = ["render", "matching", "smtp", "whole", "ingest", "processed", "caps"];
 
