@@ -19,6 +19,7 @@ use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
+use crate::store::locks::Reach;
 use crate::store::shards::ShardSet;
 
 /// Appends that may wait before callers are told to come back.
@@ -72,8 +73,7 @@ type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 type Run = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
 
 struct Change {
-    /// Where it may append, and what else of these people's it changes.
-    shards: ShardSet,
+    reach: Reach,
     run: Run,
 }
 
@@ -159,11 +159,11 @@ impl Writer {
         self.change_in(queue, ShardSet::EVERY, change).await
     }
 
-    /// As [`change`](Self::change), for what concerns people of these shards alone: others go on.
+    /// As [`change`](Self::change), for what concerns people of these shards, or these addresses, alone: others go on.
     ///
     /// # Errors
     /// The change's own error, or the commit's; also where it appends elsewhere.
-    pub async fn change_in<T, F>(&self, queue: Queue, shards: ShardSet, change: F) -> anyhow::Result<T>
+    pub async fn change_in<T, F>(&self, queue: Queue, reach: impl Into<Reach>, change: F) -> anyhow::Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, anyhow::Result<T>>
@@ -190,7 +190,7 @@ impl Writer {
             Queue::Effects => &self.effects,
             Queue::Sends => &self.sends,
         };
-        line.send(Change { shards, run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        line.send(Change { reach: reach.into(), run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
         answered.await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?
     }
 
@@ -317,15 +317,16 @@ impl Loop {
     async fn transaction(
         &mut self,
         drafts: Vec<Vec<Draft>>,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
         let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
-        // Everybody waits in this order: for events, for people, for shards, lowest first.
-        let shards = changes.iter().fold(ShardSet::NONE, |all, change| all.or(change.shards));
+        // Everybody waits in this order: for events, for people, for shards, for addresses.
+        let reaches = changes.iter_mut().map(|change| std::mem::take(&mut change.reach));
+        let reach = reaches.fold(Reach::default(), Reach::or).bounded();
         if drafts.is_empty() {
-            self.appender.lock(&tx, shards).await?;
+            self.appender.lock(&tx, &reach).await?;
         }
         let mut changes = changes.into_iter();
         // What stands first needs no savepoint: where it fails, the transaction goes. Under a savepoint SQLite copies
@@ -349,7 +350,7 @@ impl Loop {
         let mut receipts = Vec::new();
         if !drafts.is_empty() {
             let resolved = self.appender.resolve(&tx, drafts).await?;
-            self.appender.lock(&tx, shards.or(resolved.shards)).await?;
+            self.appender.lock(&tx, &reach.or(resolved.shards.into())).await?;
             receipts = self.appender.place(&tx, resolved).await?;
         }
         for change in changes {
