@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 #[allow(dead_code, reason = "some of it serves one process")]
 mod world;
 
-use world::{HERE, World, campaign, is_sent, reason_of};
+use world::{World, campaign, is_sent, reason_of};
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::Postgres;
 pub const SLOTS: crate::slots::Slots = crate::slots::Slots::Process;
@@ -196,12 +196,12 @@ async fn the_same_to_one_address_goes_once_also_from_two_processes() {
     };
     let now = shared.now();
     let (one, two, ()) = futures::join!(shared.world.dispatcher.tick(now), second.dispatcher.tick(now), letting);
-    (one.unwrap(), two.unwrap());
+    one.unwrap();
+    two.unwrap();
     shared.world.settle().await;
     second.settle().await;
     assert_eq!(shared.world.carrier.handed().len() + second.carrier.handed().len(), 1);
     let messages = shared.world.messages().await;
     let (sent, not): (Vec<_>, Vec<_>) = messages.iter().partition(|message| is_sent(&message.status));
     assert_eq!((sent.len(), not.len(), reason_of(not[0])), (1, 1, "same_address"));
-    assert!(shared.world.store.workspace(HERE).message(not[0].id).await.unwrap().unwrap().attempts == 0);
 }
