@@ -336,7 +336,8 @@ fn prepare_expression(call: &mut HelperTemplate, rules: Rules) -> Result<(), Str
 
 fn prepare_block(call: &mut HelperTemplate, rules: Rules) -> Result<usize, ElementProblem> {
     let name = call.name.as_name().unwrap_or_default().to_owned();
-    if !BLOCKS.contains(&name.as_str()) && !(rules.ours && name == dressing::MAIL) {
+    let is_ours = rules.ours && name == dressing::MAIL;
+    if !is_ours && !BLOCKS.contains(&name.as_str()) {
         return Err(here(format!(
             "`{{{{#{name}}}}}` is not known; use `{{{{#each {name}}}}}` or `{{{{#if {name}}}}}`"
         )));
