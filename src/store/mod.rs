@@ -16,6 +16,7 @@ pub mod entries;
 pub mod event_ids;
 pub mod keys;
 pub mod leases;
+pub mod locks;
 pub mod merges;
 pub mod messages;
 pub mod outbox;
