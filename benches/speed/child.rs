@@ -43,7 +43,10 @@ pub fn pinned(on: On, program: &Path) -> Command {
 }
 
 fn own(on: On) -> anyhow::Result<Command> {
-    Ok(pinned(on, &std::env::current_exe()?))
+    let mut command = pinned(on, &std::env::current_exe()?);
+    // As the service does for itself.
+    command.env("MIMALLOC_PURGE_DELAY", "10000");
+    Ok(command)
 }
 
 /// Runs a role to its end and reads what it printed.

@@ -7,8 +7,8 @@ use carillon::event::Event;
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
-use carillon::render::links::MessageLinks;
-use carillon::render::template::{EmailPart, Parts, Template};
+use carillon::render::links::{MessageLinks, Tracks};
+use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
 use handlebars::{Context, Handlebars};
 
@@ -59,6 +59,7 @@ impl Letter {
                 unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
                 preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
                 confirm: None,
+                tracking: None,
             },
         };
         Scope::new(self.now, &about)
@@ -161,7 +162,7 @@ fn template(html: &str, text: Option<&str>) -> Template {
     let email = EmailPart {
         subject: SUBJECT.to_owned(),
         preheader: None,
-        html: html.to_owned(),
+        markup: Markup::Html(html.to_owned()),
         text: text.map(ToOwned::to_owned),
     };
     Template {
@@ -170,6 +171,7 @@ fn template(html: &str, text: Option<&str>) -> Template {
         name: None,
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),
+        tracks: Tracks::ALL,
         parts: Parts { email: Some(email), ..Parts::default() },
     }
 }

@@ -49,7 +49,7 @@ pub fn prepare(scale: Scale) -> anyhow::Result<PathBuf> {
     let (path, stamp) = (folder.join("carillon.db"), folder.join("stamp"));
     let clock = Clock::system(Span::ZERO);
     // Ids are remembered by day, so an old database would be an emptier one.
-    let wanted = format!("{} ids by week, day {}", schema()?, clock.now().day());
+    let wanted = format!("{} ids by month, day {}", schema()?, clock.now().day());
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(folder);
     }

@@ -256,7 +256,7 @@ fn via_of(event: &Event, said: Option<&str>) -> Via {
 
 /// Answers in `context.consent`, by channel: a word, true or false, or `{ state, source, text_version }`.
 fn in_context(event: &Event) -> Vec<(Channel, Consent)> {
-    if event.kind == Kind::Own {
+    if event.kind == Kind::Own || !event.body.may_name("consent") {
         return Vec::new();
     }
     let Some(answers) = event.lookup("context.consent").and_then(Value::as_object) else { return Vec::new() };

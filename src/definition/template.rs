@@ -6,13 +6,24 @@ use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{At, Map, Reader};
 use crate::definition::template_check;
 use crate::definition::yaml;
-use crate::render::template::{EmailPart, Parts, PushPart, Template, WhatsappPart};
+use crate::render::links::Tracks;
+use crate::render::template::{EmailPart, Markup, Parts, PushPart, Template, WhatsappPart};
 
-const FIELDS: [&str; 10] = ["kind", "key", "name", "owner", "defaults", "sample", "email", "sms", "push", "whatsapp"];
-const LATER: [&str; 4] = ["topic", "locale", "locales", "mjml"];
+const FIELDS: [&str; 11] =
+    ["kind", "key", "name", "owner", "defaults", "sample", "email", "sms", "push", "whatsapp", "webhook"];
+const LATER: [&str; 4] = ["topic", "locale", "locales", "track"];
 /// Files a template's folder may hold beside `template.yaml`.
-pub const PART_FILES: [&str; 8] =
-    ["email.html", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs", "whatsapp.yaml", "webhook.json.hbs"];
+pub const PART_FILES: [&str; 9] = [
+    "email.mjml",
+    "email.html",
+    "email.txt",
+    "subject",
+    "preheader",
+    "sms.hbs",
+    "push.hbs",
+    "whatsapp.yaml",
+    "webhook.json.hbs",
+];
 const PARAMETERS_MAX: usize = 100;
 
 /// A file beside `template.yaml`: its full name for problems, its own name, its text.
@@ -25,8 +36,7 @@ pub struct PartFile<'a> {
 
 /// `version` is 0: the store counts versions when the text is applied.
 pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> {
-    let fields: Vec<&str> = FIELDS.into_iter().chain(["webhook"]).collect();
-    let map = at.map(&fields, &LATER)?;
+    let map = at.map(&FIELDS, &LATER)?;
     let mut files_known = true;
     for file in files.iter().filter(|file| !PART_FILES.contains(&file.name)) {
         files_known = false;
@@ -35,6 +45,7 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     let name = map.maybe("name", |at| at.name());
     let defaults = map.optional("defaults", Json::new(), |at| object(&at));
     let sample = map.optional("sample", Json::new(), |at| object(&at));
+    let tracks = map.optional("track", Tracks::ALL, tracks);
     let folder = Folder { map: &map, files };
     let email = folder.email();
     let sms = folder.text("sms", "sms.hbs");
@@ -45,26 +56,37 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     if parts == Parts::default() {
         return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
     }
-    let template =
-        Template { key: key.to_owned(), version: 0, name: name?, defaults: defaults?, sample: sample?, parts };
+    let template = Template {
+        key: key.to_owned(),
+        version: 0,
+        name: name?,
+        defaults: defaults?,
+        sample: sample?,
+        tracks: tracks?,
+        parts,
+    };
     template_check::check(at, &template, files)?;
     files_known.then_some(template)
 }
 
 fn unknown_file(reader: &Reader<'_>, file: &PartFile<'_>) {
-    let later = file.name == "email.mjml";
     reader.problems.borrow_mut().push(Problem {
         file: file.file.to_owned(),
         line: 1,
         column: 1,
         field: file.name.to_owned(),
-        code: if later { Code::NotYetSupported } else { Code::UnknownField },
-        message: match later {
-            true => "`email.mjml` is not supported yet; write email.html".to_owned(),
-            false => format!("not a part of a template; those are {}", PART_FILES.join(", ")),
-        },
-        nearest: if later { None } else { nearest(file.name, PART_FILES) },
+        code: Code::UnknownField,
+        message: format!("not a part of a template; those are {}", PART_FILES.join(", ")),
+        nearest: nearest(file.name, PART_FILES),
     });
+}
+
+/// `{ clicks: false, opens: false }`: what is not named is tracked, where the workspace wants it.
+fn tracks(at: At<'_>) -> Option<Tracks> {
+    let map = at.map(&["clicks", "opens"], &[])?;
+    let (clicks, opens) =
+        (map.optional("clicks", true, |at| at.boolean()), map.optional("opens", true, |at| at.boolean()));
+    Some(Tracks { clicks: clicks?, opens: opens? })
 }
 
 fn object(at: &At<'_>) -> Option<Json<String, Value>> {
@@ -140,7 +162,7 @@ impl Folder<'_, '_> {
     }
 
     fn email(&self) -> Option<Option<EmailPart>> {
-        let inline = self.map.maybe("email", |at| at.map(&["subject", "preheader", "html", "text"], &["mjml"]))?;
+        let inline = self.map.maybe("email", |at| at.map(&["subject", "preheader", "html", "mjml", "text"], &[]))?;
         let field = |name: &str, file: &str| {
             let text = match &inline {
                 Some(map) => map.maybe(name, |at| not_empty(&at, at.text()?)),
@@ -149,16 +171,23 @@ impl Folder<'_, '_> {
             self.either(text, &format!("email.{name}"), file)
         };
         let (subject, preheader) = (field("subject", "subject"), field("preheader", "preheader"));
-        let (html, text) = (field("html", "email.html"), field("text", "email.txt"));
-        match (subject?, preheader?, html?, text?) {
+        let (html, mjml, text) = (field("html", "email.html"), field("mjml", "email.mjml"), field("text", "email.txt"));
+        let at = inline.as_ref().map_or(&self.map.at, |map| &map.at);
+        let markup = match (html?, mjml?) {
+            (Some(_), Some(_)) => return at.wrong("a mail is written in MJML or in HTML, not in both"),
+            (html, mjml) => html.map(Markup::Html).or(mjml.map(Markup::Mjml)),
+        };
+        match (subject?, preheader?, markup, text?) {
             (None, None, None, None) if inline.is_none() => Some(None),
-            (Some(subject), preheader, Some(html), text) => Some(Some(EmailPart { subject, preheader, html, text })),
-            (subject, _, html, _) => {
-                let at = inline.as_ref().map_or(&self.map.at, |map| &map.at);
-                for (name, found) in [("subject", subject), ("html", html)] {
-                    if found.is_none() {
+            (Some(subject), preheader, Some(markup), text) => {
+                Some(Some(EmailPart { subject, preheader, markup, text }))
+            }
+            (subject, _, markup, _) => {
+                for (name, is_missing) in [("subject", subject.is_none()), ("html", markup.is_none())] {
+                    if is_missing {
                         let field = format!("email.{name}");
-                        let message = "an e-mail has a subject and an HTML part; this one is missing".to_owned();
+                        let message =
+                            "an e-mail has a subject and a body in HTML or MJML; this one is missing".to_owned();
                         at.reader.note(at.node.line, at.node.column, &field, Code::MissingField, message);
                     }
                 }

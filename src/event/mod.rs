@@ -127,6 +127,13 @@ impl Body {
         &self.text
     }
 
+    /// False: this name is nowhere in the document, which need not be read to know it. True where it may be.
+    pub fn may_name(&self, name: &str) -> bool {
+        let holds = |text: &str| memchr::memmem::find(self.text.as_bytes(), text.as_bytes()).is_some();
+        // Any letter may be written as an escape.
+        holds(name) || holds("\\u")
+    }
+
     /// The whole document; `null` if the text is not JSON, which the doors refuse.
     pub fn document(&self) -> &Value {
         self.parsed.get_or_init(|| serde_json::from_str(&self.text).unwrap_or(Value::Null))

@@ -15,8 +15,8 @@ use tokio::task::AbortHandle;
 
 use crate::store::{Database, Rows};
 
-/// Pages in the log from which on it is copied: 64 MiB. A page that changes often is copied once for many changes.
-const PAGES_MIN: i64 = 16_384;
+/// Pages in the log from which on it is copied: 128 MiB. A page that changes often is copied once for many changes.
+const PAGES_MIN: i64 = 32_768;
 const COMMITS_PER_LOOK: u32 = 64;
 
 /// The writer's end.

@@ -10,6 +10,7 @@ use handlebars::{
 
 use crate::render::RenderError;
 use crate::render::compile::Piece;
+use crate::render::dressing::{MAIL, Mail};
 
 /// Template elements rendered inside loops, over all parts of one message.
 pub const STEPS_MAX: u64 = 100_000;
@@ -62,10 +63,18 @@ impl Output for Capped {
 
 impl Piece {
     pub(super) fn render(&self, context: &Context, budget: &Budget) -> Result<String, RenderError> {
+        self.render_in(context, budget, &Mail { preheader: "", tracking: None })
+    }
+
+    /// The same with what belongs to each mail.
+    pub(super) fn render_in(&self, context: &Context, budget: &Budget, mail: &Mail<'_>) -> Result<String, RenderError> {
         let mut out = Capped::default();
         let mut state = RenderContext::new(None);
         if self.has_loops {
             state.register_local_helper("step", Box::new(Step(budget)));
+        }
+        if self.is_dressed {
+            state.register_local_helper(MAIL, Box::new(mail));
         }
         let done = self.tree.render(self.escape.registry(), context, &mut state, &mut out);
         drop(state);

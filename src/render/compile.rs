@@ -4,6 +4,7 @@
 //! or a whole object. The body of every `each` starts with a call of `step`, which takes the body's size from the
 //! render's budget.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use handlebars::template::{HelperTemplate, Parameter, Template as Tree, TemplateElement};
@@ -11,8 +12,10 @@ use handlebars::{Handlebars, Path, PathSeg};
 use serde_json::Value;
 
 use crate::message::Channel;
-use crate::render::template::{Parts, Template};
-use crate::render::{formatting, plain_text, schemes, syntax};
+use crate::render::links::Tracks;
+use crate::render::places::{Made, Place, move_back};
+use crate::render::template::{EmailPart, Markup, Parts, Template};
+use crate::render::{dressing, formatting, mjml, plain_text, schemes, syntax};
 
 /// What a template may start a path with; inside `each` and `with` any name may.
 const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
@@ -74,6 +77,8 @@ pub(super) struct Piece {
     pub(super) escape: Escape,
     /// Whether it may call `step`.
     pub(super) has_loops: bool,
+    /// Whether it calls `mail`, which puts in what belongs to each mail.
+    pub(super) is_dressed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +86,8 @@ pub(super) struct EmailPieces {
     pub(super) subject: Piece,
     pub(super) preheader: Option<Piece>,
     pub(super) html: Piece,
+    /// The same with calls where clicks and opens are tracked; none where this template tracks nothing.
+    pub(super) tracked: Option<Piece>,
     pub(super) text: Text,
 }
 
@@ -130,17 +137,7 @@ impl Compiled {
     pub fn new(template: &Template) -> Result<Self, TemplateError> {
         let Parts { email, sms, push, whatsapp, webhook } = &template.parts;
         let plain = |name: &str, source: &String| piece(name, source, Escape::Plain);
-        let email = email.as_ref().map(|part| {
-            Ok(EmailPieces {
-                subject: plain("subject", &part.subject)?,
-                preheader: part.preheader.as_ref().map(|it| html_piece("preheader", it)).transpose()?,
-                html: html_piece("email.html", &part.html)?,
-                text: match &part.text {
-                    Some(text) => Text::Written(plain("email.txt", text)?),
-                    None => derived_text(&part.html),
-                },
-            })
-        });
+        let email = email.as_ref().map(|part| email_pieces(part, template.tracks));
         let push = push.as_ref().map(|part| {
             Ok(PushPieces {
                 title: plain("push title", &part.title)?,
@@ -189,9 +186,54 @@ impl Compiled {
     }
 }
 
-fn derived_text(html: &str) -> Text {
-    let made = plain_text::template(html).and_then(|source| piece("email.html", &source, Escape::Plain).ok());
-    made.map_or(Text::OfEachMail, Text::Derived)
+fn email_pieces(part: &EmailPart, tracks: Tracks) -> Result<EmailPieces, TemplateError> {
+    let body = Body::of(&part.markup)?;
+    let dressed = |tracks| body.piece(&dressing::dress(&body.html, part.preheader.is_some(), tracks));
+    let text = match &part.text {
+        Some(text) => Text::Written(piece("email.txt", text, Escape::Plain)?),
+        None => {
+            let made = plain_text::template(&body.html);
+            let made = made.and_then(|source| piece(body.name, &source, Escape::Plain).ok());
+            made.map_or(Text::OfEachMail, Text::Derived)
+        }
+    };
+    Ok(EmailPieces {
+        subject: piece("subject", &part.subject, Escape::Plain)?,
+        preheader: part.preheader.as_ref().map(|it| html_piece("preheader", it)).transpose()?,
+        html: dressed(Tracks::NONE)?,
+        tracked: tracks.any().then(|| dressed(tracks)).transpose()?,
+        text,
+    })
+}
+
+/// A mail's HTML, and where its tags stand in what its author wrote.
+struct Body {
+    name: &'static str,
+    html: String,
+    places: BTreeMap<Place, Place>,
+}
+
+impl Body {
+    /// Checked as its author wrote it, so that every problem has its place.
+    fn of(markup: &Markup) -> Result<Self, TemplateError> {
+        let name = markup.part();
+        html_piece(name, markup.source())?;
+        match markup {
+            Markup::Html(html) => Ok(Self { name, html: html.clone(), places: BTreeMap::new() }),
+            Markup::Mjml(source) => {
+                let error = |(line, column, message)| TemplateError { part: name.to_owned(), line, column, message };
+                let made = mjml::to_html(source).map_err(error)?;
+                let places = made.places(source, &BTreeMap::new());
+                Ok(Self { name, html: made.text, places })
+            }
+        }
+    }
+
+    /// A piece of this HTML with more in it, which only we put there.
+    fn piece(&self, dressed: &Made) -> Result<Piece, TemplateError> {
+        let places = dressed.places(&self.html, &self.places);
+        compiled(self.name, &dressed.text, Escape::Html, Some(&places))
+    }
 }
 
 fn steps(path: &str) -> Vec<String> {
@@ -199,6 +241,17 @@ fn steps(path: &str) -> Vec<String> {
 }
 
 fn piece(name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateError> {
+    compiled(name, source, escape, None)
+}
+
+/// With `places` the source is made by us of one that was compiled before: its tags stand elsewhere than they were
+/// written, and it may call `mail`.
+fn compiled(
+    name: &str,
+    source: &str,
+    escape: Escape,
+    places: Option<&BTreeMap<Place, Place>>,
+) -> Result<Piece, TemplateError> {
     let error = |line, column, message| TemplateError { part: name.to_owned(), line, column, message };
     syntax::bound(source).map_err(|(line, column, message)| error(line, column, message))?;
     // The parser is not ours; should it panic on some text, that text is a bad template and nothing else.
@@ -209,9 +262,13 @@ fn piece(name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateErro
             error(line, column, message)
         });
     let mut tree = parsed?;
-    prepare(&mut tree, false).map_err(|((line, column), message)| error(line, column, message))?;
-    let has_loops = source.contains("each");
-    Ok(Piece { name: name.to_owned(), tree, escape, has_loops })
+    if let Some(places) = places {
+        move_back(&mut tree, places);
+    }
+    let rules = Rules { inner: false, ours: places.is_some() };
+    prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
+    let (has_loops, is_dressed) = (source.contains("each"), places.is_some());
+    Ok(Piece { name: name.to_owned(), tree, escape, has_loops, is_dressed })
 }
 
 /// The HTML of a mail: what it links to is looked at where it is written out.
@@ -223,16 +280,23 @@ fn html_piece(name: &str, source: &str) -> Result<Piece, TemplateError> {
     Err(TemplateError { part: name.to_owned(), line, column, message })
 }
 
-/// Line and column.
-type Place = (usize, usize);
 type Problem = (Place, String);
 
-/// Checks and rewrites a tree; `inner` is true where `each` or `with` changed what names mean. Returns its size.
-fn prepare(tree: &mut Tree, inner: bool) -> Result<usize, Problem> {
+/// What may stand at a place of a tree.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Where `each` or `with` changed what names mean.
+    inner: bool,
+    /// Whether we made the text, and may call what authors may not.
+    ours: bool,
+}
+
+/// Checks and rewrites a tree. Returns its size.
+fn prepare(tree: &mut Tree, rules: Rules) -> Result<usize, Problem> {
     let mut size = 0;
     for (n, element) in tree.elements.iter_mut().enumerate() {
         let place = || tree.mapping.get(n).map_or((1, 1), |it| (it.0, it.1));
-        size += 1 + prepare_element(element, inner).map_err(|(inner_place, message)| {
+        size += 1 + prepare_element(element, rules).map_err(|(inner_place, message)| {
             // A problem inside a block brings its own place.
             (inner_place.unwrap_or_else(place), message)
         })?;
@@ -246,11 +310,11 @@ fn here(message: impl Into<String>) -> ElementProblem {
     (None, message.into())
 }
 
-fn prepare_element(element: &mut TemplateElement, inner: bool) -> Result<usize, ElementProblem> {
+fn prepare_element(element: &mut TemplateElement, rules: Rules) -> Result<usize, ElementProblem> {
     match element {
         TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(0),
-        TemplateElement::Expression(call) => prepare_expression(call, inner).map(|()| 0).map_err(here),
-        TemplateElement::HelperBlock(call) => prepare_block(call, inner),
+        TemplateElement::Expression(call) => prepare_expression(call, rules).map(|()| 0).map_err(here),
+        TemplateElement::HelperBlock(call) => prepare_block(call, rules),
         TemplateElement::HtmlExpression(_) => Err(here("unescaped output ({{{…}}} or {{&…}}) is not allowed")),
         TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
             Err(here("templates cannot include others ({{> …}})"))
@@ -259,37 +323,38 @@ fn prepare_element(element: &mut TemplateElement, inner: bool) -> Result<usize, 
     }
 }
 
-fn prepare_expression(call: &mut HelperTemplate, inner: bool) -> Result<(), String> {
+fn prepare_expression(call: &mut HelperTemplate, rules: Rules) -> Result<(), String> {
     let bare = call.params.is_empty() && call.hash.is_empty();
     if !bare {
-        return check_call(call, inner);
+        return check_call(call, rules);
     }
-    check_parameter(&call.name, inner)?;
+    check_parameter(&call.name, rules)?;
     let name = std::mem::replace(&mut call.name, Parameter::Name("print".to_owned()));
     call.params.push(name);
     Ok(())
 }
 
-fn prepare_block(call: &mut HelperTemplate, inner: bool) -> Result<usize, ElementProblem> {
+fn prepare_block(call: &mut HelperTemplate, rules: Rules) -> Result<usize, ElementProblem> {
     let name = call.name.as_name().unwrap_or_default().to_owned();
-    if !BLOCKS.contains(&name.as_str()) {
+    let is_ours = rules.ours && name == dressing::MAIL;
+    if !is_ours && !BLOCKS.contains(&name.as_str()) {
         return Err(here(format!(
             "`{{{{#{name}}}}}` is not known; use `{{{{#each {name}}}}}` or `{{{{#if {name}}}}}`"
         )));
     }
-    check_parameters(call, inner).map_err(here)?;
+    check_parameters(call, rules).map_err(here)?;
     let rescoped = name == "each" || name == "with";
     let place = |(place, message): Problem| (Some(place), message);
     let mut size = 0;
     if let Some(body) = &mut call.template {
-        let body_size = prepare(body, inner || rescoped).map_err(place)?;
+        let body_size = prepare(body, Rules { inner: rules.inner || rescoped, ..rules }).map_err(place)?;
         if name == "each" {
             charge(body, body_size + 1).map_err(here)?;
         }
         size += body_size;
     }
     if let Some(otherwise) = &mut call.inverse {
-        size += prepare(otherwise, inner).map_err(place)?;
+        size += prepare(otherwise, rules).map_err(place)?;
     }
     Ok(size)
 }
@@ -302,31 +367,32 @@ fn charge(body: &mut Tree, size: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn check_call(call: &HelperTemplate, inner: bool) -> Result<(), String> {
+fn check_call(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
     let name = call.name.as_name().unwrap_or_default();
     let comparison = BLOCKS[4..].contains(&name) || name == "not" || name == "len";
-    if !comparison && !formatting::NAMES.contains(&name) {
+    let is_ours = rules.ours && name == dressing::MAIL;
+    if !comparison && !is_ours && !formatting::NAMES.contains(&name) {
         return Err(format!("`{name}` is not a function; there are {}", formatting::NAMES.join(", ")));
     }
-    check_parameters(call, inner)
+    check_parameters(call, rules)
 }
 
-fn check_parameters(call: &HelperTemplate, inner: bool) -> Result<(), String> {
-    call.params.iter().try_for_each(|it| check_parameter(it, inner))?;
+fn check_parameters(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
+    call.params.iter().try_for_each(|it| check_parameter(it, rules))?;
     // The first by name, so that the same template always gives the same message.
     let mut named: Vec<_> = call.hash.iter().collect();
     named.sort_by_key(|(name, _)| name.as_str());
-    named.into_iter().try_for_each(|(_, it)| check_parameter(it, inner))
+    named.into_iter().try_for_each(|(_, it)| check_parameter(it, rules))
 }
 
-fn check_parameter(parameter: &Parameter, inner: bool) -> Result<(), String> {
+fn check_parameter(parameter: &Parameter, rules: Rules) -> Result<(), String> {
     match parameter {
         Parameter::Literal(_) => Ok(()),
         Parameter::Subexpression(sub) => match sub.element.as_ref() {
-            TemplateElement::Expression(call) => check_call(call, inner),
+            TemplateElement::Expression(call) => check_call(call, rules),
             _ => Err("only a function can stand in brackets".to_owned()),
         },
-        _ if inner => Ok(()),
+        _ if rules.inner => Ok(()),
         Parameter::Name(name) => Err(unknown(name)),
         Parameter::Path(Path::Local((_, _, raw))) => Err(format!("`{raw}` only has a meaning inside `each`")),
         Parameter::Path(Path::Relative((segments, raw))) => match segments.first() {

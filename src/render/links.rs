@@ -1,10 +1,12 @@
 //! Signed links: the token in a URL says whom, which channel and which message by itself, and cannot be forged.
 //!
 //! A token is base64url over a purpose byte, a key id, the ids (no address, no name) and a tag: 68 characters. It has
-//! no end date, because a person may open an old mail; retired keys therefore go on verifying.
+//! no end date, because a person may open an old mail; retired keys therefore go on verifying. The token of a click
+//! goes on with the address it leads to, which is signed with the rest.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +17,8 @@ use crate::ids::{MessageId, ProfileId, WorkspaceId};
 use crate::message::Channel;
 
 const PAYLOAD_BYTES: usize = 35;
+/// Bytes of an address that a click's token carries; a longer one stays as it is.
+pub const TARGET_BYTES_MAX: usize = 2_048;
 /// 128 bits of HMAC-SHA256: as hard to guess as the message id, and the header stays short.
 const TAG_BYTES: usize = 16;
 
@@ -26,10 +30,14 @@ pub enum LinkKind {
     Preferences,
     /// Where a double opt-in is confirmed.
     Confirm,
+    /// The picture that tells of an opened mail.
+    Open,
+    /// Where a link of a mail leads by way of us.
+    Click,
 }
 
 impl LinkKind {
-    pub const ALL: [Self; 3] = [Self::Unsubscribe, Self::Preferences, Self::Confirm];
+    pub const ALL: [Self; 5] = [Self::Unsubscribe, Self::Preferences, Self::Confirm, Self::Open, Self::Click];
 
     /// First byte of its tokens: purpose and version of the layout.
     const fn byte(self) -> u8 {
@@ -37,6 +45,8 @@ impl LinkKind {
             Self::Unsubscribe => 0x11,
             Self::Preferences => 0x21,
             Self::Confirm => 0x31,
+            Self::Open => 0x41,
+            Self::Click => 0x51,
         }
     }
 
@@ -46,6 +56,8 @@ impl LinkKind {
             Self::Unsubscribe => b"carillon unsubscribe link\n",
             Self::Preferences => b"carillon preferences link\n",
             Self::Confirm => b"carillon confirmation link\n",
+            Self::Open => b"carillon open pixel\n",
+            Self::Click => b"carillon click link\n",
         }
     }
 
@@ -55,6 +67,8 @@ impl LinkKind {
             Self::Unsubscribe => "u",
             Self::Preferences => "preferences",
             Self::Confirm => "confirm",
+            Self::Open => "o",
+            Self::Click => "c",
         }
     }
 }
@@ -69,12 +83,51 @@ pub struct Link {
 }
 
 /// The addresses a message may carry.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct MessageLinks {
     pub unsubscribe: String,
     pub preferences: String,
     /// Only in a message that asks for a confirmation.
     pub confirm: Option<String>,
+    /// None where the workspace tracks nothing.
+    pub tracking: Option<Tracking>,
+}
+
+/// What of a message a workspace wants to hear about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tracks {
+    pub clicks: bool,
+    pub opens: bool,
+}
+
+impl Tracks {
+    pub const ALL: Self = Self { clicks: true, opens: true };
+    pub const NONE: Self = Self { clicks: false, opens: false };
+
+    pub fn any(self) -> bool {
+        self.clicks || self.opens
+    }
+}
+
+/// Makes the addresses by which clicks and opens of one message are heard of.
+#[derive(Debug, Clone)]
+pub struct Tracking {
+    links: Links,
+    link: Link,
+    tracks: Tracks,
+}
+
+impl Tracking {
+    /// Where a link leads instead of `target`; none where clicks are not tracked, or the token would be too long.
+    pub fn click(&self, target: &str) -> Option<String> {
+        let fits = self.tracks.clicks && target.len() <= TARGET_BYTES_MAX;
+        fits.then(|| self.links.click(&self.link, target))
+    }
+
+    /// The picture's address; none where opens are not tracked.
+    pub fn pixel(&self) -> Option<String> {
+        self.tracks.opens.then(|| self.links.address(LinkKind::Open, &self.link))
+    }
 }
 
 /// The keys tokens are signed with. One signs, the retired ones only verify.
@@ -103,43 +156,58 @@ impl KeyRing {
     }
 
     pub fn token(&self, kind: LinkKind, link: &Link) -> String {
-        let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + TAG_BYTES);
+        self.token_with(kind, link, "")
+    }
+
+    fn token_with(&self, kind: LinkKind, link: &Link, target: &str) -> String {
+        let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + TAG_BYTES + target.len());
         bytes.extend([kind.byte(), self.signing]);
         bytes.extend(link.workspace.0.to_be_bytes());
         bytes.extend(link.profile.0.to_be_bytes());
         bytes.push(channel_byte(link.channel));
         bytes.extend(link.message.as_bytes());
-        if let Some(mac) = self.keys.get(&self.signing).and_then(|key| tag(kind, key, &bytes)) {
+        if let Some(mac) = self.keys.get(&self.signing).and_then(|key| tag(kind, key, &bytes, target)) {
             bytes.extend(&mac.finalize().into_bytes()[..TAG_BYTES]);
         }
+        bytes.extend(target.as_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// What the token says, or nothing: no hint why. The tag is compared in constant time.
     pub fn verify(&self, kind: LinkKind, token: &str) -> Option<Link> {
-        let mut bytes = [0; PAYLOAD_BYTES + TAG_BYTES];
-        // Exactly 68 characters; the decoder also refuses a second spelling of the same bytes.
-        if token.len() != 68 || URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).ok()? != bytes.len() {
+        self.verify_with(kind, token).filter(|(_, target)| target.is_empty()).map(|(link, _)| link)
+    }
+
+    fn verify_with(&self, kind: LinkKind, token: &str) -> Option<(Link, String)> {
+        let bytes_max = PAYLOAD_BYTES + TAG_BYTES + TARGET_BYTES_MAX;
+        if token.len() > bytes_max.div_ceil(3) * 4 {
             return None;
         }
-        let (payload, claimed) = bytes.split_at(PAYLOAD_BYTES);
+        // The decoder also refuses a second spelling of the same bytes.
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (payload, rest) = bytes.split_at_checked(PAYLOAD_BYTES)?;
+        let (claimed, target) = rest.split_at_checked(TAG_BYTES)?;
         if payload[0] != kind.byte() {
             return None;
         }
-        tag(kind, self.keys.get(&payload[1])?, payload)?.verify_truncated_left(claimed).ok()?;
-        Some(Link {
+        let target = std::str::from_utf8(target).ok()?;
+        tag(kind, self.keys.get(&payload[1])?, payload, target)?.verify_truncated_left(claimed).ok()?;
+        let link = Link {
             workspace: WorkspaceId(i64::from_be_bytes(payload[2..10].try_into().ok()?)),
             profile: ProfileId(i64::from_be_bytes(payload[10..18].try_into().ok()?)),
             channel: Channel::ALL.into_iter().find(|it| channel_byte(*it) == payload[18])?,
             message: MessageId::from_bytes(payload[19..35].try_into().ok()?),
-        })
+        };
+        Some((link, target.to_owned()))
     }
 }
 
-fn tag(kind: LinkKind, key: &[u8; 32], payload: &[u8]) -> Option<Hmac<Sha256>> {
+fn tag(kind: LinkKind, key: &[u8; 32], payload: &[u8], target: &str) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(kind.signed_for());
+    // The payload's length is fixed, so no two pairs of payload and target are the same bytes.
     mac.update(payload);
+    mac.update(target.as_bytes());
     Some(mac)
 }
 
@@ -156,14 +224,22 @@ const fn channel_byte(channel: Channel) -> u8 {
 /// Makes the addresses of links: where the service is reached from outside, and the keys.
 #[derive(Debug, Clone)]
 pub struct Links {
-    base: String,
-    keys: KeyRing,
+    base: Arc<str>,
+    keys: Arc<KeyRing>,
+    tracks: Tracks,
 }
 
 impl Links {
     /// `base` is the public address of this service, such as `https://news.example.com`; a trailing slash is dropped.
     pub fn new(base: &str, keys: KeyRing) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), keys }
+        Self { base: base.trim_end_matches('/').into(), keys: Arc::new(keys), tracks: Tracks::NONE }
+    }
+
+    /// The same for a workspace that wants to hear of clicks or opens.
+    #[must_use]
+    pub fn with_tracking(mut self, tracks: Tracks) -> Self {
+        self.tracks = tracks;
+        self
     }
 
     pub fn address(&self, kind: LinkKind, link: &Link) -> String {
@@ -181,7 +257,17 @@ impl Links {
             unsubscribe: self.address(LinkKind::Unsubscribe, link),
             preferences: self.address(LinkKind::Preferences, link),
             confirm: confirms.then(|| self.address(LinkKind::Confirm, link)),
+            tracking: self.tracks.any().then(|| Tracking { links: self.clone(), link: *link, tracks: self.tracks }),
         }
+    }
+
+    fn click(&self, link: &Link, target: &str) -> String {
+        format!("{}/{}/{}", self.base, LinkKind::Click.path(), self.keys.token_with(LinkKind::Click, link, target))
+    }
+
+    /// What a click's token says, and where it leads.
+    pub fn verify_click(&self, token: &str) -> Option<(Link, String)> {
+        self.keys.verify_with(LinkKind::Click, token)
     }
 
     pub fn verify(&self, kind: LinkKind, token: &str) -> Option<Link> {

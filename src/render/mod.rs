@@ -5,10 +5,14 @@
 
 mod budget;
 mod compile;
+mod dressing;
 mod formatting;
 pub mod kept;
 pub mod line;
 pub mod links;
+mod markup;
+mod mjml;
+mod places;
 mod plain_text;
 mod schemes;
 mod scope;
@@ -23,6 +27,8 @@ use crate::message::{Channel, Purpose};
 use budget::Budget;
 pub use compile::{Compiled, TemplateError};
 use compile::{EmailPieces, Piece, Text};
+use dressing::Mail;
+use handlebars::Context;
 use line::Line;
 pub use scope::{Occasion, Scope, Workspace};
 
@@ -251,7 +257,7 @@ impl Writer<'_> {
         match channel {
             Channel::Email => {
                 let pieces = self.compiled.email.as_ref().ok_or_else(missing)?;
-                self.email(pieces, write).map(Content::Email)
+                self.email(pieces, &context, &budget).map(Content::Email)
             }
             Channel::Sms => {
                 let text = write(self.compiled.sms.as_ref().ok_or_else(missing)?)?;
@@ -284,22 +290,28 @@ impl Writer<'_> {
         }
     }
 
-    fn email(
-        &self,
-        pieces: &EmailPieces,
-        write: impl Fn(&Piece) -> Result<String, RenderError>,
-    ) -> Result<Email, RenderError> {
+    fn email(&self, pieces: &EmailPieces, context: &Context, budget: &Budget) -> Result<Email, RenderError> {
+        let write = |piece: &Piece| piece.render(context, budget);
         let subject = Line::new(write(&pieces.subject)?.trim());
-        let mut html = safe(&pieces.html, write(&pieces.html)?)?;
+        let preheader = pieces.preheader.as_ref().map(|piece| safe(piece, write(piece)?)).transpose()?;
+        let preheader = preheader.as_deref().unwrap_or_default();
+        let tracked = self.scope.tracking.as_ref().zip(pieces.tracked.as_ref());
+        let html = match tracked {
+            Some((tracking, piece)) => {
+                safe(piece, piece.render_in(context, budget, &Mail { preheader, tracking: Some(tracking) })?)?
+            }
+            None => self.untracked(pieces, preheader, context, budget)?,
+        };
         let text = match &pieces.text {
             Text::Written(piece) => write(piece)?,
             Text::Derived(piece) => plain_text::lay_out(&write(piece)?),
-            Text::OfEachMail => plain_text::of_html(&html)
-                .map_err(|limit| RenderError::Limit { part: pieces.html.name.clone(), limit })?,
+            Text::OfEachMail => {
+                // What people read leads where it says.
+                let plain = tracked.map(|_| self.untracked(pieces, preheader, context, budget)).transpose()?;
+                plain_text::of_html(plain.as_ref().unwrap_or(&html))
+                    .map_err(|limit| RenderError::Limit { part: pieces.html.name.clone(), limit })?
+            }
         };
-        if let Some(piece) = &pieces.preheader {
-            insert_preheader(&mut html, &safe(piece, write(piece)?)?);
-        }
         let mut headers = Vec::new();
         if self.marketing {
             headers.push(("List-Unsubscribe".to_owned(), Line::new(&format!("<{}>", self.scope.unsubscribe))));
@@ -317,19 +329,21 @@ impl Writer<'_> {
             date: self.scope.at,
         })
     }
+
+    fn untracked(
+        &self,
+        pieces: &EmailPieces,
+        preheader: &str,
+        context: &Context,
+        budget: &Budget,
+    ) -> Result<String, RenderError> {
+        safe(&pieces.html, pieces.html.render_in(context, budget, &Mail { preheader, tracking: None })?)
+    }
 }
 
 fn safe(piece: &Piece, html: String) -> Result<String, RenderError> {
     let Some(refused) = schemes::refused(&html) else { return Ok(html) };
     Err(RenderError::UnsafeAddress { part: piece.name.clone(), address: refused.to_string() })
-}
-
-/// The line an inbox shows beside the subject: first in the body, hidden in the mail itself.
-fn insert_preheader(html: &mut String, preheader: &str) {
-    let start =
-        html.to_ascii_lowercase().find("<body").and_then(|body| html[body..].find('>').map(|end| body + end + 1));
-    let hidden = format!(r#"<div style="display:none;max-height:0;overflow:hidden">{}</div>"#, preheader.trim());
-    html.insert_str(start.unwrap_or(0), &hidden);
 }
 
 #[cfg(test)]

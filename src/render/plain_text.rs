@@ -113,6 +113,8 @@ struct State {
     out: String,
     /// Inside an element whose text nobody sees.
     is_silent: bool,
+    /// Open `div`s, from one that is not shown on.
+    hidden: usize,
     link: Option<Link>,
     /// The open blocks of the template, each with the number of its branch.
     branches: Vec<usize>,
@@ -133,7 +135,7 @@ impl TokenSink for Reader<'_> {
     fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
         let mut state = self.state.borrow_mut();
         match token {
-            Token::CharacterTokens(text) if !state.is_silent => state.text(&text, self.tags),
+            Token::CharacterTokens(text) if !state.is_silent && state.hidden == 0 => state.text(&text, self.tags),
             Token::TagToken(tag) => return state.tag(&tag, self.tags),
             _ => {}
         }
@@ -188,6 +190,10 @@ impl State {
                 };
             }
             _ if self.is_silent => {}
+            "div" if self.hidden > 0 || opens && is_hidden(tag) => {
+                self.hidden = if opens { self.hidden + 1 } else { self.hidden - 1 };
+            }
+            _ if self.hidden > 0 => {}
             "a" => {
                 let target = attribute("href");
                 self.close_link();
@@ -229,6 +235,12 @@ impl State {
         let behind = if words.is_empty() { shown.to_owned() } else { format!(" ({shown})") };
         self.out.insert_str(words_end, &behind);
     }
+}
+
+/// The line an inbox shows beside a subject, as everybody hides it in the mail.
+fn is_hidden(tag: &Tag) -> bool {
+    let style = tag.attrs.iter().find(|it| &*it.name.local == "style").map(|it| it.value.replace(' ', ""));
+    style.is_some_and(|style| style.to_ascii_lowercase().contains("display:none"))
 }
 
 /// Lines and paragraphs where the marks stand, any other run of blanks as one.

@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Message;
 use crate::render::line::Line;
-use crate::render::links::MessageLinks;
+use crate::render::links::{MessageLinks, Tracking};
 
 /// Who writes, as templates may say it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +42,7 @@ pub struct Scope {
     pub(super) message: MessageId,
     pub(super) unsubscribe: String,
     pub(super) recipient: Option<Line>,
+    pub(super) tracking: Option<Tracking>,
 }
 
 impl Scope {
@@ -60,7 +61,8 @@ impl Scope {
         });
         let recipient = name_of(&profile.traits);
         let unsubscribe = about.links.unsubscribe.clone();
-        Self { root: context(root), at: now, message: message.id, unsubscribe, recipient }
+        let tracking = about.links.tracking.clone();
+        Self { root: context(root), at: now, message: message.id, unsubscribe, recipient, tracking }
     }
 
     /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.
@@ -93,7 +95,8 @@ impl Scope {
         }
         let traits = root.pointer("/profile/traits").and_then(Value::as_object);
         let recipient = traits.and_then(name_of);
-        Self { root: context(root), at: now, message: MessageId::from_bytes([0; 16]), unsubscribe, recipient }
+        let message = MessageId::from_bytes([0; 16]);
+        Self { root: context(root), at: now, message, unsubscribe, recipient, tracking: None }
     }
 
     /// The variables with a template's defaults where they are absent or null.
@@ -110,7 +113,7 @@ impl Scope {
 
 /// A link that is not there is missing, so that a template that needs it fails and is not sent half.
 fn links(links: &MessageLinks) -> Value {
-    let MessageLinks { unsubscribe, preferences, confirm } = links;
+    let MessageLinks { unsubscribe, preferences, confirm, tracking: _ } = links;
     let mut all = json!({ "unsubscribe": unsubscribe, "preferences": preferences });
     if let (Some(all), Some(confirm)) = (all.as_object_mut(), confirm) {
         all.insert("confirm".to_owned(), confirm.clone().into());

@@ -93,14 +93,14 @@ pub(super) fn without_tags(source: &str, filler: char) -> String {
 }
 
 /// `{{…}}` as it stands in a text.
-struct Tag<'s> {
-    at: usize,
-    text: &'s str,
+pub(super) struct Tag<'s> {
+    pub(super) at: usize,
+    pub(super) text: &'s str,
     /// Without braces, tildes and blanks around; none where the tag never ends.
-    inside: Option<&'s str>,
+    pub(super) inside: Option<&'s str>,
 }
 
-fn tags(source: &str) -> impl Iterator<Item = Tag<'_>> {
+pub(super) fn tags(source: &str) -> impl Iterator<Item = Tag<'_>> {
     let mut from = 0;
     std::iter::from_fn(move || {
         let at = from + source[from..].find("{{")?;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::message::Channel;
+use crate::render::links::Tracks;
 
 /// A template as written; `parts` hold Handlebars source.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Template {
     pub defaults: Map<String, Value>,
     /// Sample scope for previews and checks at save: `{ profile: …, event: … }`.
     pub sample: Map<String, Value>,
+    /// What of its mails may be tracked, where the workspace wants it.
+    pub tracks: Tracks,
     pub parts: Parts,
 }
 
@@ -32,9 +35,32 @@ pub struct Parts {
 pub struct EmailPart {
     pub subject: String,
     pub preheader: Option<String>,
-    pub html: String,
+    pub markup: Markup,
     /// None: derived from the HTML.
     pub text: Option<String>,
+}
+
+/// What the HTML of a mail is written in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Markup {
+    Html(String),
+    Mjml(String),
+}
+
+impl Markup {
+    pub fn source(&self) -> &str {
+        match self {
+            Self::Html(source) | Self::Mjml(source) => source,
+        }
+    }
+
+    /// How problems name it: its file.
+    pub fn part(&self) -> &'static str {
+        match self {
+            Self::Html(_) => "email.html",
+            Self::Mjml(_) => "email.mjml",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -16,6 +16,7 @@ pub mod entries;
 pub mod event_ids;
 pub mod keys;
 pub mod leases;
+pub mod locks;
 pub mod merges;
 pub mod messages;
 pub mod outbox;
@@ -37,6 +38,13 @@ pub use rows::{Error, Rows};
 pub struct Workspace<'c, C: ConnectionTrait> {
     conn: &'c C,
     pub id: WorkspaceId,
+}
+
+impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// How the log is divided here.
+    pub fn layout(&self) -> shards::Layout {
+        shards::Layout::of(self.conn.get_database_backend())
+    }
 }
 
 // Derived, these would ask the connection to be copied too.

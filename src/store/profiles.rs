@@ -17,6 +17,29 @@ const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
      segments_seen FROM profiles";
 
+/// A person's row as the database gave it.
+#[derive(Debug)]
+pub struct Unread(QueryResult);
+
+impl Unread {
+    /// # Errors
+    /// Something in it is damaged.
+    pub fn read(&self) -> Result<Person, Error> {
+        read(&self.0)
+    }
+}
+
+/// People's rows as they are to be written.
+#[derive(Debug, Default)]
+pub struct Unsaved(Vec<Values>);
+
+impl Unsaved {
+    /// Each with the version after the one that was read.
+    pub fn of<'p>(workspace: WorkspaceId, layout: Layout, people: impl Iterator<Item = &'p Person>) -> Self {
+        Self(people.map(|person| values(workspace, layout, person)).collect())
+    }
+}
+
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
     let traits: String = row.try_get_by_index(4)?;
@@ -48,14 +71,19 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// The people with these ids, without their enrollments. Missing ones are missing in the answer; a row that cannot
     /// be read is its own error, so that one person's damage stops nobody else.
     pub async fn people(&self, ids: &[ProfileId]) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
-        let mut people = BTreeMap::new();
+        Ok(self.unread_people(ids).await?.iter().map(|(id, row)| (*id, row.read())).collect())
+    }
+
+    /// Their rows: reading them need not hold up the connection.
+    pub async fn unread_people(&self, ids: &[ProfileId]) -> Result<Vec<(ProfileId, Unread)>, Error> {
+        let mut people = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(512) {
             let chunk = padded(chunk);
             let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(chunk.len()));
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|id| id.0.into()));
             for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
-                people.insert(ProfileId(row.try_get_by_index(0)?), read(&row));
+                people.push((ProfileId(row.try_get_by_index(0)?), Unread(row)));
             }
         }
         Ok(people)
@@ -95,9 +123,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stores people whose version is still the one they were read at; the answer says whether all were.
     /// On false nothing may be kept of the transaction.
-    pub async fn save_people(&self, people: &[&Person]) -> Result<bool, Error> {
-        let layout = Layout::of(self.conn.get_database_backend());
-        let rows: Vec<Values> = people.iter().map(|person| values(self.id, layout, person)).collect();
+    pub async fn save_people(&self, Unsaved(rows): Unsaved) -> Result<bool, Error> {
         let count = rows.len() as u64;
         let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,

@@ -34,8 +34,10 @@ const PARAMETERS_MAX: usize = 2_000;
 
 /// So many rows are worth waiting for.
 const ROWS_MANY: usize = 64;
-/// How long rows may gather before whoever waits for many of them looks.
-const ROWS_GATHER: Duration = Duration::from_micros(50);
+/// About what a row takes that is in memory: how long rows may gather before whoever waits for many of them looks.
+const ROW_GATHERS: Duration = Duration::from_micros(2);
+/// And before they look again.
+const REST_GATHERS: Duration = Duration::from_micros(200);
 
 /// Queries on anything that takes statements.
 pub struct Rows<'c, C: ConnectionTrait>(pub &'c C);
@@ -55,13 +57,15 @@ impl<C: ConnectionTrait> Rows<'_, C> {
     /// late by a moment finds many at once.
     pub async fn many(&self, sql: &str, values: Values, count: usize) -> Result<Vec<QueryResult>, Error> {
         let gather = count >= ROWS_MANY && self.0.get_database_backend() == DbBackend::Sqlite;
+        let first = ROW_GATHERS * u32::try_from(count).unwrap_or(512).min(512);
         let mut answer = pin!(self.all(sql, values));
-        let mut asked = false;
+        let mut asked = 0;
         poll_fn(|context| {
-            if std::mem::replace(&mut asked, true) && gather {
+            if asked > 0 && gather {
                 // Shorter than any timer of the runtime.
-                std::thread::sleep(ROWS_GATHER);
+                std::thread::sleep(if asked == 1 { first } else { REST_GATHERS });
             }
+            asked += 1;
             answer.as_mut().poll(context)
         })
         .await
@@ -98,6 +102,10 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         columns: usize,
         rows: Vec<Values>,
     ) -> Result<u64, Error> {
+        // A statement that may stop half way keeps a copy of every page it changes. Here whoever is told that it failed
+        // keeps nothing of what was written, so SQLite need not undo its part.
+        let is_alone = tail.is_empty() && self.0.get_database_backend() == DbBackend::Sqlite;
+        let head = if is_alone { head.replacen("INSERT", "INSERT OR FAIL", 1) } else { head.to_owned() };
         let mut changed = 0;
         let mut rows = rows.into_iter();
         while rows.len() > 0 {

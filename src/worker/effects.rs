@@ -48,8 +48,7 @@ fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
 }
 
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
-    let people: Vec<_> = changes.people.iter().collect();
-    if !store.save_people(&people).await? {
+    if !store.save_people(changes.rows).await? {
         return Err(Raced.into());
     }
     store.add_history_pages(changes.pages).await?;

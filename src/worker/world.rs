@@ -10,12 +10,16 @@ use crate::audience::segment::SegmentSet;
 use crate::audience::{Consent, History, Profile};
 use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+use crate::eventlog::EventLog;
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Message, Reason};
-use crate::store::Workspace;
 use crate::store::controls::Parked;
 use crate::store::entries::Logged;
+use crate::store::profiles::Unsaved;
 use crate::store::rows::Error;
+use crate::store::shards::Layout;
+use crate::store::suppressions::subject;
+use crate::store::{Workspace, workspace};
 
 /// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
 const BODIES_MAX: usize = 2_000;
@@ -33,6 +37,8 @@ pub struct Slot {
 #[derive(Debug, Default)]
 pub struct Changes {
     pub people: Vec<Person>,
+    /// The same people once they are written down.
+    pub rows: Unsaved,
     pub pages: Vec<(ProfileId, u32, Vec<u8>)>,
     /// Profiles that became another's, in the order of the log.
     pub merges: Vec<Merge>,
@@ -52,6 +58,21 @@ pub struct Changes {
     pub parked: Vec<Parked>,
     /// Events applied, parked ones not counted.
     pub events_processed: i64,
+}
+
+impl Changes {
+    /// Writes the people's rows while nobody waits: the writer has the rest of the work.
+    pub fn write_people(&mut self, workspace: WorkspaceId, layout: Layout) {
+        self.rows = Unsaved::of(workspace, layout, std::mem::take(&mut self.people).iter());
+    }
+
+    /// Addresses that come onto the suppression list, by their subjects.
+    pub fn stopped(&self) -> impl Iterator<Item = String> {
+        self.addresses.iter().filter_map(|(_, effect)| match effect {
+            Effect::Suppress { channel, address, .. } => Some(subject(*channel, address)),
+            _ => None,
+        })
+    }
 }
 
 /// A profile whose rows are the winner's from now on.
@@ -157,12 +178,13 @@ type Look<'a> = (ProfileId, &'a Asked);
 /// # Errors
 /// The database cannot be read.
 pub async fn load(
+    log: &EventLog,
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
     asked: &[Asked],
 ) -> Result<People, Error> {
     let mut people = People::default();
-    let mut found = rows(store, asked, &mut people.merged).await?;
+    let mut found = rows(log, store, asked, &mut people.merged).await?;
     for one in asked {
         for id in [Some(one.profile), one.joins].into_iter().flatten() {
             let id = people.current(id);
@@ -195,6 +217,7 @@ pub async fn load(
 
 /// The rows of all profiles that are named, and of those they were merged into.
 async fn rows(
+    log: &EventLog,
     store: Workspace<'_, DatabaseConnection>,
     asked: &[Asked],
     merged: &mut BTreeMap<ProfileId, ProfileId>,
@@ -206,7 +229,7 @@ async fn rows(
     while !wanted.is_empty() {
         read_before.extend(wanted.iter().copied());
         let ids: Vec<ProfileId> = std::mem::take(&mut wanted).into_iter().collect();
-        for (id, read) in store.people(&ids).await? {
+        for (id, read) in read_people(log, store, ids).await? {
             match read.as_ref().ok().and_then(|person| person.merged_into) {
                 Some(winner) => drop(merged.insert(id, winner)),
                 None => drop(found.insert(id, read)),
@@ -215,6 +238,20 @@ async fn rows(
         wanted.extend(merged.values().filter(|id| !read_before.contains(id)));
     }
     Ok(found)
+}
+
+/// On SQLite over the writer's connection: it will change most of these rows, and its pages stay in memory until then. A
+/// reader's are forgotten with each commit, so that it would read them all anew, and the writer once more.
+async fn read_people(
+    log: &EventLog,
+    store: Workspace<'_, DatabaseConnection>,
+    ids: Vec<ProfileId>,
+) -> Result<BTreeMap<ProfileId, Result<Person, Error>>, Error> {
+    let unread = match store.layout().is_shared() {
+        true => store.unread_people(&ids).await?,
+        false => workspace(log.writer().connection(), store.id).unread_people(&ids).await?,
+    };
+    Ok(unread.iter().map(|(id, row)| (*id, row.read())).collect())
 }
 
 /// Profiles that are one person at the end of the batch, by each of them: decisions on one may look at what belongs to

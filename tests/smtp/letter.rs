@@ -5,8 +5,8 @@ use carillon::event::{Body, Event, Kind, Origin};
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
-use carillon::render::links::MessageLinks;
-use carillon::render::template::{EmailPart, Parts, Template};
+use carillon::render::links::{MessageLinks, Tracks};
+use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
 
 fn now() -> Timestamp {
@@ -31,6 +31,7 @@ pub fn mail_to(address: &str) -> Rendered {
             unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
             preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
             confirm: None,
+            tracking: None,
         },
     };
     let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
@@ -42,7 +43,7 @@ fn template() -> Template {
     let email = EmailPart {
         subject: "Your cart, {{profile.traits.first_name}} – {{money event.properties.price \"EUR\"}}".to_owned(),
         preheader: None,
-        html: "<p>It waits.</p>".to_owned(),
+        markup: Markup::Html("<p>It waits.</p>".to_owned()),
         text: None,
     };
     Template {
@@ -51,6 +52,7 @@ fn template() -> Template {
         name: None,
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),
+        tracks: Tracks::ALL,
         parts: Parts { email: Some(email), ..Parts::default() },
     }
 }

@@ -1,0 +1,183 @@
+//! What MJML becomes, and what of it is refused, with its place.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::render::tests::mjml;
+
+fn page(body: &str) -> String {
+    format!("<mjml>\n<mj-body>\n{body}\n</mj-body>\n</mjml>")
+}
+
+fn column(inside: &str) -> String {
+    page(&format!("<mj-section><mj-column>\n{inside}\n</mj-column></mj-section>"))
+}
+
+fn refused(source: &str) -> Problem {
+    to_html(source).unwrap_err()
+}
+
+#[test]
+fn components_become_tables_that_every_mail_program_shows() {
+    let made = to_html(&column(
+        r##"<mj-button href="https://shop.example/?a=1&amp;b=2">Go</mj-button><mj-text>Hi &amp; bye</mj-text>"##,
+    ));
+    let html = made.unwrap().text;
+    assert!(html.starts_with("<!doctype html>") && html.contains("<!--[if mso | IE]>"), "{html}");
+    assert!(html.contains(r#"href="https://shop.example/?a=1&amp;b=2""#) && html.contains("Hi &amp; bye"), "{html}");
+    assert!(!html.contains("fonts.googleapis.com"), "nothing is fetched that the author did not name: {html}");
+}
+
+#[test]
+fn tags_of_the_template_stand_where_they_were_written() {
+    let source = column(
+        "<mj-text color=\"{{default profile.traits.color \"#000000\"}}\">Hi {{profile.traits.name}}</mj-text>\n\
+         {{#each event.properties.items}}\n<mj-text>{{name}}</mj-text>{{else}}<mj-divider />{{/each}}{{! a note }}",
+    );
+    let source = source
+        .replace("<mj-section>", "{{#if event.name}}<mj-section>")
+        .replace("</mj-section>", "</mj-section>{{/if}}");
+    let made = to_html(&source).unwrap();
+    let order = [
+        "{{#if event",
+        "color:{{default",
+        "{{profile.traits.name}}",
+        "{{#each",
+        "{{name}}",
+        "{{else}}",
+        "{{/each}}",
+        "{{/if}}",
+    ];
+    let places: Vec<usize> = order.iter().map(|tag| made.text.rfind(tag).unwrap()).collect();
+    assert!(places.is_sorted(), "{}", made.text);
+    for (here, there) in &made.tags {
+        assert_eq!(made.text[*here..].split("}}").next(), source[*there..].split("}}").next());
+    }
+}
+
+#[test]
+fn unknown_names_are_refused_where_they_stand_with_what_may_stand_there() {
+    for (source, place, says) in [
+        (
+            page("<mj-sektion></mj-sektion>"),
+            (3, 1),
+            "`mj-sektion` is not an element of MJML; inside `mj-body` there may be mj-raw, mj-section",
+        ),
+        (page("<mj-text>x</mj-text>"), (3, 1), "`mj-text` cannot stand inside `mj-body`"),
+        (page("<table></table>"), (3, 1), "`table` is not an element of MJML"),
+        (
+            column("<mj-text colour=\"red\">x</mj-text>"),
+            (4, 10),
+            "`mj-text` has no attribute `colour`; did you mean `color`?",
+        ),
+        (
+            column("<mj-text><b><mj-button>x</mj-button></b></mj-text>"),
+            (4, 13),
+            "`mj-button` cannot stand inside `mj-text`",
+        ),
+        (column("<mj-image source=\"x\" />"), (4, 11), "`mj-image` has no attribute `source`"),
+        (column("loose words"), (4, 1), "text cannot stand inside `mj-column`; use mj-text"),
+        (column("<mj-text {{#if event.name}}color=\"red\"{{/if}}>x</mj-text>"), (4, 10), "in an attribute's value"),
+        (
+            column("<mj-social>{{#if event.name}}<mj-social-element />{{/if}}</mj-social>"),
+            (4, 12),
+            "cannot stand inside `mj-social`",
+        ),
+        (page("<mj-include path=\"/etc/passwd\" />"), (3, 1), "templates cannot include others"),
+        (
+            "<mjml><mj-head><mj-attributes><mj-text colr=\"red\"/></mj-attributes></mj-head><mj-body></mj-body></mjml>"
+                .to_owned(),
+            (1, 40),
+            "did you mean `color`?",
+        ),
+        (
+            "<mjml><mj-head><mj-style inline=\"inline\">p{}</mj-style></mj-head><mj-body></mj-body></mjml>".to_owned(),
+            (1, 26),
+            "no attribute `inline`",
+        ),
+        ("<p>Hi</p>".to_owned(), (1, 1), "all inside one <mjml>"),
+        ("<mjml></mjml>".to_owned(), (1, 1), "one <mj-body>"),
+        (
+            column("<mj-text>{{event.name}}</mj-text><mj-column>"),
+            (4, 34),
+            "`mj-column` cannot stand inside `mj-column`",
+        ),
+    ] {
+        let (line, column, message) = refused(&source);
+        assert!(message.contains(says), "{source}: {message}");
+        assert_eq!((line, column), place, "{source}: {message}");
+    }
+}
+
+#[test]
+fn what_is_not_closed_or_never_shown_is_told() {
+    assert_eq!(refused(&column("<mj-text>a <b>c</mj-text>")), (4, 12, "<b> is not closed: add </b>".to_owned()));
+    assert_eq!(refused(&column("<mj-text>a</b></mj-text>")).2, "</b> ends nothing here; <mj-text> must end first");
+    assert_eq!(refused(&page("<mj-section></mj-body>")).2, "</mj-body> ends nothing here; <mj-section> must end first");
+    assert!(refused("<mjml><mj-body><mj-section>").2.contains("ends before"), "{:?}", refused("<mjml><mj-body>"));
+    to_html(&column("<mj-text>a<br>b<br/><img src=\"https://a.example/x.png\"></mj-text>")).unwrap();
+    // The converter shows no name of a section.
+    let (line, column, message) = refused(&page("<mj-section text-padding=\"{{event.name}}\"></mj-section>"));
+    assert_eq!((line, column), (3, 27), "{message}");
+    assert!(message.contains("shows nothing"), "{message}");
+}
+
+#[test]
+fn a_mail_in_mjml_is_rendered_escaped_and_told_of_at_its_authors_place() {
+    let source = column("<mj-text>\nHi {{profile.traits.name}}</mj-text><mj-text>{{profile.traits.none}}</mj-text>");
+    let case = mjml(&source.replace("<mj-body>", "<mj-head><mj-preview>Look</mj-preview></mj-head><mj-body>"));
+    let case = case.traits(serde_json::json!({ "name": "A<b>" }));
+    let told = case.try_mail().unwrap_err().to_string();
+    assert_eq!(told, "email.mjml, line 5, column 46: `profile.traits.none` has no value and no default");
+    let case = case.traits(serde_json::json!({ "name": "A<b>", "none": "x" }));
+    let mail = case.mail();
+    assert!(mail.html.contains("Hi A&lt;b&gt;") && mail.html.contains("Look"), "{}", mail.html);
+    assert_eq!(mail.text, "Hi A<b>\nx\n", "the line an inbox shows is no text of the mail");
+    let broken = mjml(&column("<mj-text>\n{{#if event.name}}</mj-text>")).refused();
+    assert_eq!((broken.part.as_str(), broken.line, broken.column), ("email.mjml", 5, 1), "{broken}");
+    let unsafe_link = mjml(&column("<mj-button href=\"javascript:x\">a</mj-button>")).refused();
+    assert_eq!((unsafe_link.line, unsafe_link.column), (4, 17), "{unsafe_link}");
+}
+
+#[test]
+fn nothing_written_as_mjml_exhausts_the_converter() {
+    for source in [
+        column(&"<mj-text>".repeat(20_000)),
+        column(&format!("<mj-text>{}x{}</mj-text>", "<b>".repeat(20_000), "</b>".repeat(20_000))),
+        page(&"<mj-section>".repeat(20_000)),
+        column("<mj-image width=\"{{event.name}}\" src=\"https://a.example/x.png\" />"),
+        column("<mj-text padding=\"x y\">a</mj-text>"),
+        "<".repeat(200_000),
+        "<mjml ".repeat(40_000),
+    ] {
+        let _ = to_html(&source);
+    }
+}
+
+/// Templates people wrote, as MJML's own project publishes them.
+mod real_data {
+    use super::*;
+
+    #[test]
+    fn published_templates_convert_unless_they_ask_for_inlined_styles() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| root.join("../shared/data"), Into::into);
+        let folder = data.join("D_templates/mjml");
+        let mut converted = 0;
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display())) {
+            let path = entry.unwrap().path();
+            let source = std::fs::read_to_string(&path).unwrap();
+            match to_html(&source) {
+                Ok(made) => {
+                    assert!(made.text.contains("</html>"), "{}", path.display());
+                    converted += 1;
+                }
+                Err((line, column, message)) => {
+                    let at = format!("{}:{line}:{column}: {message}", path.display());
+                    assert!(message.contains("`inline`"), "{at}");
+                    assert!(source.lines().nth(line - 1).is_some_and(|it| it.len() >= column), "{at}");
+                }
+            }
+        }
+        assert!(converted >= 12, "{converted}");
+    }
+}
