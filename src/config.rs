@@ -80,6 +80,8 @@ pub struct Redis {
 #[serde(deny_unknown_fields)]
 pub struct Workspace {
     pub timezone: String,
+    pub track_clicks: bool,
+    pub track_opens: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
