@@ -136,7 +136,7 @@ impl Options {
             data: config.data.folder.clone(),
             database: Some(config.database_address()),
             ingest: config.ingest.clone(),
-            smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
+            smtp: signing(config)?,
             sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
             workspace: Workspace {
                 name: config.sender.name.clone(),
@@ -363,6 +363,13 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
 }
 
 /// The sandbox has what no provider carries.
+/// The relay, and what mail to it is signed with.
+fn signing(config: &Config) -> anyhow::Result<Option<smtp::Settings>> {
+    let settings = config.smtp.settings().map_err(anyhow::Error::msg)?;
+    let dkim = config.sender.dkim().map_err(anyhow::Error::msg)?;
+    Ok(settings.map(|settings| smtp::Settings { dkim, ..settings }))
+}
+
 fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> Channels {
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
     let mut channels = Channels::sandboxed(everything);
