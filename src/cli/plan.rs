@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::Client;
-use crate::cli::definitions::{body, files};
+use crate::cli::definitions::{body, files, warn};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json};
 use crate::definition::SourceFile;
@@ -36,7 +36,7 @@ impl Plan {
 }
 
 /// What is told of a campaign, in this order.
-const FIGURES: [&str; 7] = ["matched", "sent", "capped", "blocked", "exited", "waiting", "not_entered"];
+const FIGURES: [&str; 8] = ["carried_over", "matched", "sent", "capped", "blocked", "exited", "waiting", "not_entered"];
 
 /// `carillon plan`; the files are read before the service is asked.
 pub async fn plan(client: &Client, asked: &Plan, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
@@ -46,6 +46,7 @@ pub async fn plan(client: &Client, asked: &Plan, files: Vec<SourceFile>) -> anyh
         return Ok(Answer::Yes);
     }
     print(&documents(&answer));
+    warn(&answer);
     print(&looked(&answer["past"]));
     for campaign in list(&answer, "campaigns") {
         print(&of_campaign(campaign));

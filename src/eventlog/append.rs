@@ -11,6 +11,7 @@ use crate::eventlog::identity::{self, Identities};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
 use crate::store::event_ids;
+use crate::store::locks::{self, Reach};
 use crate::store::merges::{Joined, add_joined};
 use crate::store::rows::{Error, Rows, Values};
 use crate::store::shards::{self, Heads, Layout, Shard, ShardSet};
@@ -147,11 +148,12 @@ impl Appender {
         self.locked = if self.layout.is_shared() { ShardSet::NONE } else { ShardSet::EVERY };
     }
 
-    /// Makes these shards this transaction's own until it ends. Called once, after `resolve`, so that everybody waits for
-    /// locks in the same order.
-    pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, shards: ShardSet) -> Result<(), Error> {
-        if self.layout.is_shared() && !shards.is_empty() {
-            shards::lock(conn, shards).await?;
+    /// Makes this the transaction's own until it ends. Called once, after `resolve`, so that everybody waits for locks in
+    /// the same order.
+    pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, reach: &Reach) -> Result<(), Error> {
+        if self.layout.is_shared() && !reach.is_empty() {
+            locks::lock(conn, reach).await?;
+            let shards = reach.shards;
             let (heads, last_now) = shards::heads(conn, shards).await?;
             shards.iter().for_each(|shard| self.heads.set(shard, heads.of(shard)));
             self.last_now = self.last_now.max(last_now);
@@ -255,7 +257,7 @@ impl Appender {
     ) -> Result<Vec<Vec<Receipt>>, Error> {
         // Rare: a change appends where it did not say it would. PostgreSQL breaks a circle of those who wait, and who
         // was broken off tries again.
-        self.lock(conn, resolved.shards.without(self.locked)).await?;
+        self.lock(conn, &resolved.shards.without(self.locked).into()).await?;
         let now = resolved.now.max(self.last_now);
         let first = self.placed.len();
         self.placed.reserve(resolved.groups.iter().map(Vec::len).sum());

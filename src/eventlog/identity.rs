@@ -13,9 +13,10 @@ use sea_orm::ConnectionTrait;
 use crate::event::{Event, Kind};
 use crate::ids::{ProfileId, WorkspaceId};
 use crate::store::controls::{set_setting, setting};
+use crate::store::locks::lock_identities;
 use crate::store::merges::heirs_of;
 use crate::store::rows::{Error, Rows, Values, marks, padded, repeated};
-use crate::store::shards::{Layout, lock_identities};
+use crate::store::shards::Layout;
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
 const KNOWN_MAX: usize = 200_000;

@@ -7,7 +7,6 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,6 +18,7 @@ use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
+use crate::store::locks::Reach;
 use crate::store::shards::ShardSet;
 
 /// Appends that may wait before callers are told to come back.
@@ -31,7 +31,6 @@ const CHANGES_WAITING_MAX: usize = 1_024;
 const CHANGES_PER_COMMIT_MAX: usize = 64;
 /// How often a transaction of events is begun before its callers are told.
 const TRIES_MAX: u32 = 4;
-const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Which line a change waits in: effects of decisions, or states of messages being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +71,7 @@ type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 type Run = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
 
 struct Change {
-    /// Where it may append, and what else of these people's it changes.
-    shards: ShardSet,
+    reach: Reach,
     run: Run,
 }
 
@@ -105,6 +103,8 @@ struct Loop {
     recent: Recent,
     /// PostgreSQL looks after its own.
     checkpoints: Option<Checkpoints>,
+    /// A commit failed: what the appender remembered of it is wrong, and the database may be away.
+    is_stale: bool,
 }
 
 impl Writer {
@@ -126,6 +126,7 @@ impl Writer {
             pulses,
             recent,
             checkpoints,
+            is_stale: false,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
         Ok(writer)
@@ -159,11 +160,11 @@ impl Writer {
         self.change_in(queue, ShardSet::EVERY, change).await
     }
 
-    /// As [`change`](Self::change), for what concerns people of these shards alone: others go on.
+    /// As [`change`](Self::change), for what concerns people of these shards, or these addresses, alone: others go on.
     ///
     /// # Errors
     /// The change's own error, or the commit's; also where it appends elsewhere.
-    pub async fn change_in<T, F>(&self, queue: Queue, shards: ShardSet, change: F) -> anyhow::Result<T>
+    pub async fn change_in<T, F>(&self, queue: Queue, reach: impl Into<Reach>, change: F) -> anyhow::Result<T>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, anyhow::Result<T>>
@@ -190,8 +191,10 @@ impl Writer {
             Queue::Effects => &self.effects,
             Queue::Sends => &self.sends,
         };
-        line.send(Change { shards, run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
-        answered.await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?
+        line.send(Change { reach: reach.into(), run }).await.map_err(|_| anyhow::anyhow!("the writer has stopped"))?;
+        answered
+            .await
+            .map_err(|_| anyhow::anyhow!("nothing was changed: the writer has stopped, or has no database"))?
     }
 
     pub(super) async fn stop(&self) {
@@ -260,7 +263,14 @@ impl Loop {
         let changed = !changes.is_empty();
         // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
         let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
-        let mut result = self.try_transaction(drafts, changes, &mut told).await;
+        let was_stale = self.is_stale;
+        let mut result = match self.refresh().await {
+            Ok(()) => self.try_transaction(drafts, changes, &mut told).await,
+            Err(error) => {
+                kept.clear();
+                Err(error)
+            }
+        };
         for _ in 1..TRIES_MAX {
             let Err(error) = &result else { break };
             if kept.is_empty() {
@@ -269,12 +279,12 @@ impl Loop {
             tracing::warn!(%error, "a commit failed; its events are tried again");
             let cause = error.to_string();
             told.drain(..).for_each(|answer| answer(Err(cause.clone())));
-            if self.appender.reload(&self.database.writer).await.is_err() {
-                tokio::time::sleep(RETRY_AFTER).await;
-                continue;
+            self.is_stale = true;
+            if self.refresh().await.is_err() {
+                // Away: whoever waits is told now, and comes again.
+                break;
             }
-            let again = kept.clone();
-            result = self.try_transaction(again, Vec::new(), &mut told).await;
+            result = self.try_transaction(kept.clone(), Vec::new(), &mut told).await;
         }
         kept.clear();
         match result {
@@ -288,20 +298,30 @@ impl Loop {
                 told.into_iter().for_each(|answer| answer(Ok(())));
             }
             Err(error) => {
-                tracing::error!(%error, "a commit failed; nothing of it is stored");
+                if !was_stale {
+                    tracing::error!(%error, "a commit failed; nothing of it is stored");
+                }
+                self.is_stale = true;
                 let cause = error.to_string();
                 for (answer, _) in answers {
                     let _ = answer.send(Err(AppendError::Failing(cause.clone())));
                 }
                 told.into_iter().for_each(|answer| answer(Err(cause.clone())));
-                if let Err(error) = self.appender.reload(&self.database.writer).await {
-                    tracing::error!(%error, "the end of the log cannot be read");
-                }
             }
         }
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed().await;
         }
+    }
+
+    /// Reads again what a failed commit made wrong.
+    async fn refresh(&mut self) -> anyhow::Result<()> {
+        if self.is_stale {
+            self.database.reach().await?;
+            self.appender.reload(&self.database.writer).await?;
+            self.is_stale = false;
+        }
+        Ok(())
     }
 
     async fn try_transaction(
@@ -317,15 +337,16 @@ impl Loop {
     async fn transaction(
         &mut self,
         drafts: Vec<Vec<Draft>>,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
         let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
-        // Everybody waits in this order: for events, for people, for shards, lowest first.
-        let shards = changes.iter().fold(ShardSet::NONE, |all, change| all.or(change.shards));
+        // Everybody waits in this order: for events, for people, for shards, for addresses.
+        let reaches = changes.iter_mut().map(|change| std::mem::take(&mut change.reach));
+        let reach = reaches.fold(Reach::default(), Reach::or).bounded();
         if drafts.is_empty() {
-            self.appender.lock(&tx, shards).await?;
+            self.appender.lock(&tx, &reach).await?;
         }
         let mut changes = changes.into_iter();
         // What stands first needs no savepoint: where it fails, the transaction goes. Under a savepoint SQLite copies
@@ -349,7 +370,7 @@ impl Loop {
         let mut receipts = Vec::new();
         if !drafts.is_empty() {
             let resolved = self.appender.resolve(&tx, drafts).await?;
-            self.appender.lock(&tx, shards.or(resolved.shards)).await?;
+            self.appender.lock(&tx, &reach.or(resolved.shards.into())).await?;
             receipts = self.appender.place(&tx, resolved).await?;
         }
         for change in changes {

@@ -18,8 +18,9 @@ use crate::store::soundness::weaknesses;
 
 /// Readers at once; SQLite readers do not block each other or the writer.
 const READERS_MAX: u32 = 4;
-/// A server that is there answers a connection sooner.
+/// A server that is there answers a connection sooner: at start, and where a client waits meanwhile.
 const REACH_DEADLINE: Duration = Duration::from_secs(10);
+const REACH_AGAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Readers of PostgreSQL, each a process there.
 const POSTGRES_READERS_MAX: u32 = 12;
 /// Rows a query may be ahead of whoever reads them; a bulk read is one wait instead of many.
@@ -76,6 +77,8 @@ pub struct Database {
     pub file: Option<PathBuf>,
     /// PostgreSQL's connection for leases: they wait behind nothing.
     pub keeper: Option<DatabaseConnection>,
+    /// PostgreSQL's address.
+    server: Option<SecretString>,
 }
 
 impl Database {
@@ -84,6 +87,17 @@ impl Database {
         for conn in [Some(&self.reader), Some(&self.writer), self.keeper.as_ref()].into_iter().flatten() {
             // One that is broken is closed.
             let _ = conn.close_by_ref().await;
+        }
+    }
+
+    /// Asks the server for a connection, which is answered at once where it is away: a pool tries for half a minute.
+    ///
+    /// # Errors
+    /// There is none. A file is always there.
+    pub async fn reach(&self) -> anyhow::Result<()> {
+        match &self.server {
+            Some(url) => reach(url, REACH_AGAIN_DEADLINE).await,
+            None => Ok(()),
         }
     }
 
@@ -108,11 +122,11 @@ async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
     Migrator::up(&writer, None).await.context("the schema could not be brought up to date")?;
     verify_durable(&writer).await?;
     let reader = connect_sqlite(&path, READERS_MAX, true).await?;
-    Ok(Database { reader, writer, file: Some(path), keeper: None })
+    Ok(Database { reader, writer, file: Some(path), keeper: None, server: None })
 }
 
 async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
-    reach(url).await?;
+    reach(url, REACH_DEADLINE).await?;
     let writer = connect_postgres(url, 1, false).await?;
     verify_durable(&writer).await?;
     // The pool has one connection, so the lock is held by the one that migrates. Ours is the only lock it takes so far.
@@ -123,15 +137,15 @@ async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
     migrated?;
     let reader = connect_postgres(url, POSTGRES_READERS_MAX, true).await?;
     let keeper = Some(connect_postgres(url, 1, false).await?);
-    Ok(Database { reader, writer, file: None, keeper })
+    Ok(Database { reader, writer, file: None, keeper, server: Some(url.clone()) })
 }
 
 /// A pool tries for half a minute and then says only that; one connection says at once what is wrong.
-async fn reach(url: &SecretString) -> anyhow::Result<()> {
+async fn reach(url: &SecretString, deadline: Duration) -> anyhow::Result<()> {
     let shown = Address::Postgres(url.clone()).shown();
     let opening = sqlx::PgConnection::connect(url.expose_secret());
-    let opened = tokio::time::timeout(REACH_DEADLINE, opening).await;
-    let connection = opened.with_context(|| format!("{shown} does not answer within {REACH_DEADLINE:?}"))?;
+    let opened = tokio::time::timeout(deadline, opening).await;
+    let connection = opened.with_context(|| format!("{shown} does not answer within {deadline:?}"))?;
     let connection = connection.with_context(|| format!("the database {shown} cannot be opened"))?;
     connection.close().await.with_context(|| format!("the database {shown} cannot be opened"))
 }

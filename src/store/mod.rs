@@ -17,6 +17,7 @@ pub mod event_ids;
 pub mod hits;
 pub mod keys;
 pub mod leases;
+pub mod locks;
 pub mod merges;
 pub mod messages;
 pub mod outbox;

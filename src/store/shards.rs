@@ -14,9 +14,6 @@ use crate::store::rows::{Error, Rows};
 /// Shards of the log on PostgreSQL.
 const SHARDS: i64 = 16;
 const PARTITIONS: u64 = 1_024;
-/// The first half of our advisory locks' keys: locks of shards, and the one of whoever gives or changes identifiers.
-const SHARD_LOCKS: i32 = 0x6361_7201;
-const IDENTITY_LOCK: i32 = 0x6361_7202;
 
 /// One shard of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,22 +193,6 @@ impl Heads {
     pub fn last(&self) -> Position {
         self.0.values().copied().max().unwrap_or_default()
     }
-}
-
-/// Waits for the locks of these shards, lowest first, and holds them to the end of the transaction.
-pub async fn lock<C: ConnectionTrait>(tx: &C, shards: ShardSet) -> Result<(), Error> {
-    let sql = format!(
-        "SELECT pg_advisory_xact_lock({SHARD_LOCKS}, shard) FROM generate_series(0, 15) AS shard
-         WHERE (CAST(? AS BIGINT) >> shard) & 1 = 1"
-    );
-    Rows(tx).run(&sql, vec![shards.bits().into()]).await?;
-    Ok(())
-}
-
-/// Waits until nobody else gives or changes identifiers, to the end of the transaction. Taken before any shard's lock.
-pub async fn lock_identities<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
-    Rows(tx).run(&format!("SELECT pg_advisory_xact_lock({IDENTITY_LOCK}, 0)"), vec![]).await?;
-    Ok(())
 }
 
 /// Where these shards end, and the latest instant at which one of their last entries is decided. To be trusted for

@@ -32,6 +32,7 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after};
+use crate::store::locks::Reach;
 use crate::store::shards::{Heads, ShardSet};
 use crate::telemetry;
 use crate::worker::leases::Leases;
@@ -392,12 +393,12 @@ impl Dispatcher {
             .collect();
         let since = self.parts.log.clock().monotonic();
         let seen = Seen { heads, fences: self.leases.fences() };
-        let shards = plan.shards(self.parts.store.layout());
+        let reach = plan.reach(self.parts.store.layout());
         let stored = self
             .parts
             .log
             .writer()
-            .change_in(Queue::Sends, shards, move |tx, appender| {
+            .change_in(Queue::Sends, reach, move |tx, appender| {
                 Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
             })
             .await;
@@ -423,11 +424,12 @@ impl Dispatcher {
         let kept = moves.clone();
         let layout = self.parts.store.layout();
         let shards = moves.iter().map(|one| layout.shard_of(one.message.profile)).collect();
+        let reach = Reach::with(layout, shards, moves.iter().filter_map(Moved::stopped));
         let stored = self
             .parts
             .log
             .writer()
-            .change_in(Queue::Sends, shards, move |tx, appender| {
+            .change_in(Queue::Sends, reach, move |tx, appender| {
                 Box::pin(async move { delivery::store_again(tx, appender, now, moves).await })
             })
             .await;

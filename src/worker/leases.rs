@@ -28,7 +28,12 @@ pub struct Leases(Arc<ArcSwap<BTreeMap<Shard, Lease>>>);
 impl Leases {
     /// Everything, for good: one process alone works on the database.
     pub fn alone(layout: Layout) -> Self {
-        let all = layout.all().iter().map(|shard| (shard, Lease { token: None, until: None }));
+        Self::of(layout.all())
+    }
+
+    /// These shards, for good.
+    pub fn of(shards: ShardSet) -> Self {
+        let all = shards.iter().map(|shard| (shard, Lease { token: None, until: None }));
         Self(Arc::new(ArcSwap::from_pointee(all.collect())))
     }
 

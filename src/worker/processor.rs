@@ -15,8 +15,9 @@ use crate::ids::{Position, ProfileId, Span, WorkspaceId};
 use crate::store::controls::Parked;
 use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, read_after};
 use crate::store::leases::is_owner;
+use crate::store::locks::Reach;
 use crate::store::merges::heads_of_losers;
-use crate::store::shards::{Shard, ShardSet, advance_cursor, cursors};
+use crate::store::shards::{Shard, advance_cursor, cursors};
 use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::effects::Raced;
@@ -150,11 +151,11 @@ impl Processor {
         let changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
         let (shard, from, token) = (self.shard, self.cursor, self.lease.token);
-        let shards = self.shards_of(&changes);
+        let reach = self.reach_of(&changes);
         let stored = self
             .log
             .writer()
-            .change_in(Queue::Effects, shards, move |tx, appender| {
+            .change_in(Queue::Effects, reach, move |tx, appender| {
                 Box::pin(async move {
                     if !is_owner(tx, shard, token).await? {
                         anyhow::bail!("the lease of shard {} went to another process", shard.number());
@@ -203,14 +204,16 @@ impl Processor {
         Ok(batch)
     }
 
-    /// Everybody whom the changes touch: their own shards' processes wait.
-    fn shards_of(&self, changes: &[(WorkspaceId, Changes)]) -> ShardSet {
+    /// Everybody whom the changes touch, and the addresses they stop: their own shards' processes wait.
+    fn reach_of(&self, changes: &[(WorkspaceId, Changes)]) -> Reach {
         let layout = self.store.layout();
         let people = changes.iter().flat_map(|(_, changes)| {
             let merged = changes.merges.iter().map(|merge| merge.loser);
             changes.people.iter().map(|person| person.profile.id).chain(merged)
         });
-        people.map(|profile| layout.shard_of(profile)).chain([self.shard]).collect()
+        let shards = people.map(|profile| layout.shard_of(profile)).chain([self.shard]).collect();
+        let stopped = changes.iter().flat_map(|(id, changes)| changes.stopped().map(|subject| (*id, subject)));
+        Reach::with(layout, shards, stopped)
     }
 
     /// Definitions and controls change what is in force for everything after them.

@@ -7,6 +7,7 @@ use crate::ids::Timestamp;
 use crate::store::Store;
 use crate::store::entries::Logged;
 use crate::store::profiles::{due_people, next_wake, take_wake};
+use crate::store::shards::ShardSet;
 use crate::worker::engagement::{next_hit, settle_hits};
 use crate::worker::leases::Leases;
 
@@ -45,7 +46,7 @@ impl Scheduler {
         }
         self.faults.hit("scheduler.due")?;
         let layout = self.store.layout();
-        let shards = due.iter().map(|(_, profile, _)| layout.shard_of(*profile)).collect();
+        let shards: ShardSet = due.iter().map(|(_, profile, _)| layout.shard_of(*profile)).collect();
         self.log
             .writer()
             .change_in(Queue::Effects, shards, move |tx, appender| {

@@ -16,6 +16,7 @@ use crate::store::Workspace;
 use crate::store::controls::Parked;
 use crate::store::entries::Logged;
 use crate::store::rows::Error;
+use crate::store::suppressions::subject;
 
 /// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
 const BODIES_MAX: usize = 2_000;
@@ -52,6 +53,16 @@ pub struct Changes {
     pub parked: Vec<Parked>,
     /// Events applied, parked ones not counted.
     pub events_processed: i64,
+}
+
+impl Changes {
+    /// Addresses that come onto the suppression list, by their subjects.
+    pub fn stopped(&self) -> impl Iterator<Item = String> {
+        self.addresses.iter().filter_map(|(_, effect)| match effect {
+            Effect::Suppress { channel, address, .. } => Some(subject(*channel, address)),
+            _ => None,
+        })
+    }
 }
 
 /// A profile whose rows are the winner's from now on.

@@ -7,39 +7,12 @@ use serde_json::Value;
 
 use crate::database::Backend;
 use crate::program::{Folder, root};
-
-/// A reminder for each item left in the cart; a purchase of that item ends it.
-const REMINDER: &str = "\
-kind: campaign
-key: item_reminder
-name: Item reminder
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: marketing
-entry: { event: Product Added, key: properties.product_id }
-delay: 1h
-exit: [ { event: Order Completed, same: properties.product_id } ]
-send: { channel: email, template: item_reminder }
----
-kind: caps
-rules: [ { at_most: 2, per: 1d } ]
----
-kind: consent_policy
-rules: [ { channel: email, unknown: blocked } ]
-";
+use crate::reminder::{defs, written};
 
 fn applied(backend: Backend) -> Folder {
     let folder = Folder::on(backend);
-    folder.write("defs/reminder.yaml", REMINDER);
-    let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
-    folder.write("defs/item_reminder/template.yaml", template);
-    folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
-    folder.write(
-        "defs/item_reminder/email.html",
-        "<p>Item {{event.properties.product_id}}</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>",
-    );
-    folder.ok(&["apply", folder.path("defs").to_str().unwrap()]);
+    written(&folder);
+    folder.ok(&["apply", &defs(&folder)]);
     folder
 }
 

@@ -24,40 +24,41 @@ impl Backend {
 /// A data folder and the address of its database.
 pub struct Place {
     pub folder: TempDir,
-    /// The database on the server.
-    named: Option<String>,
+    /// The server and the database on it.
+    named: Option<(String, String)>,
 }
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Place {
     pub async fn new(backend: Backend) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let named = match backend {
-            Backend::Sqlite => None,
-            Backend::Postgres => {
-                let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-                on_server(&format!("CREATE DATABASE {name}")).await;
-                Some(name)
-            }
-        };
-        Self { folder, named }
+        match backend {
+            Backend::Sqlite => Self { folder: tempfile::tempdir().unwrap(), named: None },
+            Backend::Postgres => Self::on(&server()).await,
+        }
+    }
+
+    /// A database on this PostgreSQL.
+    pub async fn on(server: &str) -> Self {
+        let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        on_server(server, &format!("CREATE DATABASE {name}")).await;
+        Self { folder: tempfile::tempdir().unwrap(), named: Some((server.to_owned(), name)) }
     }
 
     pub fn address(&self) -> Address {
         match &self.named {
             None => Address::Sqlite(self.folder.path().join("carillon.db")),
-            Some(name) => Address::Postgres(url_of(name).into()),
+            Some((server, name)) => Address::Postgres(format!("{server}/{name}").into()),
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(name) = self.named.take() else { return };
+        let Some((server, name)) = self.named.take() else { return };
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(on_server(&format!("DROP DATABASE {name} WITH (FORCE)")));
+            runtime.block_on(on_server(&server, &format!("DROP DATABASE {name} WITH (FORCE)")));
         });
         let _ = dropping.join();
     }
@@ -69,13 +70,8 @@ fn server() -> String {
         .expect("CARILLON_TEST_POSTGRES is not set; run: eval \"$(tests/services/servers start)\"")
 }
 
-/// The address of a database on the server for tests.
-pub fn url_of(name: &str) -> String {
-    format!("{}/{name}", server())
-}
-
-async fn on_server(sql: &str) {
-    let mut options = ConnectOptions::new(url_of("postgres"));
+async fn on_server(server: &str, sql: &str) {
+    let mut options = ConnectOptions::new(format!("{server}/postgres"));
     options.max_connections(1).sqlx_logging(false);
     let connection = sea_orm::Database::connect(options).await.unwrap();
     connection.execute_unprepared(sql).await.unwrap();

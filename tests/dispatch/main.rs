@@ -1,6 +1,8 @@
 //! The way of a message from the outbox to its last state, over a real database and a channel that answers by script.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::duplicate_mod)]
 
+#[path = "addresses.rs"]
+mod addresses_on_postgres;
 #[path = "../contract/database.rs"]
 mod database;
 #[path = "suite.rs"]

@@ -7,6 +7,7 @@ mod engagement;
 mod merges;
 mod outcomes;
 mod permission;
+#[allow(dead_code, reason = "some of it serves two processes over one database")]
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -17,7 +17,8 @@ use carillon::message::{Message, Outcome, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
 use carillon::render::{Content, Rendered, Sender, Workspace};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
-use carillon::store::{self, Store};
+use carillon::store::shards::ShardSet;
+use carillon::store::{self, Address, Store};
 use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
 use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
@@ -26,6 +27,8 @@ use carillon::worker::processors::Processors;
 use carillon::worker::scheduler::Scheduler;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use sea_orm::{ConnectOptions, DatabaseConnection};
+use secrecy::ExposeSecret;
 
 use super::{BACKEND, SLOTS};
 use crate::database::Place;
@@ -201,6 +204,26 @@ impl World {
     pub fn another_dispatcher(&self) -> Dispatcher {
         let (log, store) = (&self.log, &self.store);
         dispatcher(log, store, &self.definitions, &self.carrier, &self.kept.stores(), Faults::none())
+    }
+
+    /// A second process over the same database, which has only messages to people of these shards.
+    pub async fn beside(&self, shards: ShardSet) -> Self {
+        let (kept, now) = (self.kept.clone(), self.clock.now().millis());
+        let world = Self::open(self.place.clone(), kept, Carrier::default(), Faults::none(), now).await;
+        world.keeping_to(shards)
+    }
+
+    /// The dispatcher has only messages to people of these shards.
+    pub fn keeping_to(self, shards: ShardSet) -> Self {
+        Self { dispatcher: self.dispatcher.sharing(Leases::of(shards)), ..self }
+    }
+
+    /// A connection of the test's own.
+    pub async fn connection(&self) -> DatabaseConnection {
+        let Address::Postgres(url) = self.place.address() else { panic!("not on PostgreSQL") };
+        let mut options = ConnectOptions::new(url.expose_secret());
+        options.max_connections(1).sqlx_logging(false);
+        sea_orm::Database::connect(options).await.unwrap()
     }
 
     /// From now on the dispatcher fails at this point, each time.

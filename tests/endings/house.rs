@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::database::{Backend, Place};
-use crate::load::exchange;
+use crate::load::{Answer, exchange};
 use crate::sink::Sink;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_carillon");
@@ -64,8 +64,13 @@ pub struct House {
 impl House {
     /// A data folder with the definitions in force, and a key.
     pub fn new(sink: &Sink, backend: Backend) -> Self {
+        Self::over(sink, Place::new(backend))
+    }
+
+    /// The same on this database.
+    pub fn over(sink: &Sink, database: impl Future<Output = Place>) -> Self {
         let folder = TempDir::new().unwrap();
-        let database = Arc::new(now(Place::new(backend)));
+        let database = Arc::new(now(database));
         let sink = format!("smtp://{}?tls=none", sink.address);
         let (child, address, token, key) = Default::default();
         let mut house = Self { folder, database, sink, child, address, token, key };
@@ -195,14 +200,15 @@ impl House {
     }
 
     pub fn get(&self, path: &str) -> Value {
-        let (status, body) = exchange(&self.address, "GET", path, &format!("Bearer {}", self.token), "").unwrap();
+        let Answer { status, body, .. } =
+            exchange(&self.address, "GET", path, &format!("Bearer {}", self.token), "").unwrap();
         assert_eq!(status, 200, "GET {path}: {body}");
         serde_json::from_str(&body).unwrap()
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Value {
         let token = format!("Bearer {}", self.token);
-        let (status, body) = exchange(&self.address, "POST", path, &token, &body.to_string()).unwrap();
+        let Answer { status, body, .. } = exchange(&self.address, "POST", path, &token, &body.to_string()).unwrap();
         assert!((200..300).contains(&status), "POST {path}: {status} {body}");
         serde_json::from_str(&body).unwrap_or(Value::Null)
     }

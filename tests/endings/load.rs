@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 
 use crate::house::House;
+use crate::sink::Sink;
 
 const SHOPPERS: usize = 6;
 /// However slow the machine is, in each round they order this often, or the round shows little.
@@ -90,9 +91,14 @@ impl Load {
 
     /// Whether the house takes what is sent with its key.
     pub fn is_open(&self, house: &House) -> bool {
+        self.knock(house).status == 200
+    }
+
+    /// What the house answers to an event that is sent with its key.
+    pub fn knock(&self, house: &House) -> Answer {
         let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
         let body = serde_json::json!({ "userId": "passer-by", "messageId": "hello", "event": "Page Viewed" });
-        post(house, "/v1/track", &key, &body) == Some(200)
+        exchange(&house.address, "POST", "/v1/track", &format!("Basic {key}"), &body.to_string()).unwrap()
     }
 
     pub fn orders(&self) -> Vec<String> {
@@ -120,14 +126,33 @@ impl Load {
             assert_eq!(found.get(&order), Some(&1), "{order}");
         }
     }
+
+    /// Every order led to both of its mails, each once; `log` is what the processes said, where one did not.
+    pub fn check_delivered(&self, sink: &Sink, log: impl Fn() -> String) {
+        let delivered = sink.delivered();
+        for order in self.orders() {
+            for kind in ["thanks", "offer"] {
+                let times = delivered.get(&(kind.to_owned(), order.clone())).copied();
+                assert_eq!(times, Some(1), "{kind} {order}\n{}", log());
+            }
+        }
+    }
 }
 
 fn post(house: &House, path: &str, key: &str, body: &serde_json::Value) -> Option<u16> {
-    exchange(&house.address, "POST", path, &format!("Basic {key}"), &body.to_string()).ok().map(|(status, _)| status)
+    exchange(&house.address, "POST", path, &format!("Basic {key}"), &body.to_string()).ok().map(|answer| answer.status)
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Its first line and its headers.
+    pub head: String,
+    pub body: String,
 }
 
 /// One request on a connection of its own.
-pub fn exchange(address: &str, method: &str, path: &str, auth: &str, body: &str) -> std::io::Result<(u16, String)> {
+pub fn exchange(address: &str, method: &str, path: &str, auth: &str, body: &str) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     write!(
@@ -140,9 +165,10 @@ pub fn exchange(address: &str, method: &str, path: &str, auth: &str, body: &str)
     stream.read_to_end(&mut answer)?;
     let text = String::from_utf8_lossy(&answer);
     let status = text.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    let chunked = text.to_lowercase().contains("transfer-encoding: chunked");
-    Ok((status, if chunked { unchunk(body) } else { body.to_owned() }))
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { unchunk(body) } else { body.to_owned() };
+    Ok(Answer { status, head: head.to_owned(), body })
 }
 
 fn unchunk(mut body: &str) -> String {

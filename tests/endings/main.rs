@@ -7,6 +7,7 @@
 // A test says what is wrong by ending; and it runs beside other processes, so it waits by the wall clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::duplicate_mod)]
 
+mod away;
 #[path = "../contract/database.rs"]
 mod database;
 mod house;
@@ -15,6 +16,8 @@ mod load;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+#[path = "../services/postgres.rs"]
+mod postgres;
 mod sharing;
 mod sink;
 

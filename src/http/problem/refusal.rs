@@ -31,7 +31,9 @@ pub enum Refusal {
     UnknownTemplate { asked: String, nearest: Option<String> },
     #[error("there is no message `{asked}`")]
     UnknownMessage { asked: String },
-    #[error("there is no event `{asked}`: give its position, its id or its messageId")]
+    #[error(
+        "there is no event `{asked}`: give its position, its id or its messageId; an id leads to an event of the last seven days, or on which something was decided"
+    )]
     UnknownEvent { asked: String },
     #[error("there is no live key `{asked}`: give its id or the part before the secret")]
     UnknownKey { asked: String },

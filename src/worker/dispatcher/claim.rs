@@ -17,6 +17,7 @@ use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::{draw_claim_token, logged_since};
 use crate::store::entries::Logged;
 use crate::store::leases::{Fences, owned};
+use crate::store::locks::Reach;
 use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
@@ -59,6 +60,13 @@ impl Moved {
         let before = message.status.clone();
         Self { workspace, before, message: Message { status, ..message }, answered: None }
     }
+
+    /// The subject of the address that comes onto the suppression list with it.
+    pub fn stopped(&self) -> Option<(WorkspaceId, String)> {
+        let suppresses = matches!(self.answered, Some((_, Outcome::Rejected { suppress: true, .. })));
+        let subject = address_subject(&self.message).filter(|_| suppresses)?;
+        Some((self.workspace, subject.to_string()))
+    }
 }
 
 /// By what a claim was decided: what is logged after `heads` was not looked at, and shards that lost their token are
@@ -79,11 +87,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whom it is about.
-    pub fn shards(&self, layout: Layout) -> ShardSet {
+    /// Whom it is about, and which addresses.
+    pub fn reach(&self, layout: Layout) -> Reach {
         let claims = self.claims.iter().map(|claim| claim.cleared.message().profile);
         let moves = self.moves.iter().map(|one| one.message.profile);
-        claims.chain(moves).map(|profile| layout.shard_of(profile)).collect()
+        let shards = claims.chain(moves).map(|profile| layout.shard_of(profile)).collect();
+        let subjects = self.claims.iter().map(|claim| (claim.workspace, subject_of(claim)));
+        Reach::with(layout, shards, subjects.chain(self.moves.iter().filter_map(Moved::stopped)))
     }
 }
 

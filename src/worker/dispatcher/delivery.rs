@@ -13,6 +13,7 @@ use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
+use crate::store::locks::Reach;
 use crate::store::shards::Heads;
 use crate::store::workspace;
 use crate::worker::dispatcher::Dispatcher;
@@ -145,11 +146,13 @@ impl Dispatcher {
         let layout = self.parts.store.layout();
         let people = moves.iter().map(|one| one.message.profile).chain(group.iter().map(|ready| ready.message.profile));
         let shards = people.map(|profile| layout.shard_of(profile)).collect();
+        let begun = group.iter().filter_map(|ready| Some((ready.workspace, name_of(&ready.message)?)));
+        let reach = Reach::with(layout, shards, begun.chain(moves.iter().filter_map(Moved::stopped)));
         let result = self
             .parts
             .log
             .writer()
-            .change_in(Queue::Sends, shards, move |tx, appender| {
+            .change_in(Queue::Sends, reach, move |tx, appender| {
                 Box::pin(async move {
                     let mut stored = Stored::default();
                     store_moves(tx, appender, now, moves, &mut stored).await?;

@@ -1,0 +1,110 @@
+//! What a transaction waits for, and then has to itself until it ends: shards of the log, addresses, and who is who.
+//!
+//! SQLite has one writer, and no locks. On PostgreSQL everybody waits in one order, so that nobody waits in a circle: for
+//! who is who, for shards, lowest first, for addresses, lowest key first. A statement after the lock sees what was
+//! committed under it before.
+
+use std::collections::BTreeSet;
+
+use sea_orm::ConnectionTrait;
+
+use crate::ids::WorkspaceId;
+use crate::store::rows::{Error, Rows};
+use crate::store::shards::{Layout, ShardSet};
+
+/// The first half of our advisory locks' keys.
+const SHARD_LOCKS: i32 = 0x6361_7201;
+const IDENTITY_LOCK: i32 = 0x6361_7202;
+const ADDRESS_LOCKS: i32 = 0x6361_7204;
+/// The server has room for some thousand locks, of all transactions together.
+const ADDRESSES_MAX: usize = 512;
+
+/// What a change has to itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Where it may append, and what else of these people's it changes.
+    pub shards: ShardSet,
+    /// Keys of addresses. Two that share one by chance wait for each other, no more.
+    addresses: BTreeSet<i32>,
+}
+
+impl From<ShardSet> for Reach {
+    fn from(shards: ShardSet) -> Self {
+        Self { shards, addresses: BTreeSet::new() }
+    }
+}
+
+impl Reach {
+    /// These shards, and addresses by their subjects: for whoever clears a message for an address, and whoever stops one.
+    /// The people of an address may be of any shard.
+    pub fn with(layout: Layout, shards: ShardSet, subjects: impl Iterator<Item = (WorkspaceId, String)>) -> Self {
+        let mut reach = Self::from(shards);
+        if layout.is_shared() {
+            reach.addresses.extend(subjects.map(|(workspace, subject)| key_of(workspace, &subject)));
+        }
+        reach
+    }
+
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.shards = self.shards.or(other.shards);
+        self.addresses.extend(other.addresses);
+        self
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.shards.is_empty() && self.addresses.is_empty()
+    }
+
+    /// The same, where too many addresses are every shard: whoever clears a message has one.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        if self.addresses.len() > ADDRESSES_MAX { ShardSet::EVERY.into() } else { self }
+    }
+}
+
+fn key_of(workspace: WorkspaceId, subject: &str) -> i32 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&workspace.0.to_le_bytes()).update(subject.as_bytes());
+    let [first, second, third, fourth, ..] = *hasher.finalize().as_bytes();
+    i32::from_le_bytes([first, second, third, fourth])
+}
+
+/// Waits for these locks and holds them to the end of the transaction.
+pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<(), Error> {
+    let shards = Layout::of(tx.get_database_backend()).all().and(reach.shards);
+    let shards = shards.iter().map(|shard| format!("{SHARD_LOCKS}:{}", shard.number()));
+    let addresses = reach.addresses.iter().map(|key| format!("{ADDRESS_LOCKS}:{key}"));
+    let locks: Vec<String> = shards.chain(addresses).collect();
+    // One statement, whatever their number, which takes them in this order.
+    let sql = "SELECT pg_advisory_xact_lock(CAST(split_part(key, ':', 1) AS INTEGER), CAST(split_part(key, ':', 2) AS INTEGER))
+               FROM unnest(string_to_array(?, ',')) AS key";
+    Rows(tx).run(sql, vec![locks.join(",").into()]).await?;
+    Ok(())
+}
+
+/// Waits until nobody else gives or changes identifiers, to the end of the transaction.
+pub async fn lock_identities<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
+    Rows(tx).run(&format!("SELECT pg_advisory_xact_lock({IDENTITY_LOCK}, 0)"), vec![]).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::DbBackend;
+
+    use super::*;
+
+    fn addresses(backend: DbBackend, count: usize) -> Reach {
+        let subjects = (0..count).map(|n| (WorkspaceId(1), format!("email:{n}@example.com")));
+        Reach::with(Layout::of(backend), ShardSet::NONE, subjects)
+    }
+
+    #[test]
+    fn one_writer_locks_nothing_and_very_many_addresses_are_every_shard() {
+        assert!(addresses(DbBackend::Sqlite, 10).is_empty());
+        let some = addresses(DbBackend::Postgres, 500);
+        assert_eq!(some.clone().bounded(), some);
+        assert_eq!(some.or(addresses(DbBackend::Postgres, 600)).bounded(), ShardSet::EVERY.into());
+    }
+}

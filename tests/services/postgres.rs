@@ -1,0 +1,71 @@
+//! A PostgreSQL of one's own, for whoever stops it or measures it: in a temporary folder, on a port that was free.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+pub struct OwnPostgres {
+    folder: TempDir,
+    port: u16,
+    running: Option<Child>,
+}
+
+impl OwnPostgres {
+    /// Starts it, and returns when it answers.
+    ///
+    /// # Panics
+    /// PostgreSQL is missing, or does not start.
+    pub fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut own = Self { folder: tempfile::tempdir().unwrap(), port, running: None };
+        own.come_back();
+        own
+    }
+
+    /// The server's address; a path makes it a database's.
+    pub fn url(&self) -> String {
+        format!("postgres://carillon@127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it with what it had before.
+    ///
+    /// # Panics
+    /// As for `start`.
+    pub fn come_back(&mut self) {
+        let mut command = Command::new(script());
+        command.arg("postgres").arg(self.folder.path()).arg(self.port.to_string());
+        let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map_while(Result::ok);
+        self.running = Some(running);
+        let mut said = Vec::new();
+        let is_ready =
+            lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line.contains("is ready to accept"));
+        assert!(is_ready, "PostgreSQL did not start; run: make services\n{}", said.join("\n"));
+        // It goes on speaking, and must be heard.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    /// Ends it and every connection, as a machine does that is restarted.
+    ///
+    /// # Panics
+    /// It cannot be told.
+    pub fn stop(&mut self) {
+        let Some(mut running) = self.running.take() else { return };
+        let told = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        running.wait().unwrap();
+    }
+}
+
+impl Drop for OwnPostgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/servers")
+}
