@@ -65,7 +65,7 @@ pub async fn settle_hits(log: &EventLog, store: &Store, leases: &Leases, now: Ti
     if judged.is_empty() {
         return Ok(0);
     }
-    let shards = judged.iter().map(|judged| layout.shard_of(judged.profile)).collect();
+    let shards: ShardSet = judged.iter().map(|judged| layout.shard_of(judged.profile)).collect();
     log.writer()
         .change_in(Queue::Effects, shards, move |tx, appender| {
             Box::pin(async move { store_judged(tx, appender, now, judged).await })
