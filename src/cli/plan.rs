@@ -111,15 +111,21 @@ fn of_campaign(campaign: &Value) -> String {
     if is_empty(now) && is_empty(then) {
         return format!("\ncampaign {}{status}: nobody\n", cell(&campaign["campaign"]));
     }
-    let rows = FIGURES.map(|name| {
-        let names: Vec<String> = list(&then[name], "names").iter().map(cell).collect();
-        let people = then[name]["people"].as_u64().unwrap_or(0);
-        let who = match people.saturating_sub(names.len() as u64) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more", names.join(", ")),
-        };
-        [name.replace('_', " "), counted(now, name), counted(then, name), who]
+    let told = FIGURES.iter().filter(|name| {
+        // Nearly always empty.
+        **name != "carried_over" || [now, then].iter().any(|tally| tally[**name]["count"].as_u64() > Some(0))
     });
+    let rows: Vec<[String; 4]> = told
+        .map(|name| {
+            let names: Vec<String> = list(&then[name], "names").iter().map(cell).collect();
+            let people = then[name]["people"].as_u64().unwrap_or(0);
+            let who = match people.saturating_sub(names.len() as u64) {
+                0 => names.join(", "),
+                more => format!("{} and {more} more", names.join(", ")),
+            };
+            [name.replace('_', " "), counted(now, name), counted(then, name), who]
+        })
+        .collect();
     let mut text =
         format!("\ncampaign {}{status}\n{}", cell(&campaign["campaign"]), table(["", "NOW", "THEN", "WHO"], &rows));
     let reasons: Vec<String> = then["reasons"]

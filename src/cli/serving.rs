@@ -159,10 +159,12 @@ pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
     .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// A client that goes away in the middle of a call is its own affair; the HTTP library calls that an error.
+/// A client that goes away in the middle of a call is its own affair; the HTTP library calls that an error. What
+/// libraries say of going on is for who asks for more.
 fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
     let quiet = if level.contains("actix_http") { "" } else { ",actix_http::h1=off" };
-    format!("{level}{quiet}").parse().context("log.level")
+    let libraries = if level == "info" { ",actix_server=warn,sea_orm_migration=warn" } else { "" };
+    format!("{level}{quiet}{libraries}").parse().context("log.level")
 }
 
 /// The routes of the controls, for the holder of the token.

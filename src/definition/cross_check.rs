@@ -182,11 +182,17 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
                 (format!("template `{key}` has no part for {channel}"), None)
             }
             None => {
-                let message = format!(
-                    "there is no template `{key}`: it is a folder called {key} with template.yaml, subject and email.html \
-                     in it, among the files named (the starter set has its templates in templates/)"
-                );
-                (message, nearest(key, all.templates.keys().map(String::as_str)))
+                let nearest = nearest(key, all.templates.keys().map(String::as_str));
+                let mut message = format!("there is no template `{key}`");
+                // Whoever copied a campaign forgets its template; once is enough.
+                if document.kind == DocumentKind::Campaign && nearest.is_none() {
+                    let folder = document.file.rfind('/').map_or("", |end| &document.file[..=end]);
+                    message.push_str(&format!(
+                        ": put its folder with template.yaml, subject and email.html at {folder}{key}/ (those of the \
+                         starter set are in templates/)"
+                    ));
+                }
+                (message, nearest)
             }
         },
     };

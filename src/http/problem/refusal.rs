@@ -32,7 +32,7 @@ pub enum Refusal {
     #[error("there is no message `{asked}`")]
     UnknownMessage { asked: String },
     #[error(
-        "there is no event `{asked}`: give its position, its id or its messageId; an id leads to an event of the last seven days, or on which something was decided"
+        "there is no event `{asked}`: give its position, its id or its messageId (after seven days only its position where nothing was decided on it, which `explain` of its profile shows)"
     )]
     UnknownEvent { asked: String },
     #[error("there is no live key `{asked}`: give its id or the part before the secret")]
