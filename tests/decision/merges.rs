@@ -22,7 +22,7 @@ fn two(fields: &str) -> (Life, Life) {
 
 /// What a login at this second decides; applied to the first.
 fn join(ann: &mut Life, other: &Life, seconds: i64) -> Decision {
-    let login = Input::Event(event("Identified", at(seconds), at(seconds), "{}"));
+    let login = Input::Event(event("Identified", at(seconds), at(seconds), "{}").into());
     let place = At { position: Position(2_000), now: at(seconds) };
     let snapshot =
         Snapshot { catalog: &ann.catalog, person: &ann.person, loaded: &ann.loaded, settle: Span::from_seconds(2) };

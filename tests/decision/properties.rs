@@ -67,11 +67,11 @@ fn take(life: &mut Life, now: Timestamp, step: &Step) {
         Step::Event { name, cart, late } => {
             let happened = now.minus(Span::from_seconds(*late));
             let body = format!(r#"{{"properties":{{"cart_id":"c{cart}"}}}}"#);
-            life.decide(now, &Input::Event(event(name, happened, now, &body)));
+            life.decide(now, &Input::Event(event(name, happened, now, &body).into()));
         }
         Step::Pro(yes) => {
             let body = format!(r#"{{"traits":{{"plan":{}}}}}"#, if *yes { "\"pro\"" } else { "null" });
-            life.decide(now, &Input::Event(event("Identified", now, now, &body)));
+            life.decide(now, &Input::Event(event("Identified", now, now, &body).into()));
         }
         Step::Pass(_) => {}
         Step::MessageEnds { which, sent } => {

@@ -51,14 +51,14 @@ fn live(life: &mut Life, now: carillon::ids::Timestamp, input: &Input) -> Vec<St
             let sign = if own.name == "Segment Entered" { "+" } else { "-" };
             let mark = if own.properties.contains_key("cause") { "!" } else { "" };
             told.push(format!("{sign}{}{mark}", own.properties["segment"].as_str().unwrap()));
-            open.push((own.at, Input::Event(own.into_event())));
+            open.push((own.at, Input::Event(own.into_event().into())));
         }
     }
     told
 }
 
 fn track(life: &mut Life, seconds: i64, name: &str) -> Vec<String> {
-    live(life, at(seconds), &Input::Event(event(name, at(seconds), at(seconds), "{}")))
+    live(life, at(seconds), &Input::Event(event(name, at(seconds), at(seconds), "{}").into()))
 }
 
 fn wake(life: &mut Life) -> Vec<String> {
@@ -135,7 +135,7 @@ fn a_newcomer_enters_by_coming_and_an_import_starts_nothing() {
     let mut bob = life(&[LAPSED], &[("back", "entry: { segment: lapsed, on: entered }")]);
     let imported =
         Event { origin: Origin::Import { file: "a.csv".into(), row: 1 }, ..event("Page Viewed", at(0), at(0), "{}") };
-    assert_eq!(live(&mut bob, at(0), &Input::Event(imported)), ["+lapsed!", "backfill"]);
+    assert_eq!(live(&mut bob, at(0), &Input::Event(imported.into())), ["+lapsed!", "backfill"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn conditions_of_campaigns_see_the_membership_this_event_included() {
     let staff = ("offer", "entry: { event: Page Viewed }\ndelay: 1d\nexit: [ { in_segment: vip } ]");
     let mut life = life(&[VIP], &[thanks, staff]);
     assert_eq!(track(&mut life, 0, "Page Viewed"), ["entered"]);
-    let first = life.decide(at(60), &Input::Event(event("Order Completed", at(60), at(60), "{}")));
+    let first = life.decide(at(60), &Input::Event(event("Order Completed", at(60), at(60), "{}").into()));
     let reason = format!("{:?}", first.findings);
     let operand = "not in segment vip (Order Completed performed 1 times within 30d, wanted at least 2)";
     assert!(reason.contains(operand), "{reason}");
@@ -255,7 +255,7 @@ proptest! {
                 0 => track(&mut life, now, "Order Completed"),
                 1 | 2 => {
                     let body = format!(r#"{{"traits":{{"tier":{}}}}}"#, if *what == 1 { "\"gold\"" } else { "null" });
-                    live(&mut life, at(now), &Input::Event(event("Identified", at(now), at(now), &body)))
+                    live(&mut life, at(now), &Input::Event(event("Identified", at(now), at(now), &body).into()))
                 }
                 _ => track(&mut life, now, "Page Viewed"),
             };

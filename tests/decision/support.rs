@@ -123,12 +123,12 @@ impl Life {
     pub fn late(&mut self, happened: i64, received: i64, name: &str, properties: &str) -> Decision {
         let body = format!(r#"{{"properties":{properties}}}"#);
         let event = event(name, at(happened), at(received), &body);
-        self.decide(at(received), &Input::Event(event))
+        self.decide(at(received), &Input::Event(event.into()))
     }
 
     pub fn identify(&mut self, seconds: i64, traits: &str) -> Decision {
         let event = event("Identified", at(seconds), at(seconds), &format!(r#"{{"traits":{traits}}}"#));
-        self.decide(at(seconds), &Input::Event(event))
+        self.decide(at(seconds), &Input::Event(event.into()))
     }
 
     /// The person's timer, at the instant they asked for.

@@ -432,7 +432,7 @@ async fn an_address_on_the_list_by_hand_gets_nothing_until_it_is_taken_off() {
     let names: Vec<String> = entries
         .into_iter()
         .filter_map(|entry| match entry.logged {
-            carillon::store::entries::Logged::Event(event) => Some(event.name),
+            carillon::store::entries::Logged::Event(event) => Some(event.name.clone()),
             _ => None,
         })
         .filter(|name| name.contains("Suppress"))

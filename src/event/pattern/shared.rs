@@ -49,12 +49,19 @@ impl<T: Clone> Rows<T> {
     }
 }
 
+/// A clause that is led to, and what else the event must have for it: some bits of the hash of a value, or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub clause: u32,
+    pub besides: u32,
+}
+
 /// An entry of a [`Table`]: it holds from `key` to `reach`, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     key: u64,
     reach: u64,
-    row: u32,
+    row: Row,
 }
 
 #[derive(Debug, Clone)]
@@ -65,14 +72,14 @@ struct Chunk {
     reach: u64,
 }
 
-/// Row numbers under intervals of keys, sorted.
+/// Rows under intervals of keys, sorted.
 #[derive(Debug, Clone, Default)]
 pub struct Table {
     chunks: Vec<Chunk>,
 }
 
 impl Table {
-    pub fn insert(&mut self, key: u64, reach: u64, row: u32) {
+    pub fn insert(&mut self, key: u64, reach: u64, row: Row) {
         let entry = Entry { key, reach, row };
         let at = self.chunks.partition_point(|chunk| chunk.first <= key).saturating_sub(1);
         let Some(chunk) = self.chunks.get_mut(at) else {
@@ -92,7 +99,7 @@ impl Table {
     }
 
     /// Rows under exactly this key.
-    pub fn at(&self, key: u64) -> impl Iterator<Item = u32> {
+    pub fn at(&self, key: u64) -> impl Iterator<Item = Row> {
         // Equal keys may begin in the chunk before the one that begins with them.
         let start = self.chunks.partition_point(|chunk| chunk.first < key).saturating_sub(1);
         let chunks = self.chunks[start..].iter().take_while(move |chunk| chunk.first <= key);
@@ -103,7 +110,7 @@ impl Table {
     }
 
     /// Rows whose interval holds `at`.
-    pub fn over(&self, at: u64) -> impl Iterator<Item = u32> {
+    pub fn over(&self, at: u64) -> impl Iterator<Item = Row> {
         let end = self.chunks.partition_point(|chunk| chunk.first <= at);
         let chunks = self.chunks[..end].iter().filter(move |chunk| chunk.reach >= at);
         chunks.flat_map(move |chunk| {

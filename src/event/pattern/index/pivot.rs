@@ -1,15 +1,16 @@
 //! Under which predicate a clause stands, and which clauses the scalars of an event lead to.
 //!
 //! Exact values, the ends of texts and texts without regard to case stand in one table by their hash; numbers and
-//! ranges of numbers in a table of intervals per field. A hash that two values share leads to a clause too many, never
-//! to one too few: every clause found is evaluated as a whole.
+//! ranges of numbers in a table of intervals per field. Beside each clause stands one more value that it asks for, so that
+//! most clauses that an event leads to in vain need not be fetched. A hash that two values share leads to a clause too
+//! many, never to one too few: every clause found is evaluated as a whole.
 
 use std::sync::Arc;
 
 use crate::event::pattern::leaves::Leaves;
 use crate::event::pattern::matcher::{Bound, Comparison, Matcher, Scalar};
 use crate::event::pattern::paths::FieldId;
-use crate::event::pattern::shared::{Rows, Table};
+use crate::event::pattern::shared::{Row, Rows, Table};
 use crate::event::pattern::text::{TextTest, folded};
 use crate::event::pattern::{Clause, Wanted};
 
@@ -32,6 +33,8 @@ pub struct Pivots {
 #[derive(Debug, Clone, Default)]
 struct AtField {
     exact: bool,
+    /// Some clause found elsewhere asks for a value here.
+    besides: bool,
     ignoring_case: bool,
     /// Lengths in bytes of the beginnings and ends that are in the table.
     prefixes: Vec<usize>,
@@ -39,7 +42,7 @@ struct AtField {
     /// By the float nearest to a number; rounding keeps the order, so nothing is missed.
     numbers: Table,
     /// Clauses that any scalar may meet.
-    anything: Rows<u32>,
+    anything: Rows<Row>,
 }
 
 /// One way to find a clause.
@@ -75,6 +78,12 @@ impl Pivots {
         let best = ways().map(|(wanted, keys)| (self.crowd(wanted.id, keys), wanted.id, keys.clone()));
         let best = best.min_by_key(|(crowd, ..)| *crowd).map(|(_, field, keys)| (field, keys));
         let found_by = best.as_ref().map(|(field, _)| *field);
+        let others = ways().filter(|(wanted, _)| Some(wanted.id) != found_by);
+        let exacts = others.filter_map(|(wanted, keys)| match keys[..] {
+            [Key::Exact(hash)] => Some((self.crowd(wanted.id, keys), wanted.id, hash)),
+            _ => None,
+        });
+        let besides = exacts.min_by_key(|(crowd, ..)| *crowd).map(|(_, field, hash)| (field, hash));
         let mut ordered: Vec<(bool, usize, Wanted)> = Vec::with_capacity(keys.len());
         for (wanted, keys) in std::mem::take(&mut clause.wanted).into_iter().zip(&keys) {
             ordered.push((Some(wanted.id) == found_by, self.crowd(wanted.id, keys), wanted));
@@ -82,11 +91,8 @@ impl Pivots {
         ordered.sort_by_key(|(is_last, crowd, _)| (*is_last, *crowd));
         clause.wanted = ordered.into_iter().map(|(.., wanted)| wanted).collect();
         let Some((field, keys)) = best else { return self.always.push(row) };
-        let field = field as usize;
-        if self.fields.len() <= field {
-            self.fields.resize_with(field + 1, Arc::default);
-        }
-        let at = Arc::make_mut(&mut self.fields[field]);
+        let row = Row { clause: row, besides: besides.map_or(0, |(field, hash)| self.note_besides(field, hash)) };
+        let at = self.field_mut(field);
         for key in keys {
             match key {
                 Key::Exact(_) => at.exact = true,
@@ -100,6 +106,20 @@ impl Pivots {
                 self.hashed.insert(hash, hash, row);
             }
         }
+    }
+
+    fn field_mut(&mut self, field: FieldId) -> &mut AtField {
+        let field = field as usize;
+        if self.fields.len() <= field {
+            self.fields.resize_with(field + 1, Arc::default);
+        }
+        Arc::make_mut(&mut self.fields[field])
+    }
+
+    /// What is kept of the hash.
+    fn note_besides(&mut self, field: FieldId, hash: u64) -> u32 {
+        self.field_mut(field).besides = true;
+        brief(hash)
     }
 
     fn count(&mut self, field: FieldId, key: &Key) {
@@ -142,32 +162,37 @@ impl Pivots {
     /// Rows that may be met, some more than once.
     pub fn candidates(&self, leaves: &Leaves<'_>, found: &mut Vec<u32>) {
         found.extend(self.always.iter());
+        let is_beside = |field: FieldId| self.fields.get(field as usize).is_some_and(|at| at.besides);
+        let values = leaves.iter().filter(|leaf| is_beside(leaf.field));
+        let values: Vec<u32> = values.filter_map(|leaf| exact(leaf.field, &leaf.value)).map(brief).collect();
+        let admitted = |row: &Row| row.besides == 0 || values.contains(&row.besides);
+        let mut found = |rows: &mut dyn Iterator<Item = Row>| found.extend(rows.filter(admitted).map(|row| row.clause));
         for leaf in leaves.iter() {
             let Some(at) = self.fields.get(leaf.field as usize) else { continue };
-            found.extend(at.anything.iter());
+            found(&mut at.anything.iter().copied());
             if at.exact
                 && let Some(hash) = exact(leaf.field, &leaf.value)
             {
-                found.extend(self.hashed.at(hash));
+                found(&mut self.hashed.at(hash));
             }
             match &leaf.value {
-                Scalar::Number(number) if !number.near.is_nan() => found.extend(at.numbers.over(ordered(number.near))),
-                Scalar::Text(text) => self.of_text(at, leaf.field, text, found),
+                Scalar::Number(number) if !number.near.is_nan() => found(&mut at.numbers.over(ordered(number.near))),
+                Scalar::Text(text) => self.of_text(at, leaf.field, text, &mut found),
                 Scalar::Number(_) | Scalar::Bool(_) | Scalar::Null => {}
             }
         }
     }
 
-    fn of_text(&self, at: &AtField, field: FieldId, text: &str, found: &mut Vec<u32>) {
+    fn of_text(&self, at: &AtField, field: FieldId, text: &str, found: &mut impl FnMut(&mut dyn Iterator<Item = Row>)) {
         if at.ignoring_case {
-            found.extend(self.hashed.at(hash(Tag::IgnoringCase, field, folded(text).as_bytes())));
+            found(&mut self.hashed.at(hash(Tag::IgnoringCase, field, folded(text).as_bytes())));
         }
         let bytes = text.as_bytes();
         for length in at.prefixes.iter().take_while(|length| **length <= bytes.len()) {
-            found.extend(self.hashed.at(hash(Tag::Prefix, field, &bytes[..*length])));
+            found(&mut self.hashed.at(hash(Tag::Prefix, field, &bytes[..*length])));
         }
         for length in at.suffixes.iter().take_while(|length| **length <= bytes.len()) {
-            found.extend(self.hashed.at(hash(Tag::Suffix, field, &bytes[bytes.len() - *length..])));
+            found(&mut self.hashed.at(hash(Tag::Suffix, field, &bytes[bytes.len() - *length..])));
         }
     }
 }
@@ -237,6 +262,11 @@ fn exact(field: FieldId, value: &Scalar<'_>) -> Option<u64> {
         Scalar::Text(text) => hash(Tag::Text, field, text.as_bytes()),
         Scalar::Number(_) => return None,
     })
+}
+
+/// The part of a hash that stands beside a clause; never 0.
+fn brief(hash: u64) -> u32 {
+    (hash >> 32) as u32 | 1
 }
 
 #[derive(Debug, Clone, Copy)]
