@@ -245,7 +245,11 @@ fn read(path: &Path) -> anyhow::Result<SourceFile> {
         "{} has {size} bytes; a definition has at most {FILE_BYTES_MAX}",
         path.display()
     );
-    let text = fs::read_to_string(path).with_context(named)?;
+    let text = String::from_utf8(fs::read(path).with_context(named)?).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Usage(format!("{} is not UTF-8 in line {line}; save it as UTF-8", path.display()))
+    })?;
     let name = path.strip_prefix(".").unwrap_or(path).to_string_lossy().into_owned();
     Ok(SourceFile { name, text })
 }
