@@ -17,6 +17,8 @@ use crate::render::links::{MessageLinks, Tracking};
 pub struct Workspace {
     pub name: String,
     pub postal_address: Option<String>,
+    /// The zone of people whose own is not known; empty: UTC.
+    pub timezone: String,
 }
 
 /// Everything one message is about.
@@ -56,7 +58,8 @@ impl Scope {
             "entry": event(about.entry),
             "campaign": { "key": message.campaign, "name": about.campaign_name },
             "message": { "id": message.id, "channel": message.channel, "at": now },
-            "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address },
+            "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address,
+                "timezone": about.workspace.timezone },
             "links": links(about.links),
         });
         let recipient = name_of(&profile.traits);
