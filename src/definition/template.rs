@@ -60,7 +60,7 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
         return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
     }
     for (tag, variant) in &variants {
-        for channel in Channel::ALL.into_iter().filter(|it| variant.has(*it) && !parts.has(*it)) {
+        if let Some(channel) = Channel::ALL.into_iter().find(|it| variant.has(*it) && !parts.has(*it)) {
             let channel = channel.as_str();
             return at.wrong(format!("{channel} is written for `{tag}` and not for everybody else"));
         }

@@ -22,7 +22,12 @@ pub fn check(at: &At<'_>, template: &Template, files: &[PartFile<'_>]) -> Option
     if template.sample.is_empty() {
         return Some(());
     }
-    let mut right = place.check_with(&compiled, template, &template.sample);
+    // Where there are several languages, that of the sample's person is one of them.
+    let base = match template.variants.is_empty() {
+        true => template.sample.clone(),
+        false => in_locale(&template.sample, template.locale.as_deref().unwrap_or_default()),
+    };
+    let mut right = place.check_with(&compiled, template, &base);
     for (locale, parts) in &template.variants {
         let reader = in_locale(&template.sample, locale);
         right = right.and(place.check_with(&compiled, &Template { parts: parts.clone(), ..template.clone() }, &reader));

@@ -7,6 +7,7 @@ mod budget;
 mod compile;
 mod dressing;
 mod formatting;
+pub mod inspection;
 pub mod kept;
 pub mod line;
 pub mod links;

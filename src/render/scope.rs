@@ -68,6 +68,14 @@ impl Scope {
         Self { root: context(root), at: now, message: message.id, unsubscribe, recipient, tracking }
     }
 
+    /// What a person did, as a sample: what belongs to a message is left to placeholders.
+    pub fn tried_sample(profile: &Profile, about: &Event) -> Map<String, Value> {
+        let profile = json!({ "id": profile.id, "user_id": profile.user_id, "traits": profile.traits });
+        let event = event(about);
+        let all = [("profile", profile), ("entry", event.clone()), ("event", event)];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.
     pub fn sample(now: Timestamp, sample: &Map<String, Value>) -> Self {
         let unsubscribe = "https://example.com/u/preview".to_owned();
