@@ -54,7 +54,7 @@ async fn what_is_missing_in_events_that_came_is_told_before_messages_fail_of_it(
     }
     house.forward("1s").await;
     let told = house.warned(&RECEIPT.replace("Thanks", "Thank you")).await;
-    let expected = "template receipt: `event.properties.gift` (email.html, line 1, column 108) is missing and has no \
+    let expected = "template receipt: `event.properties.gift` (email.html, line 1, column 102) is missing and has no \
                     default in 2 of the newest 3 `Order Completed` events that fit receipt; such messages would fail";
     assert!(told.contains(&expected.to_owned()), "{told:#?}");
     assert!(!says(&told, "profile.traits.size"), "{told:?}");
