@@ -29,9 +29,37 @@ kind: consent_policy
 rules: [ { channel: email, unknown: blocked } ]
 ";
 
+/// Who bought and did not come back within two weeks.
+const COME_BACK: &str = "\
+kind: campaign
+key: come_back
+name: Come back
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry:
+  event: Order Completed
+  key: properties.order_id
+  match: { properties: { revenue: [ { numeric: [ '>=', 5 ] } ] } }
+delay: 14d
+exit: [ { event: [ Order Completed, Order Refunded ] } ]
+send: { channel: email, template: item_reminder }
+---
+kind: caps
+rules: [ { at_most: 1, per: 30d } ]
+---
+kind: consent_policy
+rules: [ { channel: email, unknown: blocked } ]
+";
+
 fn applied(backend: Backend) -> Folder {
+    with_campaign(backend, REMINDER)
+}
+
+fn with_campaign(backend: Backend, campaign: &str) -> Folder {
     let folder = Folder::on(backend);
-    folder.write("defs/reminder.yaml", REMINDER);
+    folder.write("defs/reminder.yaml", campaign);
     let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
     folder.write("defs/item_reminder/template.yaml", template);
     folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
@@ -44,8 +72,12 @@ fn applied(backend: Backend) -> Folder {
 }
 
 fn import(folder: &Folder, file: &str, consent: &str) -> Value {
+    import_as(folder, file, "taobao", consent)
+}
+
+fn import_as(folder: &Folder, file: &str, format: &str, consent: &str) -> Value {
     let arguments =
-        ["import", file, "--format", "taobao", "--address-domain", "example.com", "--consent", consent, "--json"];
+        ["import", file, "--format", format, "--address-domain", "example.com", "--consent", consent, "--json"];
     folder.json(&arguments)
 }
 
@@ -118,15 +150,38 @@ fn without_consent_the_same_clicks_are_suppressed() {
 }
 
 #[test]
+fn invoices_lead_to_the_same_letters_on_both_databases() {
+    let file = root().join("tests/fixtures/intake/invoices.csv");
+    invoices(file.to_str().unwrap());
+}
+
+/// The answer on SQLite, which is that on PostgreSQL.
+fn invoices(file: &str) -> Value {
+    let folder = with_campaign(Backend::Sqlite, COME_BACK);
+    let answer = import_as(&folder, file, "uci-retail", "email=granted");
+    for number in ["events", "matched", "sent"] {
+        assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
+    }
+    every_number_opens(&folder, &answer);
+    let there = import_as(&with_campaign(Backend::Postgres, COME_BACK), file, "uci-retail", "email=granted");
+    assert_eq!(there, answer, "on PostgreSQL the figures are the same");
+    answer
+}
+
+/// A file of the folder of real data; without it a line past the harness, which shows nothing of tests that pass.
+fn real(test: &str, file: &str) -> Option<PathBuf> {
+    let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let file = root().join(data).join(file);
+    if !file.exists() {
+        writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {test}").unwrap();
+    }
+    file.exists().then_some(file)
+}
+
+#[test]
 fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
     let name = "real_data_of_taobao_drives_a_cart_reminder_keyed_by_item";
-    let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    let file = root().join(data).join("A_behaviour/taobao_userbehavior_full_histories.csv.gz");
-    if !file.exists() {
-        // Past the harness, which shows nothing of tests that pass.
-        writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {name}").unwrap();
-        return;
-    }
+    let Some(file) = real(name, "A_behaviour/taobao_userbehavior_full_histories.csv.gz") else { return };
     let folder = applied(Backend::Sqlite);
     let answer = import(&folder, file.to_str().unwrap(), "email=granted");
     for number in ["events", "matched", "sent", "capped"] {
@@ -135,4 +190,12 @@ fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
     every_number_opens(&folder, &answer);
     let there = import(&applied(Backend::Postgres), file.to_str().unwrap(), "email=granted");
     assert_eq!(there, answer, "on PostgreSQL the figures are the same");
+}
+
+#[test]
+fn real_data_of_uci_brings_the_same_invoices_to_both_databases() {
+    let name = "real_data_of_uci_brings_the_same_invoices_to_both_databases";
+    let Some(file) = real(name, "A_purchases/uci_online_retail_2010-12_to_2011-08.csv.gz") else { return };
+    let answer = invoices(file.to_str().unwrap());
+    assert!(answer["capped"].as_u64().unwrap() > 0, "{answer:#}");
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 pub struct OwnPostgres {
     folder: TempDir,
     port: u16,
+    start_script: fn(&Path) -> Command,
     running: Option<Child>,
 }
 
@@ -19,8 +20,16 @@ impl OwnPostgres {
     /// # Panics
     /// PostgreSQL is missing, or does not start.
     pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), |script| Command::new(script))
+    }
+
+    /// The same in this folder, its script started in this way.
+    ///
+    /// # Panics
+    /// As for `start`.
+    pub fn start_in(folder: TempDir, start_script: fn(&Path) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut own = Self { folder: tempfile::tempdir().unwrap(), port, running: None };
+        let mut own = Self { folder, port, start_script, running: None };
         own.come_back();
         own
     }
@@ -35,8 +44,10 @@ impl OwnPostgres {
     /// # Panics
     /// As for `start`.
     pub fn come_back(&mut self) {
-        let mut command = Command::new(script());
-        command.arg("postgres").arg(self.folder.path()).arg(self.port.to_string());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/servers");
+        let folder = self.folder.path().canonicalize().unwrap();
+        let mut command = (self.start_script)(&script);
+        command.arg("postgres").arg(folder).arg(self.port.to_string());
         let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map_while(Result::ok);
         self.running = Some(running);
@@ -64,8 +75,4 @@ impl Drop for OwnPostgres {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/servers")
 }
