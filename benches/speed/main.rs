@@ -9,6 +9,7 @@ mod client;
 mod ingest;
 mod letter;
 mod matching;
+#[allow(dead_code, reason = "some of it serves tests")]
 #[path = "../../tests/services/postgres.rs"]
 mod own_postgres;
 mod postgres;

@@ -19,6 +19,7 @@ mod m20261121_000009_topics_of_messages;
 mod m20261121_000030_log_shards;
 mod m20261121_000045_books_and_ids;
 mod m20261121_000051_switches;
+mod m20261121_000065_decided_events;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000030_log_shards::Migration),
             Box::new(m20261121_000045_books_and_ids::Migration),
             Box::new(m20261121_000051_switches::Migration),
+            Box::new(m20261121_000065_decided_events::Migration),
         ]
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::web;
 
 use crate::app::{CLOCK_OFFSET, Carillon, WORKSPACE, refresh_keys};
+use crate::caps::Unreachable;
 use crate::eventlog::{EventLog, Queue};
 use crate::http::admin::{Admin, Doing};
 use crate::ids::Span;
@@ -42,6 +43,7 @@ impl Carillon {
             }),
             send_test: self.sending_tests(),
             doctor: self.examining(),
+            check_caps: self.checking_caps(),
             metrics: telemetry::prometheus(),
             stopping: self.stopping.clone(),
         })
@@ -52,6 +54,14 @@ impl Carillon {
         Arc::new(move |test| {
             let workers = workers.clone();
             Box::pin(async move { workers.dispatcher().send_test(WORKSPACE, test).await })
+        })
+    }
+
+    fn checking_caps(&self) -> Doing<(), Result<String, Unreachable>> {
+        let workers = self.workers.clone();
+        Arc::new(move |()| {
+            let workers = workers.clone();
+            Box::pin(async move { Ok(workers.dispatcher().check_caps(WORKSPACE).await) })
         })
     }
 

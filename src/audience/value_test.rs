@@ -320,7 +320,7 @@ impl Check {
         matches!(self, Self::Exists(false) | Self::Ne(_) | Self::NotIn(_))
     }
 
-    fn operands(&self) -> Vec<&Operand> {
+    pub fn operands(&self) -> Vec<&Operand> {
         match self {
             Self::Exists(_) => Vec::new(),
             Self::In(operands) | Self::NotIn(operands) => operands.iter().collect(),

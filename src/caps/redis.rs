@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use ::redis::cluster::{ClusterClient, ClusterConfig};
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Client, Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
+use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::caps::{Ask, CapStore, History, Released, Reserved, Unreachable, packed};
@@ -97,9 +97,18 @@ impl Server {
         });
         match answered.await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Unreachable(format!("Redis at {}: {error}", self.place))),
+            Ok(Err(error)) => Err(Unreachable(format!("Redis at {}: {}", self.place, in_words(&error)))),
             Err(_) => Err(Unreachable(format!("Redis at {} did not answer in time", self.place))),
         }
+    }
+}
+
+/// On one line; what people get wrong most, in words of ours.
+fn in_words(error: &RedisError) -> String {
+    match error.kind() {
+        ErrorKind::Parse => "what answers there is no Redis".to_owned(),
+        ErrorKind::AuthenticationFailed => "it does not take this user and password".to_owned(),
+        _ => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -258,6 +267,11 @@ impl CapStore for Redis {
             if said != "PONG" {
                 return Err(Unreachable(format!("Redis at {} answered PING with {said}", self.server.place)));
             }
+            // A replica, a full memory or a user without the rights answers PING and takes nothing.
+            let script = Script::new("return redis.call('SET', KEYS[1], '1', 'PX', 1000)");
+            let mut call = script.prepare_invoke();
+            call.key(format!("{}:check", self.prefix));
+            let _: Value = self.server.run(Call::Script(call)).await?;
             Ok(format!("Redis at {} answers", self.server.place))
         }
         .boxed()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::table::{cell, list, table};
-use crate::cli::{Answer, print, print_json};
+use crate::cli::{Answer, print, print_json, tell};
 
 #[derive(Debug, Subcommand)]
 pub enum Key {
@@ -52,7 +52,7 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
             } else {
                 let (key, id) = (cell(&made["key"]), cell(&made["id"]));
                 print(&format!("{key}\n"));
-                eprintln!("write key {id} for source {source}; it is stored as a hash and not shown again");
+                tell(&format!("write key {id} for source {source}; it is stored as a hash and not shown again\n"));
             }
         }
         Key::List { json } => {

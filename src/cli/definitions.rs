@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::Client;
 use crate::cli::table::{cell, list};
-use crate::cli::{Answer, Usage, print, print_json};
+use crate::cli::{Answer, Usage, print, print_json, tell};
 use crate::definition::{self, Definition, Known, Problem, SourceFile};
 use crate::story;
 
@@ -88,7 +88,15 @@ pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> an
     let counts =
         format!("{} new, {} changed, {} as before", created.len(), changed.len(), list(&answer, "unchanged").len());
     print(&format!("{counts}{}\n", if asked.dry_run { "; nothing was applied" } else { "" }));
+    warn(&answer);
     Ok(Answer::Yes)
+}
+
+/// What does not fit the events that came: for whoever looks, beside the answer.
+pub fn warn(answer: &Value) {
+    for warning in list(answer, "warnings") {
+        tell(&format!("warning: {}\n", cell(warning)));
+    }
 }
 
 impl Apply {
@@ -185,10 +193,10 @@ fn refuse(problems: &[Problem], json: bool) -> Answer {
         print_json(&json!({ "problems": problems }));
     } else {
         for problem in problems {
-            eprintln!("{problem}");
+            tell(&format!("{problem}\n"));
         }
         let found = if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
-        eprintln!("carillon: {found}; no story was run");
+        tell(&format!("carillon: {found}; no story was run\n"));
     }
     Answer::No
 }

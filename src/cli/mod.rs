@@ -14,6 +14,7 @@ mod plan;
 mod seed;
 mod segments;
 mod serving;
+mod suppression_file;
 mod table;
 mod trace;
 
@@ -174,7 +175,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     if let Some(refused) = error.downcast_ref::<client::Refused>() {
         said.push_str(&refused.problems());
     }
-    let _ = writeln!(std::io::stderr(), "carillon: {said}");
+    tell(&format!("carillon: {said}\n"));
     let is_usage = error.is::<Usage>() || error.is::<Refused>();
     ExitCode::from(if is_usage { 2 } else { 1 })
 }
@@ -259,17 +260,21 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| "is written ADDRESS:PORT, such as 127.0.0.1:8080".to_owned())
 }
 
-/// Writes for people to stdout: instants to the second.
+/// Writes for people to stdout: instants to the second, nothing that a terminal would obey.
 fn print(text: &str) {
-    write_out(&table::to_the_second(text));
+    write(std::io::stdout().lock(), &table::to_the_second(&table::on_its_lines(text)));
 }
 
-/// Writes to stdout; a reader that has gone is no error of ours.
-fn write_out(text: &str) {
-    let mut out = std::io::stdout().lock();
+/// The same to stderr, for what is beside the answer.
+fn tell(text: &str) {
+    write(std::io::stderr().lock(), &table::on_its_lines(text));
+}
+
+/// A reader that has gone is no error of ours.
+fn write(mut out: impl Write, text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 fn print_json(value: &Value) {
-    write_out(&format!("{value:#}\n"));
+    write(std::io::stdout().lock(), &format!("{value:#}\n"));
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::cli::table::on_one_line;
+
 /// A line for each field, what is inside further in; a list of plain values stays on one line.
 pub fn outline(value: &Value) -> String {
     let mut text = String::new();
@@ -55,7 +57,7 @@ fn plain(value: &Value) -> Option<String> {
         Value::Bool(true) => Some("yes".to_owned()),
         Value::Bool(false) => Some("no".to_owned()),
         Value::Number(number) => Some(number.to_string()),
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(on_one_line(text)),
         Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => {
             Some(items.iter().filter_map(plain).collect::<Vec<_>>().join(", "))
         }

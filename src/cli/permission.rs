@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
+use crate::cli::suppression_file::rows;
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, Usage, print, print_json};
-use crate::message::{Address, Channel, SuppressionKind};
 
 /// Addresses sent in one request.
 const SLICE: usize = 500;
@@ -202,7 +201,7 @@ pub async fn suppress(client: &Client, asked: &Suppress) -> anyhow::Result<Answe
             Ok(if was_there { Answer::Yes } else { Answer::No })
         }
         Suppress::Import { file, channel, kind, json } => {
-            let mut rows = read_file(file, channel, kind)?;
+            let mut rows = rows(file, channel, kind)?;
             let (mut added, mut known) = (0, 0);
             while !rows.is_empty() {
                 let rest = rows.split_off(rows.len().min(SLICE));
@@ -267,52 +266,6 @@ fn listed(found: &[Value]) -> String {
     };
     let rows: Vec<[String; 6]> = found.iter().map(row).collect();
     table(["CHANNEL", "ADDRESS", "KIND", "SINCE", "SOURCE", "REMOVED"], &rows)
-}
-
-/// The rows of a file as the API takes them; a mistake is named with its line, and nothing is sent.
-fn read_file(file: &PathBuf, channel: &str, kind: &str) -> anyhow::Result<Vec<Value>> {
-    let name = file.display();
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(file)
-        .with_context(|| format!("{name} cannot be read"))?;
-    let heads: Vec<String> =
-        reader.headers()?.iter().map(|head| head.trim_start_matches('\u{feff}').to_ascii_lowercase()).collect();
-    let column = |names: &[&str]| heads.iter().position(|head| names.contains(&head.as_str()));
-    let Some(address) = column(&["address", "email"]) else {
-        let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
-        return Err(Usage(message).into());
-    };
-    let (of_channel, of_kind, of_source) = (column(&["channel"]), column(&["kind"]), column(&["source"]));
-    let source =
-        format!("import {}", file.file_name().map_or_else(|| name.to_string(), |own| own.display().to_string()));
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.with_context(|| format!("{name} cannot be read"))?;
-        let given = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|text| !text.is_empty());
-        let Some(address) = given(Some(address)) else { continue };
-        let (channel, kind) = (given(of_channel).unwrap_or(channel), given(of_kind).unwrap_or(kind));
-        if let Some(mistake) = mistake_in(channel, address, kind) {
-            let line = record.position().map_or(0, csv::Position::line);
-            return Err(Usage(format!("{name}: line {line}: {mistake}; nothing was put onto the list")).into());
-        }
-        rows.push(json!({
-            "channel": channel,
-            "address": address,
-            "kind": kind,
-            "source": given(of_source).unwrap_or(&source),
-        }));
-    }
-    Ok(rows)
-}
-
-/// What the service would refuse, found before the first row is sent.
-fn mistake_in(channel: &str, address: &str, kind: &str) -> Option<String> {
-    let Some(of) = Channel::parse(channel) else { return Some(format!("`{channel}` is no channel")) };
-    if SuppressionKind::parse(kind).is_none() {
-        return Some(format!("`{kind}` is no kind"));
-    }
-    Address::parse(of, address).is_none().then(|| format!("`{address}` is no address for {channel}"))
 }
 
 fn say(answer: &Value, json: bool, text: &str) {

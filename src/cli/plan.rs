@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::client::Client;
-use crate::cli::definitions::{body, files};
+use crate::cli::definitions::{body, files, warn};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json};
 use crate::definition::SourceFile;
@@ -36,7 +36,7 @@ impl Plan {
 }
 
 /// What is told of a campaign, in this order.
-const FIGURES: [&str; 7] = ["matched", "sent", "capped", "blocked", "exited", "waiting", "not_entered"];
+const FIGURES: [&str; 8] = ["carried_over", "matched", "sent", "capped", "blocked", "exited", "waiting", "not_entered"];
 
 /// `carillon plan`; the files are read before the service is asked.
 pub async fn plan(client: &Client, asked: &Plan, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
@@ -46,6 +46,7 @@ pub async fn plan(client: &Client, asked: &Plan, files: Vec<SourceFile>) -> anyh
         return Ok(Answer::Yes);
     }
     print(&documents(&answer));
+    warn(&answer);
     print(&looked(&answer["past"]));
     for campaign in list(&answer, "campaigns") {
         print(&of_campaign(campaign));
@@ -110,15 +111,21 @@ fn of_campaign(campaign: &Value) -> String {
     if is_empty(now) && is_empty(then) {
         return format!("\ncampaign {}{status}: nobody\n", cell(&campaign["campaign"]));
     }
-    let rows = FIGURES.map(|name| {
-        let names: Vec<String> = list(&then[name], "names").iter().map(cell).collect();
-        let people = then[name]["people"].as_u64().unwrap_or(0);
-        let who = match people.saturating_sub(names.len() as u64) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more", names.join(", ")),
-        };
-        [name.replace('_', " "), counted(now, name), counted(then, name), who]
+    let told = FIGURES.iter().filter(|name| {
+        // Nearly always empty.
+        **name != "carried_over" || [now, then].iter().any(|tally| tally[**name]["count"].as_u64() > Some(0))
     });
+    let rows: Vec<[String; 4]> = told
+        .map(|name| {
+            let names: Vec<String> = list(&then[name], "names").iter().map(cell).collect();
+            let people = then[name]["people"].as_u64().unwrap_or(0);
+            let who = match people.saturating_sub(names.len() as u64) {
+                0 => names.join(", "),
+                more => format!("{} and {more} more", names.join(", ")),
+            };
+            [name.replace('_', " "), counted(now, name), counted(then, name), who]
+        })
+        .collect();
     let mut text =
         format!("\ncampaign {}{status}\n{}", cell(&campaign["campaign"]), table(["", "NOW", "THEN", "WHO"], &rows));
     let reasons: Vec<String> = then["reasons"]

@@ -15,6 +15,7 @@ use crate::http::admin;
 use crate::store::controls::PAUSE_ALL;
 use crate::telemetry;
 use crate::worker::pause::set_paused;
+use crate::worker::service::Workers;
 
 /// A server that holds its folder and its port, and does not answer yet.
 pub struct Server {
@@ -69,6 +70,7 @@ impl Server {
         if carillon.smtp.is_none() && !listener.local_addr()?.ip().is_loopback() {
             tracing::warn!("the sandbox's inbox has no login: everyone who reaches this address reads every message");
         }
+        tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
         Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, held })
     }
@@ -99,6 +101,16 @@ impl Server {
                 failed
             }
         }
+    }
+}
+
+/// Says at the start what waits while the cap store cannot be asked; the service runs without.
+async fn look_for_caps(workers: Arc<Workers>) {
+    if let Err(error) = workers.dispatcher().check_caps(WORKSPACE).await {
+        tracing::warn!(
+            "{error}. Messages that obey or count frequency caps wait (caps_unreachable), everything else goes on. Start \
+             that Redis, or correct redis.url (CARILLON_REDIS__URL) and start again; sending then goes on by itself"
+        );
     }
 }
 
@@ -138,6 +150,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
     let filter = log_filter(level)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // It would say so on stderr, and panic where that is what has gone.
+    let log = log.log_internal_errors(false);
     match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
@@ -145,10 +159,12 @@ pub fn log_to_stderr(config: &Config, level: &str) -> anyhow::Result<()> {
     .map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// A client that goes away in the middle of a call is its own affair; the HTTP library calls that an error.
+/// A client that goes away in the middle of a call is its own affair; the HTTP library calls that an error. What
+/// libraries say of going on is for who asks for more.
 fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
     let quiet = if level.contains("actix_http") { "" } else { ",actix_http::h1=off" };
-    format!("{level}{quiet}").parse().context("log.level")
+    let libraries = if level == "info" { ",actix_server=warn,sea_orm_migration=warn" } else { "" };
+    format!("{level}{quiet}{libraries}").parse().context("log.level")
 }
 
 /// The routes of the controls, for the holder of the token.

@@ -2,10 +2,13 @@
 
 use serde_json::Value;
 
-/// A table as text: a line of heads and a line for each row, columns two spaces apart.
+/// A table as text: a line of heads and a line for each row, columns two spaces apart. Cells are measured as they are
+/// printed: instants to the second, and nothing in them that breaks a row.
 pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = heads.map(|head| head.chars().count());
-    for row in rows {
+    let rows: Vec<[String; N]> =
+        rows.iter().map(|row| row.each_ref().map(|cell| on_one_line(&to_the_second(cell)))).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -18,13 +21,38 @@ pub fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
     std::iter::once(line(heads)).chain(body).collect()
 }
 
-/// A value in a cell: text without quotes, nothing for null.
+/// A value in a cell: text without quotes and on one line, nothing for null.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => on_one_line(text),
         other => other.to_string(),
     }
+}
+
+/// A text whose line ends, and whatever else a terminal would obey, are shown as escapes.
+pub fn on_one_line(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// The same for a text of several lines.
+pub fn on_its_lines(text: &str) -> String {
+    escaped(text, |letter| letter == '\n')
+}
+
+fn escaped(text: &str, is_free: impl Fn(char) -> bool) -> String {
+    // Letters that turn the direction of writing make a text read as another.
+    let turns =
+        |letter: char| matches!(letter, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if (letter.is_control() || turns(letter)) && !is_free(letter) {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
 }
 
 /// A text in which no instant such as `2026-03-01T10:00:00.123Z` has parts of a second.
@@ -67,6 +95,22 @@ mod tests {
     fn people_read_instants_to_the_second_and_prices_as_they_are() {
         let text = "at 2026-03-01T10:00:00.123Z, 2026-03-01T10:00:00Z: 49.00Z, v1.2 ü.5Z.";
         assert_eq!(to_the_second(text), text.replace(".123", ""));
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_cells_are_printed() {
+        let row = |at: &str| [at.to_owned(), "x".to_owned()];
+        let text = table(["AT", "WHO"], &[row("2026-03-01T10:00:00Z"), row("2026-03-01T10:00:00.123Z")]);
+        assert_eq!(to_the_second(&text), text);
+        assert_eq!(text.lines().map(|line| line.find(['W', 'x'])).collect::<Vec<_>>(), [Some(22); 3]);
+    }
+
+    #[test]
+    fn nothing_in_a_cell_breaks_its_row_or_moves_the_cursor() {
+        let text = table(["a", "b"], &[["by\nletter".to_owned(), "\u{1b}[2J\u{202e}x\ty".to_owned()]]);
+        assert_eq!(text, "a           b\nby\\nletter  \\u{1b}[2J\\u{202e}x\\ty\n");
+        assert_eq!(cell(&Value::from("a\r\nb")), "a\\r\\nb");
+        assert_eq!(on_its_lines("a\nb\u{7f}"), "a\nb\\u{7f}");
     }
 
     #[test]

@@ -106,14 +106,24 @@ fn contradicted(document: &Document, all: &Known) -> Option<Problem> {
 /// A segment that builds on itself, or on too many in a row.
 fn chained(document: &Document, all: &Known) -> Option<Problem> {
     let message = match longest_chain(&document.key, all) {
-        Err(cycle) => format!("segments build on each other in a circle: {}", cycle.join(" → ")),
+        Err(cycle) => {
+            let message = format!("segments build on each other in a circle: {}", cycle.join(" → "));
+            let next = cycle.into_iter().nth(1).map(Target::Segment);
+            let leads = |reference: &&Reference| Some(&reference.to) == next.as_ref();
+            let problem = at_document(document, "where", Code::WrongValue, message);
+            return Some(match document.references.iter().find(leads) {
+                Some(Reference { line, column, field, .. }) => {
+                    Problem { line: *line, column: *column, field: field.clone(), ..problem }
+                }
+                None => problem,
+            });
+        }
         Ok(length) if length > CHAIN_MAX => {
             format!("builds on {length} segments in a row; at most {CHAIN_MAX} are allowed")
         }
         Ok(_) => return None,
     };
-    let code = if message.starts_with("builds") { Code::Limit } else { Code::WrongValue };
-    Some(at_document(document, "where", code, message))
+    Some(at_document(document, "where", Code::Limit, message))
 }
 
 /// Segments in the longest row below `key`, itself included; an error is the circle that leads back to it.
@@ -171,7 +181,19 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
                 let channel = channel.map_or("", Channel::as_str);
                 (format!("template `{key}` has no part for {channel}"), None)
             }
-            None => (format!("there is no template `{key}`"), nearest(key, all.templates.keys().map(String::as_str))),
+            None => {
+                let nearest = nearest(key, all.templates.keys().map(String::as_str));
+                let mut message = format!("there is no template `{key}`");
+                // Whoever copied a campaign forgets its template; once is enough.
+                if document.kind == DocumentKind::Campaign && nearest.is_none() {
+                    let folder = document.file.rfind('/').map_or("", |end| &document.file[..=end]);
+                    message.push_str(&format!(
+                        ": put its folder with template.yaml, subject and email.html at {folder}{key}/ (those of the \
+                         starter set are in templates/)"
+                    ));
+                }
+                (message, nearest)
+            }
         },
     };
     Some(Problem {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::definition::{SourceFile, yaml};
+use crate::guard::Rule;
 
 /// Differences told of one document.
 const TOLD_MAX: usize = 50;
@@ -37,6 +38,22 @@ pub fn differences(before: &[SourceFile], after: &[SourceFile]) -> Vec<String> {
         told.truncate(TOLD_MAX);
         told.push(format!("and {more} more"));
     }
+    told
+}
+
+/// One line for each frequency cap that is new or gone, or is another number for the same window and scope.
+pub fn of_caps(before: &[Rule], after: &[Rule]) -> Vec<String> {
+    let is_in = |rules: &[Rule], rule: &Rule| rules.iter().any(|one| one.to_string() == rule.to_string());
+    let mut gone: Vec<&Rule> = before.iter().filter(|rule| !is_in(after, rule)).collect();
+    let mut told = Vec::new();
+    for rule in after.iter().filter(|rule| !is_in(before, rule)) {
+        let same = gone.iter().position(|one| (&one.scope, one.per) == (&rule.scope, rule.per));
+        told.push(match same {
+            Some(place) => format!("{} → {rule}", gone.remove(place)),
+            None => format!("{rule}: new"),
+        });
+    }
+    told.extend(gone.iter().map(|rule| format!("{rule}: gone")));
     told
 }
 
@@ -84,9 +101,24 @@ fn of_fields(one: &BTreeMap<String, Value>, other: &BTreeMap<String, Value>) -> 
 }
 
 fn shown(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+    let text = as_written(value);
     let short: String = text.chars().take(VALUE_CHARS_MAX).collect();
     if short.len() < text.len() { format!("{short}…") } else { short }
+}
+
+/// A value as a marketer would write it on one line.
+fn as_written(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "[]".to_owned(),
+        Value::Array(items) => format!("[ {} ]", items.iter().map(as_written).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) if members.is_empty() => "{}".to_owned(),
+        Value::Object(members) => {
+            let each = members.iter().map(|(name, value)| format!("{name}: {}", as_written(value)));
+            format!("{{ {} }}", each.collect::<Vec<_>>().join(", "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -104,8 +136,34 @@ mod tests {
         let other = "delay: 2h # longer\nkind: campaign\nentry: { event: Product Added, match: { a: [ 1 ] } }\n";
         assert_eq!(
             of(one, other),
-            ["delay: 1h → 2h", "entry.key: properties.cart_id is gone", "entry.match.a: [1] is new"]
+            ["delay: 1h → 2h", "entry.key: properties.cart_id is gone", "entry.match.a: [ 1 ] is new"]
         );
+    }
+
+    #[test]
+    fn lists_are_told_as_they_are_written() {
+        let one = "exit: [ { event: Order Completed } ]\n";
+        let other = "exit: [ { event: [ Order Completed, Order Placed ], same: properties.id } ]\n";
+        let after = "[ { event: [ Order Completed, Order Placed ], same: properties.id } ]";
+        assert_eq!(of(one, other), [format!("exit: [ {{ event: Order Completed }} ] → {after}")]);
+    }
+
+    #[test]
+    fn caps_are_told_in_words() {
+        let rules = |text: &str| {
+            let file = SourceFile { name: "caps.yaml".to_owned(), text: format!("kind: caps\nrules: {text}\n") };
+            match crate::definition::read(&[file]).unwrap().remove(0).definition {
+                crate::definition::Definition::Caps(rules) => rules,
+                other => panic!("{other:?}"),
+            }
+        };
+        let before = rules("[ { at_most: 3, per: 1d }, { at_most: 1, per: 16h, channel: email } ]");
+        let after = rules("[ { at_most: 2, per: 1d }, { at_most: 1, per: calendar_week, campaign: each } ]");
+        let told = of_caps(&before, &after);
+        assert_eq!(told[0], "at most 3 per 1d → at most 2 per 1d");
+        assert!(told[1].starts_with("at most 1 per calendar week for each campaign") && told[1].ends_with(": new"));
+        assert_eq!(told[2..], ["at most 1 per 16h by email: gone"]);
+        assert_eq!(of_caps(&before, &before), Vec::<String>::new());
     }
 
     #[test]

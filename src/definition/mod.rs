@@ -3,6 +3,7 @@
 //! Reading lists every problem by file, line and field; what the language has and this version does not build is
 //! refused by name, never accepted and ignored.
 
+pub mod asked;
 pub mod campaign;
 pub mod caps;
 pub mod condition;

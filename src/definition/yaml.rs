@@ -79,9 +79,23 @@ pub fn parse(text: &str) -> Result<Vec<Tree>, Vec<Fault>> {
         let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
         return Err(vec![Fault { line: 1, column: 1, field: String::new(), code: Code::Limit, message }]);
     }
+    if let Some(fault) = control_character(text) {
+        return Err(vec![fault]);
+    }
     let mut builder = Builder::new(text);
     builder.run();
     if builder.faults.is_empty() { Ok(builder.trees) } else { Err(builder.faults) }
+}
+
+/// The first character that no text has. The parser takes some of them for the end of it.
+fn control_character(text: &str) -> Option<Fault> {
+    let is_one = |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r' | '\u{85}');
+    let (place, letter) = text.char_indices().find(|(_, letter)| is_one(*letter))?;
+    let before = &text[..place];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    let message = format!("the character U+{:04X} does not belong into a text", u32::from(letter));
+    Some(Fault { line, column, field: String::new(), code: Code::Syntax, message })
 }
 
 /// JSON is YAML but for surrogate pairs in escapes; those become the character they stand for.

@@ -111,6 +111,13 @@ impl Pattern {
         self.clauses.iter().any(|clause| leaves.meet(clause))
     }
 
+    /// The fields it looks at, each with the values of which one must be there; one of several alternatives may come
+    /// more than once.
+    pub fn fields(&self) -> impl Iterator<Item = (&[String], &[Matcher])> {
+        let wanted = self.clauses.iter().flat_map(|clause| &clause.wanted);
+        wanted.map(|wanted| (wanted.field.path.as_slice(), wanted.field.any_of.as_slice()))
+    }
+
     /// Whether the pattern looks at nothing but the event's name, so that a door need not open the document.
     pub fn names_only(&self) -> bool {
         let mut wanted = self.clauses.iter().flat_map(|clause| &clause.wanted);

@@ -214,11 +214,14 @@ fn unwanted(state: &GuardState<'_>, message: &Message) -> Option<Reason> {
     }
     let undefined = Topic::undefined(message.topic.as_deref()?);
     let topic = state.topic.unwrap_or(&undefined);
-    let by_address = suppressed(SuppressionKind::Topic(topic.key.clone())).is_some();
-    (by_address || !topic.is_subscribed(state.profile)).then(|| Reason::TopicUnsubscribed {
+    let kind = SuppressionKind::Topic(topic.key.clone());
+    // Who leaves a topic leaves it for their address, too; it is their own no all the same.
+    let left = state.suppressions.iter().any(|one| one.kind == kind && one.profile == Some(state.profile.id));
+    let is_own = left || !topic.is_subscribed(state.profile);
+    (is_own || suppressed(kind).is_some()).then(|| Reason::TopicUnsubscribed {
         topic: topic.key.clone(),
-        by_address,
-        by_default: !by_address && !topic.has_choice(state.profile),
+        by_address: !is_own,
+        by_default: is_own && !left && !topic.has_choice(state.profile),
     })
 }
 

@@ -307,6 +307,11 @@ fn a_topic_is_by_choice_else_by_its_default_and_by_whoever_has_the_address() {
     assert_eq!(reason(&ann, &offers, &[]), None);
     assert_eq!(reason(&ann, &offers, &listed(SuppressionKind::Topic("news".into()))), None, "of another topic");
     assert_eq!(reason(&ann, &offers, &listed(SuppressionKind::Topic("offers".into()))), no(true, false));
+    let left = listed(SuppressionKind::Topic("offers".into())).into_iter();
+    let left: Vec<_> = left.map(|one| Suppression { profile: Some(ann.id), ..one }).collect();
+    let own = reason(&ann, &offers, &left);
+    assert_eq!(own, no(false, false), "it was her own doing");
+    assert_eq!(own.unwrap().sentence(), "this person is not subscribed to offers");
     let said = |state| {
         let consent = ann.consent["email"].clone();
         ("topic:offers".to_owned(), Consent { state, ..consent })

@@ -31,6 +31,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::caps::Unreachable;
 use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
@@ -69,6 +70,8 @@ pub struct Admin {
     /// Sends one message to see a template arrive.
     pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
     pub doctor: Doing<(), Vec<Check>>,
+    /// What the cap store says of itself, or why it cannot be asked.
+    pub check_caps: Doing<(), Result<String, Unreachable>>,
     pub metrics: PrometheusHandle,
     pub stopping: Arc<AtomicBool>,
 }

@@ -63,7 +63,12 @@ pub async fn skip(request: &HttpRequest, payload: &mut Payload) {
 /// takes. While the payload lives it sees an unread body: it says `Connection: close`, answers, and cuts the connection
 /// within the disconnect deadline. So the payload lives as long as the answer is being written.
 pub fn refused(problem: Problem, payload: Payload) -> HttpResponse {
-    problem.error_response().map_body(|_, text| match text.try_into_bytes() {
+    unread(problem.error_response(), payload)
+}
+
+/// The same for an answer of one's own.
+pub fn unread(answer: HttpResponse, payload: Payload) -> HttpResponse {
+    answer.map_body(|_, text| match text.try_into_bytes() {
         Ok(text) => BoxBody::new(Refusal { text: Some(text), _payload: payload }),
         Err(other) => other,
     })

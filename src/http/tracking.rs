@@ -9,24 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, ResponseError};
-use futures::StreamExt;
 
 use crate::audience::consent::{ConsentState, Via};
 use crate::message::Channel;
 use crate::render::links::{Link, LinkKind, Links};
 use crate::worker::permission::{About, Answer};
 
+use super::body;
 use super::book::{Book, NotDone};
 use super::page::{escape, page_in};
 use super::problem::Problem;
 use super::words::{Words, about};
 
-/// Of a form; more is not read.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Of a form with a thousand topics; more is not read.
+const BODY_BYTES_MAX: usize = 256 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// What the pages need: how tokens are verified, and the book behind them.
 pub struct LinkPages {
@@ -91,7 +92,7 @@ async fn act(pages: Pages, request: HttpRequest, payload: web::Payload) -> HttpR
     let words = Words::of(&request);
     let Some(link) = pages.asked(LinkKind::Unsubscribe, &request) else { return broken(words) };
     // Form or multipart, with whatever in it: the token says all. Only our own page asks for less than all.
-    let form = Form::read(payload).await;
+    let form = Form::read(&request, payload).await.unwrap_or_default();
     let topic = match form.has("scope", "topic") {
         true => pages.book.topic_of(link).await.unwrap_or_default(),
         false => None,
@@ -147,30 +148,56 @@ fn said(words: &Words, status: StatusCode, title: &str, text: &str) -> HttpRespo
     page_in(words.lang, status, title, &body)
 }
 
-/// The fields of a form, as far as they could be read: nothing in it is asked for by those who need not.
+/// The fields of a form.
+#[derive(Default)]
 struct Form(Vec<(String, String)>);
 
+/// Why a form could not be read, and the rest of its body.
+struct Unread {
+    status: StatusCode,
+    why: fn(&Words) -> &'static str,
+    payload: web::Payload,
+}
+
+impl Unread {
+    /// A page that says what is wrong, that nothing was changed, and what to do.
+    fn page(self, words: &Words) -> HttpResponse {
+        let text = format!("{} {}", (self.why)(words), words.again);
+        body::unread(said(words, self.status, words.unchanged, &text), self.payload)
+    }
+}
+
 impl Form {
-    /// Read to its bound and its deadline, so that the connection can be used again.
-    async fn read(payload: web::Payload) -> Self {
-        let bytes = tokio::time::timeout(BODY_DEADLINE, drain(payload)).await.unwrap_or_default();
-        Self(url::form_urlencoded::parse(&bytes).into_owned().take(1_000).collect())
+    /// Read to its bound and within its deadline.
+    async fn read(request: &HttpRequest, mut payload: web::Payload) -> Result<Self, Unread> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let is_form = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM_TYPE));
+        let (status, why): (_, fn(&Words) -> &'static str) =
+            match body::read(request, &mut payload, BODY_BYTES_MAX, BODY_DEADLINE).await {
+                Ok(_) if !is_form => (StatusCode::UNSUPPORTED_MEDIA_TYPE, |words| words.no_form),
+                Ok(bytes) => {
+                    let fields: Vec<_> = url::form_urlencoded::parse(&bytes).into_owned().collect();
+                    // What is no UTF-8 becomes this letter, which no field of ours has.
+                    let broken = |text: &String| text.contains('\u{FFFD}');
+                    if !fields.iter().any(|(name, value)| broken(name) || broken(value)) {
+                        return Ok(Self(fields));
+                    }
+                    (StatusCode::BAD_REQUEST, |words| words.garbled)
+                }
+                Err(problem @ Problem::BodyTooLarge { .. }) => (problem.status_code(), |words| words.too_large),
+                Err(problem @ Problem::BodyTooSlow { .. }) => (problem.status_code(), |words| words.too_slow),
+                Err(problem) => (problem.status_code(), |words| words.garbled),
+            };
+        Err(Unread { status, why, payload })
+    }
+
+    fn names(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
     }
 
     fn has(&self, name: &str, value: &str) -> bool {
         self.0.iter().any(|(known, said)| known == name && said == value)
     }
-}
-
-async fn drain(mut payload: web::Payload) -> Vec<u8> {
-    let mut read = Vec::new();
-    while let Some(Ok(chunk)) = payload.next().await {
-        if read.len() + chunk.len() > BODY_BYTES_MAX {
-            return Vec::new();
-        }
-        read.extend_from_slice(&chunk);
-    }
-    read
 }
 
 /// A channel's own word in a form's field.

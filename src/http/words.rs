@@ -36,6 +36,13 @@ pub(super) struct Words {
     pub broken_text: &'static str,
     pub not_yet: &'static str,
     pub not_yet_text: &'static str,
+    /// A form that could not be read, why, and what to do.
+    pub unchanged: &'static str,
+    pub again: &'static str,
+    pub too_large: &'static str,
+    pub too_slow: &'static str,
+    pub no_form: &'static str,
+    pub garbled: &'static str,
     /// In the order of [`Channel::ALL`].
     names: [&'static str; 5],
 }
@@ -89,6 +96,12 @@ pub(super) static ENGLISH: Words = Words {
     broken_text: "It may have been cut off by a mail program. Please use the link in the message itself.",
     not_yet: "Not yet",
     not_yet_text: "This could not be stored just now. Please try again in a minute.",
+    unchanged: "Nothing was changed",
+    again: "Open the page again and press the button there.",
+    too_large: "What was sent is larger than a form of this page.",
+    too_slow: "What was sent did not arrive in time.",
+    no_form: "What was sent is not a form of this page.",
+    garbled: "What was sent is broken: its letters cannot be read.",
     names: ["e-mail", "text messages", "notifications", "WhatsApp messages", "messages"],
 };
 
@@ -118,6 +131,12 @@ static GERMAN: Words = Words {
     broken_text: "Vielleicht wurde er abgeschnitten. Bitte verwenden Sie den Link in der Nachricht selbst.",
     not_yet: "Noch nicht",
     not_yet_text: "Das konnte gerade nicht gespeichert werden. Bitte versuchen Sie es in einer Minute noch einmal.",
+    unchanged: "Es wurde nichts geändert",
+    again: "Bitte öffnen Sie die Seite noch einmal und drücken Sie dort auf den Knopf.",
+    too_large: "Was gesendet wurde, ist größer als ein Formular dieser Seite.",
+    too_slow: "Was gesendet wurde, kam nicht rechtzeitig an.",
+    no_form: "Was gesendet wurde, ist kein Formular dieser Seite.",
+    garbled: "Was gesendet wurde, ist beschädigt: seine Zeichen sind nicht lesbar.",
     names: ["E-Mails", "SMS", "Mitteilungen", "WhatsApp-Nachrichten", "Nachrichten"],
 };
 
@@ -147,6 +166,12 @@ static FRENCH: Words = Words {
     broken_text: "Il a peut-être été coupé. Utilisez le lien du message lui-même.",
     not_yet: "Pas encore",
     not_yet_text: "Ceci n’a pas pu être enregistré. Veuillez réessayer dans une minute.",
+    unchanged: "Rien n’a été modifié",
+    again: "Ouvrez la page à nouveau et appuyez sur le bouton.",
+    too_large: "Ce qui a été envoyé est plus grand qu’un formulaire de cette page.",
+    too_slow: "Ce qui a été envoyé n’est pas arrivé à temps.",
+    no_form: "Ce qui a été envoyé n’est pas un formulaire de cette page.",
+    garbled: "Ce qui a été envoyé est abîmé : ses caractères sont illisibles.",
     names: ["e-mails", "SMS", "notifications", "messages WhatsApp", "messages"],
 };
 
@@ -176,6 +201,12 @@ static SPANISH: Words = Words {
     broken_text: "Puede que se haya cortado. Use el enlace del propio mensaje.",
     not_yet: "Todavía no",
     not_yet_text: "No se ha podido guardar. Inténtelo de nuevo en un minuto.",
+    unchanged: "No se ha cambiado nada",
+    again: "Abra la página de nuevo y pulse el botón.",
+    too_large: "Lo enviado es mayor que un formulario de esta página.",
+    too_slow: "Lo enviado no llegó a tiempo.",
+    no_form: "Lo enviado no es un formulario de esta página.",
+    garbled: "Lo enviado está dañado: sus caracteres no se pueden leer.",
     names: ["correos electrónicos", "SMS", "notificaciones", "mensajes de WhatsApp", "mensajes"],
 };
 

@@ -295,9 +295,9 @@ fn unsubscribed(topic: &str, by_address: bool, by_default: bool) -> String {
     if by_address {
         format!("somebody with this address is not subscribed to {topic}")
     } else if by_default {
-        format!("not subscribed to {topic}, which nobody gets without asking")
+        format!("this person is not subscribed to {topic}, which nobody gets without asking")
     } else {
-        format!("not subscribed to {topic}")
+        format!("this person is not subscribed to {topic}")
     }
 }
 

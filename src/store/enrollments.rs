@@ -83,6 +83,22 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
     }
 
+    /// A page of the people who were in this campaign at an instant, behind `after`.
+    pub async fn enrolled_at(
+        &self,
+        campaign: &str,
+        at: Timestamp,
+        after: ProfileId,
+        limit: u32,
+    ) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT DISTINCT profile FROM enrollments WHERE workspace = ? AND profile > ? AND campaign = ?
+                   AND entered_at < ? AND (ended_at IS NULL OR ended_at >= ?) ORDER BY profile LIMIT ?";
+        let (after, at) = (after.0, at.millis());
+        let values = vec![self.id.0.into(), after.into(), campaign.into(), at.into(), at.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+    }
+
     pub async fn enrollment(&self, id: EnrollmentId) -> Result<Option<Enrollment>, Error> {
         let sql = format!("{SELECT} WHERE workspace = ? AND id = ?");
         let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];

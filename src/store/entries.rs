@@ -294,6 +294,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
     }
 
+    /// A page of the log from its end on, in front of `before`: where each entry stands and its event's name, empty for
+    /// other inputs. Newest first.
+    pub async fn names_before(&self, before: Position, limit: u32) -> Result<Vec<(Position, String)>, Error> {
+        let sql =
+            "SELECT position, name FROM entries WHERE position < ? AND workspace = ? ORDER BY position DESC LIMIT ?";
+        let values = vec![before.0.into(), self.id.0.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter().map(|row| Ok((Position(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
+
     /// Whether something is logged about this person that is not processed yet.
     pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
         let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
@@ -316,12 +326,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(found)
     }
 
-    /// The entry that stored this event.
+    /// The entry that stored this event. On SQLite, where the log has no index of ids, those are found whose id is
+    /// remembered or on which something was decided; another stands in its person's history.
     pub async fn entry_of_event(&self, id: EventId) -> Result<Option<Entry>, Error> {
         if let Some(position) = event_ids::position_of(self.conn, id).await? {
             return Ok(self.entries_at(&[position]).await?.remove(&position));
         }
-        // Its id is forgotten, or was remembered by a release that did not note where.
+        if !Layout::of(self.conn.get_database_backend()).is_shared() {
+            return Ok(None);
+        }
         let sql = format!("{SELECT} WHERE workspace = ? AND event_id = ? LIMIT 1");
         let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];
         Rows(self.conn).one(&sql, values).await?.as_ref().map(Entry::read).transpose()

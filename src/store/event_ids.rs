@@ -110,19 +110,30 @@ pub async fn remember<C: ConnectionTrait>(conn: &C, mut ids: Vec<(i64, EventId, 
     Ok(())
 }
 
-/// Where the entry of a remembered id stands; none where several processes append.
+/// Where the entry of an id stands that is remembered, or on which something was decided; none where several processes
+/// append.
 pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Option<Position>, Error> {
     let sql = format!(
         "WITH {RANGES} SELECT position FROM ranges CROSS JOIN event_ids
-         WHERE event_ids.day = ranges.day AND event_ids.id = ? AND position IS NOT NULL LIMIT 1"
+         WHERE event_ids.day = ranges.day AND event_ids.id = ? AND position IS NOT NULL
+         UNION ALL SELECT position FROM decided_events WHERE id = ? LIMIT 1"
     );
-    Ok(Rows(conn).scalar(&sql, vec![id.as_bytes().to_vec().into()]).await?.map(Position))
+    let id = id.as_bytes().to_vec();
+    Ok(Rows(conn).scalar(&sql, vec![id.clone().into(), id.into()]).await?.map(Position))
 }
 
-/// Forgets ids older than the window, a slice at a time; returns how many went.
+/// Forgets ids older than the window, a slice at a time; returns how many went. Those on which something was decided,
+/// or that could not be, are kept apart: people ask about them by their id.
 pub async fn forget_old<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
-    let sql = "DELETE FROM event_ids WHERE (day, id) IN
-               (SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?)";
-    let values = vec![FOR_EVER.into(), forgotten_range(now).into(), limit.into()];
-    Rows(conn).run(sql, values).await
+    const OLD: &str = "SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?";
+    let values: Values = vec![FOR_EVER.into(), forgotten_range(now).into(), limit.into()];
+    let kept = format!(
+        "INSERT INTO decided_events (id, position)
+         SELECT id, position FROM event_ids WHERE (day, id) IN ({OLD}) AND position IS NOT NULL
+         AND (EXISTS (SELECT 1 FROM reasons WHERE reasons.position = event_ids.position)
+              OR EXISTS (SELECT 1 FROM parked WHERE parked.position = event_ids.position))
+         ON CONFLICT (id) DO UPDATE SET position = excluded.position"
+    );
+    Rows(conn).run(&kept, values.clone()).await?;
+    Rows(conn).run(&format!("DELETE FROM event_ids WHERE (day, id) IN ({OLD})"), values).await
 }

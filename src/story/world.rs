@@ -145,15 +145,25 @@ impl<'a> World<'a> {
         self.people.get(who).map_or_else(Vec::new, |one| one.person.active().map(|it| it.campaign.as_str()).collect())
     }
 
-    /// Where everybody stands as the story begins is given; it is nothing that happens.
+    /// A message that was in the outbox before the first act, of an enrollment its person already has.
+    pub fn carry(&mut self, message: Message) {
+        self.create(message);
+    }
+
+    /// Where everybody stands as the story begins is given; it is nothing that happens. Who waits in a campaign by then
+    /// is looked at once it has begun.
     fn begin(&mut self, now: Timestamp) {
-        if self.catalog.terms.segments.is_empty() {
-            return;
-        }
         for Someone { person, loaded, .. } in &mut self.people {
-            let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
-            let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
-            decision.effects.iter().for_each(|effect| person.apply(effect));
+            let walks = std::mem::take(&mut person.enrollments);
+            if !self.catalog.terms.segments.is_empty() {
+                let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
+                let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
+                decision.effects.iter().for_each(|effect| person.apply(effect));
+            }
+            person.enrollments = walks;
+            if person.active().next().is_some() {
+                person.wake_at = Some(now);
+            }
         }
     }
 

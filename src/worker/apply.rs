@@ -15,6 +15,7 @@ use crate::store::definitions::{StoredDefinition, StoredFile};
 use crate::store::entries::Logged;
 use crate::store::{Store, workspace};
 use crate::worker::live::{Definitions, read_stored};
+use crate::worker::warnings;
 
 /// What applying did, each as `kind key`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -22,6 +23,8 @@ pub struct Applied {
     pub created: Vec<String>,
     pub changed: Vec<String>,
     pub unchanged: Vec<String>,
+    /// What is right as written and does not fit the events that came.
+    pub warnings: Vec<String>,
 }
 
 /// Reads and checks the files and puts what they hold into force; with `dry_run` only says what would change.
@@ -40,16 +43,20 @@ pub async fn apply(
         Ok(checked) => checked,
         Err(problems) => return Ok(Err(problems)),
     };
+    let (mut applied, fresh) = compare(&documents, &stored);
+    let fresh: Vec<&Document> = fresh.into_iter().map(|(document, _)| document).collect();
+    let warnings = warnings::of_documents(store.workspace(id), &fresh).await?;
     if dry_run {
-        return Ok(Ok(compare(&documents, &stored).0));
+        applied.warnings = warnings;
+        return Ok(Ok(applied));
     }
     let now = log.clock().now();
-    let applied = log
+    applied = log
         .writer()
         .change(Queue::Effects, move |tx, appender| Box::pin(store_changed(tx, appender, id, documents, now)))
         .await?;
     definitions.refresh(id).await?;
-    Ok(Ok(applied))
+    Ok(Ok(Applied { warnings, ..applied }))
 }
 
 /// The documents of the files, and the newest versions of what is in force; or every problem.

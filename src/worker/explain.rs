@@ -178,6 +178,10 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let mut shown: BTreeSet<Position> = findings.keys().copied().chain(question.event).collect();
     shown.extend(enrollments.values().flat_map(positions_of));
     shown.extend(denials.keys());
+    if campaign.is_none() && question.event.is_none() && question.message.is_none() {
+        // All the person did, decided on or not: an event whose id is forgotten is found here.
+        shown.extend(past.keys());
+    }
     let misfits = Misfits::load(store, campaign).await?;
     let concerned = past.iter().filter(|(_, name)| misfits.may_concern(name)).map(|(position, _)| *position);
     let read: BTreeSet<Position> = shown.iter().copied().chain(concerned).collect();
@@ -226,7 +230,12 @@ async fn denials<C: ConnectionTrait>(
 ) -> Result<BTreeMap<Position, BTreeSet<EnrollmentId>>, Error> {
     let mut found: BTreeMap<Position, BTreeSet<EnrollmentId>> = BTreeMap::new();
     let stopped = |message: &Message| match &message.status {
-        Status::Suppressed { at, reason: Reason::ConsentDenied { .. } } => Some(*at),
+        Status::Suppressed { at, reason: Reason::ConsentDenied { channel } } => {
+            Some((*at, ("properties.channel", channel.clone())))
+        }
+        Status::Suppressed { at, reason: Reason::TopicUnsubscribed { topic, by_default: false, .. } } => {
+            Some((*at, ("properties.topic", topic.clone())))
+        }
         _ => None,
     };
     if !messages.iter().any(|(message, _)| stopped(message).is_some()) {
@@ -234,14 +243,14 @@ async fn denials<C: ConnectionTrait>(
     }
     let newest: Vec<Position> = consents.iter().rev().take(ENTRIES_MAX).copied().collect();
     let entries = store.entries_apart(&newest).await?;
-    let denies = |entry: &Entry, message: &Message| {
+    let denies = |entry: &Entry, (path, about): &(&str, String)| {
         let Logged::Event(event) = &entry.logged else { return false };
         let text = |path: &str| event.lookup(path).and_then(|value| value.as_str());
-        text("properties.channel") == Some(message.channel.as_str()) && text("properties.state") == Some("denied")
+        text(path) == Some(about.as_str()) && matches!(text("properties.state"), Some("denied" | "unsubscribed"))
     };
     for (message, _) in messages {
-        let Some(at) = stopped(message) else { continue };
-        let denial = entries.iter().rev().find(|(_, entry)| entry.now <= at && denies(entry, message));
+        let Some((at, about)) = stopped(message) else { continue };
+        let denial = entries.iter().rev().find(|(_, entry)| entry.now <= at && denies(entry, &about));
         if let Some((position, _)) = denial {
             found.entry(*position).or_default().insert(message.enrollment);
         }
@@ -293,11 +302,12 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
     let mut told = Vec::new();
     for (position, entry) in &rows.entries {
         if let Logged::Event(event) = &entry.logged {
-            let denied = match rows.denials.contains_key(position) {
-                true => event.lookup("properties.channel").and_then(|value| value.as_str()),
-                false => None,
+            let said = |path: &str| event.lookup(path).and_then(|value| value.as_str());
+            let denied = match (rows.denials.contains_key(position), said("properties.topic")) {
+                (true, Some(topic)) => format!(": topic {topic} denied,"),
+                (true, None) => said("properties.channel").map_or_else(String::new, |of| format!(": {of} denied,")),
+                (false, _) => String::new(),
             };
-            let denied = denied.map_or_else(String::new, |channel| format!(": {channel} denied,"));
             let mut text = format!("{}{denied} received (position {position}", event.name);
             if event.at != entry.now {
                 text.push_str(&format!(", happened at {}", event.at));

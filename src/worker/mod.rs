@@ -23,4 +23,5 @@ pub mod scheduler;
 pub mod secret;
 pub mod service;
 pub mod sharing;
+mod warnings;
 pub mod world;

@@ -1,10 +1,13 @@
 //! What applying some files would change, and what the campaigns in them would have done over the last 30 days that are
 //! stored: the same rules and guard as the service's, over what people did, in a world that ends with the answer.
 //!
-//! Each person is looked at alone. A message is taken to be delivered at once; what a message once sent made people do
-//! since is taken as they did it.
+//! Each person is looked at with those who share an address with them, for caps hold for the address, too. Who waited in a
+//! campaign as that time began goes on waiting, by the rules looked at. A message is taken to be delivered at once; what a
+//! message once sent made people do since is taken as they did it.
 
-pub mod past;
+mod carried;
+mod concerned;
+mod past;
 mod tally;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,25 +18,24 @@ use serde::Serialize;
 use crate::audience::condition::needs::Needs;
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Catalog, needs_of_all};
-use crate::definition::difference::differences;
+use crate::definition::difference::{differences, of_caps};
 use crate::definition::{Definition, Document, DocumentKind, Problem, SourceFile};
 use crate::guard::frequency_cap;
 use crate::ids::{Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::store::definitions::StoredDefinition;
-use crate::store::entries::{Logged, newest_event};
+use crate::store::entries::newest_event;
 use crate::store::{Store, Workspace};
-use crate::story::{Happening, Setting, World};
+use crate::story::{Act, Happening, Setting, World};
 use crate::worker::apply::{checked, compare, stored_as};
-use crate::worker::live::{Definitions, Live};
+use crate::worker::live::{Definitions, Live, read_stored};
 use crate::worker::membership::{Membership, memberships};
+use crate::worker::warnings;
+use concerned::{Group, concerned};
 use past::{Past, Window};
 pub use tally::{CampaignPlan, Figure, SegmentPlan, Tally};
 
 /// How far back is looked.
 const LOOKED_BACK: Span = Span::from_days(30);
-/// People who live through it again; where more are concerned, as many of them evenly spread.
-const PEOPLE_MAX: usize = 20_000;
-const PAGE_MAX: u32 = 2_000;
 
 /// What would be if the files were applied.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,6 +43,8 @@ pub struct Plan {
     pub documents: Vec<Change>,
     /// In force and not in the files, each as `kind key`: they stay.
     pub kept: Vec<String>,
+    /// What is right as written and does not fit the events that came.
+    pub warnings: Vec<String>,
     /// None where nothing is stored, or nothing in the files can change what happens to anybody.
     pub past: Option<Looked>,
     pub campaigns: Vec<CampaignPlan>,
@@ -55,7 +59,7 @@ pub struct Change {
     pub change: Kind,
     /// The version it would have.
     pub version: u32,
-    /// In words, where it is changed.
+    /// In words, where it is changed; of new caps, each rule.
     pub differences: Vec<String>,
 }
 
@@ -115,7 +119,9 @@ pub async fn plan(
     let named: BTreeSet<String> = changes.iter().map(|change| change.document.clone()).collect();
     let names = stored.iter().map(|one| format!("{} {}", one.kind, one.key));
     let kept = names.filter(|name| !named.contains(name)).collect();
-    let mut plan = Plan { documents: changes, kept, past: None, campaigns: Vec::new(), segments: Vec::new() };
+    let fresh: Vec<&Document> = compare(&documents, &stored).1.into_iter().map(|(document, _)| document).collect();
+    let warnings = warnings::of_documents(store.workspace(id), &fresh).await?;
+    let mut plan = Plan { documents: changes, kept, warnings, past: None, campaigns: Vec::new(), segments: Vec::new() };
 
     let asked = asked(&documents, &stored);
     let after = Side::new(definitions.supposed(
@@ -139,20 +145,35 @@ fn changes(documents: &[Document], stored: &[StoredDefinition]) -> Vec<Change> {
         let known = stored.iter().find(|one| one.kind == document.kind.as_str() && one.key == document.key);
         let is_fresh = fresh.iter().any(|(one, _)| std::ptr::eq(*one, document));
         let (change, version, differences) = match known {
-            None => (Kind::Created, 1, Vec::new()),
+            None => (Kind::Created, 1, of_rules(&[], document)),
             Some(known) if is_fresh => {
                 let files: Vec<SourceFile> = known
                     .files
                     .iter()
                     .map(|file| SourceFile { name: file.name.clone(), text: file.text.clone() })
                     .collect();
-                (Kind::Changed, known.version + 1, differences(&files, &document.files()))
+                let rules = match &document.definition {
+                    Definition::Caps(_) => of_rules(&read_stored(known), document),
+                    _ => Vec::new(),
+                };
+                let told = if rules.is_empty() { differences(&files, &document.files()) } else { rules };
+                (Kind::Changed, known.version + 1, told)
             }
             Some(known) => (Kind::Unchanged, known.version, Vec::new()),
         };
         Change { document: format!("{} {}", document.kind, document.key), change, version, differences }
     });
     each.collect()
+}
+
+/// Frequency caps that come, go or change, in words; nothing for other documents.
+fn of_rules(before: &[Definition], document: &Document) -> Vec<String> {
+    let Definition::Caps(after) = &document.definition else { return Vec::new() };
+    let before = before.iter().find_map(|definition| match definition {
+        Definition::Caps(rules) => Some(rules.as_slice()),
+        _ => None,
+    });
+    of_caps(before.unwrap_or_default(), after)
 }
 
 /// What is reported on.
@@ -206,20 +227,20 @@ async fn look_back(
     let to = last.min(now);
     let from = to.minus(LOOKED_BACK);
     let reported: BTreeSet<String> = plan.campaigns.iter().map(|one| one.campaign.clone()).collect();
-    let (mut concerned, first, events) =
-        candidates(store, [&sides.0.setting.catalog, &sides.1.setting.catalog], &reported, from).await?;
+    let catalogs = [&sides.0.setting.catalog, &sides.1.setting.catalog];
+    let mut found = concerned(store, catalogs, &reported, from).await?;
     let by_segment =
         |catalog: &Catalog| catalog.campaigns().any(|one| reported.contains(&one.key) && one.entry.segment.is_some());
-    if !plan.segments.is_empty() || by_segment(&sides.0.setting.catalog) || by_segment(&sides.1.setting.catalog) {
-        everybody(store, &mut concerned).await?;
+    if !plan.segments.is_empty() || catalogs.into_iter().any(by_segment) {
+        found.add_everybody(store).await?;
     }
-    let sample = spread(&concerned);
+    let groups = found.groups(store).await?;
+    let sample = groups.iter().map(|group| group.reported.len() as u64).sum();
     let mut looked =
-        Looked { from, to, events, people: concerned.len() as u64, sample: sample.len() as u64, unreadable: 0 };
-    for profile in sample {
-        if one_person(store, sides, profile, (Window { from, first }, head, now), plan).await.is_err() {
-            looked.unreadable += 1;
-        }
+        Looked { from, to, events: found.events, people: found.people.len() as u64, sample, unreadable: 0 };
+    let window = Window { from, first: found.first };
+    for group in groups {
+        looked.unreadable += together(store, sides, &group, (window, head, now), plan).await;
         // It may take seconds; whoever else waits goes first.
         tokio::task::yield_now().await;
     }
@@ -227,91 +248,71 @@ async fn look_back(
     Ok(())
 }
 
-/// Who did something by which a campaign may begin, where the time looked at begins in the log, and how many things
-/// were done.
-async fn candidates(
-    store: Workspace<'_, DatabaseConnection>,
-    catalogs: [&Catalog; 2],
-    reported: &BTreeSet<String>,
-    from: Timestamp,
-) -> anyhow::Result<(BTreeSet<ProfileId>, Position, u64)> {
-    let (mut concerned, mut events) = (BTreeSet::new(), 0);
-    let (mut first, mut after) = (None, Position(0));
-    loop {
-        let (entries, last) = store.acts_since(from, after, PAGE_MAX).await?;
-        for entry in entries {
-            events += 1;
-            first.get_or_insert(entry.position);
-            let Logged::Event(event) = &entry.logged else { continue };
-            let begins = |catalog: &&Catalog| catalog.entered_by(event).iter().any(|one| reported.contains(&one.key));
-            if catalogs.iter().any(begins) {
-                concerned.extend(entry.profile);
-            }
-        }
-        match last {
-            Some(last) => after = last,
-            None => break,
-        }
-    }
-    let mut current = BTreeSet::new();
-    for profile in concerned {
-        current.insert(store.current_profile(profile).await?);
-    }
-    Ok((current, first.unwrap_or(Position(i64::MAX)), events))
-}
-
-async fn everybody(store: Workspace<'_, DatabaseConnection>, people: &mut BTreeSet<ProfileId>) -> anyhow::Result<()> {
-    let mut after = ProfileId(i64::MIN);
-    loop {
-        let page = store.not_looked_at(Position(i64::MAX), after, PAGE_MAX).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = *last;
-        people.extend(page);
-    }
-}
-
-/// All of them, or as many as can be looked at, evenly spread.
-fn spread(people: &BTreeSet<ProfileId>) -> Vec<ProfileId> {
-    let every = people.len().div_ceil(PEOPLE_MAX).max(1);
-    people.iter().copied().step_by(every).collect()
-}
-
-async fn one_person(
+/// Looks at people who share an address; the answer counts those whose rows cannot be read.
+async fn together(
     store: Workspace<'_, DatabaseConnection>,
     sides: (&Side, &Side),
-    profile: ProfileId,
+    group: &Group,
     (window, head, now): (Window, Position, Timestamp),
     plan: &mut Plan,
-) -> anyhow::Result<()> {
+) -> u64 {
+    let mut unreadable: BTreeSet<ProfileId> = BTreeSet::new();
     if !plan.segments.is_empty() {
-        let keys: Vec<String> = plan.segments.iter().map(|one| one.segment.clone()).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let before = memberships(store, &sides.0.setting.catalog, profile, &keys, now).await?;
-        let after = memberships(store, &sides.1.setting.catalog, profile, &keys, now).await?;
-        let person = store.person(profile).await?;
-        let name = person.and_then(|person| person.profile.user_id).unwrap_or_else(|| format!("profile {profile}"));
-        let is_in = |of: &Option<Vec<Membership>>, key: &str| {
-            of.iter().flatten().any(|one| one.segment == key && one.is_member)
-        };
-        for segment in &mut plan.segments {
-            segment.add(is_in(&before, &segment.segment), is_in(&after, &segment.segment), &name);
+        for profile in &group.reported {
+            if in_segments(store, sides, *profile, now, plan).await.is_err() {
+                unreadable.insert(*profile);
+            }
         }
     }
     if plan.campaigns.is_empty() {
-        return Ok(());
+        return unreadable.len() as u64;
     }
     for (side, is_after) in [(sides.0, false), (sides.1, true)] {
         if !is_after && plan.campaigns.iter().all(|one| one.now.is_none()) {
             continue;
         }
-        let Some(past) = past::load(store, profile, window, &side.needs, side.reach).await? else { return Ok(()) };
-        let lived = live_through(&side.setting, past, (window.from, now), head);
-        for campaign in &mut plan.campaigns {
-            let tally = if is_after { Some(&mut campaign.then) } else { campaign.now.as_mut() };
-            if let Some(tally) = tally {
-                tally.add(&campaign.campaign, &lived);
+        let (mut pasts, mut told) = (Vec::new(), Vec::new());
+        for profile in group.reported.iter().chain(&group.beside) {
+            match past::load(store, *profile, window, side).await {
+                Ok(Some(past)) => {
+                    told.push(group.reported.contains(profile));
+                    pasts.push(past);
+                }
+                Ok(None) => {}
+                Err(_) if group.reported.contains(profile) => drop(unreadable.insert(*profile)),
+                Err(_) => {}
             }
         }
+        let lives = live_through(&side.setting, pasts, (window.from, now), head);
+        for (lived, _) in lives.iter().zip(told).filter(|(_, told)| *told) {
+            for campaign in &mut plan.campaigns {
+                let tally = if is_after { Some(&mut campaign.then) } else { campaign.now.as_mut() };
+                if let Some(tally) = tally {
+                    tally.add(&campaign.campaign, lived);
+                }
+            }
+        }
+    }
+    unreadable.len() as u64
+}
+
+async fn in_segments(
+    store: Workspace<'_, DatabaseConnection>,
+    sides: (&Side, &Side),
+    profile: ProfileId,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> anyhow::Result<()> {
+    let keys: Vec<String> = plan.segments.iter().map(|one| one.segment.clone()).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let before = memberships(store, &sides.0.setting.catalog, profile, &keys, now).await?;
+    let after = memberships(store, &sides.1.setting.catalog, profile, &keys, now).await?;
+    let person = store.person(profile).await?;
+    let name = person.and_then(|person| person.profile.user_id).unwrap_or_else(|| format!("profile {profile}"));
+    let is_in =
+        |of: &Option<Vec<Membership>>, key: &str| of.iter().flatten().any(|one| one.segment == key && one.is_member);
+    for segment in &mut plan.segments {
+        segment.add(is_in(&before, &segment.segment), is_in(&after, &segment.segment), &name);
     }
     Ok(())
 }
@@ -319,19 +320,42 @@ async fn one_person(
 /// What came of one person's acts under a setting.
 struct Lived {
     name: String,
+    /// Campaigns they were in as it began, each as often.
+    carried: Vec<String>,
     happenings: Vec<Happening>,
     waiting: Vec<String>,
 }
 
-fn live_through(setting: &Setting, past: Past, (from, until): (Timestamp, Timestamp), head: Position) -> Lived {
-    let Past { someone, acts, slots, suppressions } = past;
-    let name = someone.name.clone();
-    let mut world = World::new(setting, vec![someone], head);
-    world.slots = slots;
-    world.suppressions = suppressions;
+/// What came of the acts of people who share an address, each of them alone.
+fn live_through(
+    setting: &Setting,
+    pasts: Vec<Past>,
+    (from, until): (Timestamp, Timestamp),
+    head: Position,
+) -> Vec<Lived> {
+    let (mut people, mut acts, mut lives, mut carried) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut slots, mut suppressions) = (BTreeMap::new(), BTreeMap::new());
+    for (who, past) in pasts.into_iter().enumerate() {
+        let walks = past.someone.person.active().map(|one| one.campaign.clone()).collect();
+        let name = past.someone.name.clone();
+        lives.push(Lived { name, carried: walks, happenings: Vec::new(), waiting: Vec::new() });
+        people.push(past.someone);
+        acts.extend(past.acts.into_iter().map(|act| Act { who, ..act }));
+        // What is of the address is the same from whoever shares it.
+        slots.extend(past.slots);
+        suppressions.extend(past.suppressions);
+        carried.extend(past.carried);
+    }
+    acts.sort_by_key(|act| act.at);
+    let mut world = World::new(setting, people, head);
+    (world.slots, world.suppressions) = (slots, suppressions);
     world.tells_misfits = false;
+    carried.into_iter().for_each(|message| world.carry(message));
     // A person who never comes to rest is a machine; what came of the acts until then is told.
     let _ = world.run(from, &acts, Some(until));
-    let waiting = world.waiting(0).into_iter().map(str::to_owned).collect();
-    Lived { name, happenings: world.happenings, waiting }
+    for (who, lived) in lives.iter_mut().enumerate() {
+        lived.waiting = world.waiting(who).into_iter().map(str::to_owned).collect();
+        lived.happenings = world.happenings.extract_if(.., |one| one.person == lived.name).collect();
+    }
+    lives
 }

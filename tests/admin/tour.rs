@@ -10,31 +10,39 @@ fn column<'v>(rows: &'v [Value], name: &str) -> Vec<&'v str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsubscribe_is_shown_where_it_kept_a_message_back() {
+    unsubscribed(("channel", "email"), "consent_denied", "email denied", "consent for email is denied").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_is_the_leaving_of_a_topic_and_it_is_her_own_doing() {
+    let kept = "this person is not subscribed to cart_reminders";
+    unsubscribed(("topic", "cart_reminders"), "topic_unsubscribed", "topic cart_reminders denied", kept).await;
+}
+
+async fn unsubscribed((of, name): (&str, &str), reason: &str, denied: &str, kept: &str) {
     let house = House::furnished().await;
     let key = house.key().await;
     house.meet_ann(&key).await;
     house.put_in_cart(&key, "c1").await;
     house.forward("1m").await;
     assert!(!house.explain().await.contains("Consent Changed"), "it stopped nothing");
-    house
-        .send(
-            &key,
-            "track",
-            serde_json::json!({ "userId": "ann", "messageId": "off", "event": "Consent Changed",
-            "properties": { "channel": "email", "state": "denied", "source": "unsubscribe link" } }),
-        )
-        .await;
+    let off = serde_json::json!({ "userId": "ann", "messageId": "off", "event": "Consent Changed",
+        "properties": { of: name, "state": "denied", "source": "unsubscribe link" } });
+    house.send(&key, "track", off).await;
     house.forward("1h").await;
-    let stopped = &house.listed("profile=ann&reason=consent_denied").await[0];
+    let stopped = &house.listed(&format!("profile=ann&reason={reason}")).await[0];
     for question in
         ["profile=ann&campaign=cart_reminder".to_owned(), format!("message={}", stopped["id"].as_str().unwrap())]
     {
         let told = house.get(&format!("/api/v1/explain?{question}")).await.ok();
         let text = told["text"].as_str().unwrap();
-        let (denied, kept) = (text.find("Consent Changed: email denied"), text.find("consent for email is denied"));
+        let (denied, kept) = (text.find(&format!("Consent Changed: {denied}")), text.find(kept));
         assert!(denied.is_some() && denied < kept, "{text}");
         assert_eq!(text.matches("Consent Changed").count(), 1, "the consent given before is not the reason: {text}");
     }
+    let told = house.get("/api/v1/explain?profile=ann").await.ok();
+    let all = told["text"].as_str().unwrap();
+    assert!(all.contains("Identified received") && all.matches("Consent Changed").count() == 2, "all she did: {all}");
     house.close().await;
 }
 

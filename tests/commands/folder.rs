@@ -86,6 +86,59 @@ fn a_database_that_is_not_there_is_told_at_once_and_by_its_place() {
 }
 
 #[test]
+fn a_redis_that_is_none_is_told_at_the_start_with_what_waits_and_the_service_runs() {
+    use std::io::{Read, Write};
+    // It answers like a web server, whatever is asked.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            drop(stream.read(&mut [0; 512]));
+            drop(stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
+    for place in [format!("127.0.0.1:{port}"), "127.0.0.1:1".to_owned()] {
+        let folder = Folder::new();
+        let url = format!("redis://:hunter2@{place}");
+        let server = Server::start_with(&folder, &["serve"], &[("CARILLON_REDIS__URL", &url)]);
+        let ready: Value = serde_json::from_str(&get(&format!("{}/readyz", server.address()))).unwrap();
+        assert_eq!(ready["status"], "ready");
+        let caps = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "frequency caps").unwrap();
+        assert!(caps["ok"] == false && caps["detail"].as_str().unwrap().contains("wait"), "{caps}");
+        assert_eq!(server.stop(), 0);
+        let log = std::fs::read_to_string(folder.path("stderr.txt")).unwrap();
+        let line = log.lines().find(|line| line.contains("cannot be reached")).unwrap_or_else(|| panic!("{log}"));
+        let why = if place.ends_with(":1") { "refused" } else { "no Redis" };
+        for words in [why, "WARN", &place, "frequency caps wait", "CARILLON_REDIS__URL"] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+}
+
+#[test]
+fn who_reads_no_further_ends_a_command_quietly() {
+    let folder = Folder::new();
+    let file = folder.write("wrong.yaml", &"kind: nothing\n---\n".repeat(900));
+    for arguments in [&["test"][..], &["apply"], &["--help"], &["plan", "--help"]] {
+        let named = if arguments.contains(&"--help") { None } else { Some(&file) };
+        let mut child = folder
+            .command()
+            .args(arguments)
+            .args(named)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        drop(child.stderr.take());
+        let code = child.wait().unwrap().code();
+        assert!(code.is_some_and(|code| code < 100), "{arguments:?}: {code:?}");
+    }
+}
+
+#[test]
 fn secrets_are_never_printed() {
     let folder = Folder::new();
     for url in ["smtp://user:hunter2@", "hunter2", "postgres://carillon:hunter2@db/carillon"] {

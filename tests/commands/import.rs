@@ -7,27 +7,7 @@ use serde_json::Value;
 
 use crate::database::Backend;
 use crate::program::{Folder, root};
-
-/// A reminder for each item left in the cart; a purchase of that item ends it.
-const REMINDER: &str = "\
-kind: campaign
-key: item_reminder
-name: Item reminder
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: marketing
-entry: { event: Product Added, key: properties.product_id }
-delay: 1h
-exit: [ { event: Order Completed, same: properties.product_id } ]
-send: { channel: email, template: item_reminder }
----
-kind: caps
-rules: [ { at_most: 2, per: 1d } ]
----
-kind: consent_policy
-rules: [ { channel: email, unknown: blocked } ]
-";
+use crate::reminder::{SHARED, defs, written};
 
 /// Who bought and did not come back within two weeks.
 const COME_BACK: &str = "\
@@ -45,29 +25,22 @@ entry:
 delay: 14d
 exit: [ { event: [ Order Completed, Order Refunded ] } ]
 send: { channel: email, template: item_reminder }
----
-kind: caps
-rules: [ { at_most: 1, per: 30d } ]
----
-kind: consent_policy
-rules: [ { channel: email, unknown: blocked } ]
 ";
 
 fn applied(backend: Backend) -> Folder {
-    with_campaign(backend, REMINDER)
+    let folder = Folder::on(backend);
+    written(&folder);
+    folder.ok(&["apply", &defs(&folder)]);
+    folder
 }
 
-fn with_campaign(backend: Backend, campaign: &str) -> Folder {
+/// One letter a month at most.
+fn with_come_back(backend: Backend) -> Folder {
     let folder = Folder::on(backend);
-    folder.write("defs/reminder.yaml", campaign);
-    let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
-    folder.write("defs/item_reminder/template.yaml", template);
-    folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
-    folder.write(
-        "defs/item_reminder/email.html",
-        "<p>Item {{event.properties.product_id}}</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>",
-    );
-    folder.ok(&["apply", folder.path("defs").to_str().unwrap()]);
+    written(&folder);
+    folder.write("defs/reminder.yaml", COME_BACK);
+    folder.write("defs/shared.yaml", &SHARED.replace("at_most: 2, per: 1d", "at_most: 1, per: 30d"));
+    folder.ok(&["apply", &defs(&folder)]);
     folder
 }
 
@@ -157,13 +130,13 @@ fn invoices_lead_to_the_same_letters_on_both_databases() {
 
 /// The answer on SQLite, which is that on PostgreSQL.
 fn invoices(file: &str) -> Value {
-    let folder = with_campaign(Backend::Sqlite, COME_BACK);
+    let folder = with_come_back(Backend::Sqlite);
     let answer = import_as(&folder, file, "uci-retail", "email=granted");
     for number in ["events", "matched", "sent"] {
         assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
     }
     every_number_opens(&folder, &answer);
-    let there = import_as(&with_campaign(Backend::Postgres, COME_BACK), file, "uci-retail", "email=granted");
+    let there = import_as(&with_come_back(Backend::Postgres), file, "uci-retail", "email=granted");
     assert_eq!(there, answer, "on PostgreSQL the figures are the same");
     answer
 }

@@ -14,4 +14,5 @@ mod keys;
 mod permission;
 mod plan;
 mod program;
+mod reminder;
 mod tour;

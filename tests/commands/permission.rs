@@ -99,6 +99,16 @@ fn addresses_come_onto_the_list_and_off_it_one_by_one_and_by_file() {
 }
 
 #[test]
+fn a_source_with_line_ends_stays_on_its_row() {
+    let folder = Folder::new();
+    folder.ok(&["migrate"]);
+    folder.ok(&["suppress", "add", "ann@example.com", "--source", "by letter\n\u{1b}[31mof May"]);
+    let shown = folder.ok(&["suppress", "list"]);
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+    assert!(shown.contains("by letter\\n\\u{1b}[31mof May"), "{shown}");
+}
+
+#[test]
 fn a_file_of_addresses_with_a_mistake_changes_nothing_and_names_it() {
     let folder = shop();
     let long: String = (0..600).map(|n| format!("p{n}@example.com\n")).collect();

@@ -7,44 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::Backend;
 use crate::program::Folder;
-
-const REMINDER: &str = "\
-kind: campaign
-key: item_reminder
-name: Item reminder
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: marketing
-entry: { event: Product Added, key: properties.product_id }
-delay: 1h
-exit: [ { event: Order Completed, same: properties.product_id } ]
-send: { channel: email, template: item_reminder }
-";
-
-const SHARED: &str = "\
-kind: caps
-rules: [ { at_most: 2, per: 1d } ]
----
-kind: consent_policy
-rules: [ { channel: email, unknown: blocked } ]
-";
-
-fn written(folder: &Folder) {
-    folder.write("defs/reminder.yaml", REMINDER);
-    folder.write("defs/shared.yaml", SHARED);
-    let template = "kind: template\nsample: { event: { properties: { product_id: p1 } } }\n";
-    folder.write("defs/item_reminder/template.yaml", template);
-    folder.write("defs/item_reminder/subject", "Item {{event.properties.product_id}} waits for you");
-    folder.write(
-        "defs/item_reminder/email.html",
-        "<p>Item {{event.properties.product_id}}</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>",
-    );
-}
-
-fn defs(folder: &Folder) -> String {
-    folder.path("defs").display().to_string()
-}
+use crate::reminder::{CAMPAIGN, defs, written};
 
 /// Clicks of ten people over ten days: many carts, some bought within the hour, some people busy beyond the cap.
 fn clicks() -> String {
@@ -122,15 +85,172 @@ fn without_consent_all_would_have_been_blocked() {
     assert_eq!(plan["then"]["reasons"]["consent_denied"], came["suppressed"], "{plan:#}");
 }
 
+/// Calls of people who all said yes on the first of September 2026; the last thing done is on the 16th of October at
+/// noon, so that the time looked at begins on the 16th of September at noon.
+fn told(folder: &Folder, people: &[(&str, &str)], acts: &[(&str, &str, &str, &str)]) {
+    let mut calls = Vec::new();
+    for (who, email) in people {
+        let call = |second: u32| json!({ "userId": who, "timestamp": format!("2026-09-01T08:00:0{second}Z") });
+        let (mut identify, mut consent) = (call(0), call(1));
+        identify["type"] = "identify".into();
+        identify["traits"] = json!({ "email": email });
+        consent["type"] = "track".into();
+        consent["event"] = "Consent Changed".into();
+        consent["properties"] = json!({ "channel": "email", "state": "granted", "source": "form" });
+        calls.extend([identify, consent]);
+    }
+    let acts = acts.iter().chain(&[("2026-10-16T12:00:00Z", "nobody", "Page Viewed", "")]);
+    calls.extend(acts.map(|(at, who, event, item)| {
+        json!({ "type": "track", "userId": who, "timestamp": at, "event": event, "properties": { "product_id": item } })
+    }));
+    calls.sort_by_key(|call| call["timestamp"].to_string());
+    let line = |(n, mut call): (usize, Value)| {
+        call["messageId"] = format!("call-{n}").into();
+        format!("{call}\n")
+    };
+    let file = folder.write("calls.jsonl", &calls.into_iter().enumerate().map(line).collect::<String>());
+    folder.ok(&["import", file.to_str().unwrap(), "--format", "jsonl"]);
+}
+
+fn planned(folder: &Folder, campaign: &str) -> Value {
+    let plan = folder.json(&["plan", &defs(folder), "--json"]);
+    assert_eq!(plan["past"]["from"], "2026-09-16T12:00:00Z");
+    plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == campaign).unwrap().clone()
+}
+
+#[test]
+fn the_caps_of_an_address_that_two_people_share_hold_in_a_plan_too() {
+    let (lived, looked) = (Folder::new(), Folder::new());
+    for folder in [&lived, &looked] {
+        written(folder);
+        if std::ptr::eq(folder, &lived) {
+            folder.ok(&["apply", &defs(folder)]);
+        }
+        let people = [("ann", "family@example.com"), ("ben", "Family@Example.com"), ("eve", "eve@example.com")];
+        let added = |at, who, item| (at, who, "Product Added", item);
+        told(
+            folder,
+            &people,
+            &[
+                added("2026-10-01T08:00:00Z", "ann", "kettle"),
+                added("2026-10-01T08:10:00Z", "ben", "apron"),
+                added("2026-10-01T08:20:00Z", "ben", "board"),
+                added("2026-10-01T08:20:00Z", "eve", "board"),
+                added("2026-10-01T08:30:00Z", "ann", "spoon"),
+            ],
+        );
+    }
+    let then = planned(&looked, "item_reminder")["then"].clone();
+    let messages = lived.json(&["messages", "--json"]);
+    let of = |status: &str| {
+        let is = |one: &&Value| one["status"] == status;
+        messages["messages"].as_array().unwrap().iter().filter(is).count() as u64
+    };
+    assert_eq!((count(&then, "sent"), count(&then, "capped")), (3, 2), "{then:#}");
+    assert_eq!((of("sent"), of("suppressed")), (3, 2), "{messages:#}");
+    assert_eq!(then["capped"]["names"], json!(["ann", "ben"]));
+}
+
+/// Sends at once; where a cap is full, within twenty hours.
+const WISHED: &str = "\
+kind: campaign
+key: wished
+name: Wished
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Wish Added, key: properties.product_id }
+caps: { when_capped: { defer: 20h } }
+send: { channel: email, template: item_reminder }
+";
+
+#[test]
+fn who_waited_as_the_time_looked_at_began_is_entered_once_and_what_they_get_is_counted() {
+    let folder = Folder::new();
+    written(&folder);
+    folder.write("defs/shared.yaml", "kind: caps\nrules: [ { at_most: 1, per: 1d } ]\n");
+    let slow = CAMPAIGN.replace("delay: 1h", "delay: 3d");
+    folder.write("defs/reminder.yaml", &format!("{slow}---\n{WISHED}"));
+    folder.ok(&["apply", &defs(&folder)]);
+    let people = ["ann", "ben", "eve", "old"].map(|name| (name, format!("{name}@example.com")));
+    let people = people.each_ref().map(|(name, email)| (*name, email.as_str()));
+    told(
+        &folder,
+        &people,
+        &[
+            ("2026-09-10T12:00:00Z", "old", "Product Added", "kettle"),
+            ("2026-09-15T12:00:00Z", "ann", "Product Added", "kettle"),
+            ("2026-09-15T12:00:00Z", "ben", "Product Added", "kettle"),
+            ("2026-09-15T16:00:00Z", "eve", "Wish Added", "kettle"),
+            ("2026-09-16T02:00:00Z", "eve", "Wish Added", "apron"),
+            ("2026-09-17T12:00:00Z", "ann", "Product Added", "kettle"),
+            ("2026-09-17T12:00:00Z", "ben", "Order Completed", "kettle"),
+        ],
+    );
+    let named = format!("{slow}---\n{WISHED}").replace("name: ", "name: The ");
+    folder.write("defs/reminder.yaml", &named);
+    let told = |plan: &Value| {
+        assert_eq!(plan["now"], plan["then"], "only the names are others: {plan:#}");
+        let then = &plan["then"];
+        ["carried_over", "matched", "sent", "exited", "capped", "waiting", "not_entered"].map(|name| count(then, name))
+    };
+    let slow = planned(&folder, "item_reminder");
+    assert_eq!(told(&slow), [2, 0, 1, 1, 0, 0, 1], "{slow:#}");
+    assert_eq!(slow["then"]["reasons"], json!({ "already_enrolled": 1 }));
+    let wished = planned(&folder, "wished");
+    assert_eq!(told(&wished), [1, 0, 1, 0, 0, 0, 0], "what was deferred goes when its slot frees: {wished:#}");
+    let sent = folder.json(&["messages", "--json", "--status", "sent"]);
+    let since = |one: &&Value| one["created_at"].as_str() >= Some("2026-09-16T02:00:00Z");
+    assert_eq!(sent["messages"].as_array().unwrap().iter().filter(since).count(), 2, "{sent:#}");
+}
+
+#[test]
+fn caps_are_told_in_words() {
+    let folder = Folder::new();
+    written(&folder);
+    let said = folder.ok(&["migrate"]);
+    assert!(!said.is_empty());
+    assert!(folder.ok(&["plan", &defs(&folder)]).contains("+ caps default, version 1\n    at most 2 per 1d: new\n"));
+    folder.ok(&["apply", &defs(&folder)]);
+    let shared = crate::reminder::SHARED.replace("[ { at_most: 2, per: 1d } ]", "[ { at_most: 1, per: 1d } ]");
+    folder.write("defs/shared.yaml", &shared);
+    let said = folder.ok(&["plan", &defs(&folder)]);
+    assert!(said.contains("~ caps default, version 2\n    at most 2 per 1d → at most 1 per 1d\n"), "{said}");
+}
+
+#[test]
+fn fields_that_no_event_has_are_warned_of_and_what_is_right_as_written_is_applied() {
+    let folder = Folder::new();
+    written(&folder);
+    told(
+        &folder,
+        &[],
+        &[
+            ("2026-10-01T08:00:00Z", "ann", "Product Added", "kettle"),
+            ("2026-10-01T08:10:00Z", "ann", "Order Completed", "kettle"),
+        ],
+    );
+    folder.write("defs/reminder.yaml", &CAMPAIGN.replace("same: properties.product_id", "same: properties.item"));
+    let warning = "warning: campaign item_reminder: the only `Order Completed` that came has no `properties.item`";
+    for arguments in [&["plan"][..], &["apply", "--dry-run"], &["apply"]] {
+        let said = folder.run(&[arguments, &[&defs(&folder)]].concat());
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.err.contains(warning), "{arguments:?}: {}", said.err);
+    }
+    let again = folder.run(&["apply", &defs(&folder)]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""), "what is as before is not warned of again");
+}
+
 #[test]
 fn a_plan_tells_each_difference_in_words_and_applies_nothing() {
     let folder = Folder::new();
     written(&folder);
-    folder.write("defs/other.yaml", &REMINDER.replace("key: item_reminder", "key: other"));
+    folder.write("defs/other.yaml", &CAMPAIGN.replace("key: item_reminder", "key: other"));
     folder.ok(&["apply", &defs(&folder)]);
     import(&folder, "email=granted");
     std::fs::remove_file(folder.path("defs/other.yaml")).unwrap();
-    folder.write("defs/reminder.yaml", &REMINDER.replace("delay: 1h", "delay: 3h"));
+    folder.write("defs/reminder.yaml", &CAMPAIGN.replace("delay: 1h", "delay: 3h"));
     folder.write("defs/vip.yaml", "kind: segment\nkey: buyers\nname: Buyers\nowner: crm@shop.example\nwhere: { performed: { event: Order Completed } }\n");
     let said = folder.ok(&["plan", &defs(&folder)]);
     for part in [
@@ -160,7 +280,7 @@ fn a_plan_refuses_what_apply_refuses_and_says_what_it_can_of_an_empty_shop() {
     folder.ok(&["migrate"]);
     let said = folder.ok(&["plan", &defs(&folder)]);
     assert!(said.contains("+ campaign item_reminder, version 1\n"), "{said}");
-    folder.write("defs/reminder.yaml", &REMINDER.replace("delay: 1h", "delay: soon"));
+    folder.write("defs/reminder.yaml", &CAMPAIGN.replace("delay: 1h", "delay: soon"));
     let plan = folder.run(&["plan", &defs(&folder)]);
     let apply = folder.run(&["apply", &defs(&folder)]);
     assert_eq!((plan.code, &plan.err), (1, &apply.err));

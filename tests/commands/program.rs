@@ -118,7 +118,13 @@ pub struct Server {
 impl Server {
     /// Starts `serve` or `demo` on a free port.
     pub fn start(folder: &Folder, arguments: &[&str]) -> Self {
+        Self::start_with(folder, arguments, &[])
+    }
+
+    /// The same with these settings in the environment.
+    pub fn start_with(folder: &Folder, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = folder.command();
+        command.envs(settings.iter().copied());
         command.args(arguments).args(["--listen", "127.0.0.1:0"]);
         let errors = std::fs::File::create(folder.path("stderr.txt")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();

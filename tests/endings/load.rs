@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 
 use crate::house::House;
+use crate::sink::Sink;
 
 const SHOPPERS: usize = 6;
 /// However slow the machine is, in each round they order this often, or the round shows little.
@@ -123,6 +124,17 @@ impl Load {
         assert!(orders.len() > 50, "only {} orders: that shows nothing", orders.len());
         for order in orders {
             assert_eq!(found.get(&order), Some(&1), "{order}");
+        }
+    }
+
+    /// Every order led to both of its mails, each once; `log` is what the processes said, where one did not.
+    pub fn check_delivered(&self, sink: &Sink, log: impl Fn() -> String) {
+        let delivered = sink.delivered();
+        for order in self.orders() {
+            for kind in ["thanks", "offer"] {
+                let times = delivered.get(&(kind.to_owned(), order.clone())).copied();
+                assert_eq!(times, Some(1), "{kind} {order}\n{}", log());
+            }
         }
     }
 }

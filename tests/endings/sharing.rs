@@ -33,13 +33,7 @@ fn of_three_processes_one_that_freezes_for_twice_its_lease_loses_and_doubles_not
     load.finish(&houses);
     one.settle();
     load.check_stored(&one);
-    let delivered = sink.delivered();
-    for order in load.orders() {
-        for kind in ["thanks", "offer"] {
-            let times = delivered.get(&(kind.to_owned(), order.clone())).copied();
-            assert_eq!(times, Some(1), "{kind} {order}\n{}\n{}\n{}", one.log(), two.log(), three.log());
-        }
-    }
+    load.check_delivered(&sink, || [one.log(), two.log(), three.log()].join("\n"));
     assert_eq!(one.count_by_status("unknown"), 0);
 }
 

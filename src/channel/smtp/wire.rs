@@ -85,28 +85,16 @@ impl fmt::Debug for Wire {
 impl Wire {
     pub fn plain(stream: TcpStream, passed: Passed) -> io::Result<Self> {
         let peer = stream.peer_addr()?;
-        Ok(Self {
-            stream: Stream::Plain(stream),
-            ahead: b"",
-            answered: 0,
-            held: Vec::new(),
-            is_sealed: false,
-            passed,
-            peer,
-        })
+        Ok(Self::over(Stream::Plain(stream), peer, passed))
     }
 
     pub fn tls(stream: TlsStream<TcpStream>, passed: Passed) -> io::Result<Self> {
         let peer = stream.get_ref().0.peer_addr()?;
-        Ok(Self {
-            stream: Stream::Tls(Box::new(stream)),
-            ahead: b"",
-            answered: 0,
-            held: Vec::new(),
-            is_sealed: false,
-            passed,
-            peer,
-        })
+        Ok(Self::over(Stream::Tls(Box::new(stream)), peer, passed))
+    }
+
+    fn over(stream: Stream, peer: SocketAddr, passed: Passed) -> Self {
+        Self { stream, ahead: b"", answered: 0, held: Vec::new(), is_sealed: false, passed, peer }
     }
 
     /// Shows the reader above a greeting of ours: the server's was read before.

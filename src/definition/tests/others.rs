@@ -219,6 +219,8 @@ fn what_would_mean_something_else_than_it_seems_is_refused() {
     for (text, told) in [
         ("kind: source\nkey: a\nkey: b\n", "duplicate_key test.yaml:3:1: key: `key` is written twice"),
         ("kind: &x source\nkey: a\n", "syntax test.yaml:1:7: kind: anchors"),
+        ("kind: source\nkey: a\0b\n", "syntax test.yaml:2:7: the character U+0000 does not belong into a text"),
+        ("kind: source\n# \u{1b}[2J\nkey: a\n", "syntax test.yaml:2:3: the character U+001B"),
         ("kind: !!str source\n", "syntax test.yaml:1:7: kind: tags"),
         ("kind: source\n<<: { key: a }\n", "syntax test.yaml:2:1: <<: merge keys"),
         ("kind: source\nname: {{x}}\n", "text that starts with {{ goes in quotes"),

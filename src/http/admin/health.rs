@@ -77,13 +77,22 @@ async fn ready(admin: Controls) -> HttpResponse {
         Ok(Err(_)) => Err("the log's writer has stopped or fails".to_owned()),
         Err(_) => Err("the log's writer did not answer in time".to_owned()),
     };
-    let checks = vec![
+    let mut checks = vec![
         Checked::new("stopping", stopping),
         Checked::new("database", database),
         Checked::new("writer", writer),
         Checked::new("backlog", backlog),
     ];
     let is_ready = checks.iter().all(|check| check.ok);
+    // Events are taken and everything without a cap is sent: no other process should be asked for that.
+    let caps = match tokio::time::timeout(CHECK_DEADLINE, (admin.check_caps)(())).await {
+        Ok(Ok(Ok(_))) => Ok(None),
+        Ok(Ok(Err(_))) => Err("the cap store cannot be asked; messages that obey or count caps wait".to_owned()),
+        Ok(Err(_)) | Err(_) => {
+            Err("the cap store did not answer in time; messages that obey or count caps wait".to_owned())
+        }
+    };
+    checks.push(Checked::new("frequency caps", caps));
     let mut answer = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let status = if is_ready { "ready" } else { "not ready" };
     answer.insert_header((CACHE_CONTROL, "no-store")).json(Readiness { status, checks })

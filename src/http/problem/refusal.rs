@@ -31,7 +31,9 @@ pub enum Refusal {
     UnknownTemplate { asked: String, nearest: Option<String> },
     #[error("there is no message `{asked}`")]
     UnknownMessage { asked: String },
-    #[error("there is no event `{asked}`: give its position, its id or its messageId")]
+    #[error(
+        "there is no event `{asked}`: give its position, its id or its messageId (after seven days only its position where nothing was decided on it, which `explain` of its profile shows)"
+    )]
     UnknownEvent { asked: String },
     #[error("there is no live key `{asked}`: give its id or the part before the secret")]
     UnknownKey { asked: String },

@@ -32,7 +32,8 @@ pub(super) async fn show(pages: Pages, request: HttpRequest) -> HttpResponse {
 pub(super) async fn act(pages: Pages, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let words = Words::of(&request);
     let Some(link) = pages.asked(LinkKind::Confirm, &request) else { return broken(words) };
-    drop(Form::read(payload).await);
+    // The token says all; the body is read so that the connection can be used again.
+    let _ = Form::read(&request, payload).await;
     match pages.book.confirmable(link).await {
         Ok(Confirmable::Yes) => {}
         Ok(Confirmable::Done) => return confirmed(&pages, words, &link),

@@ -7,7 +7,7 @@ use crate::audience::consent::{ConsentState, Via, topic_name};
 use crate::render::links::{Link, LinkKind};
 use crate::worker::permission::{About, Answer, Choices};
 
-use super::{Form, Pages, broken, field_of, no, not_done};
+use super::{Form, Pages, broken, field_of, no, not_done, said};
 use crate::http::page::{escape, page_in};
 use crate::http::words::Words;
 
@@ -34,7 +34,13 @@ pub(super) async fn show(pages: Pages, request: HttpRequest) -> HttpResponse {
 pub(super) async fn save(pages: Pages, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let words = Words::of(&request);
     let Some(link) = pages.asked(LinkKind::Preferences, &request) else { return broken(words) };
-    let form = Form::read(payload).await;
+    let form = match Form::read(&request, payload).await {
+        Ok(form) => form,
+        Err(unread) => return unread.page(words),
+    };
+    if !(form.has("do", "none") || form.has("do", "save") && form.names("shown")) {
+        return said(words, StatusCode::BAD_REQUEST, words.unchanged, &format!("{} {}", words.no_form, words.again));
+    }
     let mut lines = match pages.book.choices(link).await {
         Ok(choices) => lines(words, choices),
         Err(error) => return not_done(words, error),

@@ -242,12 +242,35 @@ async fn the_preference_page_shows_what_is_and_stores_what_was_changed() {
 }
 
 #[actix_web::test]
+async fn what_is_no_form_of_the_page_changes_nothing_and_is_never_called_saved() {
+    let world = shop();
+    let (shown, path) = ("shown=topic:offers&on=topic:offers&do=save", path_of(LinkKind::Preferences));
+    let long = format!("{shown}&x={}", "x".repeat(BODY_BYTES_MAX));
+    let cases = [
+        (FORM, long.as_bytes(), 413, "larger than a form"),
+        ("multipart/form-data; boundary=b", shown.as_bytes(), 415, "is not a form"),
+        ("application/json", b"{}", 415, "is not a form"),
+        (FORM, b"shown=topic:offers&on=topic:%FFoffers&do=save", 400, "cannot be read"),
+        (FORM, b"", 400, "is not a form"),
+        (FORM, b"do=save", 400, "is not a form"),
+        (FORM, b"shown=topic:offers&on=topic:offers", 400, "is not a form"),
+    ];
+    for (kind, body, wanted, words) in cases {
+        let (status, _, page) = world.ask(Method::POST, &path, kind, body).await;
+        assert_eq!(status, wanted, "{kind} {words}");
+        assert!(page.contains("Nothing was changed") && page.contains(words) && !page.contains("Saved"), "{page}");
+    }
+    assert!(world.acted().is_empty(), "{:?}", world.acted());
+    let (status, _, page) =
+        world.ask(Method::POST, &path, "Application/x-www-form-urlencoded; charset=UTF-8", shown.as_bytes()).await;
+    assert!(status == 200 && page.contains("Saved"), "{page}");
+    assert_eq!(world.acted(), ["topic:offers granted by page"]);
+}
+
+#[actix_web::test]
 async fn a_form_changes_only_what_its_page_showed() {
     let world = shop();
     world.post(LinkKind::Preferences, "shown=topic:offers&shown=topic:gone&on=topic:gone&do=save").await;
-    for empty in ["", "on=topic:offers", "do=save"] {
-        world.post(LinkKind::Preferences, empty).await;
-    }
     assert!(world.acted().is_empty(), "{:?}", world.acted());
     world.post(LinkKind::Preferences, "do=none").await;
     assert_eq!(world.acted(), ["email denied by page", "sms denied by page"], "leaving all needs nothing else");

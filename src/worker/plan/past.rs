@@ -11,12 +11,15 @@ use crate::audience::condition::needs::Needs;
 use crate::audience::{History, Standings};
 use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
 use crate::event::{Event, Kind, Origin};
-use crate::guard::{Slot, Subject, address_of};
+use crate::guard::{Slot, Subject};
 use crate::ids::{Position, ProfileId, Span, Timestamp};
-use crate::message::{Channel, Suppression};
+use crate::message::{Message, Suppression};
 use crate::store::entries::{Entry, Logged};
 use crate::store::{Error, Workspace};
 use crate::story::{Act, Someone};
+use crate::worker::plan::Side;
+use crate::worker::plan::carried::{self, Open};
+use crate::worker::plan::concerned::addresses;
 
 /// Past events read for one person's conditions; the newest win.
 const BODIES_MAX: usize = 2_000;
@@ -33,6 +36,9 @@ pub struct Window {
     pub first: Position,
 }
 
+/// Something a person did: its name, its time, its place in the log.
+pub(super) type Before = (String, Timestamp, Position);
+
 /// Everything one person brings into a world.
 #[derive(Debug)]
 pub struct Past {
@@ -40,10 +46,11 @@ pub struct Past {
     pub acts: Vec<Act>,
     pub slots: BTreeMap<Subject, Vec<Slot>>,
     pub suppressions: BTreeMap<Subject, Vec<Suppression>>,
+    /// In the outbox as the time looked at began.
+    pub carried: Vec<Message>,
 }
 
-/// Reads the past of a person; none where nothing is stored of them. `needs` are those of every condition there is,
-/// `reach` is how far back caps look.
+/// Reads the past of a person under what is in force on one side; none where nothing is stored of them.
 ///
 /// # Errors
 /// The database cannot be read, or a row of this person.
@@ -51,11 +58,10 @@ pub async fn load(
     store: Workspace<'_, DatabaseConnection>,
     profile: ProfileId,
     window: Window,
-    needs: &Needs,
-    reach: Span,
+    side: &Side,
 ) -> Result<Option<Past>, Error> {
     let Some(now) = store.person(profile).await? else { return Ok(None) };
-    let mut done: Vec<(String, Timestamp, Position)> = Vec::new();
+    let mut done: Vec<Before> = Vec::new();
     let pages = if now.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
     let all = pages.iter().chain([&now.profile.history]).flat_map(History::iter);
     done.extend(all.map(|past| (past.name.to_owned(), past.at, past.position)));
@@ -65,7 +71,9 @@ pub async fn load(
     let before: Vec<_> = done.into_iter().filter(|(.., position)| !in_window(position)).collect();
     let acts = acts(entries.values(), window.from);
 
-    let bodies = bodies(store, &before, needs).await?;
+    let enrollments = store.enrollments_of(profile, None, ROWS_MAX).await?;
+    let open = carried::open(store, &side.setting.catalog, enrollments, &before, window).await?;
+    let bodies = bodies(store, &before, &side.needs, &open).await?;
     let mut person = Person::new(profile, now.profile.created_at);
     person.version = i64::from(!before.is_empty());
     person.profile.user_id.clone_from(&now.profile.user_id);
@@ -79,20 +87,17 @@ pub async fn load(
             person.profile.consent.insert(row.about, row.consent);
         }
     }
-    for enrollment in store.enrollments_of(profile, None, ROWS_MAX).await? {
-        if enrollment.state.ended_at().is_some_and(|at| at < window.from) {
-            person.enrollments.insert(enrollment.id, enrollment);
-        }
-    }
+    let Open { enrollments, messages: carried } = open;
+    person.enrollments.extend(enrollments.into_iter().map(|one| (one.id, one)));
     let mut older = History::default();
     for (name, at, position) in before {
         older.record(&name, at, position);
         person.profile.last_seen_at = person.profile.last_seen_at.max(at);
     }
-    let (slots, suppressions) = contacts(store, &now, window.from, reach).await?;
+    let (slots, suppressions) = contacts(store, &now, window.from, side.reach).await?;
     let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
     let loaded = Loaded { older: vec![older], bodies };
-    Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions }))
+    Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions, carried }))
 }
 
 /// What the person did, in the order it was decided.
@@ -113,8 +118,9 @@ fn acts<'e>(entries: impl Iterator<Item = &'e Entry>, from: Timestamp) -> Vec<Ac
 /// The events that conditions look into, and the calls that say who somebody is.
 async fn bodies(
     store: Workspace<'_, DatabaseConnection>,
-    before: &[(String, Timestamp, Position)],
+    before: &[Before],
     needs: &Needs,
+    open: &Open,
 ) -> Result<BTreeMap<Position, Event>, Error> {
     let newest = |most: usize, wanted: &dyn Fn(&str) -> bool| -> Vec<Position> {
         let of = before.iter().rev().filter(|(name, ..)| wanted(name));
@@ -123,6 +129,8 @@ async fn bodies(
     let identified = Kind::Identify.event_name();
     let mut wanted: BTreeSet<Position> = newest(BODIES_MAX, &|name| needs.bodies.contains(name)).into_iter().collect();
     wanted.extend(newest(IDENTIFIES_MAX, &|name| name == identified));
+    // Exits compare with what began an enrollment.
+    wanted.extend(open.enrollments.iter().filter(|one| one.is_active()).map(|one| one.entry));
     let mut bodies = BTreeMap::new();
     for (position, entry) in store.entries_apart(&wanted.into_iter().collect::<Vec<_>>()).await? {
         if let Logged::Event(event) = entry.logged {
@@ -159,11 +167,8 @@ async fn contacts(
     let before = |slots: Vec<Slot>| -> Vec<Slot> { slots.into_iter().filter(|slot| slot.at < from).collect() };
     let of_profile = store.slots_of_profile(person.profile.id, since).await?;
     let mut slots = BTreeMap::from([(Subject::Profile(person.profile.id), before(of_profile))]);
-    let addresses = Channel::ALL.into_iter().filter_map(|channel| {
-        let address = address_of(&person.profile, channel).ok()?;
-        Some(Subject::Address(channel, address.normalised().to_owned()))
-    });
-    let addresses: BTreeMap<String, Subject> = addresses.map(|subject| (subject.to_string(), subject)).collect();
+    let addresses: BTreeMap<String, Subject> =
+        addresses(person).into_iter().map(|subject| (subject.to_string(), subject)).collect();
     for (name, subject) in &addresses {
         slots.insert(subject.clone(), before(store.slots_of_address(name, since).await?));
     }

@@ -36,6 +36,8 @@ impl Figure {
 /// What came of one campaign.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
+    /// Enrollments that were open as the time looked at began; with those that began they are all that follows.
+    pub carried_over: Figure,
     /// Enrollments that began.
     pub matched: Figure,
     pub sent: Figure,
@@ -73,8 +75,10 @@ impl Tally {
                 }
             }
         }
+        let carried = lived.carried.iter().filter(|key| *key == campaign).count() as u64;
         let waiting = lived.waiting.iter().filter(|key| *key == campaign).count() as u64;
         for (figure, count) in [
+            (&mut self.carried_over, carried),
             (&mut self.matched, matched),
             (&mut self.sent, sent),
             (&mut self.capped, capped),

@@ -1,0 +1,69 @@
+//! What a person who applies definitions is told beside the result: fields that the events which came do not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::DatabaseConnection;
+use serde_json::Value;
+
+use crate::definition::Document;
+use crate::definition::asked::{asked, warnings};
+use crate::event::Event;
+use crate::ids::Position;
+use crate::store::Workspace;
+use crate::store::entries::Logged;
+
+/// Of each name, the newest events that are looked at.
+const EVENTS_MAX: usize = 1_000;
+/// Entries of the log in which they are looked for, from its end: a rare event may be further back.
+const ENTRIES_MAX: usize = 200_000;
+const PAGE_MAX: u32 = 10_000;
+pub const WARNINGS_MAX: usize = 100;
+
+/// What to say of these documents beside the newest events; nothing where all is well, or nothing came.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn of_documents(
+    store: Workspace<'_, DatabaseConnection>,
+    documents: &[&Document],
+) -> anyhow::Result<Vec<String>> {
+    let asked = asked(documents.iter().copied());
+    let names: BTreeSet<String> = asked.keys().cloned().collect();
+    let mut told = Vec::new();
+    for (name, positions) in newest(store, names).await? {
+        let mut events: Vec<Event> = Vec::new();
+        for (_, entry) in store.entries_apart(&positions).await? {
+            if let Logged::Event(event) = entry.logged {
+                events.push(event);
+            }
+        }
+        let bodies: Vec<&Value> = events.iter().map(|event| event.body.document()).collect();
+        if let Some(asked) = asked.get(&name) {
+            told.extend(warnings(&name, &bodies, asked));
+        }
+    }
+    told.sort();
+    told.truncate(WARNINGS_MAX);
+    Ok(told)
+}
+
+/// Where the newest events of these names stand.
+async fn newest(
+    store: Workspace<'_, DatabaseConnection>,
+    names: BTreeSet<String>,
+) -> anyhow::Result<BTreeMap<String, Vec<Position>>> {
+    let mut found: BTreeMap<String, Vec<Position>> = names.into_iter().map(|name| (name, Vec::new())).collect();
+    let (mut before, mut seen) = (Position(i64::MAX), 0);
+    while seen < ENTRIES_MAX && found.values().any(|positions| positions.len() < EVENTS_MAX) {
+        let page = store.names_before(before, PAGE_MAX).await?;
+        let Some((last, _)) = page.last() else { break };
+        before = *last;
+        seen += page.len();
+        for (position, name) in page {
+            if let Some(positions) = found.get_mut(&name).filter(|positions| positions.len() < EVENTS_MAX) {
+                positions.push(position);
+            }
+        }
+    }
+    Ok(found)
+}
