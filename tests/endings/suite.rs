@@ -13,10 +13,7 @@ const BACKEND: Backend = Backend::of(module_path!());
 /// How often the crash test kills the program; `make crash` asks for more.
 fn kills() -> u64 {
     let asked = std::env::var("KILLS").ok().map(|kills| kills.parse().expect("KILLS is a number"));
-    asked.unwrap_or(match BACKEND {
-        Backend::Sqlite => 20,
-        Backend::Postgres => 8,
-    })
+    asked.unwrap_or(20)
 }
 
 #[test]
