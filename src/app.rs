@@ -38,7 +38,7 @@ use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
 use crate::money::Currency;
 use crate::render::kept::KeptMessages;
-use crate::render::links::{KeyRing, Links};
+use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::{keep_setting, setting};
 use crate::store::keys::all_keys;
@@ -78,6 +78,8 @@ pub struct Options {
     pub currency: Currency,
     /// How customers reach us: the base of unsubscribe links.
     pub public_url: String,
+    /// What the workspace wants to hear of its mails.
+    pub tracks: Tracks,
     /// None: frequency caps are kept in this process.
     pub redis: Option<SecretString>,
     /// The zone of people whose own is unknown.
@@ -134,7 +136,7 @@ impl Options {
             data: config.data.folder.clone(),
             database: Some(config.database_address()),
             ingest: config.ingest.clone(),
-            smtp: config.smtp.settings().map_err(anyhow::Error::msg)?,
+            smtp: signing(config)?,
             sender: config.sender.mailbox().map_err(anyhow::Error::msg)?,
             workspace: Workspace {
                 name: config.sender.name.clone(),
@@ -142,6 +144,7 @@ impl Options {
             },
             currency: config.money.currency,
             public_url: config.sender.links_base(listening),
+            tracks: Tracks { clicks: config.workspace.track_clicks, opens: config.workspace.track_opens },
             redis: config.redis.url.clone(),
             zone: config.workspace.zone().map_err(anyhow::Error::msg)?,
             settle: config.sending.settle,
@@ -175,6 +178,7 @@ impl Carillon {
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::of(&database, data).await?));
+        let links = links.with_tracking(options.tracks);
         let leases = if database.is_postgres() { Leases::none() } else { Leases::alone(store.layout()) };
         let channels = channels(&options, &sandbox, &smtp);
         let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
@@ -359,6 +363,13 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
 }
 
 /// The sandbox has what no provider carries.
+/// The relay, and what mail to it is signed with.
+fn signing(config: &Config) -> anyhow::Result<Option<smtp::Settings>> {
+    let settings = config.smtp.settings().map_err(anyhow::Error::msg)?;
+    let dkim = config.sender.dkim().map_err(anyhow::Error::msg)?;
+    Ok(settings.map(|settings| smtp::Settings { dkim, ..settings }))
+}
+
 fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> Channels {
     let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
     let mut channels = Channels::sandboxed(everything);

@@ -19,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 use crate::caps::redis;
+use crate::channel::dkim::Dkim;
 use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
@@ -80,6 +81,8 @@ pub struct Redis {
 #[serde(deny_unknown_fields)]
 pub struct Workspace {
     pub timezone: String,
+    pub track_clicks: bool,
+    pub track_opens: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -106,6 +109,9 @@ pub struct Sender {
     pub public_url: Option<String>,
     #[serde(deserialize_with = "unless_empty")]
     pub postal_address: Option<String>,
+    #[serde(deserialize_with = "unless_empty")]
+    pub dkim_key_file: Option<PathBuf>,
+    pub dkim_selector: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -246,6 +252,9 @@ impl Config {
         if let Err(message) = self.sender.mailbox() {
             refuse("sender.address", message);
         }
+        if let Err(error) = self.sender.dkim() {
+            refuse("sender.dkim_key_file", error);
+        }
         for (key, url) in
             [("sender.public_url", &self.sender.public_url), ("ingest.public_url", &self.ingest.public_url)]
         {
@@ -326,6 +335,16 @@ impl Smtp {
 }
 
 impl Sender {
+    /// What mail is signed with; none where no key is given.
+    ///
+    /// # Errors
+    /// The key or its selector is none.
+    pub fn dkim(&self) -> Result<Option<Dkim>, String> {
+        let Some(file) = &self.dkim_key_file else { return Ok(None) };
+        let domain = self.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
+        Dkim::from_file(&domain, &self.dkim_selector, file).map(Some).map_err(|error| error.to_string())
+    }
+
     /// Who mail is from.
     ///
     /// # Errors

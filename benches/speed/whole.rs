@@ -231,6 +231,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
         currency: carillon::money::Currency::EUR,
         public_url: "https://news.shop.example".to_owned(),
+        tracks: carillon::render::links::Tracks::NONE,
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

@@ -20,6 +20,7 @@ mod m20261121_000030_log_shards;
 mod m20261121_000045_books_and_ids;
 mod m20261121_000051_switches;
 mod m20261121_000065_decided_events;
+mod m20261121_000070_hits;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000045_books_and_ids::Migration),
             Box::new(m20261121_000051_switches::Migration),
             Box::new(m20261121_000065_decided_events::Migration),
+            Box::new(m20261121_000070_hits::Migration),
         ]
     }
 }

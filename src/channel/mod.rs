@@ -3,6 +3,7 @@
 //! A channel takes nothing but [`Rendered`], which only the renderer makes of what only the guard clears. It knows no
 //! database, and it answers with an outcome, never with an error: what to do next is decided elsewhere.
 
+pub mod dkim;
 mod mime;
 pub mod sandbox;
 pub mod smtp;

@@ -24,6 +24,7 @@ use crate::audience::condition::Facts;
 use crate::audience::condition::needs::{Needs, needs as condition_needs};
 use crate::audience::segment::Answers;
 use crate::audience::{TRAITS_BYTES_MAX, Traits};
+use crate::event::engagement::is_machines;
 use crate::event::{Event, Kind, Origin};
 use crate::ids::{MessageId, Position, Timestamp};
 use crate::message::{Reason, Status};
@@ -76,6 +77,8 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
     let mut turn = Turn::new(at, snapshot, input);
     turn.follow_time();
     match input {
+        // What a machine did with a mail is in the log, and says nothing about the person.
+        Input::Event(event) if is_machines(event) => turn.settle_due(at.now),
         Input::Event(event) => {
             turn.learn(event);
             turn.follow_event(event);

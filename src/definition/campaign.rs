@@ -7,6 +7,7 @@ use crate::definition::pattern;
 use crate::definition::performed::{event_names, same};
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
+use crate::event::engagement::{EMAIL_LINK_CLICKED, EMAIL_OPENED};
 use crate::ids::Span;
 use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped};
 
@@ -162,7 +163,13 @@ fn started_by(map: &Map<'_>) -> Option<(String, Option<String>)> {
         if let Some(on) = map.get("on") {
             return on.wrong("`on` belongs to `segment`");
         }
-        return map.required("event").and_then(|at| at.name()).map(|event| (event, None));
+        let at = map.required("event")?;
+        if at.name().as_deref() == Some(EMAIL_OPENED) {
+            return at.wrong(format!(
+                "`{EMAIL_OPENED}` alone starts nothing: mail programs open by themselves; use `{EMAIL_LINK_CLICKED}`"
+            ));
+        }
+        return at.name().map(|event| (event, None));
     };
     if let Some(event) = map.get("event") {
         return event.wrong("either an `event` or a `segment` enters");

@@ -9,9 +9,9 @@ use crate::definition::yaml;
 use crate::render::links::Tracks;
 use crate::render::template::{EmailPart, Markup, Parts, PushPart, Template, WhatsappPart};
 
-const FIELDS: [&str; 11] =
-    ["kind", "key", "name", "owner", "defaults", "sample", "email", "sms", "push", "whatsapp", "webhook"];
-const LATER: [&str; 4] = ["topic", "locale", "locales", "track"];
+const FIELDS: [&str; 12] =
+    ["kind", "key", "name", "owner", "defaults", "sample", "track", "email", "sms", "push", "whatsapp", "webhook"];
+const LATER: [&str; 3] = ["topic", "locale", "locales"];
 /// Files a template's folder may hold beside `template.yaml`.
 pub const PART_FILES: [&str; 9] = [
     "email.mjml",

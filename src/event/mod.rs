@@ -2,6 +2,7 @@
 //!
 //! The client's own JSON is kept byte for byte; what we add (times, source, ids) stands beside it.
 
+pub mod engagement;
 pub mod json;
 pub mod number;
 pub mod pattern;

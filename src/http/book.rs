@@ -28,6 +28,9 @@ pub trait Book: Send + Sync {
     fn confirmable(&self, link: Link) -> Told<Confirmable>;
 
     fn answer(&self, link: Link, answers: Vec<Answer>) -> Told<()>;
+
+    /// A link was followed, or with no target a picture fetched.
+    fn hit(&self, link: Link, target: Option<String>, is_head: bool, user_agent: String) -> Told<()>;
 }
 
 impl Book for Desk {
@@ -57,6 +60,14 @@ impl Book for Desk {
         Box::pin(async move {
             let stored = desk.answer(link.workspace, link.profile, answers).await;
             stored.map(drop).map_err(|error| unavailable(&error))
+        })
+    }
+
+    fn hit(&self, link: Link, target: Option<String>, is_head: bool, user_agent: String) -> Told<()> {
+        let desk = self.clone();
+        Box::pin(async move {
+            let kept = desk.hit(link, target, is_head, &user_agent).await;
+            kept.map_err(|error| unavailable(&error))
         })
     }
 }

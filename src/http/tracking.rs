@@ -1,8 +1,9 @@
 //! The links in messages. GET and HEAD show a page and change nothing, because mail scanners open every link; POST
-//! acts. `/u/TOKEN` unsubscribes at once, because RFC 8058 sends the POST without cookies, login or a second step;
+//! acts. `/c/TOKEN` and `/o/TOKEN` are the addresses by which clicks and opens are heard of. `/u/TOKEN` unsubscribes at once, because RFC 8058 sends the POST without cookies, login or a second step;
 //! `/preferences/TOKEN` saves what a person chooses, `/confirm/TOKEN` confirms a double opt-in.
 
 mod confirmation;
+mod hits;
 mod preferences;
 
 use std::sync::Arc;
@@ -55,6 +56,10 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
         let choose = resource(LinkKind::Preferences).app_data(pages.clone());
         let (show, save) = (preferences::show, preferences::save);
         app.service(choose.route(web::get().to(show)).route(web::head().to(show)).route(web::post().to(save)));
+        let click = resource(LinkKind::Click).app_data(pages.clone());
+        app.service(click.route(web::get().to(hits::follow)).route(web::head().to(hits::follow)));
+        let open = resource(LinkKind::Open).app_data(pages.clone());
+        app.service(open.route(web::get().to(hits::picture)).route(web::head().to(hits::picture)));
         let confirm = resource(LinkKind::Confirm).app_data(pages);
         let (show, act) = (confirmation::show, confirmation::act);
         app.service(confirm.route(web::get().to(show)).route(web::head().to(show)).route(web::post().to(act)));

@@ -151,7 +151,9 @@ fn page(written: &str) -> Option<String> {
     let target = unescaped(written.trim());
     let start = target.get(..8)?.to_ascii_lowercase();
     let is_page = start.starts_with("https://") || start.starts_with("http://");
-    (is_page && !target.contains(char::is_control)).then_some(target)
+    // What no browser would follow stays as it is, for a click has to lead on.
+    let is_good = is_page && !target.contains(char::is_control) && url::Url::parse(&target).is_ok();
+    is_good.then_some(target)
 }
 
 /// Character references that end as they should: those our own escaping writes, and numbers.

@@ -39,6 +39,9 @@ pub enum LinkKind {
 impl LinkKind {
     pub const ALL: [Self; 5] = [Self::Unsubscribe, Self::Preferences, Self::Confirm, Self::Open, Self::Click];
 
+    /// Those behind which there is a page.
+    pub const PAGES: [Self; 3] = [Self::Unsubscribe, Self::Preferences, Self::Confirm];
+
     /// First byte of its tokens: purpose and version of the layout.
     const fn byte(self) -> u8 {
         match self {

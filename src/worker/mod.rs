@@ -9,6 +9,7 @@ pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
 pub mod effects;
+pub mod engagement;
 pub mod explain;
 pub mod janitor;
 pub mod leases;

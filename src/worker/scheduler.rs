@@ -1,4 +1,5 @@
-//! Due timers become log entries, each with its own instant as `now`, however late it is written.
+//! Due timers become log entries, each with its own instant as `now`, however late it is written; and what has waited
+//! for its judgement, hits of mails, becomes events.
 
 use crate::eventlog::{EventLog, Queue, logged};
 use crate::fault::Faults;
@@ -7,6 +8,7 @@ use crate::store::Store;
 use crate::store::entries::Logged;
 use crate::store::profiles::{due_people, next_wake, take_wake};
 use crate::store::shards::ShardSet;
+use crate::worker::engagement::{next_hit, settle_hits};
 use crate::worker::leases::Leases;
 
 /// Timers written together.
@@ -37,9 +39,10 @@ impl Scheduler {
     /// # Errors
     /// The database cannot be read or written; the timers stay due.
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let judged = settle_hits(&self.log, &self.store, &self.leases, now).await?;
         let due = due_people(self.store.reader(), self.leases.held(), now, TIMERS_MAX).await?;
         if due.is_empty() {
-            return Ok(0);
+            return Ok(judged);
         }
         self.faults.hit("scheduler.due")?;
         let layout = self.store.layout();
@@ -56,17 +59,19 @@ impl Scheduler {
                     }
                     let count = timers.len();
                     appender.append(tx, vec![timers]).await?;
-                    Ok(count)
+                    Ok(judged + count)
                 })
             })
             .await
     }
 
-    /// When the next timer is due.
+    /// When the next timer or judgement is due.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
-        Ok(next_wake(self.store.reader(), self.leases.held()).await?)
+        let timer = next_wake(self.store.reader(), self.leases.held()).await?;
+        let hit = next_hit(&self.store).await?;
+        Ok([timer, hit].into_iter().flatten().min())
     }
 }

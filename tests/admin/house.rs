@@ -99,6 +99,7 @@ impl House {
             workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
             currency: carillon::money::Currency::EUR,
             public_url: "http://shop.example".to_owned(),
+            tracks: carillon::render::links::Tracks::ALL,
             redis: None,
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod engagement;
 mod doors;
 mod house;
 mod permission;

@@ -3,6 +3,7 @@
 mod caps;
 mod claims;
 mod crashes;
+mod engagement;
 mod merges;
 mod outcomes;
 mod permission;

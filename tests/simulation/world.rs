@@ -372,6 +372,7 @@ async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<Atomic
         workspace: Workspace { name: "Shop".into(), postal_address: None },
         currency: carillon::money::Currency::EUR,
         public_url: "https://shop.example".into(),
+        tracks: carillon::render::links::Tracks::NONE,
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

@@ -13,11 +13,25 @@ fn now() -> Timestamp {
     "2026-03-01T11:00Z".parse().unwrap()
 }
 
+/// What a mail says, beside its recipient.
+#[derive(Debug, Clone)]
+pub struct Wording {
+    pub subject: String,
+    pub html: String,
+    pub marketing: bool,
+}
+
 pub fn mail_to(address: &str) -> Rendered {
+    let subject = "Your cart, {{profile.traits.first_name}} – {{money event.properties.price \"EUR\"}}".to_owned();
+    mail_of(address, &Wording { subject, html: "<p>It waits.</p>".to_owned(), marketing: true })
+}
+
+pub fn mail_of(address: &str, wording: &Wording) -> Rendered {
     let mut profile = Profile::new(ProfileId(7), now());
     profile.traits.insert("email".to_owned(), address.into());
     profile.traits.insert("first_name".to_owned(), "Ann".into());
-    let message = message(address);
+    let mut message = message(address);
+    message.purpose = if wording.marketing { Purpose::Marketing } else { Purpose::Transactional };
     let event = event();
     let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
     let about = Occasion {
@@ -35,15 +49,15 @@ pub fn mail_to(address: &str) -> Rendered {
         },
     };
     let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
-    let compiled = Compiled::new(&template()).unwrap();
+    let compiled = Compiled::new(&template(wording)).unwrap();
     render(&cleared(&profile, message.clone()), &compiled, &Scope::new(now(), &about), &sender).unwrap()
 }
 
-fn template() -> Template {
+fn template(wording: &Wording) -> Template {
     let email = EmailPart {
-        subject: "Your cart, {{profile.traits.first_name}} – {{money event.properties.price \"EUR\"}}".to_owned(),
+        subject: wording.subject.clone(),
         preheader: None,
-        markup: Markup::Html("<p>It waits.</p>".to_owned()),
+        markup: Markup::Html(wording.html.clone()),
         text: None,
     };
     Template {

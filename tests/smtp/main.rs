@@ -1,6 +1,7 @@
 //! The SMTP channel against aiosmtpd, a server we did not write: logins, TLS both ways, answers per recipient.
 #![allow(clippy::unwrap_used)]
 
+mod dkim;
 mod letter;
 
 use std::io::{BufRead, BufReader};

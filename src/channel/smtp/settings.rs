@@ -12,6 +12,8 @@ use secrecy::SecretString;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
+use crate::channel::dkim::Dkim;
+
 /// How the connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
@@ -55,6 +57,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// What EHLO says; by default the host's name.
     pub hello: Option<String>,
+    /// What mail is signed with; none: it is not.
+    pub dkim: Option<Dkim>,
     /// Connections at most.
     pub connections: usize,
     /// A connection is replaced after this long, this many messages, or this long without one.
@@ -118,6 +122,7 @@ impl Settings {
             credentials: login.then(|| (user, SecretString::from(secret))),
             ca_file: None,
             hello: None,
+            dkim: None,
             connections: 8,
             age_max: Duration::from_secs(300),
             messages_max: 1_000,

@@ -81,7 +81,7 @@ fn a_template_with_holes_is_refused() {
         ("email: { subject: Hi, html: '', text: 1 }", "email.html: may not be empty"),
         ("email: { subject: Hi, mjml: <p>x</p> }", "email.mjml: line 1, column 1 of it: `p` cannot stand here"),
         ("email: { subject: Hi, mjml: x, html: x }", "a mail is written in MJML or in HTML, not in both"),
-        ("sms: Hi\ntrack: { clicks: false }", "not_yet_supported test.yaml:4:1: track"),
+        ("sms: Hi\ntrack: { click: false }", "unknown_field test.yaml:4:10: track.click"),
         ("sms: Hi\nlocale: en", "not_yet_supported test.yaml:4:1: locale"),
         ("sms: Hi\ntopic: offers", "not_yet_supported test.yaml:4:1: topic"),
         ("push: { title: T }", "missing_field test.yaml:3:7: push.body"),

@@ -23,6 +23,7 @@ struct World {
     topic: Option<(String, String)>,
     choices: Choices,
     confirmable: Option<Confirmable>,
+    hits: Arc<Mutex<Vec<String>>>,
 }
 
 impl Book for World {
@@ -44,6 +45,14 @@ impl Book for World {
     fn answer(&self, link: Link, answers: Vec<Answer>) -> Told<()> {
         let refuses = self.refuses;
         self.answered.lock().unwrap().extend(answers.into_iter().map(|answer| (link, answer)));
+        Box::pin(async move { refuses.map_or(Ok(()), Err) })
+    }
+
+    fn hit(&self, link: Link, target: Option<String>, is_head: bool, user_agent: String) -> Told<()> {
+        let refuses = self.refuses;
+        assert_eq!(link, self::link());
+        let what = target.unwrap_or_else(|| "picture".to_owned());
+        self.hits.lock().unwrap().push(format!("{} {what} {user_agent}", if is_head { "HEAD" } else { "GET" }));
         Box::pin(async move { refuses.map_or(Ok(()), Err) })
     }
 }
@@ -109,7 +118,7 @@ impl World {
 #[actix_web::test]
 async fn looking_never_unsubscribes() {
     let world = World { confirmable: Some(Confirmable::Yes), ..shop() };
-    for kind in LinkKind::ALL {
+    for kind in LinkKind::PAGES {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::PATCH] {
             let form = b"do=none&shown=channel:email&scope=topic";
             let (status, ..) = world.ask(method.clone(), &path_of(kind), FORM, form).await;
@@ -307,4 +316,74 @@ async fn the_pages_speak_the_browsers_language() {
         let (_, _, page) = World::default().call(request).await;
         assert!(page.contains(&format!("<html lang=\"{lang}\">")) && page.contains(word), "{header}: {page}");
     }
+}
+
+fn click(target: &str) -> String {
+    let links = links().with_tracking(crate::render::links::Tracks::ALL).of_message(&link(), false);
+    let address = links.tracking.unwrap().click(target).unwrap();
+    address.trim_start_matches("https://news.shop.example").to_owned()
+}
+
+#[actix_web::test]
+async fn a_click_is_heard_of_and_led_on_and_a_picture_is_one_pixel() {
+    let world = World::default();
+    for (target, location) in [
+        ("https://shop.example/a?b=1&c=%20#d", "https://shop.example/a?b=1&c=%20#d"),
+        ("https://shop.example/ä b\"<", "https://shop.example/%C3%A4%20b%22%3C"),
+        ("HTTP://Shop.Example", "http://shop.example/"),
+    ] {
+        let (status, headers, _) = world.ask(Method::GET, &click(target), FORM, b"").await;
+        assert_eq!(status, 302, "{target}");
+        assert!(headers.contains(&format!("{location:?}")) && headers.contains("no-store"), "{headers}");
+    }
+    let (status, headers, _) = world.ask(Method::HEAD, &click("https://shop.example/"), FORM, b"").await;
+    assert!(status == 302 && headers.contains("shop.example"), "{headers}");
+    let agent = test::TestRequest::with_uri(&path_of(LinkKind::Open)).insert_header(("user-agent", "Mail 1"));
+    let app = web::Data::new(LinkPages::new(links(), Arc::new(world.clone())));
+    let app = test::init_service(App::new().configure(configure(app))).await;
+    let response = test::call_service(&app, agent.to_request()).await;
+    assert_eq!(response.headers().get("content-type").unwrap(), "image/gif");
+    assert!(test::read_body(response).await.starts_with(b"GIF89a"));
+    let hits = world.hits.lock().unwrap().clone();
+    assert_eq!(hits.len(), 5);
+    assert_eq!((hits[3].as_str(), hits[4].as_str()), ("HEAD https://shop.example/ ", "GET picture Mail 1"));
+    assert_eq!(world.acted(), Vec::<String>::new());
+}
+
+#[actix_web::test]
+async fn people_are_led_on_where_nothing_can_be_stored() {
+    let world = World { refuses: Some(NotDone::Unavailable), ..World::default() };
+    assert_eq!(world.ask(Method::GET, &click("https://shop.example/"), FORM, b"").await.0, 302);
+}
+
+#[actix_web::test]
+async fn an_altered_click_leads_nowhere() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let world = World::default();
+    let token = click("https://shop.example/").trim_start_matches("/c/").to_owned();
+    let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+    let mut altered: Vec<Vec<u8>> = (0..bytes.len() * 8)
+        .map(|bit| {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            changed
+        })
+        .collect();
+    for other in ["//evil.example", "javascript:alert(1)", "https://evil.example/", "\r\nSet-Cookie: a", ""] {
+        altered.push([&bytes[..51], other.as_bytes()].concat());
+    }
+    // A token for something else leads nowhere, either.
+    for kind in LinkKind::ALL.into_iter().filter(|kind| *kind != LinkKind::Click) {
+        altered.push(URL_SAFE_NO_PAD.decode(path_of(kind).rsplit('/').next().unwrap()).unwrap());
+    }
+    for bytes in altered {
+        let path = format!("/c/{}", URL_SAFE_NO_PAD.encode(bytes));
+        let (status, headers, _) = world.ask(Method::GET, &path, FORM, b"").await;
+        assert!(status == 404 && !headers.contains("evil"), "{path}: {status} {headers}");
+    }
+    assert_eq!(world.ask(Method::GET, &format!("/o/{token}"), FORM, b"").await.0, 404);
+    assert_eq!(world.ask(Method::GET, &format!("/c/{token}x"), FORM, b"").await.0, 404);
+    assert_eq!(world.ask(Method::POST, &click("https://shop.example/"), FORM, b"").await.0, 405);
+    assert!(world.hits.lock().unwrap().is_empty());
 }
