@@ -85,7 +85,8 @@ Examples:
 Examples:
   carillon suppress import ./bounced.csv --kind bounced
 
-The first line names the columns: address (or email), and where they are wanted channel, kind and source.")]
+The first line names the columns: address (or email), and where they are wanted channel, kind and source. The file is in
+UTF-8 or UTF-16, packed by gzip or not, with commas, semicolons or tabs.")]
     Import {
         /// The file
         file: PathBuf,

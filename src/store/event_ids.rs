@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::ids::{EventId, Position, Timestamp};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
+use crate::store::shards::Layout;
 
 /// How long an event id is remembered, at least: its range goes when all of it is older.
 pub const DEDUPE_DAYS: i64 = 7;
@@ -16,6 +17,8 @@ pub const DEDUPE_DAYS: i64 = 7;
 const RANGE_DAYS: i64 = 7;
 /// The range of ids that are remembered for ever: imports.
 pub const FOR_EVER: i64 = 0;
+/// Of an id as a key.
+const ID_BYTES: usize = 16;
 
 /// The ranges that hold ids, by one seek each: the table has a row per event.
 const RANGES: &str = "RECURSIVE ranges(day) AS (SELECT min(day) FROM event_ids
@@ -125,15 +128,36 @@ pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Op
 /// Forgets ids older than the window, a slice at a time; returns how many went. Those on which something was decided,
 /// or that could not be, are kept apart: people ask about them by their id.
 pub async fn forget_old<C: ConnectionTrait>(conn: &C, now: Timestamp, limit: u32) -> Result<u64, Error> {
-    const OLD: &str = "SELECT day, id FROM event_ids WHERE day > ? AND day <= ? ORDER BY day, id LIMIT ?";
-    let values: Values = vec![FOR_EVER.into(), forgotten_range(now).into(), limit.into()];
-    let kept = format!(
-        "INSERT INTO decided_events (id, position)
-         SELECT id, position FROM event_ids WHERE (day, id) IN ({OLD}) AND position IS NOT NULL
-         AND (EXISTS (SELECT 1 FROM reasons WHERE reasons.position = event_ids.position)
-              OR EXISTS (SELECT 1 FROM parked WHERE parked.position = event_ids.position))
-         ON CONFLICT (id) DO UPDATE SET position = excluded.position"
-    );
-    Rows(conn).run(&kept, values.clone()).await?;
-    Rows(conn).run(&format!("DELETE FROM event_ids WHERE (day, id) IN ({OLD})"), values).await
+    let (rows, until) = (Rows(conn), forgotten_range(now));
+    if Layout::of(conn.get_database_backend()).is_shared() {
+        // An index of the entries finds them all.
+        let sql = "DELETE FROM event_ids WHERE id IN
+                   (SELECT id FROM event_ids WHERE day > ? AND day <= ? LIMIT ?)";
+        return rows.run(sql, vec![FOR_EVER.into(), until.into(), limit.into()]).await;
+    }
+    let mut gone = 0;
+    while gone < u64::from(limit) {
+        let oldest = "SELECT min(day) FROM event_ids WHERE day > ? AND day <= ?";
+        let oldest = rows.scalar::<Option<i64>>(oldest, vec![FOR_EVER.into(), until.into()]).await?.flatten();
+        let Some(range) = oldest else { break };
+        // The first keys of a range, up to one: asked for as a list of keys they would cost a reading of the table.
+        let last = "SELECT id FROM event_ids WHERE day = ? ORDER BY id LIMIT 1 OFFSET ?";
+        let rest = i64::from(limit) - i64::try_from(gone).unwrap_or(i64::MAX) - 1;
+        let last: Option<Vec<u8>> = rows.scalar(last, vec![range.into(), rest.into()]).await?;
+        let (slice, mut values) = ("day = ? AND id <= ?", Values::from([range.into()]));
+        values.push(last.unwrap_or_else(|| vec![u8::MAX; ID_BYTES]).into());
+        let kept = format!(
+            "INSERT INTO decided_events (id, position)
+             SELECT id, position FROM event_ids WHERE {slice} AND position IS NOT NULL
+             AND (EXISTS (SELECT 1 FROM reasons WHERE reasons.position = event_ids.position)
+                  OR EXISTS (SELECT 1 FROM parked WHERE parked.position = event_ids.position))
+             ON CONFLICT (id) DO UPDATE SET position = excluded.position"
+        );
+        rows.run(&kept, values.clone()).await?;
+        match rows.run(&format!("DELETE FROM event_ids WHERE {slice}"), values).await? {
+            0 => break,
+            some => gone += some,
+        }
+    }
+    Ok(gone)
 }

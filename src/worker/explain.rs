@@ -309,7 +309,8 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
                 (false, _) => String::new(),
             };
             let mut text = format!("{}{denied} received (position {position}", event.name);
-            if event.at != entry.now {
+            // People read whole seconds.
+            if event.at.millis() / 1_000 != entry.now.millis() / 1_000 {
                 text.push_str(&format!(", happened at {}", event.at));
             }
             text.push(')');

@@ -15,8 +15,8 @@ use crate::store::workspace;
 use crate::worker::effects::finish_merges;
 
 const ROUND: Duration = Duration::from_secs(1);
-/// Rows deleted in one transaction: few, so that nobody waits for the janitor.
-const FORGET_SLICE: u32 = 2_000;
+/// Rows deleted in one transaction: few, so that nobody waits for the janitor; some milliseconds where each was decided on.
+const FORGET_SLICE: u32 = 1_000;
 const ROUNDS_PER_FORGETTING: u32 = 60;
 
 /// Takes what was counted since last asked: counter name → count.

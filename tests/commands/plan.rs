@@ -167,16 +167,24 @@ send: { channel: email, template: item_reminder }
 
 #[test]
 fn who_waited_as_the_time_looked_at_began_is_entered_once_and_what_they_get_is_counted() {
-    let folder = Folder::new();
-    written(&folder);
+    waited(&Folder::new());
+}
+
+#[test]
+fn on_postgres_who_waited_is_entered_once_too() {
+    waited(&Folder::on(Backend::Postgres));
+}
+
+fn waited(folder: &Folder) {
+    written(folder);
     folder.write("defs/shared.yaml", "kind: caps\nrules: [ { at_most: 1, per: 1d } ]\n");
     let slow = CAMPAIGN.replace("delay: 1h", "delay: 3d");
     folder.write("defs/reminder.yaml", &format!("{slow}---\n{WISHED}"));
-    folder.ok(&["apply", &defs(&folder)]);
+    folder.ok(&["apply", &defs(folder)]);
     let people = ["ann", "ben", "eve", "old"].map(|name| (name, format!("{name}@example.com")));
     let people = people.each_ref().map(|(name, email)| (*name, email.as_str()));
     told(
-        &folder,
+        folder,
         &people,
         &[
             ("2026-09-10T12:00:00Z", "old", "Product Added", "kettle"),
@@ -195,10 +203,10 @@ fn who_waited_as_the_time_looked_at_began_is_entered_once_and_what_they_get_is_c
         let then = &plan["then"];
         ["carried_over", "matched", "sent", "exited", "capped", "waiting", "not_entered"].map(|name| count(then, name))
     };
-    let slow = planned(&folder, "item_reminder");
+    let slow = planned(folder, "item_reminder");
     assert_eq!(told(&slow), [2, 0, 1, 1, 0, 0, 1], "{slow:#}");
     assert_eq!(slow["then"]["reasons"], json!({ "already_enrolled": 1 }));
-    let wished = planned(&folder, "wished");
+    let wished = planned(folder, "wished");
     assert_eq!(told(&wished), [1, 0, 1, 0, 0, 0, 0], "what was deferred goes when its slot frees: {wished:#}");
     let sent = folder.json(&["messages", "--json", "--status", "sent"]);
     let since = |one: &&Value| one["created_at"].as_str() >= Some("2026-09-16T02:00:00Z");

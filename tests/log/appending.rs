@@ -153,6 +153,23 @@ async fn an_event_id_is_known_for_seven_days_from_any_day_of_the_week_and_forgot
 }
 
 #[tokio::test]
+async fn old_ids_are_forgotten_in_slices_over_all_their_weeks_and_newer_ones_stay() {
+    let house = House::new().await;
+    for (day, count) in [(0, 150), (8, 90), (16, 10), (60, 5)] {
+        house.clock.advance_to(house.clock.now().plus(Span::from_days(day)));
+        let events = (0..count).map(|n| event(&format!("d{day}-{n}"), "ann", "Product Viewed"));
+        house.append(events.collect()).await;
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..4 {
+        rounds.push(house.forget_ids().await);
+    }
+    assert_eq!(rounds, [100, 100, 50, 0]);
+    let again = (0..5).map(|n| event(&format!("d60-{n}"), "ann", "Product Viewed"));
+    assert_eq!(house.append(again.collect()).await, [Receipt::Duplicate; 5]);
+}
+
+#[tokio::test]
 async fn an_event_is_found_by_its_id_while_that_is_remembered_and_later_where_something_was_decided() {
     let house = House::new().await;
     let events = || vec![event("m1", "ann", "Product Viewed"), event("m2", "bob", "Product Added")];
