@@ -40,7 +40,7 @@ struct Databases {
 impl Databases {
     fn start(plan: &Plan, how: fn(&Path) -> std::process::Command) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { server: OwnPostgres::start_in(plan.folder()?, how), runtime })
+        Ok(Self { server: OwnPostgres::start_in(plan.folder()?, how)?, runtime })
     }
 
     fn new_one(&self) -> anyhow::Result<String> {
