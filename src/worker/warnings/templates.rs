@@ -63,7 +63,7 @@ async fn recent(
     campaign: &Campaign,
 ) -> anyhow::Result<Vec<(Profile, Event)>> {
     let names: BTreeSet<String> = [campaign.entry.event.clone()].into();
-    let positions = super::newest(store, names).await?.into_values().flatten();
+    let positions = super::newest(store, names).await?.0.into_values().flatten();
     // Those that do not fit the pattern are passed over.
     let positions: Vec<_> = positions.take(EVENTS_MAX * 4).collect();
     let mut found = Vec::new();
