@@ -42,12 +42,12 @@ fn count(tally: &Value, name: &str) -> u64 {
 }
 
 /// Applied and lived through; or lived through without, and planned.
-fn compare(consent: &str) -> (Value, Value) {
-    let lived = Folder::new();
+fn compare(backend: Backend, consent: &str) -> (Value, Value) {
+    let lived = Folder::on(backend);
     written(&lived);
     lived.ok(&["apply", &defs(&lived)]);
     let came = import(&lived, consent);
-    let planned = Folder::new();
+    let planned = Folder::on(backend);
     written(&planned);
     import(&planned, consent);
     let plan = planned.json(&["plan", &defs(&planned), "--json"]);
@@ -56,7 +56,13 @@ fn compare(consent: &str) -> (Value, Value) {
 
 #[test]
 fn what_would_have_been_is_what_was_where_it_was_in_force() {
-    let (came, plan) = compare("email=granted");
+    let here = what_would_have_been_is_what_was(Backend::Sqlite);
+    let there = what_would_have_been_is_what_was(Backend::Postgres);
+    assert_eq!(here, there, "a plan is the same on every database");
+}
+
+fn what_would_have_been_is_what_was(backend: Backend) -> Value {
+    let (came, plan) = compare(backend, "email=granted");
     let then = &plan["then"];
     assert!(count(then, "sent") > 20 && count(then, "capped") > 5 && count(then, "exited") > 20, "{plan:#}");
     assert_eq!(plan["now"], Value::Null);
@@ -68,11 +74,12 @@ fn what_would_have_been_is_what_was_where_it_was_in_force() {
     let names: BTreeSet<&str> =
         then["sent"]["names"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     assert_eq!(names.len(), 5, "{plan:#}");
+    plan
 }
 
 #[test]
 fn without_consent_all_would_have_been_blocked() {
-    let (came, plan) = compare("email=denied");
+    let (came, plan) = compare(Backend::Sqlite, "email=denied");
     assert_eq!((count(&plan["then"], "sent"), came["sent"].as_u64().unwrap()), (0, 0));
     assert_eq!(count(&plan["then"], "blocked"), came["suppressed"].as_u64().unwrap());
     assert_eq!(plan["then"]["reasons"]["consent_denied"], came["suppressed"], "{plan:#}");
@@ -406,7 +413,16 @@ fn calls() -> String {
 
 #[test]
 fn who_people_were_before_the_time_looked_at_counts_as_it_did() {
-    let (lived, planned) = (Folder::new(), Folder::new());
+    who_people_were_before_counts(Backend::Sqlite);
+}
+
+#[test]
+fn on_postgres_who_people_were_before_the_time_looked_at_counts_too() {
+    who_people_were_before_counts(Backend::Postgres);
+}
+
+fn who_people_were_before_counts(backend: Backend) {
+    let (lived, planned) = (Folder::on(backend), Folder::on(backend));
     for folder in [&lived, &planned] {
         written(folder);
         folder.write("defs/reminder.yaml", CHOOSY);

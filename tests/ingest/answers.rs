@@ -6,8 +6,8 @@ use carillon::eventlog::AppendError;
 use carillon::http::config::Config;
 use carillon::ids::{Span, WorkspaceId};
 
+use super::world::World;
 use crate::client::Request;
-use crate::world::World;
 
 const TRACK: &str = r#"{"event":"Product Added","userId":"ann","messageId":"m1"}"#;
 
