@@ -8,7 +8,7 @@ SERVICES := target/test-services
 export PATH := $(CURDIR)/$(SERVICES)/cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick lint fmt bench services clean-services
+.PHONY: help run test test-quick crash lint fmt bench services clean-services
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: ## formatting, clippy, licences, banned crates and sources
 
 fmt: ## format the code
 	cargo fmt --all
+
+crash: services ## kill the program 200 times under load, on each database (KILLS=number)
+	@tests/run crash
 
 bench: ## measure, and write benches/RESULTS.md
 	@benches/install

@@ -69,10 +69,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// Its database is in this folder, or at this `postgres://` address.
+    ///
     /// # Errors
     /// It does not start.
-    pub fn start(behind: Behind, folder: &Path) -> anyhow::Result<Self> {
-        Self::role("server", &(behind, folder))
+    pub fn start(behind: Behind, place: &Path) -> anyhow::Result<Self> {
+        Self::role("server", &(behind, place))
     }
 
     /// Starts a role that prints its address first.

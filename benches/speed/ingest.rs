@@ -49,12 +49,12 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn row(what: &str, unit: &'static str, ours: Figures) -> Row {
+pub fn row(what: &str, unit: &'static str, ours: Figures) -> Row {
     Row { what: what.to_owned(), unit, ours, yardstick: None, target: Target::None }
 }
 
 impl Row {
-    fn beside(self, name: &str, figures: Figures, at_least: f64) -> Self {
+    pub fn beside(self, name: &str, figures: Figures, at_least: f64) -> Self {
         Self { yardstick: Some((name.to_owned(), figures)), target: Target::RatioAtLeast(at_least), ..self }
     }
 }
@@ -77,7 +77,17 @@ fn compare(plan: &Plan, batch: usize, connections: usize) -> anyhow::Result<[Vec
     Ok(all)
 }
 
-fn post(plan: &Plan, server: &Server, batch: usize, connections: usize, rate: Option<f64>) -> anyhow::Result<Answers> {
+/// One load on a server, of which nothing may be refused.
+///
+/// # Errors
+/// The load failed, or a request was refused.
+pub fn post(
+    plan: &Plan,
+    server: &Server,
+    batch: usize,
+    connections: usize,
+    rate: Option<f64>,
+) -> anyhow::Result<Answers> {
     let (address, seconds, nonce) = (server.address, plan.seconds, fresh_nonce());
     let load = Load { address, connections, seconds, batch, rate, nonce, people: PEOPLE, event: None };
     let answers: Answers = ask(On::Load, "load", &load)?;

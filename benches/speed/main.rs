@@ -9,6 +9,11 @@ mod client;
 mod ingest;
 mod letter;
 mod matching;
+#[allow(dead_code, reason = "some of it serves tests")]
+#[path = "../../tests/services/postgres.rs"]
+mod own_postgres;
+mod postgres;
+mod postgres_probe;
 mod prepare;
 mod probe;
 mod processed;
@@ -31,7 +36,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 7] = ["render", "matching", "smtp", "whole", "ingest", "processed", "caps"];
+const PARTS: [&str; 8] = ["render", "matching", "smtp", "whole", "ingest", "processed", "postgres", "caps"];
 
 /// How often and how long.
 pub struct Plan {
@@ -76,6 +81,13 @@ fn main() -> anyhow::Result<()> {
             let run = if role == "caps-ours" { caps::ours } else { caps::bare };
             print(&run(&url, &nonce)?)
         }
+        [role @ ("postgres-ours" | "postgres-probe"), order] => {
+            let (url, seconds, people, nonce): (String, f64, u64, String) = serde_json::from_str(order)?;
+            match role {
+                "postgres-ours" => print(&postgres::ours(&url, seconds, people, &nonce)?),
+                _ => print(&postgres_probe::processed(&url, seconds, people, &nonce)?),
+            }
+        }
         [role @ ("processed-ours" | "processed-probe"), order] => {
             let (folder, seconds, people, nonce): (PathBuf, f64, u64, String) = serde_json::from_str(order)?;
             let run = if role == "processed-ours" { processed::ours } else { processed::probe };
@@ -117,6 +129,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("processed") {
         rows.extend(accepted_and_processed(&plan, &mut notes)?);
+    }
+    if wanted("postgres") {
+        rows.extend(postgres::measure(&plan, &mut notes)?);
     }
     if wanted("caps") {
         rows.extend(caps::measure(&plan)?);

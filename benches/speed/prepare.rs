@@ -77,7 +77,10 @@ pub fn prepare(scale: Scale) -> anyhow::Result<PathBuf> {
 
 fn migrate(path: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { crate::server::close(open(path).await?).await })
+    runtime.block_on(async {
+        open(path).await?.close().await;
+        Ok(())
+    })
 }
 
 /// A hash of the schema as SQLite itself tells it.

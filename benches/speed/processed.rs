@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use carillon::clock::Clock;
@@ -21,9 +21,9 @@ use crate::{server, shop};
 const GROUP: u64 = 100;
 const APPENDERS: u64 = 8;
 /// Events that may wait for the processor before the load holds back.
-const BACKLOG_MAX: i64 = 8_192;
+const BACKLOG_MAX: u64 = 8_192;
 /// Events of one of the probe's commits.
-const PROBE_COMMIT: u64 = 512;
+pub const PROBE_COMMIT: u64 = 512;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Processed {
@@ -46,17 +46,15 @@ pub fn ours(folder: &Path, seconds: f64, people: u64, nonce: &str) -> anyhow::Re
         let mut processor = server::processor(&log, &database).await?;
         let (first, created) = (processor.cursor(), messages(&database).await?);
         let started = clock.monotonic();
-        let decided = Arc::new(AtomicI64::new(first.0));
-        let mut load = JoinSet::new();
-        for lane in 0..APPENDERS {
-            load.spawn(append(log.clone(), decided.clone(), lane, started, seconds, people, nonce.to_owned()));
-        }
+        let backlog = Arc::new(Backlog::default());
+        let mut load = append_all(&log, &backlog, started, seconds, people, nonce);
         let mut appended = log.appended();
         let mut done = false;
         loop {
             appended.borrow_and_update();
-            if processor.tick().await? > 0 {
-                decided.store(processor.cursor().0, Ordering::Relaxed);
+            let count = processor.tick().await?;
+            if count > 0 {
+                backlog.decided(count);
                 continue;
             }
             if done && processor.cursor() == *appended.borrow() {
@@ -74,19 +72,58 @@ pub fn ours(folder: &Path, seconds: f64, people: u64, nonce: &str) -> anyhow::Re
         let events_per_second = events as f64 / (clock.monotonic() - started).as_secs_f64();
         let messages = messages(&database).await? - created;
         log.stop().await;
-        server::close(database).await?;
+        database.close().await;
         Ok(Processed { events, events_per_second, messages })
     })
 }
 
-async fn messages(database: &carillon::store::Database) -> anyhow::Result<i64> {
+/// Messages created so far.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn messages(database: &carillon::store::Database) -> anyhow::Result<i64> {
     let store = carillon::store::Store::new(database.reader.clone());
     Ok(store.workspace(shop::WORKSPACE).counters().await?.get("messages_created").copied().unwrap_or(0))
 }
 
+/// Events appended and not decided yet.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    appended: AtomicU64,
+    decided: AtomicU64,
+}
+
+impl Backlog {
+    pub fn decided(&self, count: usize) {
+        self.decided.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// How many were appended, and how many of these wait.
+    pub fn count(&self) -> (u64, u64) {
+        let appended = self.appended.load(Ordering::Relaxed);
+        (appended, appended.saturating_sub(self.decided.load(Ordering::Relaxed)))
+    }
+}
+
+/// The load: it ends after these seconds.
+pub fn append_all(
+    log: &EventLog,
+    backlog: &Arc<Backlog>,
+    started: Duration,
+    seconds: f64,
+    people: u64,
+    nonce: &str,
+) -> JoinSet<anyhow::Result<()>> {
+    let mut load = JoinSet::new();
+    for lane in 0..APPENDERS {
+        load.spawn(append(log.clone(), backlog.clone(), lane, started, seconds, people, nonce.to_owned()));
+    }
+    load
+}
+
 async fn append(
     log: EventLog,
-    decided: Arc<AtomicI64>,
+    backlog: Arc<Backlog>,
     lane: u64,
     started: Duration,
     seconds: f64,
@@ -96,18 +133,19 @@ async fn append(
     let clock = log.clock().clone();
     let (mut random, mut count) = (Random(seed(&nonce).wrapping_add(lane)), 0);
     let nonce = format!("{nonce}-{lane}");
-    let appended = log.appended();
     while (clock.monotonic() - started).as_secs_f64() < seconds {
         let group = group(&mut random, &mut count, GROUP, people, &nonce, clock.now());
         log.append(shop::WORKSPACE, group).await?;
-        while appended.borrow().0 - decided.load(Ordering::Relaxed) > BACKLOG_MAX {
+        backlog.appended.fetch_add(GROUP, Ordering::Relaxed);
+        while backlog.count().1 > BACKLOG_MAX {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     Ok(())
 }
 
-fn group(
+/// Events of people drawn at random.
+pub fn group(
     random: &mut Random,
     count: &mut u64,
     size: u64,
@@ -124,7 +162,7 @@ fn group(
 }
 
 /// Other people in every run: those of the last one may still be enrolled.
-fn seed(nonce: &str) -> u64 {
+pub fn seed(nonce: &str) -> u64 {
     nonce.bytes().fold(0xcbf2_9ce4_8422_2325, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 

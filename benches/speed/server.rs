@@ -20,13 +20,16 @@ use carillon::http::door::DoorCounts;
 use carillon::http::{self, Ingest};
 use carillon::ids::{Position, Span, WorkspaceId};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
-use carillon::store::{Database, Store, open, workspace};
+use carillon::store::{Address, Database, Store, open, workspace};
+use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
 use carillon::worker::processor::Processor;
+use carillon::worker::processors::Processors;
 use futures::future::{self, BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 
 use crate::client::KEY;
+use crate::postgres_probe::PostgresProbeLog;
 use crate::probe::ProbeLog;
 use crate::shop;
 
@@ -54,20 +57,23 @@ impl Append for StoresNothing {
 ///
 /// # Errors
 /// The database or the listener cannot be used.
-pub fn run(behind: Behind, folder: &Path) -> anyhow::Result<()> {
+pub fn run(behind: Behind, place: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let clock = Clock::system(Span::ZERO);
-        let path = folder.join("carillon.db");
+        let address = address_of(place);
         let log: Arc<dyn Append> = match behind {
             Behind::Nothing => Arc::new(StoresNothing),
             Behind::Probe => {
-                close(open(&path).await?).await?;
-                Arc::new(ProbeLog::start(&path, clock.clone())?)
+                open(address.clone()).await?.close().await;
+                match &address {
+                    Address::Sqlite(path) => Arc::new(ProbeLog::start(path, clock.clone())?),
+                    Address::Postgres(url) => Arc::new(PostgresProbeLog::start(url, clock.clone()).await?),
+                }
             }
-            Behind::Log => Arc::new(EventLog::start(&open(&path).await?, clock.clone()).await?),
+            Behind::Log => Arc::new(EventLog::start(&open(address).await?, clock.clone()).await?),
             Behind::LogAndProcessor => {
-                let database = open(&path).await?;
+                let database = open(address).await?;
                 let log = EventLog::start(&database, clock.clone()).await?;
                 apply(&log, shop::campaigns()).await?;
                 tokio::spawn(process(log.clone(), processor(&log, &database).await?));
@@ -103,14 +109,12 @@ async fn serve(log: Arc<dyn Append>, clock: Clock) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Closes both sides of a database.
-///
-/// # Errors
-/// A connection cannot be closed.
-pub async fn close(database: Database) -> anyhow::Result<()> {
-    database.reader.close().await?;
-    database.writer.close().await?;
-    Ok(())
+/// A folder's database, or the PostgreSQL that is named instead of a folder.
+fn address_of(place: &Path) -> Address {
+    match place.to_str().filter(|text| text.starts_with("postgres://")) {
+        Some(url) => Address::Postgres(url.into()),
+        None => Address::Sqlite(place.join("carillon.db")),
+    }
 }
 
 /// Stores definitions as if they had been applied: (key, text).
@@ -146,11 +150,26 @@ pub async fn apply(log: &EventLog, documents: Vec<(String, String)>) -> anyhow::
 /// # Errors
 /// The database cannot be read, or a campaign was not understood.
 pub async fn processor(log: &EventLog, database: &Database) -> anyhow::Result<Processor> {
+    let (store, definitions) = in_force(database).await?;
+    Processor::new(log.clone(), store, definitions, Faults::none(), Span::from_seconds(2)).await
+}
+
+/// The processors of every shard of a log.
+///
+/// # Errors
+/// As for `processor`.
+pub async fn processors(log: &EventLog, database: &Database) -> anyhow::Result<Processors> {
+    let (store, definitions) = in_force(database).await?;
+    let leases = Leases::alone(store.layout());
+    Ok(Processors::new(log.clone(), store, definitions, Faults::none(), Span::from_seconds(2), leases))
+}
+
+async fn in_force(database: &Database) -> anyhow::Result<(Store, Arc<Definitions>)> {
     let store = Store::new(database.reader.clone());
     let definitions = Arc::new(Definitions::load(store.clone()).await?);
     let live = definitions.live(shop::WORKSPACE).catalog.campaigns().count();
     anyhow::ensure!(live as u64 >= shop::CAMPAIGNS, "only {live} campaigns are live");
-    Processor::new(log.clone(), store, definitions, Faults::none(), Span::from_seconds(2)).await
+    Ok((store, definitions))
 }
 
 /// Processes whatever is appended, until the log stops.

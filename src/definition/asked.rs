@@ -10,6 +10,7 @@ use crate::audience::field::values_at;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::decision::Campaign;
 use crate::decision::campaign::{CampaignStatus, Exit};
+use crate::definition::problem::nearest;
 use crate::definition::{Definition, Document};
 use crate::event::pattern::{Matcher, Pattern};
 
@@ -24,6 +25,8 @@ pub struct Asked {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
+    /// The event is waited for or counted, whatever its fields; the path is empty.
+    Happens,
     /// Compared with another event's, in an exit.
     SameExits,
     /// Compared with another event's, where both must have it.
@@ -101,6 +104,9 @@ impl Asking<'_> {
 
     fn campaign(&mut self, campaign: &Campaign) {
         let entry = [campaign.entry.event.clone()];
+        if campaign.entry.segment.is_none() {
+            self.add(&entry, "", Purpose::Happens);
+        }
         self.pattern(campaign.entry.pattern.as_ref(), &entry);
         if let Some(filter) = &campaign.entry.filter {
             self.condition(filter, &entry, &entry);
@@ -111,6 +117,7 @@ impl Asking<'_> {
         for exit in &campaign.exit {
             match exit {
                 Exit::Event { events, pattern, filter, same } => {
+                    self.add(events, "", Purpose::Happens);
                     self.pattern(pattern.as_ref(), events);
                     if let Some(filter) = filter {
                         self.condition(filter, events, &entry);
@@ -125,6 +132,7 @@ impl Asking<'_> {
         }
         if let Some(goal) = &campaign.goal {
             let events = [goal.event.clone()];
+            self.add(&events, "", Purpose::Happens);
             self.pattern(goal.pattern.as_ref(), &events);
             if let Some(filter) = &goal.filter {
                 self.condition(filter, &events, &[]);
@@ -163,6 +171,7 @@ impl Asking<'_> {
 
     fn performed(&mut self, performed: &Performed, events: &[String], entry: &[String]) {
         let Performed { events: past, filter, same, count: _, aggregate, net_of, window: _ } = performed;
+        self.add(past, "", Purpose::Happens);
         self.tests("", filter, past, (events, entry));
         if let Some((ours, theirs)) = same {
             self.add(entry, ours, Purpose::Same);
@@ -178,6 +187,7 @@ impl Asking<'_> {
         }
         if let Some(net_of) = net_of {
             self.add(past, &net_of.same.0, Purpose::Same);
+            self.add(&net_of.events, "", Purpose::Happens);
             self.add(&net_of.events, &net_of.same.1, Purpose::Same);
         }
     }
@@ -244,16 +254,22 @@ fn of_check(check: &Check) -> Option<Type> {
     }
 }
 
-/// What to say of the fields asked of an event of this name, after a look at the newest ones; nothing where none came.
-pub fn warnings(event: &str, newest: &[&Value], asked: &BTreeSet<Asked>) -> Vec<String> {
-    if newest.is_empty() {
-        return Vec::new();
+/// What to say of the fields asked of an event of this name, after a look at the newest ones. Where none came, the name
+/// is told that is nearly the same, among those that did.
+pub fn warnings(event: &str, newest: &[&Value], asked: &BTreeSet<Asked>, came: &BTreeSet<String>) -> Vec<String> {
+    if !newest.is_empty() {
+        return asked.iter().filter_map(|asked| warning(event, newest, asked)).collect();
     }
-    asked.iter().filter_map(|asked| warning(event, newest, asked)).collect()
+    let Some(near) = nearest(event, came.iter().map(String::as_str)) else { return Vec::new() };
+    let waiting = asked.iter().filter(|asked| asked.purpose == Purpose::Happens);
+    waiting.map(|asked| format!("{}: no `{event}` has come; did you mean `{near}`?", asked.document)).collect()
 }
 
 fn warning(event: &str, newest: &[&Value], asked: &Asked) -> Option<String> {
     let Asked { document, path, purpose } = asked;
+    if *purpose == Purpose::Happens {
+        return None;
+    }
     let found: Vec<Vec<&Value>> = newest.iter().map(|body| values_at(body, path)).collect();
     let having = found.iter().filter(|values| !values.is_empty()).count();
     let of_them = match newest.len() {
@@ -266,7 +282,7 @@ fn warning(event: &str, newest: &[&Value], asked: &Asked) -> Option<String> {
             Purpose::Same => "; what cannot be compared does not count",
             Purpose::Key => "; without it a person is in the campaign once at a time",
             Purpose::Counted => "; there is nothing to add up",
-            Purpose::Tested(_) => "",
+            Purpose::Tested(_) | Purpose::Happens => "",
             Purpose::Referred => "; a test that refers to it is false",
         };
         let lead = if newest.len() == 1 { format!("{of_them} has no") } else { format!("none of {of_them} has") };
@@ -275,7 +291,7 @@ fn warning(event: &str, newest: &[&Value], asked: &Asked) -> Option<String> {
     let wanted = match purpose {
         Purpose::Tested(wanted) => (*wanted)?,
         Purpose::Counted => Type::Number,
-        Purpose::SameExits | Purpose::Same | Purpose::Key | Purpose::Referred => return None,
+        Purpose::Happens | Purpose::SameExits | Purpose::Same | Purpose::Key | Purpose::Referred => return None,
     };
     // An object is of no type: it is none of the wanted ones.
     let never = |values: &&Vec<&Value>| !values.is_empty() && values.iter().all(|one| Type::of(one) != Some(wanted));
@@ -338,7 +354,7 @@ send: { channel: email, template: reminder }
         let file = SourceFile { name: "reminder.yaml".to_owned(), text: REMINDER.to_owned() };
         let documents = read(&[file]).unwrap();
         let bodies: Vec<&Value> = bodies.iter().collect();
-        asked(&documents).get(event).map(|asked| warnings(event, &bodies, asked)).unwrap_or_default()
+        asked(&documents).get(event).map(|asked| warnings(event, &bodies, asked, &BTreeSet::new())).unwrap_or_default()
     }
 
     #[test]
@@ -382,7 +398,12 @@ send: { channel: email, template: reminder }
     }
 
     #[test]
-    fn where_nothing_came_nothing_is_said() {
-        assert_eq!(warned("Order Completed", &[]), Vec::<String>::new());
+    fn where_nothing_came_only_a_name_that_is_nearly_the_same_is_told() {
+        assert_eq!(warned("Product Added", &[]), Vec::<String>::new());
+        let came = ["Order Complete", "Cart Viewed"].map(str::to_owned).into();
+        let file = SourceFile { name: "reminder.yaml".to_owned(), text: REMINDER.to_owned() };
+        let asked = asked(&read(&[file]).unwrap());
+        let told = warnings("Order Completed", &[], &asked["Order Completed"], &came);
+        assert_eq!(told, ["campaign reminder: no `Order Completed` has come; did you mean `Order Complete`?"]);
     }
 }

@@ -87,6 +87,8 @@ struct Rows {
     /// Entries of this person that could not be applied and were not redriven: later ones were decided without them.
     parked: Vec<Parked>,
     is_behind: bool,
+    /// Older events are left out.
+    is_cut: bool,
     /// Events by which the person took a consent back, each with the enrollments whose message that stopped.
     denials: BTreeMap<Position, BTreeSet<EnrollmentId>>,
 }
@@ -164,10 +166,9 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     }
     let (past, consents) = history(store, question.profile).await?;
     let denials = denials(store, &consents, &messages).await?;
-    let mut positions: BTreeSet<Position> = past.keys().copied().collect();
+    let mut positions: BTreeSet<Position> = past.keys().copied().chain(question.event).collect();
     positions.extend(enrollments.values().flat_map(positions_of));
     positions.extend(messages.iter().map(|(message, _)| message.cause));
-    positions.extend(question.event);
     let mut findings = store.findings_at(&positions.into_iter().collect::<Vec<_>>()).await?;
     for found in findings.values_mut() {
         found
@@ -185,6 +186,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let misfits = Misfits::load(store, campaign).await?;
     let concerned = past.iter().filter(|(_, name)| misfits.may_concern(name)).map(|(position, _)| *position);
     let read: BTreeSet<Position> = shown.iter().copied().chain(concerned).collect();
+    let is_cut = read.len() > ENTRIES_MAX;
     let newest: BTreeSet<Position> = read.into_iter().rev().take(ENTRIES_MAX).collect();
     let mut entries = store.entries_apart(&newest.iter().copied().collect::<Vec<_>>()).await?;
     findings.retain(|position, _| newest.contains(position));
@@ -203,7 +205,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, denials })
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, denials })
 }
 
 /// The newest events of the person by position, and those among all that spoke of consent.
@@ -419,6 +421,9 @@ fn text(question: &Question, rows: &Rows, told: &[Told]) -> String {
     }
     if rows.is_behind {
         text.push_str(&format!("Newer events of {person} are not processed yet; ask again in a moment.\n"));
+    }
+    if rows.is_cut {
+        text.push_str(&format!("Only the newest {ENTRIES_MAX} events were looked at.\n"));
     }
     if rows.enrollments.len() >= ROWS_MAX as usize {
         text.push_str(&format!("Only the newest {ROWS_MAX} enrollments are shown.\n"));

@@ -76,9 +76,10 @@ impl Sharing {
                 tracing::warn!(error = format!("{error:#}"), "the leases could not be renewed");
             }
             self.drop_expired();
-            tokio::select! {
-                () = tokio::time::sleep(ROUND) => {}
-                _ = stop.changed() => {}
+            let told = tokio::time::timeout(ROUND, stop.changed()).await;
+            if matches!(told, Ok(Err(_))) {
+                // Whoever could say stop is gone.
+                break;
             }
         }
         let _ = tokio::join!(ears, bell);

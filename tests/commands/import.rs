@@ -1,13 +1,33 @@
 //! An import prints what came of it, and every number opens with `messages`.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::database::Backend;
 use crate::program::{Folder, root};
-use crate::reminder::{defs, written};
+use crate::reminder::{SHARED, defs, written};
+
+/// Who bought and did not come back within a day.
+const COME_BACK: &str = "\
+kind: campaign
+key: come_back
+name: Come back
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry:
+  event: Order Completed
+  key: properties.order_id
+  match: { properties: { revenue: [ { numeric: [ '>=', 5 ] } ] } }
+delay: 1d
+exit: [ { event: [ Order Completed, Order Refunded ] } ]
+send: { channel: email, template: item_reminder }
+";
 
 fn applied(backend: Backend) -> Folder {
     let folder = Folder::on(backend);
@@ -16,9 +36,29 @@ fn applied(backend: Backend) -> Folder {
     folder
 }
 
+/// One letter a month at most.
+fn with_come_back(backend: Backend) -> Folder {
+    let folder = Folder::on(backend);
+    written(&folder);
+    folder.write("defs/reminder.yaml", COME_BACK);
+    folder.write("defs/item_reminder/subject", "Your order {{event.properties.order_id}}");
+    folder.write("defs/item_reminder/email.html", "<p>Again?</p><a href=\"{{links.unsubscribe}}\">Unsubscribe</a>");
+    folder.write(
+        "defs/item_reminder/template.yaml",
+        "kind: template\nsample: { event: { properties: { order_id: o1 } } }\n",
+    );
+    folder.write("defs/shared.yaml", &SHARED.replace("at_most: 2, per: 1d", "at_most: 1, per: 30d"));
+    folder.ok(&["apply", &defs(&folder)]);
+    folder
+}
+
 fn import(folder: &Folder, file: &str, consent: &str) -> Value {
+    import_as(folder, file, "taobao", consent)
+}
+
+fn import_as(folder: &Folder, file: &str, format: &str, consent: &str) -> Value {
     let arguments =
-        ["import", file, "--format", "taobao", "--address-domain", "example.com", "--consent", consent, "--json"];
+        ["import", file, "--format", format, "--address-domain", "example.com", "--consent", consent, "--json"];
     folder.json(&arguments)
 }
 
@@ -91,15 +131,40 @@ fn without_consent_the_same_clicks_are_suppressed() {
 }
 
 #[test]
+fn invoices_lead_to_the_same_letters_on_both_databases() {
+    let file = root().join("tests/fixtures/intake/invoices.csv");
+    invoices(file.to_str().unwrap());
+}
+
+/// The answer on SQLite, which is that on PostgreSQL.
+fn invoices(file: &str) -> Value {
+    let folder = with_come_back(Backend::Sqlite);
+    let answer = import_as(&folder, file, "uci-retail", "email=granted");
+    for number in ["events", "matched", "sent"] {
+        assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
+    }
+    every_number_opens(&folder, &answer);
+    let there = import_as(&with_come_back(Backend::Postgres), file, "uci-retail", "email=granted");
+    assert_eq!(there, answer, "on PostgreSQL the figures are the same");
+    answer
+}
+
+/// A file of the folder of real data; without it a line past the harness, which shows nothing of tests that pass.
+fn real(test: &str, file: &str) -> Option<PathBuf> {
+    let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
+    let path = root().join(data).join(file);
+    if path.exists() {
+        return Some(path);
+    }
+    let mut errors = std::io::stderr();
+    writeln!(errors, "NOT RUN (no CARILLON_TEST_DATA): {test}").unwrap();
+    None
+}
+
+#[test]
 fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
     let name = "real_data_of_taobao_drives_a_cart_reminder_keyed_by_item";
-    let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
-    let file = root().join(data).join("A_behaviour/taobao_userbehavior_full_histories.csv.gz");
-    if !file.exists() {
-        // Past the harness, which shows nothing of tests that pass.
-        writeln!(std::io::stderr(), "NOT RUN (no CARILLON_TEST_DATA): {name}").unwrap();
-        return;
-    }
+    let Some(file) = real(name, "A_behaviour/taobao_userbehavior_full_histories.csv.gz") else { return };
     let folder = applied(Backend::Sqlite);
     let answer = import(&folder, file.to_str().unwrap(), "email=granted");
     for number in ["events", "matched", "sent", "capped"] {
@@ -108,4 +173,16 @@ fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
     every_number_opens(&folder, &answer);
     let there = import(&applied(Backend::Postgres), file.to_str().unwrap(), "email=granted");
     assert_eq!(there, answer, "on PostgreSQL the figures are the same");
+}
+
+#[test]
+fn real_data_of_uci_brings_the_same_invoices_to_both_databases() {
+    let name = "real_data_of_uci_brings_the_same_invoices_to_both_databases";
+    let Some(file) = real(name, "A_purchases/uci_online_retail_2010-12_to_2011-08.csv.gz") else { return };
+    // The first days of it: the whole takes unoptimised programs many minutes.
+    let lines = BufReader::new(GzDecoder::new(File::open(file).unwrap())).lines();
+    let days: Vec<String> = lines.take(7_000).collect::<Result<_, _>>().unwrap();
+    let folder = Folder::new();
+    let answer = invoices(folder.write("days.csv", &days.join("\n")).to_str().unwrap());
+    assert!(answer["capped"].as_u64().unwrap() > 0, "{answer:#}");
 }

@@ -42,12 +42,12 @@ fn count(tally: &Value, name: &str) -> u64 {
 }
 
 /// Applied and lived through; or lived through without, and planned.
-fn compare(consent: &str) -> (Value, Value) {
-    let lived = Folder::new();
+fn compare(backend: Backend, consent: &str) -> (Value, Value) {
+    let lived = Folder::on(backend);
     written(&lived);
     lived.ok(&["apply", &defs(&lived)]);
     let came = import(&lived, consent);
-    let planned = Folder::new();
+    let planned = Folder::on(backend);
     written(&planned);
     import(&planned, consent);
     let plan = planned.json(&["plan", &defs(&planned), "--json"]);
@@ -56,7 +56,13 @@ fn compare(consent: &str) -> (Value, Value) {
 
 #[test]
 fn what_would_have_been_is_what_was_where_it_was_in_force() {
-    let (came, plan) = compare("email=granted");
+    let here = what_would_have_been_is_what_was(Backend::Sqlite);
+    let there = what_would_have_been_is_what_was(Backend::Postgres);
+    assert_eq!(here, there, "a plan is the same on every database");
+}
+
+fn what_would_have_been_is_what_was(backend: Backend) -> Value {
+    let (came, plan) = compare(backend, "email=granted");
     let then = &plan["then"];
     assert!(count(then, "sent") > 20 && count(then, "capped") > 5 && count(then, "exited") > 20, "{plan:#}");
     assert_eq!(plan["now"], Value::Null);
@@ -68,11 +74,12 @@ fn what_would_have_been_is_what_was_where_it_was_in_force() {
     let names: BTreeSet<&str> =
         then["sent"]["names"].as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
     assert_eq!(names.len(), 5, "{plan:#}");
+    plan
 }
 
 #[test]
 fn without_consent_all_would_have_been_blocked() {
-    let (came, plan) = compare("email=denied");
+    let (came, plan) = compare(Backend::Sqlite, "email=denied");
     assert_eq!((count(&plan["then"], "sent"), came["sent"].as_u64().unwrap()), (0, 0));
     assert_eq!(count(&plan["then"], "blocked"), came["suppressed"].as_u64().unwrap());
     assert_eq!(plan["then"]["reasons"]["consent_denied"], came["suppressed"], "{plan:#}");
@@ -144,7 +151,7 @@ fn the_caps_of_an_address_that_two_people_share_hold_in_a_plan_too() {
     assert_eq!(then["capped"]["names"], json!(["ann", "ben"]));
 }
 
-/// Sends at once; where a cap is full, within twenty hours.
+/// The first sends at once, and where a cap is full within twenty hours; the second waits anew with every repeat.
 const WISHED: &str = "\
 kind: campaign
 key: wished
@@ -155,6 +162,17 @@ status: live
 purpose: marketing
 entry: { event: Wish Added, key: properties.product_id }
 caps: { when_capped: { defer: 20h } }
+send: { channel: email, template: item_reminder }
+---
+kind: campaign
+key: renewed
+name: Renewed
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Wish Renewed, on_repeat: restart }
+delay: 6h
 send: { channel: email, template: item_reminder }
 ";
 
@@ -174,7 +192,7 @@ fn waited(folder: &Folder) {
     let slow = CAMPAIGN.replace("delay: 1h", "delay: 3d");
     folder.write("defs/reminder.yaml", &format!("{slow}---\n{WISHED}"));
     folder.ok(&["apply", &defs(folder)]);
-    let people = ["ann", "ben", "eve", "old"].map(|name| (name, format!("{name}@example.com")));
+    let people = ["ann", "ben", "eve", "kim", "old"].map(|name| (name, format!("{name}@example.com")));
     let people = people.each_ref().map(|(name, email)| (*name, email.as_str()));
     told(
         folder,
@@ -185,6 +203,9 @@ fn waited(folder: &Folder) {
             ("2026-09-15T12:00:00Z", "ben", "Product Added", "kettle"),
             ("2026-09-15T16:00:00Z", "eve", "Wish Added", "kettle"),
             ("2026-09-16T02:00:00Z", "eve", "Wish Added", "apron"),
+            ("2026-09-16T08:00:00Z", "kim", "Wish Renewed", "kettle"),
+            ("2026-09-16T11:00:00Z", "kim", "Wish Renewed", "kettle"),
+            ("2026-09-16T15:00:00Z", "kim", "Wish Renewed", "kettle"),
             ("2026-09-17T12:00:00Z", "ann", "Product Added", "kettle"),
             ("2026-09-17T12:00:00Z", "ben", "Order Completed", "kettle"),
         ],
@@ -201,9 +222,11 @@ fn waited(folder: &Folder) {
     assert_eq!(slow["then"]["reasons"], json!({ "already_enrolled": 1 }));
     let wished = planned(folder, "wished");
     assert_eq!(told(&wished), [1, 0, 1, 0, 0, 0, 0], "what was deferred goes when its slot frees: {wished:#}");
+    let renewed = planned(folder, "renewed");
+    assert_eq!(told(&renewed), [1, 0, 1, 0, 0, 0, 0], "a wait that was started over goes on from there: {renewed:#}");
     let sent = folder.json(&["messages", "--json", "--status", "sent"]);
     let since = |one: &&Value| one["created_at"].as_str() >= Some("2026-09-16T02:00:00Z");
-    assert_eq!(sent["messages"].as_array().unwrap().iter().filter(since).count(), 2, "{sent:#}");
+    assert_eq!(sent["messages"].as_array().unwrap().iter().filter(since).count(), 3, "{sent:#}");
 }
 
 #[test]
@@ -239,6 +262,13 @@ fn fields_that_no_event_has_are_warned_of_and_what_is_right_as_written_is_applie
         assert_eq!(said.code, 0, "{said:?}");
         assert!(said.err.contains(warning), "{arguments:?}: {}", said.err);
     }
+    folder.write(
+        "defs/typo.yaml",
+        &CAMPAIGN.replace("event: Product Added", "event: Product Aded").replace("key: item_reminder", "key: typo"),
+    );
+    let said = folder.run(&["apply", &defs(&folder)]);
+    let typo = "warning: campaign typo: no `Product Aded` has come; did you mean `Product Added`?";
+    assert!(said.code == 0 && said.err.contains(typo), "{said:?}");
     let again = folder.run(&["apply", &defs(&folder)]);
     assert_eq!((again.code, again.err.as_str()), (0, ""), "what is as before is not warned of again");
 }
@@ -383,7 +413,16 @@ fn calls() -> String {
 
 #[test]
 fn who_people_were_before_the_time_looked_at_counts_as_it_did() {
-    let (lived, planned) = (Folder::new(), Folder::new());
+    who_people_were_before_counts(Backend::Sqlite);
+}
+
+#[test]
+fn on_postgres_who_people_were_before_the_time_looked_at_counts_too() {
+    who_people_were_before_counts(Backend::Postgres);
+}
+
+fn who_people_were_before_counts(backend: Backend) {
+    let (lived, planned) = (Folder::on(backend), Folder::on(backend));
     for folder in [&lived, &planned] {
         written(folder);
         folder.write("defs/reminder.yaml", CHOOSY);

@@ -14,11 +14,11 @@ const TOLD_WITHIN: Duration = Duration::from_secs(1);
 #[test]
 fn while_postgres_is_away_whoever_calls_is_told_at_once_to_come_again_and_then_is_heard() {
     let sink = Sink::start();
-    let mut postgres = OwnPostgres::start();
+    let mut postgres = OwnPostgres::start().unwrap();
     let mut house = House::over(&sink, Place::on(&postgres.url()));
     house.start();
     let mut load = Load::default();
-    load.run(&[&house], Duration::from_millis(300), || postgres.stop());
+    load.run(&[&house], Duration::from_millis(300), || postgres.stop().unwrap());
     for _ in 0..5 {
         let asked = Instant::now();
         let answer = load.knock(&house);
@@ -30,7 +30,7 @@ fn while_postgres_is_away_whoever_calls_is_told_at_once_to_come_again_and_then_i
         );
         assert!(waited < TOLD_WITHIN, "told after {waited:?}");
     }
-    postgres.come_back();
+    postgres.come_back().unwrap();
     until("the door to open again", || load.is_open(&house));
     load.run(&[&house], Duration::from_millis(300), || {});
     load.finish(&[&house]);

@@ -16,6 +16,7 @@ mod load;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+#[allow(dead_code, reason = "some of it serves the bench")]
 #[path = "../services/postgres.rs"]
 mod postgres;
 mod sharing;

@@ -10,6 +10,12 @@ use crate::sink::Sink;
 
 const BACKEND: Backend = Backend::of(module_path!());
 
+/// How often the crash test kills the program; `make crash` asks for more.
+fn kills() -> u64 {
+    let asked = std::env::var("KILLS").ok().map(|kills| kills.parse().expect("KILLS is a number"));
+    asked.unwrap_or(20)
+}
+
 #[test]
 fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
     let sink = Sink::start();
@@ -54,10 +60,11 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
     let sink = Sink::start();
     let mut house = House::new(&sink, BACKEND);
     let mut load = Load::default();
-    let kills = 6;
+    let kills = kills();
     for cycle in 0..kills {
         house.start();
-        load.run(&[&house], Duration::from_millis(220 + 90 * cycle), || house.signal("-KILL"));
+        // At another moment of its work each time.
+        load.run(&[&house], Duration::from_millis(150 + cycle * 97 % 640), || house.signal("-KILL"));
         house.wait();
     }
     house.start();

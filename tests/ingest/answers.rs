@@ -6,8 +6,8 @@ use carillon::eventlog::AppendError;
 use carillon::http::config::Config;
 use carillon::ids::{Span, WorkspaceId};
 
+use super::world::World;
 use crate::client::Request;
-use crate::world::World;
 
 const TRACK: &str = r#"{"event":"Product Added","userId":"ann","messageId":"m1"}"#;
 
@@ -139,7 +139,7 @@ fn a_source_s_rules_act_at_the_door_and_are_counted() {
         assert_eq!(world.send(&Request::post("/v1/t", body).key("ruled")).status, 200);
     };
     ["Noise", "Noise", "Viewed Product", "Cart Viewed"].into_iter().for_each(track);
-    let names: Vec<String> = world.log.events().into_iter().map(|event| event.name).collect();
+    let names: Vec<String> = world.log.events().into_iter().map(|event| event.name.clone()).collect();
     assert_eq!(names, ["Product Viewed", "Cart Viewed"]);
     assert!(world.log.events()[0].body.text().contains("Viewed Product"), "what the client said stays");
     let counts = world.counts.take();

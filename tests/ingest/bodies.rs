@@ -7,8 +7,8 @@ use carillon::event::track_api::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX};
 use carillon::http::config::Config;
 use carillon::ids::Span;
 
+use super::world::World;
 use crate::client::{Request, gzip};
-use crate::world::World;
 
 const BATCH: &str = r#"{"batch":[{"type":"track","event":"E","userId":"u"}]}"#;
 

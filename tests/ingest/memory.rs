@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use carillon::event::track_api::BATCH_BYTES_MAX;
 
 use crate::client::{Connection, Request};
-use crate::world::World;
+use crate::on_sqlite::world::World;
 
 const AS_SERVER: &str = "CARILLON_TEST_AS_SERVER";
 

@@ -4,8 +4,8 @@ use base64::Engine;
 use carillon::event::Kind;
 use carillon::http::config::Config;
 
+use super::world::World;
 use crate::client::Request;
-use crate::world::World;
 
 const TRACK: &str = r#"{"event":"Product Added","userId":"ann"}"#;
 

@@ -1,7 +1,7 @@
-//! A server on a free port over a log in memory that keeps, repeats and fails as a real one does.
+//! A server on a free port over a real log.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use actix_web::{App, HttpServer, web};
@@ -9,80 +9,98 @@ use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::event::pattern::Pattern;
 use carillon::event::source::{DoorRule, Source};
-use carillon::eventlog::{AppendError, Receipt};
+use carillon::eventlog::{AppendError, EventLog, Receipt};
 use carillon::http::append::Append;
 use carillon::http::auth::{WriteKey, WriteKeys};
 use carillon::http::config::Config;
 use carillon::http::door::DoorCounts;
 use carillon::http::{DISCONNECT_DEADLINE, HEAD_DEADLINE, Ingest};
-use carillon::ids::{EventId, Position, Span, WorkspaceId};
+use carillon::ids::{Position, Span, WorkspaceId};
+use carillon::store::entries::Logged;
+use carillon::store::{self, Rows, Store};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
+use tokio::runtime::{Handle, Runtime};
 
+use super::BACKEND;
 use crate::client::{Answer, Connection, Request};
+use crate::database::Place;
 
-#[derive(Default)]
-struct Kept {
-    ids: BTreeSet<(WorkspaceId, EventId)>,
-    events: Vec<(WorkspaceId, Event)>,
-    trouble: Option<AppendError>,
-    is_stuck: bool,
+/// The log behind the door, which can be told to fail.
+#[derive(Clone)]
+pub struct TroubledLog(Arc<Behind>);
+
+struct Behind {
+    log: EventLog,
+    store: Store,
+    runtime: Handle,
+    /// Where each event stands, in the order of the answers.
+    stored: Mutex<Vec<(WorkspaceId, Position)>>,
+    trouble: Mutex<Option<AppendError>>,
+    is_stuck: AtomicBool,
 }
 
-#[derive(Clone, Default)]
-pub struct MemoryLog(Arc<Mutex<Kept>>);
-
-impl MemoryLog {
+impl TroubledLog {
     pub fn fail_with(&self, trouble: Option<AppendError>) {
-        self.0.lock().unwrap().trouble = trouble;
+        *self.0.trouble.lock().unwrap() = trouble;
     }
 
     pub fn get_stuck(&self) {
-        self.0.lock().unwrap().is_stuck = true;
+        self.0.is_stuck.store(true, Ordering::SeqCst);
     }
 
-    pub fn events(&self) -> Vec<Event> {
-        self.0.lock().unwrap().events.iter().map(|(_, event)| event.clone()).collect()
+    pub fn stop(&self) {
+        self.0.runtime.block_on(self.0.log.stop());
     }
 
-    pub fn last(&self) -> Event {
-        self.events().pop().expect("nothing was stored")
-    }
-
-    fn store(&self, workspace: WorkspaceId, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
-        let mut kept = self.0.lock().unwrap();
-        if let Some(trouble) = &kept.trouble {
-            return Err(trouble.clone());
-        }
-        let mut receipts = Vec::new();
-        for event in events {
-            if kept.ids.insert((workspace, event.id)) {
-                kept.events.push((workspace, event));
-                let position = Position(kept.events.len() as i64);
-                receipts.push(Receipt::Stored { position, profile: None });
-            } else {
-                receipts.push(Receipt::Duplicate);
+    /// What the database has of every event that was stored.
+    pub fn events(&self) -> Vec<Arc<Event>> {
+        let stored = self.0.stored.lock().unwrap().clone();
+        let reading = stored.into_iter().map(async |(workspace, position)| {
+            let mut found = self.0.store.workspace(workspace).entries_at(&[position]).await.unwrap();
+            match found.remove(&position).map(|entry| entry.logged) {
+                Some(Logged::Event(event)) => event,
+                other => panic!("at {position} is {other:?}"),
             }
-        }
-        Ok(receipts)
+        });
+        self.0.runtime.block_on(join_all(reading))
+    }
+
+    pub fn last(&self) -> Arc<Event> {
+        self.events().pop().expect("nothing was stored")
     }
 }
 
-impl Append for MemoryLog {
+impl Append for TroubledLog {
     fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
-        if self.0.lock().unwrap().is_stuck {
-            return futures::future::pending().boxed();
+        async move {
+            if self.0.is_stuck.load(Ordering::SeqCst) {
+                return futures::future::pending().await;
+            }
+            if let Some(trouble) = self.0.trouble.lock().unwrap().clone() {
+                return Err(trouble);
+            }
+            let receipts = self.0.log.append(workspace, events).await?;
+            let stored = receipts.iter().filter_map(|receipt| match receipt {
+                Receipt::Stored { position, .. } => Some((workspace, *position)),
+                Receipt::Duplicate => None,
+            });
+            self.0.stored.lock().unwrap().extend(stored);
+            Ok(receipts)
         }
-        futures::future::ready(self.store(workspace, events)).boxed()
+        .boxed()
     }
 }
 
 /// A running server and what is behind it.
 pub struct World {
     pub address: SocketAddr,
-    pub log: MemoryLog,
+    pub log: TroubledLog,
     pub keys: WriteKeys,
     pub counts: DoorCounts,
+    /// The writer's.
+    runtime: Runtime,
+    place: Place,
 }
 
 /// `wk` (and `wk_demo`, in the fixtures) writes for workspace 1 and `other` for workspace 2; `ruled` drops "Noise" and renames "Viewed Product".
@@ -105,19 +123,25 @@ impl World {
     }
 
     pub fn with(config: Config) -> Self {
-        let log = MemoryLog::default();
-        Self::serve(config, Arc::new(log.clone()), log)
-    }
-
-    /// Over another log than ours, whose events are then to be sought there.
-    pub fn over(log: Arc<dyn Append>) -> Self {
-        Self::serve(Config::default(), log, MemoryLog::default())
-    }
-
-    fn serve(config: Config, behind: Arc<dyn Append>, log: MemoryLog) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let clock = Clock::system(Span::ZERO);
+        let (place, database, log) = runtime.block_on(async {
+            let place = Place::new(BACKEND).await;
+            let database = store::open(place.address()).await.unwrap();
+            let log = EventLog::start(&database, clock.clone()).await.unwrap();
+            (place, database, log)
+        });
+        let log = TroubledLog(Arc::new(Behind {
+            log,
+            store: Store::new(database.reader),
+            runtime: runtime.handle().clone(),
+            stored: Mutex::default(),
+            trouble: Mutex::default(),
+            is_stuck: AtomicBool::default(),
+        }));
         let (keys, counts) = (WriteKeys::unread(), DoorCounts::default());
         keys.replace(self::keys());
-        let clock = Clock::system(Span::ZERO);
+        let behind = Arc::new(log.clone());
         let ingest = web::Data::new(Ingest::new(config, keys.clone(), behind, clock, counts.clone()));
         let (told, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -134,7 +158,16 @@ impl World {
             };
             actix_web::rt::System::new().block_on(serving);
         });
-        Self { address: address.recv().unwrap(), log, keys, counts }
+        Self { address: address.recv().unwrap(), log, keys, counts, runtime, place }
+    }
+
+    /// How many entries another process finds.
+    pub fn entries_when_opened_again(&self) -> usize {
+        let count = self.runtime.block_on(async {
+            let again = store::open(self.place.address()).await.unwrap();
+            Rows(&again.reader).scalar::<i64>("SELECT count(*) FROM entries", vec![]).await.unwrap()
+        });
+        usize::try_from(count.unwrap()).unwrap()
     }
 
     pub fn connect(&self) -> Connection {

@@ -2,27 +2,37 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 pub struct OwnPostgres {
     folder: TempDir,
     port: u16,
+    start_script: fn(&Path) -> Command,
     running: Option<Child>,
 }
 
 impl OwnPostgres {
     /// Starts it, and returns when it answers.
     ///
-    /// # Panics
+    /// # Errors
     /// PostgreSQL is missing, or does not start.
-    pub fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut own = Self { folder: tempfile::tempdir().unwrap(), port, running: None };
-        own.come_back();
-        own
+    pub fn start() -> anyhow::Result<Self> {
+        Self::start_in(tempfile::tempdir()?, |script| Command::new(script))
+    }
+
+    /// The same in this folder, its script started in this way.
+    ///
+    /// # Errors
+    /// As for `start`.
+    pub fn start_in(folder: TempDir, start_script: fn(&Path) -> Command) -> anyhow::Result<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut own = Self { folder, port, start_script, running: None };
+        own.come_back()?;
+        Ok(own)
     }
 
     /// The server's address; a path makes it a database's.
@@ -32,40 +42,41 @@ impl OwnPostgres {
 
     /// Starts it with what it had before.
     ///
-    /// # Panics
+    /// # Errors
     /// As for `start`.
-    pub fn come_back(&mut self) {
-        let mut command = Command::new(script());
-        command.arg("postgres").arg(self.folder.path()).arg(self.port.to_string());
-        let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(running.stderr.take().unwrap()).lines().map_while(Result::ok);
+    pub fn come_back(&mut self) -> anyhow::Result<()> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/servers");
+        let mut command = (self.start_script)(&script);
+        command.arg("postgres").arg(self.folder.path().canonicalize()?).arg(self.port.to_string());
+        let mut running = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let said = running.stderr.take().context("no output")?;
         self.running = Some(running);
+        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
         let mut said = Vec::new();
         let is_ready =
             lines.by_ref().inspect(|line| said.push(line.clone())).any(|line| line.contains("is ready to accept"));
-        assert!(is_ready, "PostgreSQL did not start; run: make services\n{}", said.join("\n"));
+        ensure!(is_ready, "PostgreSQL did not start; run: make services\n{}", said.join("\n"));
         // It goes on speaking, and must be heard.
         std::thread::spawn(move || lines.for_each(drop));
+        Ok(())
     }
 
     /// Ends it and every connection, as a machine does that is restarted.
     ///
-    /// # Panics
+    /// # Errors
     /// It cannot be told.
-    pub fn stop(&mut self) {
-        let Some(mut running) = self.running.take() else { return };
-        let told = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
-        assert!(told.success());
-        running.wait().unwrap();
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(mut running) = self.running.take() else { return Ok(()) };
+        Command::new("kill").args(["-INT", &running.id().to_string()]).status()?;
+        running.wait()?;
+        Ok(())
     }
 }
 
 impl Drop for OwnPostgres {
     fn drop(&mut self) {
-        self.stop();
+        if let Err(error) = self.stop() {
+            eprintln!("PostgreSQL was not stopped: {error}");
+        }
     }
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/servers")
 }

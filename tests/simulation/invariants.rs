@@ -8,7 +8,7 @@ use carillon::message::{Message, Purpose, Status};
 use carillon::store::Rows;
 use carillon::store::trace::MessageFilter;
 
-use crate::world::World;
+use super::world::World;
 
 impl World {
     pub async fn messages(&self) -> Vec<Message> {

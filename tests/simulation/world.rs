@@ -14,11 +14,13 @@ use carillon::http;
 use carillon::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::RetryPolicy;
 use carillon::render::{Sender, Workspace};
+use carillon::store::Rows;
 use carillon::worker::apply::apply;
-use tempfile::TempDir;
 
+use super::BACKEND;
 use crate::carrier::Carrier;
 use crate::chance::Chance;
+use crate::database::{Backend, Place};
 
 pub const PEOPLE: [&str; 4] = ["ann", "bob", "cem", "dot"];
 /// Browsers, each anybody's: who uses one is anonymous until the login.
@@ -37,7 +39,7 @@ const POINTS: [&str; 8] = [
 ];
 
 pub struct World {
-    folder: TempDir,
+    place: Place,
     pub clock: Clock,
     pub carrier: Carrier,
     pub house: Carillon,
@@ -147,17 +149,17 @@ email:
 
 impl World {
     pub async fn new(seed: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let place = Place::new(BACKEND).await;
         let clock = Clock::fixed("2026-03-01T00:00:00Z".parse().unwrap());
         let carrier = Carrier::default();
         let fuse = Arc::new(AtomicU64::new(0));
         let armed = Arc::default();
-        let house = open(&folder, &clock, &carrier, &fuse, &armed).await;
+        let house = open(&place, &clock, &carrier, &fuse, &armed).await;
         let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
         let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
         applied.unwrap_or_else(|problems| panic!("{problems:?}"));
         let mut world = Self {
-            folder,
+            place,
             clock,
             carrier,
             house,
@@ -324,11 +326,9 @@ impl World {
     async fn die(&mut self, how: &str) {
         self.fuse.store(0, Ordering::SeqCst);
         self.deaths += 1;
-        let parts = open(&self.folder, &self.clock, &self.carrier, &self.fuse, &self.armed);
         // The old parts are dropped without a stop; what was not committed is gone.
-        let _ = self.house.database.writer.close_by_ref().await;
-        let _ = self.house.database.reader.close_by_ref().await;
-        self.house = parts.await;
+        self.house.database.close().await;
+        self.house = open(&self.place, &self.clock, &self.carrier, &self.fuse, &self.armed).await;
         self.tell(format!("the process {how} and started again"));
     }
 
@@ -356,7 +356,7 @@ impl World {
 
 type Armed = Arc<std::sync::Mutex<Option<&'static str>>>;
 
-async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<AtomicU64>, armed: &Armed) -> Carillon {
+async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<AtomicU64>, armed: &Armed) -> Carillon {
     let (fuse, armed) = (fuse.clone(), armed.clone());
     let faults = Faults::new(move |point| {
         *armed.lock().unwrap() == Some(point)
@@ -364,12 +364,12 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
     });
     let options = Options {
         threads: 1,
-        data: folder.path().to_owned(),
-        database: None,
+        data: place.folder.path().to_owned(),
+        database: Some(place.address()),
         ingest: http::config::Config::default(),
         smtp: None,
         sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
-        workspace: Workspace { name: "Shop".into(), postal_address: None },
+        workspace: Workspace { name: "Shop".into(), postal_address: None, timezone: String::new() },
         currency: carillon::money::Currency::EUR,
         public_url: "https://shop.example".into(),
         tracks: carillon::render::links::Tracks::NONE,
@@ -382,5 +382,13 @@ async fn open(folder: &TempDir, clock: &Clock, carrier: &Carrier, fuse: &Arc<Ato
         faults,
         carrier: Some(Arc::new(carrier.clone())),
     };
-    Carillon::open(options).await.unwrap()
+    let house = Carillon::open(options).await.unwrap();
+    if BACKEND == Backend::Postgres {
+        // The process before was last seen long ago. That nobody waits for it is all that is not as in life.
+        let rows = Rows(&house.database.writer);
+        rows.run("UPDATE leases SET expires_at = 1", vec![]).await.unwrap();
+        rows.run("UPDATE nodes SET seen_at = 1", vec![]).await.unwrap();
+    }
+    house.take_all().await.unwrap();
+    house
 }

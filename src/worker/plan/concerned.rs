@@ -1,5 +1,6 @@
 //! Who may be concerned by campaigns: who did something by which one may begin, or waited in one already; and who
-//! shares an address with them, for caps hold for the address, too.
+//! shares an address with them, for caps hold for the address, too; of those, who did something by which another campaign
+//! begins. Entries by a segment are asked of the people looked at alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -92,6 +92,11 @@ impl Pivots {
         clause.wanted = ordered.into_iter().map(|(.., wanted)| wanted).collect();
         let Some((field, keys)) = best else { return self.always.push(row) };
         let row = Row { clause: row, besides: besides.map_or(0, |(field, hash)| self.note_besides(field, hash)) };
+        for key in &keys {
+            if let Key::Exact(hash) | Key::IgnoringCase(hash) | Key::Prefix(hash, _) | Key::Suffix(hash, _) = key {
+                self.hashed.insert(*hash, *hash, row);
+            }
+        }
         let at = self.field_mut(field);
         for key in keys {
             match key {
@@ -101,9 +106,6 @@ impl Pivots {
                 Key::Suffix(_, length) => add(&mut at.suffixes, length),
                 Key::Numbers(low, high) => at.numbers.insert(low, high, row),
                 Key::Anything => at.anything.push(row),
-            }
-            if let Key::Exact(hash) | Key::IgnoringCase(hash) | Key::Prefix(hash, _) | Key::Suffix(hash, _) = key {
-                self.hashed.insert(hash, hash, row);
             }
         }
     }
