@@ -179,7 +179,7 @@ impl World {
     }
 
     /// A track call of `wk` that must be taken.
-    pub fn track(&self, body: &str) -> Event {
+    pub fn track(&self, body: &str) -> Arc<Event> {
         let answer = self.send(&Request::post("/v1/track", body).key("wk"));
         assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"success":true}"#), "{body}");
         self.log.last()
