@@ -141,6 +141,7 @@ impl Options {
             workspace: Workspace {
                 name: config.sender.name.clone(),
                 postal_address: config.sender.postal_address.clone(),
+                timezone: config.workspace.timezone.clone(),
             },
             currency: config.money.currency,
             public_url: config.sender.links_base(listening),

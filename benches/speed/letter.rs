@@ -42,7 +42,7 @@ impl Letter {
         let event = shop_event(now);
         let html = html(bytes);
         let compiled = Compiled::new(&template(&html, text))?;
-        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None, timezone: String::new() };
         let sender = Sender::new(Some("The Shop"), "hello@shop.example", None)?;
         Ok(Self { now, profile, message: message(now), event, workspace, sender, html, compiled })
     }
@@ -172,7 +172,9 @@ fn template(html: &str, text: Option<&str>) -> Template {
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),
         tracks: Tracks::ALL,
+        locale: None,
         parts: Parts { email: Some(email), ..Parts::default() },
+        variants: std::collections::BTreeMap::new(),
     }
 }
 

@@ -228,7 +228,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         ingest: Config { requests_per_second: most, requests_burst: most, ..Config::default() },
         smtp: Some(Settings::from_url(&format!("smtp://{mail}?tls=none"))?),
         sender: Sender::new(Some("The Shop"), "hello@shop.example", None)?,
-        workspace: Workspace { name: "Shop".to_owned(), postal_address: None },
+        workspace: Workspace { name: "Shop".to_owned(), postal_address: None, timezone: String::new() },
         currency: carillon::money::Currency::EUR,
         public_url: "https://news.shop.example".to_owned(),
         tracks: carillon::render::links::Tracks::NONE,

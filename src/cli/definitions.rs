@@ -245,7 +245,18 @@ fn read(path: &Path) -> anyhow::Result<SourceFile> {
         "{} has {size} bytes; a definition has at most {FILE_BYTES_MAX}",
         path.display()
     );
-    let text = fs::read_to_string(path).with_context(named)?;
+    let bytes = fs::read(path).with_context(named)?;
+    let place = |good: usize| {
+        let line = bytes[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("{}:{line}", path.display())
+    };
+    let text = str::from_utf8(&bytes)
+        .map_err(|error| Usage(format!("{}: this is not UTF-8; save the file as UTF-8", place(error.valid_up_to()))))?;
+    // Found here, for no body of a request may hold it.
+    if let Some(at) = text.find('\0') {
+        return Err(Usage(format!("{}: a NUL character does not belong into a text", place(at))).into());
+    }
+    let text = text.to_owned();
     let name = path.strip_prefix(".").unwrap_or(path).to_string_lossy().into_owned();
     Ok(SourceFile { name, text })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{At, Reader, is_key};
-use crate::definition::template::{PART_FILES, PartFile};
+use crate::definition::template::{PART_FILES, PartFile, is_locale};
 use crate::definition::yaml::{self, Content, Node};
 use crate::definition::{Document, DocumentKind, SourceFile, definition};
 
@@ -39,7 +39,8 @@ pub fn group(files: &[SourceFile]) -> Vec<Unit<'_>> {
         folders.insert(folder(&main.name), Vec::new());
     }
     for file in files.iter().filter(|file| own_name(&file.name) != MAIN_FILE) {
-        if let Some(parts) = folders.get_mut(folder(&file.name)) {
+        let home = home(&file.name, |folder| folders.contains_key(folder));
+        if let Some(parts) = home.and_then(|home| folders.get_mut(home)) {
             parts.push(file);
         }
     }
@@ -47,7 +48,7 @@ pub fn group(files: &[SourceFile]) -> Vec<Unit<'_>> {
         .iter()
         .filter_map(|file| {
             let own = own_name(&file.name);
-            match folders.get(folder(&file.name)) {
+            match home(&file.name, |folder| folders.contains_key(folder)).and_then(|home| folders.get(home)) {
                 Some(parts) if own == MAIN_FILE => {
                     Some(Unit::Template(TemplateFolder { main: file, parts: parts.clone() }))
                 }
@@ -91,7 +92,22 @@ fn folder(name: &str) -> &str {
     name.rfind(['/', '\\']).map_or("", |end| &name[..end])
 }
 
+/// The template's folder a file belongs to: its own, or the one above where its own is named for a locale.
+fn home(name: &str, is_template: impl Fn(&str) -> bool) -> Option<&str> {
+    let own = folder(name);
+    if is_template(own) {
+        return Some(own);
+    }
+    Some(folder(own)).filter(|above| *above != own && is_locale(own_name(own)) && is_template(above))
+}
+
 impl TemplateFolder<'_> {
+    /// A part's name within the folder: `subject`, or `de/subject`.
+    fn within<'f>(&self, name: &'f str) -> &'f str {
+        let home = folder(&self.main.name);
+        name[home.len()..].trim_start_matches(['/', '\\'])
+    }
+
     pub fn read(&self) -> (Vec<Document>, Vec<Problem>) {
         let reader = Reader::new(&self.main.name, &self.main.text);
         let document = match yaml::parse(&self.main.text) {
@@ -125,7 +141,7 @@ impl TemplateFolder<'_> {
         let parts: Vec<PartFile> = self
             .parts
             .iter()
-            .map(|file| PartFile { file: &file.name, name: own_name(&file.name), text: &file.text })
+            .map(|file| PartFile { file: &file.name, name: self.within(&file.name), text: &file.text })
             .collect();
         let definition = definition(at, DocumentKind::Template, &key, &parts)?;
         Some(Document {
@@ -145,7 +161,7 @@ impl TemplateFolder<'_> {
             .iter()
             .chain([&self.main])
             .map(|file| {
-                (format!("{}/{key}/{}", DocumentKind::Template.folder(), own_name(&file.name)), file.text.clone())
+                (format!("{}/{key}/{}", DocumentKind::Template.folder(), self.within(&file.name)), file.text.clone())
             })
             .collect();
         let packed = Packed { kind: PACKED_KIND.to_owned(), files };

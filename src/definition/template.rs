@@ -1,17 +1,21 @@
 //! `kind: template`: a folder with one file per part, or one document with the parts inside.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map as Json, Value};
 
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{At, Map, Reader};
 use crate::definition::template_check;
 use crate::definition::yaml;
+use crate::message::Channel;
 use crate::render::links::Tracks;
 use crate::render::template::{EmailPart, Markup, Parts, PushPart, Template, WhatsappPart};
 
-const FIELDS: [&str; 12] =
-    ["kind", "key", "name", "owner", "defaults", "sample", "track", "email", "sms", "push", "whatsapp", "webhook"];
-const LATER: [&str; 3] = ["topic", "locale", "locales"];
+const FIELDS: [&str; 9] = ["kind", "key", "name", "owner", "defaults", "sample", "track", "locale", "locales"];
+/// One for each channel.
+const PARTS: [&str; 5] = ["email", "sms", "push", "whatsapp", "webhook"];
+const LATER: [&str; 1] = ["topic"];
 /// Files a template's folder may hold beside `template.yaml`.
 pub const PART_FILES: [&str; 9] = [
     "email.mjml",
@@ -25,6 +29,7 @@ pub const PART_FILES: [&str; 9] = [
     "webhook.json.hbs",
 ];
 const PARAMETERS_MAX: usize = 100;
+const VARIANTS_MAX: usize = 50;
 
 /// A file beside `template.yaml`: its full name for problems, its own name, its text.
 #[derive(Debug, Clone, Copy)]
@@ -36,9 +41,10 @@ pub struct PartFile<'a> {
 
 /// `version` is 0: the store counts versions when the text is applied.
 pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> {
-    let map = at.map(&FIELDS, &LATER)?;
+    let fields: Vec<&str> = FIELDS.into_iter().chain(PARTS).collect();
+    let map = at.map(&fields, &LATER)?;
     let mut files_known = true;
-    for file in files.iter().filter(|file| !PART_FILES.contains(&file.name)) {
+    for file in files.iter().filter(|file| !PART_FILES.contains(&locale_of(file.name).1)) {
         files_known = false;
         unknown_file(at.reader, file);
     }
@@ -46,15 +52,18 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     let defaults = map.optional("defaults", Json::new(), |at| object(&at));
     let sample = map.optional("sample", Json::new(), |at| object(&at));
     let tracks = map.optional("track", Tracks::ALL, tracks);
-    let folder = Folder { map: &map, files };
-    let email = folder.email();
-    let sms = folder.text("sms", "sms.hbs");
-    let push = folder.mapping("push", "push.hbs", push);
-    let whatsapp = folder.mapping("whatsapp", "whatsapp.yaml", whatsapp);
-    let webhook = folder.text("webhook", "webhook.json.hbs");
-    let parts = Parts { email: email?, sms: sms?, push: push?, whatsapp: whatsapp?, webhook: webhook? };
+    let own = map.maybe("locale", |at| locale(&at));
+    let parts = Folder { at, map: Some(&map), files, locale: None }.parts();
+    let variants = variants(at, &map, files);
+    let (parts, variants) = (parts?, variants?);
     if parts == Parts::default() {
         return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
+    }
+    for (tag, variant) in &variants {
+        if let Some(channel) = Channel::ALL.into_iter().find(|it| variant.has(*it) && !parts.has(*it)) {
+            let channel = channel.as_str();
+            return at.wrong(format!("{channel} is written for `{tag}` and not for everybody else"));
+        }
     }
     let template = Template {
         key: key.to_owned(),
@@ -63,10 +72,62 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
         defaults: defaults?,
         sample: sample?,
         tracks: tracks?,
+        locale: own?,
         parts,
+        variants,
     };
     template_check::check(at, &template, files)?;
     files_known.then_some(template)
+}
+
+/// What readers of some places get instead: under `locales`, or in folders named for them.
+fn variants(at: &At<'_>, map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, Parts>> {
+    let inline = map.maybe("locales", |at| at.open_map())?;
+    let mut tags: BTreeSet<String> =
+        files.iter().filter_map(|file| locale_of(file.name).0).map(str::to_owned).collect();
+    for (key, place) in inline.iter().flat_map(Map::iter) {
+        if !is_locale(&key.text) {
+            return place.wrong(format!("`{}` is not a locale such as de or de-AT", key.text));
+        }
+        tags.insert(key.text.clone());
+    }
+    if tags.len() > VARIANTS_MAX {
+        at.problem(Code::Limit, format!("has {} locales; at most {VARIANTS_MAX} are allowed", tags.len()));
+        return None;
+    }
+    let mut read = BTreeMap::new();
+    for tag in tags {
+        let inside = inline.as_ref().and_then(|map| map.get(&tag));
+        let here = match &inside {
+            Some(at) => Some(at.map(&PARTS, &[])?),
+            None => None,
+        };
+        let folder = Folder { at: inside.as_ref().unwrap_or(at), map: here.as_ref(), files, locale: Some(&tag) };
+        read.insert(tag.clone(), folder.parts()?);
+    }
+    Some(read)
+}
+
+fn locale(at: &At<'_>) -> Option<String> {
+    let text = at.text()?;
+    if is_locale(text) { Some(text.to_owned()) } else { at.wrong("wanted a locale such as de or de-AT") }
+}
+
+/// A language of two or three small letters, and what narrows it down.
+pub fn is_locale(text: &str) -> bool {
+    let mut pieces = text.split('-');
+    let language = pieces.next().unwrap_or_default();
+    (2..=3).contains(&language.len())
+        && language.bytes().all(|b| b.is_ascii_lowercase())
+        && pieces.all(|it| (2..=8).contains(&it.len()) && it.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// `de/subject` is `subject` for `de`.
+fn locale_of(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
+        Some((locale, part)) => (Some(locale), part),
+        None => (None, name),
+    }
 }
 
 fn unknown_file(reader: &Reader<'_>, file: &PartFile<'_>) {
@@ -97,28 +158,44 @@ fn object(at: &At<'_>) -> Option<Json<String, Value>> {
     }
 }
 
-/// The document's fields and the files beside it; each part is written in one of the two.
+/// The document's fields and the files beside it, for everybody or for one locale; each part is written in one of the
+/// two.
 struct Folder<'m, 'a> {
-    map: &'m Map<'a>,
+    at: &'m At<'a>,
+    map: Option<&'m Map<'a>>,
     files: &'m [PartFile<'m>],
+    locale: Option<&'m str>,
 }
 
-impl Folder<'_, '_> {
+impl<'a> Folder<'_, 'a> {
+    fn parts(&self) -> Option<Parts> {
+        let email = self.email();
+        let sms = self.text("sms", "sms.hbs");
+        let push = self.mapping("push", "push.hbs", push);
+        let whatsapp = self.mapping("whatsapp", "whatsapp.yaml", whatsapp);
+        let webhook = self.text("webhook", "webhook.json.hbs");
+        Some(Parts { email: email?, sms: sms?, push: push?, whatsapp: whatsapp?, webhook: webhook? })
+    }
+
     fn file(&self, name: &str) -> Option<&PartFile<'_>> {
-        self.files.iter().find(|file| file.name == name)
+        self.files.iter().find(|file| locale_of(file.name) == (self.locale, name))
+    }
+
+    fn inline<T>(&self, name: &str, read: impl FnOnce(At<'a>) -> Option<T>) -> Option<Option<T>> {
+        self.map.map_or(Some(None), |map| map.maybe(name, read))
     }
 
     /// A part that is text: `Some(None)` where neither field nor file has it.
     fn text(&self, field: &str, file: &str) -> Option<Option<String>> {
-        let inline = self.map.maybe(field, |at| not_empty(&at, at.text()?));
+        let inline = self.inline(field, |at| not_empty(&at, at.text()?));
         self.either(inline, field, file)
     }
 
     fn either(&self, inline: Option<Option<String>>, field: &str, file: &str) -> Option<Option<String>> {
         match (inline?, self.file(file)) {
-            (Some(_), Some(_)) => self.map.at.wrong(format!("{field} is written here and in the file {file}")),
+            (Some(_), Some(_)) => self.at.wrong(format!("{field} is written here and in the file {file}")),
             (None, Some(file)) if file.text.trim().is_empty() => {
-                self.map.at.reader.problems.borrow_mut().push(Problem {
+                self.at.reader.problems.borrow_mut().push(Problem {
                     file: file.file.to_owned(),
                     line: 1,
                     column: 1,
@@ -136,9 +213,9 @@ impl Folder<'_, '_> {
 
     /// A part that is a mapping, as a field or as a YAML file of its own.
     fn mapping<T>(&self, field: &str, file: &str, read: impl Fn(&At<'_>) -> Option<T>) -> Option<Option<T>> {
-        let inline = self.map.maybe(field, |at| read(&at));
+        let inline = self.inline(field, |at| read(&at));
         match (inline?, self.file(file)) {
-            (Some(_), Some(_)) => self.map.at.wrong(format!("{field} is written here and in the file {file}")),
+            (Some(_), Some(_)) => self.at.wrong(format!("{field} is written here and in the file {file}")),
             (inline, None) => Some(inline),
             (None, Some(file)) => {
                 let reader = Reader::new(file.file, file.text);
@@ -155,14 +232,14 @@ impl Folder<'_, '_> {
                         None
                     }
                 };
-                self.map.at.reader.problems.borrow_mut().extend(reader.problems.into_inner());
+                self.at.reader.problems.borrow_mut().extend(reader.problems.into_inner());
                 part.map(Some)
             }
         }
     }
 
     fn email(&self) -> Option<Option<EmailPart>> {
-        let inline = self.map.maybe("email", |at| at.map(&["subject", "preheader", "html", "mjml", "text"], &[]))?;
+        let inline = self.inline("email", |at| at.map(&["subject", "preheader", "html", "mjml", "text"], &[]))?;
         let field = |name: &str, file: &str| {
             let text = match &inline {
                 Some(map) => map.maybe(name, |at| not_empty(&at, at.text()?)),
@@ -172,7 +249,7 @@ impl Folder<'_, '_> {
         };
         let (subject, preheader) = (field("subject", "subject"), field("preheader", "preheader"));
         let (html, mjml, text) = (field("html", "email.html"), field("mjml", "email.mjml"), field("text", "email.txt"));
-        let at = inline.as_ref().map_or(&self.map.at, |map| &map.at);
+        let at = inline.as_ref().map_or(self.at, |map| &map.at);
         let markup = match (html?, mjml?) {
             (Some(_), Some(_)) => return at.wrong("a mail is written in MJML or in HTML, not in both"),
             (html, mjml) => html.map(Markup::Html).or(mjml.map(Markup::Mjml)),

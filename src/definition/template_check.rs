@@ -1,6 +1,8 @@
 //! A template is compiled, and rendered with its own sample, when it is read: what is wrong with it is told to its
 //! author with line and column, and not to a message on its way.
 
+use serde_json::{Map, Value};
+
 use crate::definition::problem::{Code, Problem};
 use crate::definition::reader::At;
 use crate::definition::template::PartFile;
@@ -20,24 +22,33 @@ pub fn check(at: &At<'_>, template: &Template, files: &[PartFile<'_>]) -> Option
     if template.sample.is_empty() {
         return Some(());
     }
-    let sender = Sender::new(None, "preview@example.com", None).ok()?;
-    let scope = Scope::sample(Timestamp::from_millis(0), &template.sample);
-    let mut right = Some(());
-    for channel in Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)) {
-        right = right.and(match preview(&compiled, channel, &scope, &sender, "sample@example.com") {
-            Ok(_) => Some(()),
-            Err(RenderError::Missing { part, variable, line, column }) => {
-                place.note(&part, line, column, format!("the sample has no `{variable}`, and it has no default"))
-            }
-            Err(RenderError::Failed { part, line, column, message }) => place.note(&part, line, column, message),
-            Err(RenderError::Limit { part, limit }) => place.note(&part, 1, 1, limit),
-            Err(RenderError::UnsafeAddress { part, address }) => {
-                place.note(&part, 1, 1, format!("with the sample, {address}"))
-            }
-            Err(missing @ RenderError::NoPart { .. }) => at.wrong(missing.to_string()),
-        });
+    // Where there are several languages, that of the sample's person is one of them.
+    let base = match template.variants.is_empty() {
+        true => template.sample.clone(),
+        false => in_locale(&template.sample, template.locale.as_deref().unwrap_or_default()),
+    };
+    let mut right = place.check_with(&compiled, template, &base);
+    for (locale, parts) in &template.variants {
+        let reader = in_locale(&template.sample, locale);
+        right = right.and(place.check_with(&compiled, &Template { parts: parts.clone(), ..template.clone() }, &reader));
     }
     right
+}
+
+/// The sample as somebody of another place.
+fn in_locale(sample: &Map<String, Value>, locale: &str) -> Map<String, Value> {
+    let mut sample = sample.clone();
+    let entry = |map: &mut Map<String, Value>, name: &str| map.entry(name).or_insert_with(|| Map::new().into()).clone();
+    let mut profile = entry(&mut sample, "profile");
+    if let Some(profile) = profile.as_object_mut() {
+        let mut traits = entry(profile, "traits");
+        if let Some(traits) = traits.as_object_mut() {
+            traits.insert("locale".to_owned(), locale.into());
+        }
+        profile.insert("traits".to_owned(), traits);
+    }
+    sample.insert("profile".to_owned(), profile);
+    sample
 }
 
 struct Place<'p, 'a> {
@@ -46,18 +57,43 @@ struct Place<'p, 'a> {
 }
 
 impl Place<'_, '_> {
+    fn check_with(&self, compiled: &Compiled, template: &Template, sample: &Map<String, Value>) -> Option<()> {
+        let sender = Sender::new(None, "preview@example.com", None).ok()?;
+        let scope = Scope::sample(Timestamp::from_millis(0), sample);
+        let (place, at) = (self, self.at);
+        let mut right = Some(());
+        for channel in Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)) {
+            right = right.and(match preview(compiled, channel, &scope, &sender, "sample@example.com") {
+                Ok(_) => Some(()),
+                Err(RenderError::Missing { part, variable, line, column }) => {
+                    place.note(&part, line, column, format!("the sample has no `{variable}`, and it has no default"))
+                }
+                Err(RenderError::Failed { part, line, column, message }) => place.note(&part, line, column, message),
+                Err(RenderError::Limit { part, limit }) => place.note(&part, 1, 1, limit),
+                Err(RenderError::UnsafeAddress { part, address }) => {
+                    place.note(&part, 1, 1, format!("with the sample, {address}"))
+                }
+                Err(missing @ RenderError::NoPart { .. }) => at.wrong(missing.to_string()),
+            });
+        }
+        right
+    }
+
     /// Notes a problem at a line of a part: in its file, or at the document that holds it inline.
     fn note(&self, part: &str, line: usize, column: usize, message: String) -> Option<()> {
-        let own_file = match part {
+        // Those of a locale stand in a folder of their own.
+        let (folder, own) = part.rsplit_once('/').map_or(("", part), |(locale, own)| (locale, own));
+        let own_file = match own {
             "sms" => "sms.hbs",
             "webhook.json" => "webhook.json.hbs",
-            _ if part.starts_with("push") => "push.hbs",
-            _ if part.starts_with("whatsapp") => "whatsapp.yaml",
-            _ => part,
+            _ if own.starts_with("push") => "push.hbs",
+            _ if own.starts_with("whatsapp") => "whatsapp.yaml",
+            _ => own,
         };
+        let name = if folder.is_empty() { own_file.to_owned() } else { format!("{folder}/{own_file}") };
         // Parts of a YAML file have lines of their own, which the file's are not.
         let is_mapping = matches!(own_file, "push.hbs" | "whatsapp.yaml");
-        let (file, line, column, message) = match self.files.iter().find(|file| file.name == own_file) {
+        let (file, line, column, message) = match self.files.iter().find(|file| file.name == name) {
             Some(file) if is_mapping => (file.file, 1, 1, message),
             Some(file) => (file.file, line, column, message),
             None => {

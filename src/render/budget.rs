@@ -9,8 +9,8 @@ use handlebars::{
 };
 
 use crate::render::RenderError;
-use crate::render::compile::Piece;
 use crate::render::dressing::{MAIL, Mail};
+use crate::render::pieces::Piece;
 
 /// Template elements rendered inside loops, over all parts of one message.
 pub const STEPS_MAX: u64 = 100_000;

@@ -12,10 +12,10 @@ use handlebars::{Handlebars, Path, PathSeg};
 use serde_json::Value;
 
 use crate::message::Channel;
-use crate::render::links::Tracks;
-use crate::render::places::{Made, Place, move_back};
-use crate::render::template::{EmailPart, Markup, Parts, Template};
-use crate::render::{dressing, formatting, mjml, plain_text, schemes, syntax};
+use crate::render::pieces::{Maker, Piece, Pieces};
+use crate::render::places::{Place, move_back};
+use crate::render::template::Template;
+use crate::render::{dressing, formatting, locale, syntax};
 
 /// What a template may start a path with; inside `each` and `with` any name may.
 const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
@@ -69,63 +69,15 @@ fn registry(escape: Escape) -> Handlebars<'static> {
     registry
 }
 
-/// One compiled piece of a template: a subject, a body.
-#[derive(Debug, Clone)]
-pub(super) struct Piece {
-    pub(super) name: String,
-    pub(super) tree: Tree,
-    pub(super) escape: Escape,
-    /// Whether it may call `step`.
-    pub(super) has_loops: bool,
-    /// Whether it calls `mail`, which puts in what belongs to each mail.
-    pub(super) is_dressed: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct EmailPieces {
-    pub(super) subject: Piece,
-    pub(super) preheader: Option<Piece>,
-    pub(super) html: Piece,
-    /// The same with calls where clicks and opens are tracked; none where this template tracks nothing.
-    pub(super) tracked: Option<Piece>,
-    pub(super) text: Text,
-}
-
-/// Where a mail's text part comes from.
-#[derive(Debug, Clone)]
-pub(super) enum Text {
-    Written(Piece),
-    /// Made of the HTML's template; its output is to be laid out.
-    Derived(Piece),
-    /// Only the finished HTML can tell.
-    OfEachMail,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct PushPieces {
-    pub(super) title: Piece,
-    pub(super) body: Piece,
-    pub(super) link: Option<Piece>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct WhatsappPieces {
-    pub(super) name: String,
-    pub(super) language: String,
-    pub(super) parameters: Vec<Piece>,
-}
-
 /// A template version ready to render, made once and kept.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     pub(super) key: String,
     pub(super) version: u32,
     pub(super) defaults: Vec<(Vec<String>, Value)>,
-    pub(super) email: Option<EmailPieces>,
-    pub(super) sms: Option<Piece>,
-    pub(super) push: Option<PushPieces>,
-    pub(super) whatsapp: Option<WhatsappPieces>,
-    pub(super) webhook: Option<Piece>,
+    base: Pieces,
+    /// By locale, in small letters: what is said to its readers instead.
+    variants: Vec<(String, Pieces)>,
 }
 
 impl Compiled {
@@ -135,35 +87,17 @@ impl Compiled {
     /// The first problem with the name of its part, line and column: bad syntax, `{{{raw}}}`, partials, decorators,
     /// unknown names, too long, too deep.
     pub fn new(template: &Template) -> Result<Self, TemplateError> {
-        let Parts { email, sms, push, whatsapp, webhook } = &template.parts;
-        let plain = |name: &str, source: &String| piece(name, source, Escape::Plain);
-        let email = email.as_ref().map(|part| email_pieces(part, template.tracks));
-        let push = push.as_ref().map(|part| {
-            Ok(PushPieces {
-                title: plain("push title", &part.title)?,
-                body: plain("push body", &part.body)?,
-                link: part.link.as_ref().map(|it| plain("push link", it)).transpose()?,
-            })
+        let variants = template.variants.iter().map(|(locale, parts)| {
+            let maker = Maker { folder: format!("{locale}/"), language: Some(locale), tracks: template.tracks };
+            Ok((locale.to_ascii_lowercase(), maker.pieces(parts)?))
         });
-        let whatsapp = whatsapp.as_ref().map(|part| {
-            let parameters = part.parameters.iter().enumerate();
-            Ok(WhatsappPieces {
-                name: part.name.clone(),
-                language: part.language.clone(),
-                parameters: parameters
-                    .map(|(n, it)| plain(&format!("whatsapp parameter {}", n + 1), it))
-                    .collect::<Result<_, _>>()?,
-            })
-        });
+        let maker = Maker { folder: String::new(), language: template.locale.as_deref(), tracks: template.tracks };
         Ok(Self {
             key: template.key.clone(),
             version: template.version,
             defaults: template.defaults.iter().map(|(path, value)| (steps(path), value.clone())).collect(),
-            email: email.transpose()?,
-            sms: sms.as_ref().map(|it| plain("sms", it)).transpose()?,
-            push: push.transpose()?,
-            whatsapp: whatsapp.transpose()?,
-            webhook: webhook.as_ref().map(|it| piece("webhook.json", it, Escape::Json)).transpose()?,
+            base: maker.pieces(&template.parts)?,
+            variants: variants.collect::<Result<_, _>>()?,
         })
     }
 
@@ -176,63 +110,19 @@ impl Compiled {
     }
 
     pub fn has(&self, channel: Channel) -> bool {
-        match channel {
-            Channel::Email => self.email.is_some(),
-            Channel::Sms => self.sms.is_some(),
-            Channel::Push => self.push.is_some(),
-            Channel::Whatsapp => self.whatsapp.is_some(),
-            Channel::Webhook => self.webhook.is_some(),
-        }
-    }
-}
-
-fn email_pieces(part: &EmailPart, tracks: Tracks) -> Result<EmailPieces, TemplateError> {
-    let body = Body::of(&part.markup)?;
-    let dressed = |tracks| body.piece(&dressing::dress(&body.html, part.preheader.is_some(), tracks));
-    let text = match &part.text {
-        Some(text) => Text::Written(piece("email.txt", text, Escape::Plain)?),
-        None => {
-            let made = plain_text::template(&body.html);
-            let made = made.and_then(|source| piece(body.name, &source, Escape::Plain).ok());
-            made.map_or(Text::OfEachMail, Text::Derived)
-        }
-    };
-    Ok(EmailPieces {
-        subject: piece("subject", &part.subject, Escape::Plain)?,
-        preheader: part.preheader.as_ref().map(|it| html_piece("preheader", it)).transpose()?,
-        html: dressed(Tracks::NONE)?,
-        tracked: tracks.any().then(|| dressed(tracks)).transpose()?,
-        text,
-    })
-}
-
-/// A mail's HTML, and where its tags stand in what its author wrote.
-struct Body {
-    name: &'static str,
-    html: String,
-    places: BTreeMap<Place, Place>,
-}
-
-impl Body {
-    /// Checked as its author wrote it, so that every problem has its place.
-    fn of(markup: &Markup) -> Result<Self, TemplateError> {
-        let name = markup.part();
-        html_piece(name, markup.source())?;
-        match markup {
-            Markup::Html(html) => Ok(Self { name, html: html.clone(), places: BTreeMap::new() }),
-            Markup::Mjml(source) => {
-                let error = |(line, column, message)| TemplateError { part: name.to_owned(), line, column, message };
-                let made = mjml::to_html(source).map_err(error)?;
-                let places = made.places(source, &BTreeMap::new());
-                Ok(Self { name, html: made.text, places })
-            }
-        }
+        self.base.has(channel)
     }
 
-    /// A piece of this HTML with more in it, which only we put there.
-    fn piece(&self, dressed: &Made) -> Result<Piece, TemplateError> {
-        let places = dressed.places(&self.html, &self.places);
-        compiled(self.name, &dressed.text, Escape::Html, Some(&places))
+    /// What is said on a channel to a reader of a locale: what is written for it, else for its language, else what is
+    /// written for all.
+    pub(super) fn pieces(&self, channel: Channel, reader: Option<&str>) -> &Pieces {
+        if self.variants.is_empty() {
+            return &self.base;
+        }
+        let reader = reader.unwrap_or_default().trim().replace('_', "-").to_ascii_lowercase();
+        let find = |tag: &str| self.variants.iter().find(|(it, pieces)| it == tag && pieces.has(channel));
+        let found = find(&reader).or_else(|| find(locale::language(&reader)));
+        found.map_or(&self.base, |(_, pieces)| pieces)
     }
 }
 
@@ -240,16 +130,13 @@ fn steps(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
-fn piece(name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateError> {
-    compiled(name, source, escape, None)
-}
-
 /// With `places` the source is made by us of one that was compiled before: its tags stand elsewhere than they were
 /// written, and it may call `mail`.
-fn compiled(
+pub(super) fn compiled(
     name: &str,
     source: &str,
     escape: Escape,
+    language: Option<&str>,
     places: Option<&BTreeMap<Place, Place>>,
 ) -> Result<Piece, TemplateError> {
     let error = |line, column, message| TemplateError { part: name.to_owned(), line, column, message };
@@ -265,34 +152,27 @@ fn compiled(
     if let Some(places) = places {
         move_back(&mut tree, places);
     }
-    let rules = Rules { inner: false, ours: places.is_some() };
+    let rules = Rules { inner: false, ours: places.is_some(), language };
     prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
     let (has_loops, is_dressed) = (source.contains("each"), places.is_some());
     Ok(Piece { name: name.to_owned(), tree, escape, has_loops, is_dressed })
-}
-
-/// The HTML of a mail: what it links to is looked at where it is written out.
-fn html_piece(name: &str, source: &str) -> Result<Piece, TemplateError> {
-    let piece = piece(name, source, Escape::Html)?;
-    let written = syntax::without_tags(source, schemes::UNKNOWN);
-    let Some(refused) = schemes::refused_in_template(&written) else { return Ok(piece) };
-    let (line, column, message) = syntax::at_place(source, refused.at, refused.to_string());
-    Err(TemplateError { part: name.to_owned(), line, column, message })
 }
 
 type Problem = (Place, String);
 
 /// What may stand at a place of a tree.
 #[derive(Clone, Copy)]
-struct Rules {
+struct Rules<'a> {
     /// Where `each` or `with` changed what names mean.
     inner: bool,
     /// Whether we made the text, and may call what authors may not.
     ours: bool,
+    /// The language of the text, where it is declared: functions that write for a reader are told.
+    language: Option<&'a str>,
 }
 
 /// Checks and rewrites a tree. Returns its size.
-fn prepare(tree: &mut Tree, rules: Rules) -> Result<usize, Problem> {
+fn prepare(tree: &mut Tree, rules: Rules<'_>) -> Result<usize, Problem> {
     let mut size = 0;
     for (n, element) in tree.elements.iter_mut().enumerate() {
         let place = || tree.mapping.get(n).map_or((1, 1), |it| (it.0, it.1));
@@ -310,7 +190,7 @@ fn here(message: impl Into<String>) -> ElementProblem {
     (None, message.into())
 }
 
-fn prepare_element(element: &mut TemplateElement, rules: Rules) -> Result<usize, ElementProblem> {
+fn prepare_element(element: &mut TemplateElement, rules: Rules<'_>) -> Result<usize, ElementProblem> {
     match element {
         TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(0),
         TemplateElement::Expression(call) => prepare_expression(call, rules).map(|()| 0).map_err(here),
@@ -323,10 +203,12 @@ fn prepare_element(element: &mut TemplateElement, rules: Rules) -> Result<usize,
     }
 }
 
-fn prepare_expression(call: &mut HelperTemplate, rules: Rules) -> Result<(), String> {
+fn prepare_expression(call: &mut HelperTemplate, rules: Rules<'_>) -> Result<(), String> {
     let bare = call.params.is_empty() && call.hash.is_empty();
     if !bare {
-        return check_call(call, rules);
+        check_call(call, rules)?;
+        tell_language(call, rules.language);
+        return Ok(());
     }
     check_parameter(&call.name, rules)?;
     let name = std::mem::replace(&mut call.name, Parameter::Name("print".to_owned()));
@@ -334,7 +216,7 @@ fn prepare_expression(call: &mut HelperTemplate, rules: Rules) -> Result<(), Str
     Ok(())
 }
 
-fn prepare_block(call: &mut HelperTemplate, rules: Rules) -> Result<usize, ElementProblem> {
+fn prepare_block(call: &mut HelperTemplate, rules: Rules<'_>) -> Result<usize, ElementProblem> {
     let name = call.name.as_name().unwrap_or_default().to_owned();
     let is_ours = rules.ours && name == dressing::MAIL;
     if !is_ours && !BLOCKS.contains(&name.as_str()) {
@@ -343,6 +225,7 @@ fn prepare_block(call: &mut HelperTemplate, rules: Rules) -> Result<usize, Eleme
         )));
     }
     check_parameters(call, rules).map_err(here)?;
+    tell_language(call, rules.language);
     let rescoped = name == "each" || name == "with";
     let place = |(place, message): Problem| (Some(place), message);
     let mut size = 0;
@@ -367,7 +250,7 @@ fn charge(body: &mut Tree, size: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn check_call(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
+fn check_call(call: &HelperTemplate, rules: Rules<'_>) -> Result<(), String> {
     let name = call.name.as_name().unwrap_or_default();
     let comparison = BLOCKS[4..].contains(&name) || name == "not" || name == "len";
     let is_ours = rules.ours && name == dressing::MAIL;
@@ -377,7 +260,22 @@ fn check_call(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
     check_parameters(call, rules)
 }
 
-fn check_parameters(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
+/// In the call and those in its brackets.
+fn tell_language(call: &mut HelperTemplate, language: Option<&str>) {
+    let Some(language) = language else { return };
+    for parameter in call.params.iter_mut().chain(call.hash.values_mut()) {
+        if let Parameter::Subexpression(sub) = parameter
+            && let TemplateElement::Expression(inner) = sub.element.as_mut()
+        {
+            tell_language(inner, Some(language));
+        }
+    }
+    if matches!(call.name.as_name(), Some("money" | "date" | "plural")) {
+        call.hash.insert(formatting::LANGUAGE.to_owned(), Parameter::Literal(language.into()));
+    }
+}
+
+fn check_parameters(call: &HelperTemplate, rules: Rules<'_>) -> Result<(), String> {
     call.params.iter().try_for_each(|it| check_parameter(it, rules))?;
     // The first by name, so that the same template always gives the same message.
     let mut named: Vec<_> = call.hash.iter().collect();
@@ -385,7 +283,7 @@ fn check_parameters(call: &HelperTemplate, rules: Rules) -> Result<(), String> {
     named.into_iter().try_for_each(|(_, it)| check_parameter(it, rules))
 }
 
-fn check_parameter(parameter: &Parameter, rules: Rules) -> Result<(), String> {
+fn check_parameter(parameter: &Parameter, rules: Rules<'_>) -> Result<(), String> {
     match parameter {
         Parameter::Literal(_) => Ok(()),
         Parameter::Subexpression(sub) => match sub.element.as_ref() {

@@ -10,6 +10,7 @@ use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::Value;
 
 use crate::render::compile::Escape;
+use crate::render::locale::{self, Locale};
 
 /// The names a template may use, as shown to people.
 pub(super) const NAMES: [&str; 6] = ["print", "default", "money", "date", "truncate", "plural"];
@@ -17,17 +18,17 @@ pub(super) const NAMES: [&str; 6] = ["print", "default", "money", "date", "trunc
 type Result<T> = std::result::Result<T, RenderError>;
 
 #[derive(Clone, Copy)]
-struct Pure(fn(&Call<'_>) -> Result<Value>);
+struct Pure(fn(&Call<'_>, &Value) -> Result<Value>);
 
 impl Function for Pure {
     fn call_inner<'reg: 'rc, 'rc>(
         &self,
         call: &Call<'rc>,
         _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
+        context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>> {
-        (self.0)(call).map(ScopedJson::Derived)
+        (self.0)(call, context.data()).map(ScopedJson::Derived)
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) fn json_escape(text: &str) -> String {
 
 pub(super) fn register(registry: &mut Handlebars<'_>, escape: Escape) {
     registry.register_helper("print", Box::new(Print(escape)));
-    let functions: [fn(&Call<'_>) -> Result<Value>; 5] = [default, money, date, truncate, plural];
+    let functions: [fn(&Call<'_>, &Value) -> Result<Value>; 5] = [default, money, date, truncate, plural];
     for (name, function) in NAMES.into_iter().skip(1).zip(functions) {
         registry.register_helper(name, Box::new(Pure(function)));
     }
@@ -137,7 +138,7 @@ fn text_of(value: &Value) -> Result<String> {
 }
 
 /// `{{default profile.traits.first_name "there"}}`: the second value where the first is missing, null or blank.
-fn default(call: &Call<'_>) -> Result<Value> {
+fn default(call: &Call<'_>, _: &Value) -> Result<Value> {
     let given = call.param(0).map(|it| it.value()).filter(|value| match value {
         Value::Null => false,
         Value::String(text) => !text.trim().is_empty(),
@@ -146,8 +147,36 @@ fn default(call: &Call<'_>) -> Result<Value> {
     given.map_or_else(|| required(call, 1, "a value and what to use instead"), Ok).cloned()
 }
 
-/// `{{money event.properties.price event.properties.currency}}`: `€1,234.50`, rounded half to even.
-fn money(call: &Call<'_>) -> Result<Value> {
+/// The hash parameter in which the compiler tells the language of the text a call stands in.
+pub(super) const LANGUAGE: &str = "language";
+
+/// Where the reader lives: what the call says (`locale="de-AT"`), else what is known of the reader, as long as that is
+/// the language of the text.
+fn locale(call: &Call<'_>, root: &Value) -> Result<Option<&'static Locale>> {
+    if let Some(given) = call.hash_get("locale") {
+        let Some(tag) = given.value().as_str() else { return Err(RenderError::strict_error(given.relative_path())) };
+        return locale::find(tag)
+            .map_or_else(|| refuse(format!("`{tag}` is not a locale such as de-AT")), |it| Ok(Some(it)));
+    }
+    let reader = reader_locale(root);
+    Ok(match call.hash_get(LANGUAGE).and_then(|it| it.value().as_str()) {
+        Some(text) => {
+            let language = |tag: &str| locale::language(tag).to_ascii_lowercase();
+            locale::find(reader.filter(|reader| language(reader) == language(text)).unwrap_or(text))
+        }
+        None => reader.and_then(locale::find),
+    })
+}
+
+/// The trait `locale`, else that of the event's context.
+pub(super) fn reader_locale(root: &Value) -> Option<&str> {
+    let of = |path: &str| root.pointer(path).and_then(Value::as_str).filter(|it| !it.trim().is_empty());
+    of("/profile/traits/locale").or_else(|| of("/event/context/locale"))
+}
+
+/// `{{money event.properties.price event.properties.currency}}`: `€1,234.50`, rounded half to even, and written as the
+/// reader writes it.
+fn money(call: &Call<'_>, root: &Value) -> Result<Value> {
     let amount = decimal(required(call, 0, "an amount and a currency")?)?;
     let currency = required(call, 1, "an amount and a currency")?;
     let code = currency.as_str().unwrap_or_default().to_ascii_uppercase();
@@ -157,6 +186,9 @@ fn money(call: &Call<'_>) -> Result<Value> {
     let digits = minor_digits(&code);
     let mut rounded = amount.round_dp_with_strategy(digits, RoundingStrategy::MidpointNearestEven);
     rounded.rescale(digits);
+    if let Some(locale) = locale(call, root)? {
+        return Ok(locale.money(rounded, &code).into());
+    }
     let sign = if rounded.is_sign_negative() && !rounded.is_zero() { "-" } else { "" };
     let number = rounded.abs().to_string();
     let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
@@ -188,7 +220,7 @@ fn decimal(value: &Value) -> Result<Decimal> {
 }
 
 /// ISO 4217 minor units where they are not two.
-fn minor_digits(code: &str) -> u32 {
+pub(super) fn minor_digits(code: &str) -> u32 {
     match code {
         "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV"
         | "XAF" | "XOF" | "XPF" => 0,
@@ -197,12 +229,13 @@ fn minor_digits(code: &str) -> u32 {
     }
 }
 
-/// `{{date event.at "%-d %B %Y, %H:%M" zone=profile.traits.timezone}}`: by default `1 March 2026`, in UTC.
-fn date(call: &Call<'_>) -> Result<Value> {
+/// `{{date event.at}}`: `1 March 2026`, in the reader's zone and words; `{{date event.at "short"}}`, or `medium`,
+/// `long`, `full`, `time`; `{{date event.at "%-d %B %Y, %H:%M" zone="Europe/Berlin"}}`.
+fn date(call: &Call<'_>, root: &Value) -> Result<Value> {
     let given = required(call, 0, "an instant")?;
     let text = given.as_str().unwrap_or_default();
     let zone = match call.hash_get("zone") {
-        None => "UTC",
+        None => reader_zone(root),
         Some(zone) if zone.is_value_missing() || zone.value().is_null() => {
             return Err(RenderError::strict_error(zone.relative_path()));
         }
@@ -215,15 +248,41 @@ fn date(call: &Call<'_>) -> Result<Value> {
     // A plain day, such as a birthday, is that day in every zone.
     let local = instant.or_else(|_| text.parse::<jiff::civil::Date>().and_then(|day| day.to_zoned(zone)));
     let Ok(local) = local else { return refuse("a date must be written as 2026-03-01T10:00:00Z or 2026-03-01") };
-    let format = call.param(1).and_then(|it| it.value().as_str()).unwrap_or("%-d %B %Y");
+    let format = call.param(1).and_then(|it| it.value().as_str());
+    let format = match (format, locale(call, root)?) {
+        (given, Some(locale)) => {
+            let given = given.unwrap_or("long");
+            locale.named(locale.date_style(given).unwrap_or(given), &local)
+        }
+        (given, None) => written_out(given.unwrap_or("long")).to_owned(),
+    };
     if format.len() > 100 {
         return refuse("the date format is longer than 100 characters");
     }
-    jiff::fmt::strtime::format(format, &local).map(Value::from).or_else(|cause| refuse(cause.to_string()))
+    jiff::fmt::strtime::format(&format, &local).map(Value::from).or_else(|cause| refuse(cause.to_string()))
+}
+
+/// The zone of the reader's trait, else the workspace's.
+fn reader_zone(root: &Value) -> &str {
+    let of = |path: &str| root.pointer(path).and_then(Value::as_str);
+    let known = |zone: &&str| jiff::tz::TimeZone::get(zone).is_ok();
+    of("/profile/traits/timezone").filter(known).or_else(|| of("/workspace/timezone").filter(known)).unwrap_or("UTC")
+}
+
+/// Where nobody knows where the reader lives.
+fn written_out(format: &str) -> &str {
+    match format {
+        "short" => "%Y-%m-%d",
+        "medium" => "%-d %b %Y",
+        "long" => "%-d %B %Y",
+        "full" => "%A, %-d %B %Y",
+        "time" => "%H:%M",
+        other => other,
+    }
 }
 
 /// `{{truncate event.properties.title 40}}`: at most that many characters, the last an ellipsis where it was cut.
-fn truncate(call: &Call<'_>) -> Result<Value> {
+fn truncate(call: &Call<'_>, _: &Value) -> Result<Value> {
     let text = text_of(required(call, 0, "a text and a length")?)?;
     let length = required(call, 1, "a text and a length")?.as_u64().and_then(|n| usize::try_from(n).ok());
     let Some(length) = length.filter(|n| *n > 0) else { return refuse("the length must be a whole number over 0") };
@@ -234,12 +293,22 @@ fn truncate(call: &Call<'_>) -> Result<Value> {
     Ok(format!("{}…", kept.trim_end()).into())
 }
 
-/// `{{plural event.properties.items "item" "items"}}`: the word that fits a count, or a list's length.
-fn plural(call: &Call<'_>) -> Result<Value> {
+/// `{{plural event.properties.items "item" "items"}}`: the word that fits a count, or a list's length. Languages with
+/// more forms name them: `{{plural 3 one="produkt" few="produkty" many="produktów" other="produktu"}}`.
+fn plural(call: &Call<'_>, root: &Value) -> Result<Value> {
     let count = required(call, 0, "a count and two words")?;
-    let one = match count {
-        Value::Array(items) => items.len() == 1,
-        other => decimal(other)?.abs() == Decimal::ONE,
+    let count = match count {
+        Value::Array(items) => Decimal::from(items.len()),
+        other => decimal(other)?,
     };
-    required(call, if one { 1 } else { 2 }, "a count and two words").cloned()
+    let form = match locale(call, root)? {
+        Some(locale) => locale.plural(count),
+        None if count.abs() == Decimal::ONE => "one",
+        None => "other",
+    };
+    if call.hash_get("other").is_none() {
+        return required(call, if form == "one" { 1 } else { 2 }, "a count and two words").cloned();
+    }
+    let word = call.hash_get(form).or_else(|| call.hash_get("other")).filter(|it| !it.is_value_missing());
+    word.map_or_else(|| refuse("`plural` needs a count and its words"), |it| Ok(it.value().clone()))
 }

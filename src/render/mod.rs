@@ -7,11 +7,14 @@ mod budget;
 mod compile;
 mod dressing;
 mod formatting;
+pub mod inspection;
 pub mod kept;
 pub mod line;
 pub mod links;
+mod locale;
 mod markup;
 mod mjml;
+mod pieces;
 mod places;
 mod plain_text;
 mod schemes;
@@ -26,10 +29,10 @@ use crate::ids::{MessageId, ProfileId, Timestamp};
 use crate::message::{Channel, Purpose};
 use budget::Budget;
 pub use compile::{Compiled, TemplateError};
-use compile::{EmailPieces, Piece, Text};
 use dressing::Mail;
 use handlebars::Context;
 use line::Line;
+use pieces::{EmailPieces, Piece, Text};
 pub use scope::{Occasion, Scope, Workspace};
 
 /// Why a message could not be rendered. It is parked with this, never sent half.
@@ -254,29 +257,30 @@ impl Writer<'_> {
         let write = |piece: &Piece| piece.render(&context, &budget);
         let missing = || RenderError::NoPart { template: self.compiled.key.clone(), channel: channel.as_str() };
         let to = self.to.to_owned();
+        let pieces = self.compiled.pieces(channel, formatting::reader_locale(context.data()));
         match channel {
             Channel::Email => {
-                let pieces = self.compiled.email.as_ref().ok_or_else(missing)?;
+                let pieces = pieces.email.as_ref().ok_or_else(missing)?;
                 self.email(pieces, &context, &budget).map(Content::Email)
             }
             Channel::Sms => {
-                let text = write(self.compiled.sms.as_ref().ok_or_else(missing)?)?;
+                let text = write(pieces.sms.as_ref().ok_or_else(missing)?)?;
                 Ok(Content::Sms { to, text: text.trim().to_owned() })
             }
             Channel::Push => {
-                let pieces = self.compiled.push.as_ref().ok_or_else(missing)?;
+                let pieces = pieces.push.as_ref().ok_or_else(missing)?;
                 let link = pieces.link.as_ref().map(write).transpose()?.map(|link| link.trim().to_owned());
                 let (title, body) = (write(&pieces.title)?, write(&pieces.body)?);
                 Ok(Content::Push { to, title: title.trim().to_owned(), body: body.trim().to_owned(), link })
             }
             Channel::Whatsapp => {
-                let pieces = self.compiled.whatsapp.as_ref().ok_or_else(missing)?;
+                let pieces = pieces.whatsapp.as_ref().ok_or_else(missing)?;
                 let parameters = pieces.parameters.iter().map(write).collect::<Result<_, _>>()?;
                 let (name, language) = (pieces.name.clone(), pieces.language.clone());
                 Ok(Content::Whatsapp { to, name, language, parameters })
             }
             Channel::Webhook => {
-                let piece = self.compiled.webhook.as_ref().ok_or_else(missing)?;
+                let piece = pieces.webhook.as_ref().ok_or_else(missing)?;
                 let json = write(piece)?;
                 let checked: Result<&serde_json::value::RawValue, _> = serde_json::from_str(&json);
                 let checked = checked.map_err(|cause| RenderError::Failed {

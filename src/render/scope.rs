@@ -17,6 +17,8 @@ use crate::render::links::{MessageLinks, Tracking};
 pub struct Workspace {
     pub name: String,
     pub postal_address: Option<String>,
+    /// The zone of people whose own is not known; empty: UTC.
+    pub timezone: String,
 }
 
 /// Everything one message is about.
@@ -56,13 +58,22 @@ impl Scope {
             "entry": event(about.entry),
             "campaign": { "key": message.campaign, "name": about.campaign_name },
             "message": { "id": message.id, "channel": message.channel, "at": now },
-            "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address },
+            "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address,
+                "timezone": about.workspace.timezone },
             "links": links(about.links),
         });
         let recipient = name_of(&profile.traits);
         let unsubscribe = about.links.unsubscribe.clone();
         let tracking = about.links.tracking.clone();
         Self { root: context(root), at: now, message: message.id, unsubscribe, recipient, tracking }
+    }
+
+    /// What a person did, as a sample: what belongs to a message is left to placeholders.
+    pub fn tried_sample(profile: &Profile, about: &Event) -> Map<String, Value> {
+        let profile = json!({ "id": profile.id, "user_id": profile.user_id, "traits": profile.traits });
+        let event = event(about);
+        let all = [("profile", profile), ("entry", event.clone()), ("event", event)];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// A template's own sample, for previews: what it gives for `profile`, `event` and others, over placeholders.

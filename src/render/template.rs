@@ -1,5 +1,7 @@
 //! Templates: Handlebars parts per channel, compiled once per version.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::message::Channel;
@@ -17,7 +19,11 @@ pub struct Template {
     pub sample: Map<String, Value>,
     /// What of its mails may be tracked, where the workspace wants it.
     pub tracks: Tracks,
+    /// The language of `parts`, where it is declared.
+    pub locale: Option<String>,
     pub parts: Parts,
+    /// By locale such as `de` or `de-AT`: what its readers get instead, channel by channel.
+    pub variants: BTreeMap<String, Parts>,
 }
 
 /// One part per channel; a template has at least one.

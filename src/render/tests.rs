@@ -51,6 +51,60 @@ fn functions_format_money_dates_counts_and_lengths() {
 }
 
 #[test]
+fn amounts_dates_and_counts_are_written_as_the_reader_writes_them() {
+    let source = "{{money 1234.5 \"EUR\"}}; {{date event.at}}; {{date event.at \"time\"}}; {{date event.at \"%A %d. %b\"}}; \
+                  {{plural 3 one=\"produkt\" few=\"produkty\" many=\"produktów\" other=\"produktu\"}}";
+    for (traits, expected) in [
+        (
+            json!({ "locale": "de-DE", "timezone": "Asia/Tokyo" }),
+            "1.234,50\u{a0}€; 1. März 2026; 19:00; Sonntag 01. März; produktu",
+        ),
+        (
+            json!({ "locale": "en_US", "timezone": "America/New_York" }),
+            "€1,234.50; March 1, 2026; 5:00 AM; Sunday 01. Mar; produktu",
+        ),
+        (
+            json!({ "locale": "pl", "timezone": "Mars" }),
+            "1234,50\u{a0}€; 1 marca 2026; 10:00; niedziela 01. mar; produkty",
+        ),
+        (json!({ "locale": "tlh" }), "€1,234.50; 1 March 2026; 10:00; Sunday 01. Mar; produktu"),
+    ] {
+        assert_eq!(sms(source).traits(traits.clone()).text(), expected, "{traits}");
+    }
+    let of_event = r#"{"properties":{},"context":{"locale":"fr-FR"}}"#;
+    let mut french = sms("{{money 5 \"CHF\"}}");
+    french.event = of_event.to_owned();
+    assert_eq!(french.text(), "5,00\u{a0}CHF");
+    assert_eq!(sms("{{money 5 \"CHF\" locale=\"de-CH\"}}").text(), "CHF\u{a0}5.00");
+    assert!(sms("{{money 5 \"CHF\" locale=\"Swiss\"}}").render().is_err());
+}
+
+#[test]
+fn a_reader_gets_what_is_written_for_their_place_in_one_language_throughout() {
+    let mut case = sms("Hello {{date event.at}}");
+    case.template.locale = Some("en-GB".to_owned());
+    for (locale, text) in
+        [("de", "Hallo {{date event.at}}"), ("de-AT", "Servus {{money (default event.properties.gone 5) \"EUR\"}}")]
+    {
+        let parts = Parts { sms: Some(text.to_owned()), ..Parts::default() };
+        case.template.variants.insert(locale.to_owned(), parts);
+    }
+    for (reader, expected) in [
+        ("de-DE", "Hallo 1. März 2026"),
+        ("de_CH", "Hallo 1. März 2026"),
+        ("DE-at", "Servus €\u{a0}5,00"),
+        ("fr-FR", "Hello 1 March 2026"),
+        ("en-US", "Hello March 1, 2026"),
+        ("", "Hello 1 March 2026"),
+    ] {
+        case.traits = json!({ "locale": reader });
+        assert_eq!(case.text(), expected, "{reader}");
+    }
+    case.template.variants.insert("it".to_owned(), Parts { sms: Some("{{nobody}}".to_owned()), ..Parts::default() });
+    assert_eq!(case.refused().part, "it/sms");
+}
+
+#[test]
 fn a_missing_or_null_variable_is_an_error_with_its_place() {
     for (variable, source) in [
         ("profile.traits.last_name", "Hi\n  {{profile.traits.last_name}}"),
@@ -199,7 +253,10 @@ fn a_text_derived_once_is_the_text_of_each_finished_mail() {
             "tags":["x",null,"y"]}}"#
             .to_owned();
         let compiled = Compiled::new(&case.template).unwrap();
-        assert!(matches!(compiled.email.unwrap().text, Text::Derived(_)), "{html}");
+        assert!(
+            matches!(compiled.pieces(Channel::Email, None).email.as_ref().unwrap().text, Text::Derived(_)),
+            "{html}"
+        );
         let mail = case.mail();
         assert_eq!(mail.text, plain_text::of_html(&mail.html).unwrap(), "{html}");
     }

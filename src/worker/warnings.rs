@@ -1,4 +1,7 @@
-//! What a person who applies definitions is told beside the result: fields that the events which came do not have.
+//! What a person who applies definitions is told beside the result: fields that the events which came do not have, and
+//! what is odd about their mails.
+
+mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +48,7 @@ pub async fn of_documents(
             told.extend(warnings(&name, &bodies, asked, &came));
         }
     }
+    told.extend(templates::of_documents(store, documents).await?);
     told.sort();
     told.truncate(WARNINGS_MAX);
     Ok(told)

@@ -96,7 +96,7 @@ impl House {
             ingest: http::config::Config::default(),
             smtp: None,
             sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
-            workspace: Workspace { name: "The Shop".to_owned(), postal_address: None },
+            workspace: Workspace { name: "The Shop".to_owned(), postal_address: None, timezone: String::new() },
             currency: carillon::money::Currency::EUR,
             public_url: "http://shop.example".to_owned(),
             tracks: carillon::render::links::Tracks::ALL,

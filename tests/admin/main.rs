@@ -7,4 +7,5 @@ mod doors;
 mod house;
 mod permission;
 mod switches;
+mod templates;
 mod tour;

@@ -29,6 +29,35 @@ fn a_problem_is_named_by_file_line_and_field_and_nothing_is_applied() {
 }
 
 #[test]
+fn a_file_that_is_no_text_is_refused_with_its_line() {
+    let folder = Folder::new();
+    for (bytes, words) in [
+        (&b"kind: topic\nkey: a\nname: x\0y\n"[..], "a NUL character"),
+        (b"kind: topic\nkey: a\nname: \xff\n", "not UTF-8"),
+    ] {
+        let file = folder.write("topic.yaml", "");
+        std::fs::write(&file, bytes).unwrap();
+        for command in ["apply", "plan", "test"] {
+            let said = folder.run(&[command, file.to_str().unwrap()]);
+            assert_eq!(said.code, 2, "{said:?}");
+            assert!(said.err.contains("topic.yaml:3: ") && said.err.contains(words), "{}", said.err);
+        }
+    }
+}
+
+#[test]
+fn a_campaign_without_its_template_says_where_to_put_it() {
+    let folder = Folder::new();
+    let recipe = std::fs::read_to_string(root().join("templates/recipes/cart_reminder.yaml")).unwrap();
+    let file = folder.write("mine/cart_reminder.yaml", &recipe);
+    for command in ["test", "apply"] {
+        let said = folder.run(&[command, file.to_str().unwrap()]);
+        let place = format!("at {}/cart_reminder/", file.parent().unwrap().display());
+        assert!(said.code == 1 && said.err.contains(&place), "{said:?}");
+    }
+}
+
+#[test]
 fn what_is_exported_is_what_was_applied() {
     let folder = Folder::new();
     let dry = folder.json(&["apply", &shop(), "--dry-run", "--json"]);

@@ -151,7 +151,7 @@ fn the_caps_of_an_address_that_two_people_share_hold_in_a_plan_too() {
     assert_eq!(then["capped"]["names"], json!(["ann", "ben"]));
 }
 
-/// Sends at once; where a cap is full, within twenty hours.
+/// The first sends at once, and where a cap is full within twenty hours; the second waits anew with every repeat.
 const WISHED: &str = "\
 kind: campaign
 key: wished
@@ -162,6 +162,17 @@ status: live
 purpose: marketing
 entry: { event: Wish Added, key: properties.product_id }
 caps: { when_capped: { defer: 20h } }
+send: { channel: email, template: item_reminder }
+---
+kind: campaign
+key: renewed
+name: Renewed
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Wish Renewed, on_repeat: restart }
+delay: 6h
 send: { channel: email, template: item_reminder }
 ";
 
@@ -181,7 +192,7 @@ fn waited(folder: &Folder) {
     let slow = CAMPAIGN.replace("delay: 1h", "delay: 3d");
     folder.write("defs/reminder.yaml", &format!("{slow}---\n{WISHED}"));
     folder.ok(&["apply", &defs(folder)]);
-    let people = ["ann", "ben", "eve", "old"].map(|name| (name, format!("{name}@example.com")));
+    let people = ["ann", "ben", "eve", "kim", "old"].map(|name| (name, format!("{name}@example.com")));
     let people = people.each_ref().map(|(name, email)| (*name, email.as_str()));
     told(
         folder,
@@ -192,6 +203,9 @@ fn waited(folder: &Folder) {
             ("2026-09-15T12:00:00Z", "ben", "Product Added", "kettle"),
             ("2026-09-15T16:00:00Z", "eve", "Wish Added", "kettle"),
             ("2026-09-16T02:00:00Z", "eve", "Wish Added", "apron"),
+            ("2026-09-16T08:00:00Z", "kim", "Wish Renewed", "kettle"),
+            ("2026-09-16T11:00:00Z", "kim", "Wish Renewed", "kettle"),
+            ("2026-09-16T15:00:00Z", "kim", "Wish Renewed", "kettle"),
             ("2026-09-17T12:00:00Z", "ann", "Product Added", "kettle"),
             ("2026-09-17T12:00:00Z", "ben", "Order Completed", "kettle"),
         ],
@@ -208,9 +222,11 @@ fn waited(folder: &Folder) {
     assert_eq!(slow["then"]["reasons"], json!({ "already_enrolled": 1 }));
     let wished = planned(folder, "wished");
     assert_eq!(told(&wished), [1, 0, 1, 0, 0, 0, 0], "what was deferred goes when its slot frees: {wished:#}");
+    let renewed = planned(folder, "renewed");
+    assert_eq!(told(&renewed), [1, 0, 1, 0, 0, 0, 0], "a wait that was started over goes on from there: {renewed:#}");
     let sent = folder.json(&["messages", "--json", "--status", "sent"]);
     let since = |one: &&Value| one["created_at"].as_str() >= Some("2026-09-16T02:00:00Z");
-    assert_eq!(sent["messages"].as_array().unwrap().iter().filter(since).count(), 2, "{sent:#}");
+    assert_eq!(sent["messages"].as_array().unwrap().iter().filter(since).count(), 3, "{sent:#}");
 }
 
 #[test]

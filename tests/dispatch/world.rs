@@ -410,7 +410,11 @@ fn dispatcher(
         channels: Channels::sandboxed(Arc::new(carrier.clone())),
         links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
         sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),
-        workspace: Workspace { name: "Shop".into(), postal_address: Some("1 High Street".into()) },
+        workspace: Workspace {
+            name: "Shop".into(),
+            postal_address: Some("1 High Street".into()),
+            timezone: String::new(),
+        },
         retry: RetryPolicy::default(),
         faults,
         connections: 2,

@@ -369,7 +369,7 @@ async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<Atomic
         ingest: http::config::Config::default(),
         smtp: None,
         sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
-        workspace: Workspace { name: "Shop".into(), postal_address: None },
+        workspace: Workspace { name: "Shop".into(), postal_address: None, timezone: String::new() },
         currency: carillon::money::Currency::EUR,
         public_url: "https://shop.example".into(),
         tracks: carillon::render::links::Tracks::NONE,

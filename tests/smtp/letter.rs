@@ -33,7 +33,7 @@ pub fn mail_of(address: &str, wording: &Wording) -> Rendered {
     let mut message = message(address);
     message.purpose = if wording.marketing { Purpose::Marketing } else { Purpose::Transactional };
     let event = event();
-    let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+    let workspace = Workspace { name: "Shop".to_owned(), postal_address: None, timezone: String::new() };
     let about = Occasion {
         profile: &profile,
         event: &event,
@@ -67,7 +67,9 @@ fn template(wording: &Wording) -> Template {
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),
         tracks: Tracks::ALL,
+        locale: None,
         parts: Parts { email: Some(email), ..Parts::default() },
+        variants: std::collections::BTreeMap::new(),
     }
 }
 

@@ -58,6 +58,33 @@ fn a_folder_is_one_template_and_can_be_written_again() {
 }
 
 #[test]
+fn a_folder_for_a_locale_holds_what_its_readers_get_instead() {
+    let mut files = folder();
+    files.push(file("x/templates/hello/de/email.mjml", "<mjml><mj-body><mj-section></mj-section></mj-body></mjml>\n"));
+    files.push(file("x/templates/hello/de/subject", "Hallo {{profile.traits.name}}\n"));
+    files.push(file("x/templates/hello/fr-CA/sms.hbs", "Bonjour\n"));
+    let documents = read(&files).unwrap();
+    let variants = &template(&documents).variants;
+    assert_eq!(variants.keys().collect::<Vec<_>>(), ["de", "fr-CA"]);
+    assert_eq!(variants["fr-CA"].sms.as_deref(), Some("Bonjour"));
+    assert_eq!(variants["de"].email.as_ref().unwrap().subject, "Hallo {{profile.traits.name}}");
+    let mut written = documents[0].files();
+    assert!(written.iter().any(|file| file.name == "templates/hello/de/subject"));
+    assert_eq!(read(&written).unwrap()[0].definition, documents[0].definition);
+    written
+        .iter_mut()
+        .filter(|file| file.name.ends_with("de/subject"))
+        .for_each(|file| file.text = "\n {{nme}".to_owned());
+    let told = lines(&read(&written).unwrap_err());
+    assert!(told.contains("templates/hello/de/subject:2:2: de/subject: "), "{told}");
+    files.push(file("x/templates/hello/de/emial.html", "x"));
+    assert!(lines(&read(&files).unwrap_err()).contains("de/emial.html: not a part of a template"));
+    // What is named for no locale belongs to nobody.
+    let stray = [folder(), vec![file("x/templates/hello/German/subject", "x")]].concat();
+    assert!(lines(&read(&stray).unwrap_err()).contains("there is no template.yaml beside it"));
+}
+
+#[test]
 fn one_document_may_hold_all_parts() {
     let text = "
 kind: template
@@ -82,7 +109,14 @@ fn a_template_with_holes_is_refused() {
         ("email: { subject: Hi, mjml: <p>x</p> }", "email.mjml: line 1, column 1 of it: `p` cannot stand here"),
         ("email: { subject: Hi, mjml: x, html: x }", "a mail is written in MJML or in HTML, not in both"),
         ("sms: Hi\ntrack: { click: false }", "unknown_field test.yaml:4:10: track.click"),
-        ("sms: Hi\nlocale: en", "not_yet_supported test.yaml:4:1: locale"),
+        ("sms: Hi\nlocale: English", "locale: wanted a locale such as de or de-AT"),
+        ("sms: Hi\nlocales: { De: { sms: Hallo } }", "`De` is not a locale such as de or de-AT"),
+        (
+            "sms: Hi\nlocales: { de: { push: { title: T, body: B } } }",
+            "push is written for `de` and not for everybody else",
+        ),
+        ("sms: Hi\nlocales: { de: { email: { subject: Hallo } } }", "missing_field"),
+        ("sms: Hi\nlocales: { de: { sms: '{{event.nme}' } }", "de/sms: line 1, column 1 of it"),
         ("sms: Hi\ntopic: offers", "not_yet_supported test.yaml:4:1: topic"),
         ("push: { title: T }", "missing_field test.yaml:3:7: push.body"),
     ] {

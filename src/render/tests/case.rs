@@ -1,6 +1,8 @@
 //! One render, with everything it needs.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::audience::Profile;
@@ -119,7 +121,9 @@ pub(crate) fn case(parts: Parts, channel: Channel) -> Case {
         defaults: Map::new(),
         sample: Map::new(),
         tracks: Tracks::ALL,
+        locale: None,
         parts,
+        variants: BTreeMap::new(),
     };
     let event = r#"{"properties":{"price":40.00,"currency":"EUR","quantity":2,"gone":null,"title":"Shoes & <b>more</b>",
         "items":[{"name":"A","price":1.10},{"name":"B","price":2.20}],"tags":["x",null]}}"#;
@@ -183,7 +187,7 @@ impl Case {
         let mut message = message(self.channel, self.purpose);
         message.id = MessageId::derive(&[self.seed.as_bytes()]);
         let event = event(&self.event);
-        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None };
+        let workspace = Workspace { name: "Shop".to_owned(), postal_address: None, timezone: String::new() };
         let about = Occasion {
             profile: &profile,
             event: &event,
