@@ -154,7 +154,8 @@ pub(super) fn compiled(
     }
     let rules = Rules { inner: false, ours: places.is_some(), language };
     prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
-    let (has_loops, is_dressed) = (source.contains("each"), places.is_some());
+    let is_dressed = places.is_some() && dressing::is_dressed(source);
+    let has_loops = source.contains("each");
     Ok(Piece { name: name.to_owned(), tree, escape, has_loops, is_dressed })
 }
 
