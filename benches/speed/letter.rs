@@ -5,9 +5,9 @@ use carillon::audience::Profile;
 use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
-use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
-use carillon::render::links::{MessageLinks, Tracks};
+use carillon::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
 use handlebars::{Context, Handlebars};
@@ -27,6 +27,7 @@ pub struct Letter {
     sender: Sender,
     html: String,
     compiled: Compiled,
+    links: Links,
 }
 
 impl Letter {
@@ -44,7 +45,19 @@ impl Letter {
         let compiled = Compiled::new(&template(&html, text))?;
         let workspace = Workspace { name: "Shop".to_owned(), postal_address: None, timezone: String::new() };
         let sender = Sender::new(Some("The Shop"), "hello@shop.example", None)?;
-        Ok(Self { now, profile, message: message(now), event, workspace, sender, html, compiled })
+        let links = Links::new("https://news.shop.example", KeyRing::new(1, [7; 32]));
+        Ok(Self { now, profile, message: message(now), event, workspace, sender, html, compiled, links })
+    }
+
+    /// In a workspace that wants to hear of clicks and opens.
+    fn tracked(mut self) -> Self {
+        self.links = self.links.with_tracking(Tracks::ALL);
+        self
+    }
+
+    fn link(&self) -> Link {
+        let (profile, message) = (self.profile.id, self.message.id);
+        Link { workspace: WorkspaceId(1), profile, channel: Channel::Email, message }
     }
 
     fn scope(&self) -> Scope {
@@ -58,8 +71,7 @@ impl Letter {
             links: &MessageLinks {
                 unsubscribe: "https://news.shop.example/u/TOKEN".to_owned(),
                 preferences: "https://news.shop.example/preferences/TOKEN".to_owned(),
-                confirm: None,
-                tracking: None,
+                ..self.links.of_message(&self.link(), false)
             },
         };
         Scope::new(self.now, &about)
@@ -89,7 +101,9 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let (letter, derived) = (Letter::new(8_000, Some(text))?, Letter::new(8_000, None)?);
     let Content::Email(email) = letter.render()?.content().clone() else { bail!("not an e-mail") };
     let (mut whole, mut scoped, mut bare) = (Figures::default(), Figures::default(), Figures::default());
-    let mut from_html = Figures::default();
+    let (mut from_html, mut followed) = (Figures::default(), Figures::default());
+    let tracked = Letter::new(8_000, Some(text))?.tracked();
+    let tracked_scope = tracked.scope();
     let (cleared, scope) = (letter.cleared()?, letter.scope());
     let mut handlebars = Handlebars::new();
     handlebars.register_template_string("mail", &letter.html)?;
@@ -101,6 +115,9 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     for _ in 0..plan.repetitions {
         whole.0.push(per_second(plan, || made(letter.render()))?);
         scoped.0.push(per_second(plan, || made(render(&cleared, &letter.compiled, &scope, &letter.sender)))?);
+        followed
+            .0
+            .push(per_second(plan, || made(render(&cleared, &tracked.compiled, &tracked_scope, &tracked.sender)))?);
         from_html.0.push(per_second(plan, || made(derived.render()))?);
         bare.0.push(per_second(plan, || made(handlebars.render_with_context("mail", &context)))?);
     }
@@ -118,7 +135,8 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
             scoped,
             Target::RatioAtLeast(0.70),
         ),
-        row("the same with guard and scope".to_owned(), whole, Target::None),
+        row("the same with five links and the open tracked".to_owned(), followed, Target::None),
+        row("the same as the first with guard and scope".to_owned(), whole, Target::None),
         row("the same, the text part derived from the HTML of each mail".to_owned(), from_html, Target::None),
     ])
 }

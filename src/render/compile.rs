@@ -113,13 +113,13 @@ impl Compiled {
         self.base.has(channel)
     }
 
-    /// What is said on a channel to a reader of a locale: what is written for it, else for its language, else what is
-    /// written for all.
-    pub(super) fn pieces(&self, channel: Channel, reader: Option<&str>) -> &Pieces {
+    /// What is said on a channel to the reader of these variables: what is written for their locale, else for their
+    /// language, else what is written for all.
+    pub(super) fn pieces(&self, channel: Channel, root: &Value) -> &Pieces {
         if self.variants.is_empty() {
             return &self.base;
         }
-        let reader = reader.unwrap_or_default().trim().replace('_', "-").to_ascii_lowercase();
+        let reader = formatting::reader_locale(root).unwrap_or_default().trim().replace('_', "-").to_ascii_lowercase();
         let find = |tag: &str| self.variants.iter().find(|(it, pieces)| it == tag && pieces.has(channel));
         let found = find(&reader).or_else(|| find(locale::language(&reader)));
         found.map_or(&self.base, |(_, pieces)| pieces)
@@ -154,7 +154,8 @@ pub(super) fn compiled(
     }
     let rules = Rules { inner: false, ours: places.is_some(), language };
     prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
-    let (has_loops, is_dressed) = (source.contains("each"), places.is_some());
+    let is_dressed = places.is_some() && dressing::is_dressed(source);
+    let has_loops = source.contains("each");
     Ok(Piece { name: name.to_owned(), tree, escape, has_loops, is_dressed })
 }
 

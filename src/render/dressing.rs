@@ -22,6 +22,11 @@ const TRAP: &str = "{{mail \"trap\"}}";
 const PICTURE: &str = "{{mail \"picture\"}}";
 const LINK: (&str, &str) = ("{{#mail \"link\"}}", "{{/mail}}");
 
+/// Whether there is a call in a text that we made.
+pub(super) fn is_dressed(text: &str) -> bool {
+    text.contains("{{mail \"") || text.contains(LINK.0)
+}
+
 /// The HTML with the calls in it.
 pub(super) fn dress(html: &str, has_preheader: bool, tracks: Tracks) -> Made {
     let masked = syntax::without_tags(html, UNKNOWN);

@@ -257,7 +257,7 @@ impl Writer<'_> {
         let write = |piece: &Piece| piece.render(&context, &budget);
         let missing = || RenderError::NoPart { template: self.compiled.key.clone(), channel: channel.as_str() };
         let to = self.to.to_owned();
-        let pieces = self.compiled.pieces(channel, formatting::reader_locale(context.data()));
+        let pieces = self.compiled.pieces(channel, context.data());
         match channel {
             Channel::Email => {
                 let pieces = pieces.email.as_ref().ok_or_else(missing)?;

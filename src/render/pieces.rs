@@ -132,6 +132,14 @@ impl Maker<'_> {
 
     fn email(&self, part: &EmailPart) -> Result<EmailPieces, TemplateError> {
         let body = self.body(&part.markup)?;
+        if part.preheader.is_some()
+            && let Markup::Mjml(source) = &part.markup
+            && let Some(at) = source.find("<mj-preview")
+        {
+            let what = "the line an inbox shows is written here and as the preheader".to_owned();
+            let (line, column, message) = syntax::at_place(source, at, what);
+            return Err(TemplateError { part: body.name, line, column, message });
+        }
         let dressed = |tracks| {
             let dressed = dressing::dress(&body.html, part.preheader.is_some(), tracks);
             let places = dressed.places(&body.html, &body.places);

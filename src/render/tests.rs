@@ -254,7 +254,7 @@ fn a_text_derived_once_is_the_text_of_each_finished_mail() {
             .to_owned();
         let compiled = Compiled::new(&case.template).unwrap();
         assert!(
-            matches!(compiled.pieces(Channel::Email, None).email.as_ref().unwrap().text, Text::Derived(_)),
+            matches!(compiled.pieces(Channel::Email, &Value::Null).email.as_ref().unwrap().text, Text::Derived(_)),
             "{html}"
         );
         let mail = case.mail();

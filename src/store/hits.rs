@@ -1,6 +1,7 @@
 //! Hits of links and pictures in mails: stored as they come, settled once, with the event they become.
 
 use sea_orm::{ConnectionTrait, QueryResult};
+use serde::Serialize;
 
 use crate::event::engagement::{Hit, Machine};
 use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
@@ -61,7 +62,36 @@ pub async fn first_waiting_hit<C: ConnectionTrait>(conn: &C) -> Result<Option<Ti
     Ok(at.map(Timestamp::from_millis))
 }
 
+/// What became of one hit, for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HitSeen {
+    pub at: Timestamp,
+    /// `open` or `click`.
+    pub what: &'static str,
+    pub url: Option<String>,
+    /// Why it is taken for a machine's.
+    pub machine: Option<String>,
+    /// Whether it is judged by now.
+    pub judged: bool,
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// The newest hits of a message.
+    pub async fn hits_seen(&self, message: MessageId, limit: u32) -> Result<Vec<HitSeen>, Error> {
+        let sql = "SELECT at, target, machine, settled FROM hits WHERE workspace = ? AND message = ? \
+                   ORDER BY at DESC, id LIMIT ?";
+        let values: Values = vec![self.id.0.into(), message.as_bytes().to_vec().into(), i64::from(limit).into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        let read = |row: &QueryResult| {
+            let url: Option<String> = row.try_get_by_index(1)?;
+            let what = if url.is_some() { "click" } else { "open" };
+            let at = Timestamp::from_millis(row.try_get_by_index(0)?);
+            let judged = row.try_get_by_index::<i64>(3)? != 0;
+            Ok(HitSeen { at, what, url, machine: row.try_get_by_index(2)?, judged })
+        };
+        rows.iter().map(read).collect()
+    }
+
     /// Keeps a hit, unless its message has too many or has never been; the answer is whether it was kept.
     pub async fn keep_hit(&self, one: &StoredHit) -> Result<bool, Error> {
         let sql = format!(

@@ -97,6 +97,17 @@ async fn a_click_by_hand_starts_what_waits_for_it_and_a_scanners_does_not() {
     let plain = house.html("follow_up").await;
     assert!(plain.contains("href=\"https://shop.example/more\"") && !plain.contains("<img"), "{plain}");
 
+    let sent = &house.listed("profile=ann&campaign=receipt").await[0];
+    let shown = house.get(&format!("/api/v1/messages/{}", sent["id"].as_str().unwrap())).await.ok();
+    let hits: Vec<_> = shown["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["what"].as_str().unwrap(), it["machine"].as_str()))
+        .collect();
+    let machines = [("click", Some("head")), ("click", Some("too_soon")), ("open", Some("too_soon"))];
+    assert_eq!(hits[0], ("click", None), "{shown}");
+    assert!(machines.iter().all(|it| hits.contains(it)) && hits.len() == 4, "both are shown: {hits:?}");
     let altered = click.replace("/c/", "/c/A");
     assert_eq!(house.follow("GET", &altered).await.0, 404);
     house.close().await;

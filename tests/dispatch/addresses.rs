@@ -180,6 +180,26 @@ async fn the_bounce_of_another_shard_comes_before_a_claim_and_a_first_byte_or_af
     }
 }
 
+/// The commit of the mark fails, as where the database goes away.
+#[tokio::test]
+async fn what_could_not_be_begun_is_in_the_queue_again_as_soon_as_the_database_is_back() {
+    let mut shared = Shared::new().await;
+    shared.world.track("ann", "Product Added", "c1").await;
+    shared.world.process().await;
+    shared.world.clock.advance(SETTLED);
+    let hand = Hand(shared.world.connection().await);
+    hand.run("CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'away'; END $$").await;
+    hand.run("CREATE TRIGGER away BEFORE UPDATE ON messages FOR EACH ROW WHEN (NEW.status = 'sending') EXECUTE FUNCTION away()")
+        .await;
+    shared.world.dispatcher.tick(shared.now()).await.expect_err("the commit fails");
+    hand.run("DROP TRIGGER away ON messages").await;
+    shared.world.settle().await;
+    let message = shared.world.only().await;
+    let path = shared.world.path(message.id).await;
+    assert_eq!(path, ["queued", "claimed", "queued", "claimed", "sending", "sent"]);
+    assert_eq!(shared.world.carrier.handed().len(), 1);
+}
+
 #[tokio::test]
 async fn the_same_to_one_address_goes_once_also_from_two_processes() {
     let mut shared = Shared::new().await;

@@ -12,6 +12,7 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Purpose, Reason, Status};
 use crate::store::attempts::Attempt;
 use crate::store::entries::Logged;
+use crate::store::hits::HitSeen;
 use crate::store::trace::MessageFilter;
 use crate::worker::explain::words::{Named, masked, sentence, state};
 use crate::worker::explain::{blocking, names_of};
@@ -19,6 +20,9 @@ use crate::worker::explain::{blocking, names_of};
 use super::events::{EventOut, FindingOut};
 use super::explain::{campaign_known, profile_known};
 use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, get, json_answer, query, rows};
+
+/// Hits of one message that are shown.
+const HITS_MAX: u32 = 100;
 
 pub fn routes(app: &mut ServiceConfig) {
     app.service(get("/messages", list)).service(get("/messages/{id}", one));
@@ -187,6 +191,8 @@ struct Path {
     findings: Vec<FindingOut>,
     states: Vec<StateOut>,
     tries: Vec<Attempt>,
+    /// Clicks and opens, newest first; machines' too, each with the reason.
+    hits: Vec<HitSeen>,
 }
 
 #[derive(Serialize)]
@@ -227,6 +233,7 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let (cause_event, newest_event) = (event(message.entry), event(message.event));
     let enrollment_state = db.enrollment(message.enrollment).await?;
     let tries = db.attempts_of(message.id).await?;
+    let hits = db.hits_seen(message.id, HITS_MAX).await?;
     let Some(message) = shown(&admin, vec![message]).await?.pop() else { return Err(Problem::NotFound) };
-    Ok(json_answer(&Path { message, cause_event, newest_event, enrollment_state, findings, states, tries }))
+    Ok(json_answer(&Path { message, cause_event, newest_event, enrollment_state, findings, states, tries, hits }))
 }

@@ -134,6 +134,9 @@ fn a_mail_in_mjml_is_rendered_escaped_and_told_of_at_its_authors_place() {
     assert_eq!(mail.text, "Hi A<b>\nx\n", "the line an inbox shows is no text of the mail");
     let broken = mjml(&column("<mj-text>\n{{#if event.name}}</mj-text>")).refused();
     assert_eq!((broken.part.as_str(), broken.line, broken.column), ("email.mjml", 5, 1), "{broken}");
+    let mut twice = mjml(&page("").replace("<mj-body>", "<mj-head><mj-preview>a</mj-preview></mj-head><mj-body>"));
+    twice.preheader("b");
+    assert_eq!((twice.refused().line, twice.refused().column), (2, 10), "{}", twice.refused());
     let unsafe_link = mjml(&column("<mj-button href=\"javascript:x\">a</mj-button>")).refused();
     assert_eq!((unsafe_link.line, unsafe_link.column), (4, 17), "{unsafe_link}");
 }

@@ -161,6 +161,10 @@ impl Case {
         self
     }
 
+    pub(crate) fn preheader(&mut self, source: &str) {
+        self.template.parts.email.as_mut().unwrap().preheader = Some(source.to_owned());
+    }
+
     pub(crate) fn template_tracks(&mut self, tracks: Tracks) {
         self.template.tracks = tracks;
     }

@@ -123,7 +123,15 @@ impl Dispatcher {
             let rest = ready.split_off(ready.len().min(2 * self.parts.connections));
             let group = std::mem::replace(&mut ready, rest);
             let now = self.now(now);
-            let (underway, count) = self.exchange(now, heads, moves, group).await?;
+            let mut back = self.put_back(now, &group);
+            let (underway, count) = match self.exchange(now, heads, moves, group).await {
+                Ok(exchanged) => exchanged,
+                Err(error) => {
+                    back.extend(self.put_back(now, &ready));
+                    self.keep_unstored(back);
+                    return Err(error);
+                }
+            };
             self.parts.faults.hit("dispatcher.outcome")?;
             changed += count;
             self.parts.faults.hit("dispatcher.sending")?;
@@ -131,6 +139,20 @@ impl Dispatcher {
             self.parts.faults.hit("dispatcher.sent")?;
         }
         Ok(changed)
+    }
+
+    /// The way back into the queue, for messages of which no byte was sent because the database went away: it may have
+    /// marked them all the same before it did. Of the two steps at most one fits. SQLite goes nowhere.
+    fn put_back(&self, now: Timestamp, group: &[Ready]) -> Vec<Moved> {
+        if !self.parts.store.layout().is_shared() {
+            return Vec::new();
+        }
+        let steps = group.iter().flat_map(|ready| {
+            let claimed = ready.message.clone();
+            let marked = marked(now, &claimed).map(|status| Message { status, ..claimed.clone() });
+            [Some(claimed), marked].into_iter().flatten().map(|message| (ready.workspace, message))
+        });
+        steps.map(|(id, message)| Moved::new(id, message, Status::Queued { due_at: now })).collect()
     }
 
     /// Stores steps and marks a group as `sending`, in one transaction.
@@ -238,12 +260,18 @@ fn usable_lease() -> Duration {
     Duration::from_millis(u64::try_from(LEASE.millis() / 2).unwrap_or(0))
 }
 
+/// The state of a claimed message just before its first byte.
+fn marked(now: Timestamp, message: &Message) -> Option<Status> {
+    let Status::Claimed { token, .. } = message.status else { return None };
+    Some(Status::Sending { attempt: message.attempts + 1, token, since: now })
+}
+
 async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyhow::Result<Option<Underway>> {
     let Ready { workspace: id, mut message, rendered, since, correlation } = ready;
     let before = message.status.clone();
-    let Status::Claimed { token, .. } = before else { return Ok(None) };
+    let Some(status) = marked(now, &message) else { return Ok(None) };
     let attempt = message.attempts + 1;
-    message.status = Status::Sending { attempt, token, since: now };
+    message.status = status;
     let store = workspace(tx, id);
     if !store.advance_message(&before, &message, None, now).await? {
         return Ok(None);

@@ -12,7 +12,7 @@ use crate::decision::Campaign;
 use crate::decision::campaign::CampaignStatus;
 use crate::definition::{Definition, Document};
 use crate::event::Event;
-use crate::ids::Timestamp;
+use crate::ids::{Position, Timestamp};
 use crate::message::{Channel, Purpose};
 use crate::render::inspection::remarks;
 use crate::render::template::Template;
@@ -43,32 +43,35 @@ pub(super) async fn of_documents(
     store.definitions().await?.iter().flat_map(read_stored).for_each(&mut take);
     documents.iter().for_each(|document| take(document.definition.clone()));
     let Ok(sender) = Sender::new(None, "preview@example.com", None) else { return Ok(Vec::new()) };
+    let sends = |campaign: &&Campaign| {
+        let concerns = [format!("campaign {}", campaign.key), format!("template {}", campaign.send.template)];
+        campaign.status != CampaignStatus::Archived && concerns.iter().any(|name| fresh.contains(name))
+    };
+    let concerned: Vec<&Campaign> = campaigns.values().filter(sends).collect();
+    let names = concerned.iter().map(|campaign| campaign.entry.event.clone()).collect();
+    let (newest, _) = super::newest(store, names).await?;
     let mut told = Vec::new();
-    for campaign in campaigns.values().filter(|it| it.status != CampaignStatus::Archived) {
-        let Some(template) = templates.get(&campaign.send.template) else { continue };
-        let concerns = [format!("campaign {}", campaign.key), format!("template {}", template.key)];
-        if !concerns.iter().any(|name| fresh.contains(name)) || !template.parts.has(campaign.send.channel) {
-            continue;
-        }
-        let Ok(compiled) = Compiled::new(template) else { continue };
+    for campaign in concerned {
+        let template = templates.get(&campaign.send.template).filter(|it| it.parts.has(campaign.send.channel));
+        let Some((template, compiled)) = template.and_then(|it| Some((it, Compiled::new(it).ok()?))) else { continue };
         let trial = Trial { template, compiled: &compiled, campaign, sender: &sender };
         told.extend(trial.remarks());
-        told.extend(trial.failures(&recent(store, campaign).await?));
+        let positions = newest.get(&campaign.entry.event).map(Vec::as_slice).unwrap_or_default();
+        told.extend(trial.failures(&recent(store, campaign, positions).await?));
     }
     Ok(told)
 }
 
-/// The newest events that fit a campaign's entry, each with its person.
+/// The newest of these events that fit a campaign's entry, each with its person.
 async fn recent(
     store: Workspace<'_, DatabaseConnection>,
     campaign: &Campaign,
+    positions: &[Position],
 ) -> anyhow::Result<Vec<(Profile, Arc<Event>)>> {
-    let names: BTreeSet<String> = [campaign.entry.event.clone()].into();
-    let positions = super::newest(store, names).await?.0.into_values().flatten();
     // Those that do not fit the pattern are passed over.
-    let positions: Vec<_> = positions.take(EVENTS_MAX * 4).collect();
+    let positions = &positions[..positions.len().min(EVENTS_MAX * 4)];
     let mut found = Vec::new();
-    for (_, entry) in store.entries_apart(&positions).await?.into_iter().rev() {
+    for (_, entry) in store.entries_apart(positions).await?.into_iter().rev() {
         let (Logged::Event(event), Some(profile)) = (entry.logged, entry.profile) else { continue };
         let fits = campaign.entry.pattern.as_ref().is_none_or(|pattern| pattern.matches(event.body.document()));
         if !fits || !campaign.entry.is_about(&event) {
