@@ -33,6 +33,15 @@ fn the_address_and_token_are_for_the_owner_alone_and_gone_after_a_stop() {
 }
 
 #[test]
+fn a_server_keeps_freed_memory_for_a_while_and_is_still_the_process_that_was_started() {
+    let folder = Folder::new();
+    let server = Server::start(&folder, &["serve"]);
+    let environment = std::fs::read(format!("/proc/{}/environ", server.pid())).unwrap();
+    let kept = environment.split(|byte| *byte == 0).find(|setting| setting.starts_with(b"MIMALLOC_PURGE_DELAY="));
+    assert_eq!(kept, Some(&b"MIMALLOC_PURGE_DELAY=10000"[..]));
+}
+
+#[test]
 fn a_server_that_was_killed_leaves_nothing_in_the_way() {
     let folder = Folder::new();
     drop(Server::start(&folder, &["serve"]));

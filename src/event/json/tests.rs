@@ -146,3 +146,12 @@ fn a_text_that_ends_in_the_middle_of_an_escape_is_read_to_its_end() {
     }
     assert!(check(b"\"\\").is_ok(), "the grammar is judged by whoever reads it");
 }
+
+#[test]
+fn a_name_is_missed_in_no_document_that_has_it_however_its_letters_are_written() {
+    use crate::event::Body;
+    let has = |text: &str| Body::new(text).may_name("consent");
+    assert!(has(r#"{"context":{"consent":{"email":true}}}"#));
+    assert!(has(r#"{"context":{"\u0063onsent":{"email":true}}}"#));
+    assert!(!has(r#"{"context":{"locale":"en"},"note":"con\nsent"}"#));
+}
