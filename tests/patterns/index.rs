@@ -34,6 +34,30 @@ fn respelled(value: &Value) -> String {
     }
 }
 
+/// Clauses of several fields, of which an event may have all, some or none: what stands beside a clause is asked for.
+#[test]
+fn patterns_of_several_values_are_met_by_the_events_that_have_them_all() {
+    let of = |n: u64| {
+        let (country, plan) = (format!("C{}", n % 5), format!("P{}", n % 7));
+        json!({ "country": [country], "plan": [plan, "none"], "total": [{ "numeric": [">", n % 11] }], "vip": [n.is_multiple_of(2)] })
+    };
+    let known: Vec<Option<Pattern>> =
+        (0..200).map(|n| Some(Pattern::from_json(&of(n)).expect("it is valid"))).collect();
+    let mut index = Index::default();
+    for (rule, pattern) in (0..).zip(known.iter().flatten()) {
+        index.add(rule, pattern);
+    }
+    let mut met = 0;
+    for n in 0..300_u64 {
+        let event = json!({ "country": format!("C{}", n % 6), "plan": ["x", format!("P{}", n % 8)], "total": n % 13,
+                            "vip": n.is_multiple_of(3) });
+        let ours = index.matches(&Body::new(event.to_string()));
+        assert_eq!(ours, one_by_one(&known, &event), "{event}");
+        met += ours.len();
+    }
+    assert!(met > 200, "{met} are met: that shows little");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(120))]
 
