@@ -112,6 +112,8 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    /// Without their secrets.
+    settings: serde_json::Value,
     part: Part,
     /// The data folder.
     folder: PathBuf,
@@ -159,13 +161,39 @@ impl Options {
     }
 }
 
+impl Options {
+    /// The settings for whoever asks what is in force: no secret, and of an address with a password only its place.
+    fn shown(&self) -> serde_json::Value {
+        let database = self.database.as_ref().map_or_else(|| "carillon.db".to_owned(), Address::shown);
+        let per_second: BTreeMap<&str, u32> =
+            self.per_second.iter().map(|(channel, most)| (channel.as_str(), most.get())).collect();
+        serde_json::json!({
+            "database": database,
+            "sending": if self.smtp.is_some() { "smtp" } else { "sandbox" },
+            "caps": if self.redis.is_some() { "redis" } else { "in process" },
+            "public_url": self.public_url,
+            "workspace": {
+                "name": self.workspace.name,
+                "postal_address": self.workspace.postal_address,
+                "timezone": self.zone.iana_name(),
+                "track_clicks": self.tracks.clicks,
+                "track_opens": self.tracks.opens,
+            },
+            "currency": self.currency.to_string(),
+            "settle": self.settle,
+            "per_second": per_second,
+            "threads": self.threads,
+        })
+    }
+}
+
 impl Carillon {
     /// Opens the database, recovers what a crash left, and builds every part.
     ///
     /// # Errors
     /// The data folder or database cannot be used, or a setting makes no sense.
     pub async fn open(options: Options) -> anyhow::Result<Self> {
-        let data = &options.data;
+        let (data, settings) = (&options.data, options.shown());
         std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
         let database =
             open(options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")))).await?;
@@ -208,6 +236,7 @@ impl Carillon {
             stopping,
             forwarding,
             threads,
+            settings,
             part,
         };
         carillon.refresh_keys().await?;

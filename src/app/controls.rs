@@ -45,6 +45,8 @@ impl Carillon {
             doctor: self.examining(),
             check_caps: self.checking_caps(),
             metrics: telemetry::prometheus(),
+            settings: self.settings.clone(),
+            streams: Arc::default(),
             stopping: self.stopping.clone(),
         })
     }

@@ -2,6 +2,7 @@
 
 mod appending;
 mod damage;
+mod finding;
 mod identity;
 mod processing;
 mod segments;

@@ -1,31 +1,57 @@
 //! For the operator: the service examined, and a template sent to see it arrive.
 
 use actix_web::HttpRequest;
-use actix_web::web::{Payload, ServiceConfig};
-use serde::Deserialize;
+use actix_web::web::Payload;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::message::Channel;
 use crate::worker::dispatcher::{NotSent, TestSend};
 
-use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, get, json_answer, post, read_json};
+use super::operation::{Operation, read, write};
+use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, read_json};
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
+use crate::worker::doctor::Check;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/doctor", doctor)).service(post("/send-test", send_test));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/doctor", Scope::SettingsRead, doctor)
+            .says("examine", "The service examined: every check, and what to do where one fails")
+            .answers::<Examined>(),
+        write("/send-test", Scope::ControlWrite, send_test)
+            .says("sendTest", "Send a template's sample to an address; consent and caps are not asked")
+            .takes::<TestIn>()
+            .answers::<AnyObject>()
+            .may(&[404]),
+    ]
+}
+
+#[derive(Serialize, ToSchema)]
+struct Examined {
+    /// Every check passed.
+    ok: bool,
+    checks: Vec<Check>,
 }
 
 async fn doctor(admin: Controls) -> Answer {
     let checks = (admin.doctor)(()).await?;
     let ok = checks.iter().all(|check| check.ok);
-    Ok(json_answer(&serde_json::json!({ "ok": ok, "checks": checks })))
+    Ok(json_answer(&Examined { ok, checks }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = TestMessage)]
 #[serde(deny_unknown_fields)]
 struct TestIn {
     template: String,
+    #[schema(value_type = Channel)]
     channel: String,
+    /// The address it goes to.
     to: String,
+    /// In place of the template's own sample.
+    #[schema(value_type = Option<AnyObject>)]
     sample: Option<Map<String, Value>>,
 }
 
