@@ -278,4 +278,4 @@ fn of_json(fault: &JsonFault) -> Code {
 }
 
 #[cfg(test)]
-pub mod tests;
+mod tests;

@@ -19,11 +19,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Up to `limit` decided entries behind `from` that a watcher is told of, oldest first, each with how far it brings
     /// them; and how far all of it does.
-    pub async fn decided_after(
-        &self,
-        from: &Reached,
-        limit: u32,
-    ) -> Result<(Vec<(Reached, Entry)>, Reached), Error> {
+    pub async fn decided_after(&self, from: &Reached, limit: u32) -> Result<(Vec<(Reached, Entry)>, Reached), Error> {
         let decided = self.decided().await?;
         let (mut parts, mut values) = (Vec::new(), Values::new());
         for (shard, (from, to)) in (0_i64..).zip(from.0.iter().zip(&decided.0)) {

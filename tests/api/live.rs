@@ -27,7 +27,10 @@ impl Stream {
             request = request.header("Last-Event-ID", id);
         }
         let answer = request.send().await.unwrap();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
         Self { answer, text: String::new() }
     }
 

@@ -5,6 +5,7 @@
 
 #[path = "../contract/database.rs"]
 mod database;
+mod docs;
 #[allow(dead_code, reason = "shared with the tests of the controls")]
 #[path = "../admin/house.rs"]
 mod house;

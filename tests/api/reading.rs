@@ -102,16 +102,20 @@ async fn messages_are_counted_as_they_are_and_settings_hold_no_secret() {
     let world = shop().await;
     let counted = world.get("/api/v1/statistics?campaign=cart_reminder").await.ok();
     let sent = &counted["counts"][0];
-    assert_eq!((&sent["status"], &sent["count"], &sent["day"]), (
-        &json!("sent"), &json!(1), &json!("2026-03-01T00:00:00Z")
-    ));
+    assert_eq!(
+        (&sent["status"], &sent["count"], &sent["day"]),
+        (&json!("sent"), &json!(1), &json!("2026-03-01T00:00:00Z"))
+    );
     let none = world.get("/api/v1/statistics?until=2026-02-01T00:00:00Z&period=7d").await.ok();
     assert_eq!(none["counts"], json!([]));
     for (path, code) in [("period=93d", "invalid_parameter"), ("until=soon", "invalid_parameter")] {
         assert_eq!(world.get(&format!("/api/v1/statistics?{path}")).await.problem(), (400, code.to_owned()));
     }
     let settings = world.get("/api/v1/settings").await.ok();
-    assert_eq!((&settings["settings"]["sending"], &settings["now"]), (&json!("sandbox"), &json!("2026-03-01T11:00:00Z")));
+    assert_eq!(
+        (&settings["settings"]["sending"], &settings["now"]),
+        (&json!("sandbox"), &json!("2026-03-01T11:00:00Z"))
+    );
     world.close().await;
 }
 

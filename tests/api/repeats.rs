@@ -57,7 +57,7 @@ async fn a_name_stands_for_one_request_of_one_caller_for_a_day() {
 async fn of_many_at_once_one_is_done_and_the_others_are_told_to_wait_or_what_came_of_it() {
     let world = World::new().await;
     let order = json!({ "source": "web" });
-    let all = (0..16).map(|_| named(&world, "at once", "/api/v1/keys", &order));
+    let all = (0..16).map(|_| named(&world, "at-once", "/api/v1/keys", &order));
     let answers = futures::future::join_all(all).await;
     let mut keys: Vec<Value> = Vec::new();
     for (answer, _) in &answers {

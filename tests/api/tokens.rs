@@ -89,14 +89,15 @@ async fn a_revoked_token_is_refused_at_once_by_every_process_and_an_expired_one_
     assert_eq!(refused.problem(), (401, "wrong_token".to_owned()));
     let again = world.post(&format!("/api/v1/tokens/{id}/rotate"), json!({})).await;
     assert_eq!(again.problem(), (404, "unknown_token".to_owned()));
+    // It holds shards that whoever moves the clock needs.
+    if let Some(house) = neighbour {
+        house.close().await;
+    }
     let short = json!({ "name": "short", "scopes": ["events:read"], "expires_in": "1h" });
     let short = world.post("/api/v1/tokens", short).await.ok();
     world.forward("2h").await;
     let expired = world.as_bearer(short["secret"].as_str().unwrap(), "GET", "/api/v1/events", None).await;
     assert_eq!(expired.problem(), (401, "expired_token".to_owned()));
-    if let Some(house) = neighbour {
-        house.close().await;
-    }
     world.close().await;
 }
 

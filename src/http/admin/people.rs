@@ -139,7 +139,16 @@ struct MomentOut {
 
 impl MomentOut {
     fn bare(at: Timestamp, kind: &'static str) -> Self {
-        Self { at, kind, position: None, name: None, findings: Vec::new(), answer: None, enrollment: None, message: None }
+        Self {
+            at,
+            kind,
+            position: None,
+            name: None,
+            findings: Vec::new(),
+            answer: None,
+            enrollment: None,
+            message: None,
+        }
     }
 }
 

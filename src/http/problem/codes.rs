@@ -212,7 +212,7 @@ pub fn as_markdown() -> String {
     let mut page = "# Problems\n\nEvery answer that is no success is a JSON document of RFC 9457 with the media type \
         `application/problem+json`.\n`code` is stable and for programs; `detail` is for people and may change; `type` is the \
         address of the code's own page, which the service serves under `/problems/`.\n\nThis page is made from \
-        `src/http/problem/codes.rs`: `UPDATE_DOCS=1 cargo nextest run --lib -E 'test(docs)'` renews it.\n"
+        `src/http/problem/codes.rs`: `UPDATE_DOCS=1 cargo nextest run --test api -E 'test(docs)'` renews it.\n"
         .to_owned();
     for code in Code::ALL {
         let (status, title) = (code.status().as_u16(), code.title());

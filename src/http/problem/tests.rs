@@ -3,24 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use super::codes::{Code, as_markdown};
-
-/// A file that is made from the code: compared, or written where `UPDATE_DOCS` is set.
-pub fn is_as_made(path: &str, made: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, made).unwrap();
-    }
-    let there = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(there == made, "{} is stale: UPDATE_DOCS=1 cargo nextest run --lib -E 'test(docs)'", path.display());
-}
-
-#[test]
-fn docs_of_problems_are_those_of_the_code() {
-    is_as_made("docs/problems.md", &as_markdown());
-}
+use super::codes::Code;
 
 #[test]
 fn no_two_problems_share_a_code_and_each_says_what_to_do() {
