@@ -161,32 +161,6 @@ impl Options {
     }
 }
 
-impl Options {
-    /// The settings for whoever asks what is in force: no secret, and of an address with a password only its place.
-    fn shown(&self) -> serde_json::Value {
-        let database = self.database.as_ref().map_or_else(|| "carillon.db".to_owned(), Address::shown);
-        let per_second: BTreeMap<&str, u32> =
-            self.per_second.iter().map(|(channel, most)| (channel.as_str(), most.get())).collect();
-        serde_json::json!({
-            "database": database,
-            "sending": if self.smtp.is_some() { "smtp" } else { "sandbox" },
-            "caps": if self.redis.is_some() { "redis" } else { "in process" },
-            "public_url": self.public_url,
-            "workspace": {
-                "name": self.workspace.name,
-                "postal_address": self.workspace.postal_address,
-                "timezone": self.zone.iana_name(),
-                "track_clicks": self.tracks.clicks,
-                "track_opens": self.tracks.opens,
-            },
-            "currency": self.currency.to_string(),
-            "settle": self.settle,
-            "per_second": per_second,
-            "threads": self.threads,
-        })
-    }
-}
-
 impl Carillon {
     /// Opens the database, recovers what a crash left, and builds every part.
     ///

@@ -42,6 +42,7 @@ use crate::caps::Unreachable;
 use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
+use crate::render::Rendered;
 use crate::store::{Store, Workspace};
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
@@ -78,6 +79,8 @@ pub struct Admin {
     pub refresh_keys: Doing<(), ()>,
     /// Sends one message to see a template arrive.
     pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
+    /// Makes the message of a template and a sample, which goes nowhere.
+    pub preview: Doing<TestSend, Result<Rendered, NotSent>>,
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,

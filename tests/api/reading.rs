@@ -98,6 +98,22 @@ async fn definitions_are_read_one_by_one_with_every_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_shown_with_its_sample_or_another_and_nothing_is_sent() {
+    let world = World::furnished().await;
+    let path = "/api/v1/templates/cart_reminder/render";
+    world.post("/api/v1/pause", json!({ "scope": "all" })).await.ok();
+    let made = world.post(path, json!({ "channel": "email" })).await.ok();
+    assert_eq!((&made["template"], &made["content"]["kind"]), (&json!("cart_reminder"), &json!("email")));
+    assert!(made["content"]["html"].as_str().unwrap().contains("<html") && made["content"]["subject"].is_string());
+    let bare = world.post(path, json!({ "channel": "email", "sample": {} })).await;
+    assert_eq!(bare.problem(), (422, "not_rendered".to_owned()));
+    let near = world.post("/api/v1/templates/cart_remindr/render", json!({ "channel": "email" })).await;
+    assert_eq!((near.problem(), &near.json()["nearest"]), ((404, "unknown_template".into()), &json!("cart_reminder")));
+    assert_eq!(world.get("/api/v1/messages").await.ok()["messages"], json!([]));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_are_counted_as_they_are_and_settings_hold_no_secret() {
     let world = shop().await;
     let counted = world.get("/api/v1/statistics?campaign=cart_reminder").await.ok();

@@ -4,6 +4,7 @@ mod appending;
 mod damage;
 mod finding;
 mod identity;
+mod named;
 mod processing;
 mod segments;
 pub mod support;
