@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::decision::Finding;
-use crate::event::{Event, Origin, track_api};
+use crate::event::{Event, Kind, Origin, track_api};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
 use crate::store::controls::Parked;
 use crate::store::entries::{Entry, Logged};
@@ -177,7 +177,11 @@ async fn of_person(admin: &Admin, person: &str, asked: &Asked, limit: u32) -> Re
     positions.truncate(limit as usize);
     let next = positions.last().filter(|_| more).map(|last| cursor::write("events of a person", &last.0));
     let mut found = admin.db().entries_apart(&positions).await?;
-    Ok((positions.iter().filter_map(|position| found.remove(position)).collect(), next))
+    let is_shown = |entry: &Entry| match &entry.logged {
+        Logged::Event(event) => asked.own || event.kind != Kind::Own,
+        _ => false,
+    };
+    Ok((positions.iter().filter_map(|position| found.remove(position)).filter(is_shown).collect(), next))
 }
 
 /// One event, with everything that came of it.

@@ -34,7 +34,7 @@ impl Described {
 
 /// What an operation answers when it does what was asked.
 pub enum Answers {
-    Json(Described),
+    Json(Box<Described>),
     /// Another media type, in words.
     Text(&'static str, &'static str),
 }
@@ -141,7 +141,7 @@ impl Operation {
     }
 
     pub fn answers<T: ToSchema>(mut self) -> Self {
-        self.answers.push(Answers::Json(Described::of::<T>()));
+        self.answers.push(Answers::Json(Box::new(Described::of::<T>())));
         self
     }
 
@@ -191,11 +191,13 @@ impl Rules {
     }
 }
 
+/// The parts of a path, each with whether it stands for any: a name in full is found before one that does.
+type Order = Vec<(bool, String)>;
+
 /// Adds a resource for each path, with all its methods; every other method is told which.
 pub fn serve(app: &mut ServiceConfig, operations: Vec<Operation>) {
-    let mut by_path: BTreeMap<Vec<(bool, String)>, (&'static str, Vec<(Method, Route)>)> = BTreeMap::new();
+    let mut by_path: BTreeMap<Order, (&'static str, Vec<(Method, Route)>)> = BTreeMap::new();
     for Operation { path, method, route, .. } in operations {
-        // A name in full is found before one that stands for any.
         let order = path.split('/').map(|part| (part.starts_with('{'), part.to_owned())).collect();
         by_path.entry(order).or_insert_with(|| (path, Vec::new())).1.push((method, route));
     }
