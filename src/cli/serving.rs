@@ -193,6 +193,7 @@ struct Scraped {
 
 impl Scraped {
     fn serve(admin: Data<Admin>, listener: TcpListener) -> anyhow::Result<Self> {
+        tracing::info!(address = %listener.local_addr()?, "metrics are served here too");
         let app = move || App::new().configure(admin::health::open_routes(admin.clone()));
         let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
         let handle = server.handle();

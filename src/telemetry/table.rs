@@ -49,7 +49,7 @@ metrics! {
     MESSAGES_CREATED = Family::counter("carillon_messages_created_total", &["campaign", "channel"],
         "Messages put into the outbox.");
     MESSAGES_REACHED = Family::counter("carillon_messages_reached_total", &["channel", "status", "reason"],
-        "Steps of messages to a state, with the reason where the state has one.");
+        "Steps of messages to a state, with its reason; what an exit cancelled is in carillon_decisions_made_total.");
     OUTBOX_MESSAGES = Family::gauge("carillon_outbox_messages", &["status"],
         "Messages that wait or are under way.");
     OUTBOX_OLDEST_SECONDS = Family::gauge("carillon_outbox_oldest_seconds", &[],
