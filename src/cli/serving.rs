@@ -176,7 +176,8 @@ fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
 }
 
 fn scrape_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (metrics.listen)"))?;
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (metrics.listen)"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

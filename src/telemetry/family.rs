@@ -170,7 +170,9 @@ impl Family {
         let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner).clone();
         // OpenMetrics names the family, and the sample of a counter `_total` behind it.
         let family = match (format, self.kind) {
-            (Format::OpenMetrics, Kind::Counter | Kind::Reading) => self.name.strip_suffix("_total").unwrap_or(self.name),
+            (Format::OpenMetrics, Kind::Counter | Kind::Reading) => {
+                self.name.strip_suffix("_total").unwrap_or(self.name)
+            }
             _ => self.name,
         };
         let _ = writeln!(out, "# HELP {family} {}\n# TYPE {family} {}", self.help, self.kind.name());

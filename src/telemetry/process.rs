@@ -14,14 +14,14 @@ pub fn read() {
     let text = |path: &str| fs::read_to_string(path).ok();
     if let Some(stat) = text("/proc/self/stat") {
         // The name in parentheses may hold anything; what follows is numbers.
-        let fields: Vec<&str> = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
         let number = |place: usize| fields.get(place).and_then(|text| text.parse::<f64>().ok());
         if let (Some(user), Some(system)) = (number(11), number(12)) {
             PROCESS_CPU_SECONDS.alone().set((user + system) / TICKS_PER_SECOND);
         }
-        let booted = text("/proc/stat").and_then(|stat| {
-            stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok())
-        });
+        let booted = text("/proc/stat")
+            .and_then(|stat| stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok()));
         if let (Some(booted), Some(started)) = (booted, number(19)) {
             PROCESS_START_SECONDS.alone().set(booted + started / TICKS_PER_SECOND);
         }

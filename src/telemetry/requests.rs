@@ -7,9 +7,8 @@ use super::family::Cell;
 use super::table::{REQUEST_SECONDS, REQUESTS_ANSWERED};
 
 /// What can be asked; paths have ids in them and are no labels.
-const ROUTES: [&str; 12] = [
-    "track", "identify", "page", "screen", "group", "alias", "batch", "import", "beacon", "settings", "api", "other",
-];
+const ROUTES: [&str; 12] =
+    ["track", "identify", "page", "screen", "group", "alias", "batch", "import", "beacon", "settings", "api", "other"];
 const OTHER: usize = 11;
 /// HTTP's are 100 to 599.
 const STATUSES: usize = 600;

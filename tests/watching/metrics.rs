@@ -163,7 +163,10 @@ fn question(prometheus: &str, expression: &str) -> Option<Value> {
 
 #[test]
 fn a_real_prometheus_reads_the_metrics_and_answers_every_question_of_the_dashboard() {
-    let shop = Shop::open(&[("CARILLON_METRICS__LISTEN", "127.0.0.1:0"), ("CARILLON_METRICS__TOKEN", "a scraper's own token")]);
+    let shop = Shop::open(&[
+        ("CARILLON_METRICS__LISTEN", "127.0.0.1:0"),
+        ("CARILLON_METRICS__TOKEN", "a scraper's own token"),
+    ]);
     shop.order("o1", "ann@example.com", &[]);
     shop.order("o2", "gone@example.com", &[]);
     shop.until("sent", 1);
