@@ -23,6 +23,7 @@ mod m20261121_000065_decided_events;
 mod m20261121_000070_hits;
 mod m20261121_000081_api_tokens;
 mod m20261121_000082_idempotent_answers;
+mod m20261121_000090_correlation;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000070_hits::Migration),
             Box::new(m20261121_000081_api_tokens::Migration),
             Box::new(m20261121_000082_idempotent_answers::Migration),
+            Box::new(m20261121_000090_correlation::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. Every route under `/api/v1`
 //! but the sandbox's inbox and the documentation asks for a token with the scope of what it does: one that was made for
-//! it, or the one that `serve` leaves in its data folder. Health and metrics do not.
+//! it, or the one that `serve` leaves in its data folder. Health does not, nor do metrics on this
+//! machine.
 
 mod caps;
 mod catalog;
@@ -10,7 +11,7 @@ mod definitions;
 mod events;
 mod explain;
 mod gate;
-mod health;
+pub mod health;
 pub mod keys;
 mod live;
 mod messages;
@@ -33,7 +34,6 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use futures::future::BoxFuture;
 use jiff::tz::TimeZone;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
@@ -46,6 +46,7 @@ use crate::render::Rendered;
 use crate::store::{Store, Workspace};
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
+use crate::worker::gauges::Gauges;
 use crate::worker::live::Definitions;
 
 use super::body;
@@ -84,12 +85,19 @@ pub struct Admin {
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
-    pub metrics: PrometheusHandle,
     /// The settings in force, without their secrets.
     pub settings: serde_json::Value,
     /// Of live streams that are open.
     pub streams: Arc<Streams>,
+    pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
+}
+
+/// Who may read the metrics beside whoever is on this machine, and what is read for them.
+pub struct Scrape {
+    pub gauges: Arc<Gauges>,
+    /// Hash of the token of a Prometheus elsewhere.
+    pub token: Option<blake3::Hash>,
 }
 
 impl Admin {

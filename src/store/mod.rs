@@ -15,6 +15,7 @@ pub mod enrollments;
 pub mod entries;
 pub mod event_ids;
 pub mod feed;
+pub mod gauges;
 pub mod hits;
 pub mod idempotency;
 pub mod keys;

@@ -13,6 +13,7 @@ use crate::store::event_ids::forget_old;
 use crate::store::idempotency::forget_answers;
 use crate::store::shards::ShardSet;
 use crate::store::workspace;
+use crate::telemetry;
 use crate::worker::effects::finish_merges;
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ impl Janitor {
                     Box::pin(async move { Ok(forget_old(tx, now, FORGET_SLICE).await?) })
                 })
                 .await?;
+            telemetry::ids_forgotten(gone);
             if gone < u64::from(FORGET_SLICE) {
                 break;
             }

@@ -29,6 +29,8 @@ use crate::http::scope::Scope;
 use crate::store::newest::{EventFilter, Reached};
 
 const EVENTS_MAX: u32 = 1_000;
+/// Entries of the log among which a request's events are looked for.
+const LOOKED_AT: u32 = 200_000;
 
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -65,6 +67,8 @@ struct Asked {
     profile: Option<String>,
     /// Newest first: what `next` of the page before said.
     cursor: Option<String>,
+    /// Only what came with this request, in the order of the log.
+    correlation_id: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -123,14 +127,23 @@ impl EventOut {
 
 async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
-    let both = asked.name.is_some() || asked.profile.is_some() || asked.cursor.is_some();
-    if asked.after.is_some() && both {
-        let cause = "`after` reads the log in its order, without `name`, `profile` or `cursor`".to_owned();
+    let is_newest = asked.name.is_some() || asked.profile.is_some() || asked.cursor.is_some();
+    if is_newest && (asked.after.is_some() || asked.correlation_id.is_some()) {
+        let cause = "`after` and `correlation_id` read the log in its order, without `name`, `profile` or `cursor`";
+        let cause = cause.to_owned();
         return Err(Refusal::Parameter { field: "after", cause }.into());
     }
-    if let Some(after) = asked.after {
+    if asked.after.is_some() || asked.correlation_id.is_some() {
         let limit = rows(asked.limit, EVENTS_MAX, EVENTS_MAX)?;
-        let mut entries = admin.db().events_page(Position(after), limit + 1, asked.own).await?;
+        let after = Position(asked.after.unwrap_or(0));
+        let mut entries = match &asked.correlation_id {
+            Some(id) => {
+                let mut entries = admin.db().entries_of_request(id, LOOKED_AT).await?;
+                entries.retain(|entry| entry.position > after);
+                entries
+            }
+            None => admin.db().events_page(after, limit + 1, asked.own).await?,
+        };
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
         let next = entries.last().filter(|_| more).map(|entry| Next::Position(entry.position));

@@ -77,6 +77,12 @@ async fn pass(admin: &Admin, request: &ServiceRequest) -> Result<Caller, Problem
     Ok(caller)
 }
 
+/// Whether whoever calls may do this, where no route of the controls asks.
+pub async fn holds(admin: &Admin, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
+    let may = caller(admin, headers).await?.scopes.contains(&scope);
+    if may { Ok(()) } else { Err(Refusal::MissingScope { scope }.into()) }
+}
+
 /// The caller by their token: the one of the data folder, or one of those that were made.
 async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Problem> {
     let value = headers.get(AUTHORIZATION).ok_or(Refusal::MissingToken)?;
