@@ -160,7 +160,9 @@ fn described(one: &Operation) -> Value {
     });
     if let (Some(takes), Some(fields)) = (&one.takes, operation.as_object_mut()) {
         let content = json!({ "application/json": { "schema": value(&takes.schema) } });
-        fields.insert("requestBody".to_owned(), json!({ "required": true, "content": content }));
+        // Without a body is with an empty one.
+        let needs = takes.named.first().is_some_and(|(_, schema)| value(schema)["required"].is_array());
+        fields.insert("requestBody".to_owned(), json!({ "required": needs, "content": content }));
     }
     operation
 }

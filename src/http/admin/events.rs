@@ -127,6 +127,10 @@ impl EventOut {
 
 async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
+    if asked.after.is_some_and(|after| after < 0) {
+        let cause = "`after` is a position of the log, 0 for its beginning".to_owned();
+        return Err(Refusal::Parameter { field: "after", cause }.into());
+    }
     let is_newest = asked.name.is_some() || asked.profile.is_some() || asked.cursor.is_some();
     if is_newest && (asked.after.is_some() || asked.correlation_id.is_some()) {
         let cause = "`after` and `correlation_id` read the log in its order, without `name`, `profile` or `cursor`";

@@ -60,13 +60,20 @@ fn is_write(method: &Method) -> bool {
 
 async fn pass(admin: &Admin, request: &ServiceRequest) -> Result<Caller, Problem> {
     let caller = caller(admin, request.headers()).await?;
+    // No name of anything has it, and PostgreSQL's text cannot hold it.
+    if request.path().contains("%00") {
+        return Err(Problem::NotFound);
+    }
     let rules = request.app_data::<web::Data<Rules>>();
     let pattern = request.match_pattern().unwrap_or_default();
     if let Some(rule) = rules.and_then(|rules| rules.find(&pattern, request.method())) {
         if !caller.scopes.contains(&rule.scope) {
             return Err(Refusal::MissingScope { scope: rule.scope }.into());
         }
-        for (name, _) in form_urlencoded::parse(request.query_string().as_bytes()) {
+        for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
+            if value.contains('\0') {
+                return Err(Refusal::Query { cause: "a value holds the character NUL".to_owned() }.into());
+            }
             if !rule.query.iter().any(|known| *known == name) {
                 let near = nearest(&name, rule.query.iter().map(String::as_str));
                 let name: String = name.chars().take(NAME_CHARS_MAX).collect();
