@@ -118,8 +118,21 @@ fn tags() -> Vec<Value> {
     names.into_iter().map(|name| json!({ "name": name })).collect()
 }
 
+/// A parameter that is not given is not there: nobody writes null into an address.
+fn parameter(parameter: &utoipa::openapi::path::Parameter) -> Value {
+    let mut parameter = value(parameter);
+    let is_null = |schema: &Value| schema["type"] == "null";
+    let schema = &mut parameter["schema"];
+    if let Some(other) = schema["oneOf"].as_array().and_then(|all| all.iter().find(|one| !is_null(one))) {
+        *schema = other.clone();
+    } else if let Some(kind) = schema["type"].as_array().and_then(|all| all.iter().find(|kind| *kind != "null")) {
+        schema["type"] = kind.clone();
+    }
+    parameter
+}
+
 fn described(one: &Operation) -> Value {
-    let mut parameters: Vec<Value> = one.parameters.iter().map(value).collect();
+    let mut parameters: Vec<Value> = one.parameters.iter().map(parameter).collect();
     if one.is_write() {
         parameters.push(json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
