@@ -193,10 +193,11 @@ impl Rules {
 
 /// The parts of a path, each with whether it stands for any: a name in full is found before one that does.
 type Order = Vec<(bool, String)>;
+type Routes = Vec<(Method, Route)>;
 
 /// Adds a resource for each path, with all its methods; every other method is told which.
 pub fn serve(app: &mut ServiceConfig, operations: Vec<Operation>) {
-    let mut by_path: BTreeMap<Order, (&'static str, Vec<(Method, Route)>)> = BTreeMap::new();
+    let mut by_path: BTreeMap<Order, (&'static str, Routes)> = BTreeMap::new();
     for Operation { path, method, route, .. } in operations {
         let order = path.split('/').map(|part| (part.starts_with('{'), part.to_owned())).collect();
         by_path.entry(order).or_insert_with(|| (path, Vec::new())).1.push((method, route));
@@ -206,7 +207,7 @@ pub fn serve(app: &mut ServiceConfig, operations: Vec<Operation>) {
     }
 }
 
-fn resource(path: &str, routes: Vec<(Method, Route)>) -> Resource {
+fn resource(path: &str, routes: Routes) -> Resource {
     let mut methods: Vec<&str> = routes.iter().map(|(method, _)| method.as_str()).collect();
     methods.sort_by_key(|method| ["GET", "POST", "DELETE"].iter().position(|known| known == method));
     let allow = methods.join(", ");
