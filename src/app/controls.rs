@@ -45,6 +45,7 @@ impl Carillon {
             doctor: self.examining(),
             check_caps: self.checking_caps(),
             metrics: telemetry::prometheus(),
+            privacy: self.privacy.clone(),
             stopping: self.stopping.clone(),
         })
     }

@@ -13,6 +13,8 @@ pub mod keys;
 mod messages;
 mod parked;
 mod permission;
+mod privacy;
+mod restore;
 mod segments;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::store::{Store, Workspace};
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
 use crate::worker::live::Definitions;
+use crate::worker::privacy::Privacy;
 
 use super::body;
 use super::correlation;
@@ -73,6 +76,7 @@ pub struct Admin {
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
     pub metrics: PrometheusHandle,
+    pub privacy: Privacy,
     pub stopping: Arc<AtomicBool>,
 }
 
@@ -121,6 +125,8 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(segments::routes)
             .configure(keys::routes)
             .configure(control::routes)
+            .configure(restore::routes)
+            .configure(privacy::routes)
             .configure(checks::routes)
             .default_service(web::to(super::not_found));
         app.configure(health::routes(&admin)).configure(caps::pages(&admin)).service(scope);
