@@ -112,7 +112,7 @@ async fn run(mut command: Command, name: &'static str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!(
             "{name} is not installed here. Install PostgreSQL's client of the server's version (Debian: \
              postgresql-client), or run on the database's machine `pg_dump --format=custom --file=carillon.dump \
-             DATABASE`, and put it back with `pg_restore`; docs/operating.md tells how"
+             DATABASE`, and put it back with `pg_restore`; docs/keeping.md tells how"
         ),
         Err(error) => return Err(error).with_context(|| format!("{name} cannot be started")),
     };

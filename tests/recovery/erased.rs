@@ -9,6 +9,7 @@ use carillon::message::{Channel, Suppression, SuppressionKind};
 use carillon::store::personal::Erasure;
 use carillon::store::suppressions::subject;
 use carillon::store::{Address, Database, Rows};
+use carillon::worker::pause::set_paused;
 use carillon::worker::personal_data::export;
 
 use super::BACKEND;
@@ -134,7 +135,12 @@ async fn nothing_planted_is_left_in_any_table_or_file() {
 async fn others_stay_and_the_books_balance() {
     let place = Place::new(BACKEND).await;
     let shop = shop(&place).await;
-    let profile = somebody(&shop).await;
+    shop.identify("cem", r#"{"email":"cem@example.com","name":"Cem"}"#).await;
+    shop.track("cem", "Product Added", "c3").await;
+    shop.settle().await;
+    set_paused(&shop.house.log, WORKSPACE, "cart", true).await.unwrap();
+    shop.after(5 * 60).await;
+    let profile = shop.house.store.workspace(WORKSPACE).profile_by_id("cem").await.unwrap().unwrap();
     let accounts = || async { shop.house.store.workspace(WORKSPACE).accounts().await.unwrap() };
     let before = accounts().await;
     erase(&shop, profile).await;
