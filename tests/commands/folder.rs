@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::{Folder, Server, ask, get};
+use crate::program::{Folder, Server, get};
 
 #[test]
 fn a_second_server_on_the_folder_is_told_who_has_it() {
