@@ -15,7 +15,7 @@ use crate::cli::{Answer, postgres_tools, print, print_json};
 use crate::clock::Clock;
 use crate::ids::{Span, Timestamp};
 use crate::store::{Address, copy};
-use crate::worker::backup::{DATABASE, DUMP, Draft, Manifest, SIGNING_KEY, copy_sqlite};
+use crate::worker::backup::{DATABASE, DUMP, Draft, MANIFEST, Manifest, SIGNING_KEY, copy_sqlite};
 
 /// How often a copy is looked at while it grows.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
@@ -90,6 +90,7 @@ fn target(asked: &Path, at: Timestamp) -> anyhow::Result<PathBuf> {
     if !asked.is_dir() {
         return Ok(asked.to_owned());
     }
+    anyhow::ensure!(!asked.join(MANIFEST).exists(), "{} is a backup: a backup overwrites nothing", asked.display());
     Ok(asked.join(format!("carillon-{}", stamp(at)?)))
 }
 

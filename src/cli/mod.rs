@@ -127,7 +127,13 @@ Examples:
     )]
     Suppress(permission::Suppress),
     /// Hand a person all that is stored of them, or erase it
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon privacy export --profile ann --out ann.json
+  carillon privacy erase --profile ann --reason 'request of 2026-11-20'"
+    )]
     Privacy(privacy::Privacy),
     /// Show what someone has used of the frequency caps, and when it frees
     Caps(trace::Caps),
