@@ -12,6 +12,7 @@ use crate::ids::WorkspaceId;
 use crate::store::event_ids::forget_old;
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
+use crate::telemetry;
 use crate::worker::effects::finish_merges;
 use crate::worker::privacy::Privacy;
 use crate::worker::restored::Boots;
@@ -92,6 +93,7 @@ impl Janitor {
                     Box::pin(async move { Ok(forget_old(tx, now, FORGET_SLICE).await?) })
                 })
                 .await?;
+            telemetry::ids_forgotten(gone);
             if gone < u64::from(FORGET_SLICE) {
                 return Ok(());
             }
