@@ -82,6 +82,7 @@ impl Carillon {
             check_caps: self.checking_caps(),
             settings: self.settings.clone(),
             streams: Arc::default(),
+            privacy: self.privacy.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
         })

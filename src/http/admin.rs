@@ -19,7 +19,9 @@ pub mod operation;
 mod parked;
 mod people;
 mod permission;
+mod privacy;
 mod repeats;
+mod restore;
 mod segments;
 mod statistics;
 pub mod tokens;
@@ -48,6 +50,7 @@ use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
 use crate::worker::gauges::Gauges;
 use crate::worker::live::Definitions;
+use crate::worker::privacy::Privacy;
 
 use super::body;
 use super::correlation;
@@ -89,6 +92,7 @@ pub struct Admin {
     pub settings: serde_json::Value,
     /// Of live streams that are open.
     pub streams: Arc<Streams>,
+    pub privacy: Privacy,
     pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
 }
@@ -153,6 +157,8 @@ pub fn operations() -> Vec<Operation> {
         keys::operations(),
         tokens::operations(),
         control::operations(),
+        restore::operations(),
+        privacy::operations(),
         checks::operations(),
     ]
     .into_iter()

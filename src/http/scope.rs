@@ -26,12 +26,14 @@ pub enum Scope {
     KeysWrite,
     /// API tokens: list, make, rotate, end; none with more scopes than one's own.
     TokensWrite,
+    /// Hand out all that is stored of a person, and erase people.
+    PrivacyWrite,
     /// The settings without their secrets, and the doctor.
     SettingsRead,
 }
 
 impl Scope {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::EventsRead,
         Self::MessagesRead,
         Self::ProfilesRead,
@@ -42,6 +44,7 @@ impl Scope {
         Self::ControlWrite,
         Self::KeysWrite,
         Self::TokensWrite,
+        Self::PrivacyWrite,
         Self::SettingsRead,
     ];
 
@@ -57,6 +60,7 @@ impl Scope {
             Self::ControlWrite => "control:write",
             Self::KeysWrite => "keys:write",
             Self::TokensWrite => "tokens:write",
+            Self::PrivacyWrite => "privacy:write",
             Self::SettingsRead => "settings:read",
         }
     }
@@ -73,6 +77,7 @@ impl Scope {
             Self::ControlWrite => "pause, resume, redrive, test messages, the demo's clock",
             Self::KeysWrite => "write keys of sources: list, make, end",
             Self::TokensWrite => "API tokens: list, make, rotate, end; none with more scopes than one's own",
+            Self::PrivacyWrite => "hand out all that is stored of a person, and erase people",
             Self::SettingsRead => "the settings without their secrets, and the doctor",
         }
     }
