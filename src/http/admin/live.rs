@@ -212,7 +212,10 @@ async fn write_entries(admin: &Admin, entries: Vec<(Reached, Entry)>, piece: &mu
                     write_one(piece, "message", &id, &message);
                 }
             }
-            Logged::Timer | Logged::DefinitionsApplied { .. } | Logged::Control { .. } => {}
+            Logged::Timer
+            | Logged::DefinitionsApplied { .. }
+            | Logged::Control { .. }
+            | Logged::Administered { .. } => {}
         }
     }
     Ok(())
