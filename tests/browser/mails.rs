@@ -38,7 +38,7 @@ fn mails() -> Vec<Mail> {
         Definition::Template(template) if template.parts.has(Channel::Email) => Some(template),
         _ => None,
     });
-    let mails: Vec<Mail> = templates.flat_map(|template| written(template)).collect();
+    let mails: Vec<Mail> = templates.flat_map(written).collect();
     assert!(mails.len() >= 14, "{} mails", mails.len());
     mails
 }
