@@ -79,10 +79,10 @@ pub fn definitions() -> Vec<SourceFile> {
             files![$key: "template.yaml", "email.mjml", "subject", "preheader"]
         };
         ($key:literal; language) => {
-            files![$key: "email.mjml", "subject", "preheader", "sms.hbs", "push.hbs"]
+            files![$key: "email.mjml", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs"]
         };
         ($key:literal; all) => {
-            files![$key: "template.yaml", "email.mjml", "subject", "preheader", "sms.hbs", "push.hbs"]
+            files![$key: "template.yaml", "email.mjml", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs"]
         };
     }
     let folders: &[&[(&str, &str)]] = &[
