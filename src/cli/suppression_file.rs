@@ -77,12 +77,12 @@ pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<Li
         .flexible(true)
         .delimiter(separator(&text))
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
-    let heads: Vec<String> = reader.headers()?.iter().map(plain).collect();
+    let heads = reader.headers()?.clone();
     let Some(columns) = Columns::of(&heads) else {
         let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
         return Err(Usage(message).into());
     };
-    let known = OF_ONE_KIND.iter().find(|(head, _)| heads.iter().any(|it| it == head)).map(|(_, kind)| *kind);
+    let known = OF_ONE_KIND.iter().find(|(head, _)| heads.iter().any(|it| plain(it) == *head)).map(|(_, kind)| *kind);
     let kind = kind.or(known).unwrap_or("manual");
     let source =
         format!("import {}", file.file_name().map_or_else(|| name.to_string(), |own| own.display().to_string()));
@@ -102,10 +102,12 @@ pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<Li
 }
 
 impl Columns {
-    fn of(heads: &[String]) -> Option<Self> {
-        let column = |name: &str| heads.iter().position(|head| head == name);
+    fn of(heads: &csv::StringRecord) -> Option<Self> {
+        let column = |name: &str| heads.iter().position(|head| plain(head) == name);
+        let exact = |name: &str| heads.iter().position(|head| head.eq_ignore_ascii_case(name));
         Some(Self {
-            address: ADDRESSES.into_iter().find_map(column)?,
+            // Beside `Email`, a column `E-Mail` may hold anything.
+            address: ADDRESSES.into_iter().find_map(|name| exact(name).or_else(|| column(name)))?,
             channel: column("channel"),
             kind: column("kind"),
             source: column("source"),

@@ -1,6 +1,6 @@
 //! A cell's text as what a mapping says it is: number, truth value, list, instant.
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
@@ -51,14 +51,14 @@ impl Clockface {
                 if let Ok(instant) = broken.to_timestamp() {
                     return Some(Timestamp::from_millis(instant.as_millisecond()));
                 }
-                let local = broken.to_datetime().or_else(|_| broken.to_date().map(Date::to_datetime_midnight)).ok()?;
+                let local = broken.to_datetime().or_else(|_| broken.to_date().map(midnight)).ok()?;
                 self.local(local)
             }
         }
     }
 
     fn civil(&self, text: &str) -> Option<Timestamp> {
-        let local = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(Date::to_datetime_midnight));
+        let local = text.parse::<DateTime>().or_else(|_| text.parse::<Date>().map(midnight));
         self.local(local.ok()?)
     }
 
@@ -75,14 +75,8 @@ impl Clockface {
     }
 }
 
-trait Midnight {
-    fn to_datetime_midnight(self) -> DateTime;
-}
-
-impl Midnight for Date {
-    fn to_datetime_midnight(self) -> DateTime {
-        self.to_datetime(jiff::civil::Time::midnight())
-    }
+fn midnight(date: Date) -> DateTime {
+    date.to_datetime(Time::midnight())
 }
 
 /// An instant that says itself which it is: RFC 3339, or seconds (with a fraction) or milliseconds since 1970.
@@ -195,6 +189,7 @@ mod tests {
             (face(Writing::Any), "2026-07-10T09:00:00", "2026-07-10T08:00:00Z"),
             (face(Writing::Any), "2026-07-10T09:00:00+02:00", "2026-07-10T07:00:00Z"),
             (face(Writing::Any), "2026-07-10", "2026-07-09T23:00:00Z"),
+            (face(Writing::Any), "20260710", "2026-07-09T23:00:00Z"),
             (face(Writing::Any), "1396437466.94", "2014-04-02T11:17:46.94Z"),
             (face(Writing::Any), "1396437466940", "2014-04-02T11:17:46.94Z"),
             // The hour that the spring takes away, and the one that the autumn gives twice: the earlier.
@@ -206,7 +201,7 @@ mod tests {
         ] {
             assert_eq!(clock.read(text).map(|at| at.to_string()).as_deref(), Some(wanted), "{text}");
         }
-        for text in ["", "yesterday", "2026-13-01", "20260710", "-5", "10/07/2026"] {
+        for text in ["", "yesterday", "2026-13-01", "20261310", "-5", "10/07/2026"] {
             assert_eq!(face(Writing::Any).read(text), None, "{text}");
         }
     }

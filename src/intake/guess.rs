@@ -287,10 +287,9 @@ fn field_name(name: &str) -> String {
     let mut before = ' ';
     for letter in name.chars() {
         let starts_word = letter.is_uppercase() && before.is_lowercase();
-        if !letter.is_alphanumeric() || starts_word {
-            if !field.is_empty() && !field.ends_with('_') {
-                field.push('_');
-            }
+        let may_part = !field.is_empty() && !field.ends_with('_');
+        if may_part && (starts_word || !letter.is_alphanumeric()) {
+            field.push('_');
         }
         if letter.is_alphanumeric() {
             field.extend(letter.to_lowercase());

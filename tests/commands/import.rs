@@ -313,3 +313,31 @@ fn real_data_of_uci_brings_the_same_invoices_to_both_databases() {
     let answer = invoices(folder.write("days.csv", &days.join("\n")).to_str().unwrap());
     assert!(answer["capped"].as_u64().unwrap() > 0, "{answer:#}");
 }
+
+/// All its blocks of `sh`, one after the other in one folder.
+#[test]
+fn the_guide_to_imports_runs_as_it_is_written() {
+    let guide = std::fs::read_to_string(root().join("docs/imports.md")).unwrap();
+    let blocks = guide.split("\n```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let script = format!("set -euo pipefail\n{}\n", blocks.collect::<Vec<_>>().join("\n"));
+    let folder = Folder::new();
+    let here = folder.write("guide.sh", &script);
+    let beside = std::path::Path::new(crate::program::PROGRAM).parent().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(beside.to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    );
+    let mut command = std::process::Command::new("bash");
+    command.arg(&here).current_dir(here.parent().unwrap()).env("PATH", path.unwrap());
+    let said = crate::program::said(&mut command);
+    assert_eq!(said.code, 0, "{said:?}");
+    for words in [
+        "line 5: Order Date: `yesterday` is no time such as the pattern %d.%m.%Y %H:%M [not_a_time]",
+        "2026-03-01T08:12:00Z  ann  Order Completed  {\"order_id\":\"A-1001\",\"revenue\":49.90,\"currency\":\"EUR\",\"newsletter\":true}",
+        "Order Date: `yesterday`",
+        "import people.jsonl",
+        "1 addresses are on the list, 0 were there already, 1 rows were refused",
+        "old@example.com",
+    ] {
+        assert!(said.out.contains(words), "{words} in\n{}\n{}", said.out, said.err);
+    }
+}
