@@ -201,7 +201,9 @@ impl Sample {
     fn timestamp(&self, column: &str) -> String {
         let reads = |writing: Writing| {
             let clock = Clockface { writing, zone: TimeZone::UTC };
-            self.all(column, |cell| clock.read(cell).is_some())
+            // A few may be mistakes.
+            let read = self.cells(column).filter(|cell| clock.read(cell).is_some()).count();
+            read * 2 > self.cells(column).count()
         };
         let name = quoted(column);
         if reads(Writing::Any) {
@@ -252,7 +254,7 @@ impl Sample {
             let column = quoted(name);
             let field = quoted(&field_name(name));
             let line = match self.kind_of(name) {
-                Type::Number if AMOUNTS.contains(&plain(name).as_str()) => {
+                Type::Number if AMOUNTS.iter().any(|it| plain(name).ends_with(it)) => {
                     format!("{{ column: {column}, type: money, currency: EUR }}    # which currency?")
                 }
                 Type::Text => column,
