@@ -36,7 +36,7 @@ fmt: ## format the code
 crash: services ## kill the program 200 times under load, on each database (KILLS=number)
 	@tests/run crash
 
-imports: services ## live through the whole of the real invoices on each database (many minutes)
+imports: services ## live through all the real invoices on each database, many minutes (INVOICE_LINES=number)
 	@tests/run imports
 
 bench: ## measure, and write benches/RESULTS.md
