@@ -269,10 +269,8 @@ impl Sample {
         let name = plain(column);
         // Numbers that name something are names: `007` is not 7.
         let names = name.ends_with("id") || name.ends_with("code") || name.contains("phone") || name.contains("zip");
-        let is_number = |cell: &str| {
-            decimal(cell, self.comma).is_some()
-                && !(cell.len() > 1 && cell.starts_with('0') && !cell.starts_with("0.") && !cell.starts_with("0,"))
-        };
+        let is_padded = |cell: &str| cell.starts_with('0') && cell[1..].starts_with(|it: char| it.is_ascii_digit());
+        let is_number = |cell: &str| decimal(cell, self.comma).is_some() && !is_padded(cell);
         let is_word = |cell: &str| truth(cell).is_some() && !cell.bytes().all(|byte| byte.is_ascii_digit());
         match () {
             () if names => Type::Text,
