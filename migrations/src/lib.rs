@@ -22,6 +22,7 @@ mod m20261121_000051_switches;
 mod m20261121_000065_decided_events;
 mod m20261121_000070_hits;
 mod m20261121_000079_ids_in_order;
+mod m20261121_000090_correlation;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000065_decided_events::Migration),
             Box::new(m20261121_000070_hits::Migration),
             Box::new(m20261121_000079_ids_in_order::Migration),
+            Box::new(m20261121_000090_correlation::Migration),
         ]
     }
 }

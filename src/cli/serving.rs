@@ -3,17 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::web::ServiceConfig;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, HttpServer};
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Carillon, Options, WORKSPACE};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
-use crate::http::admin;
+use crate::http::admin::{self, Admin};
 use crate::store::controls::PAUSE_ALL;
-use crate::telemetry;
 use crate::worker::pause::set_paused;
 use crate::worker::service::Workers;
 
@@ -22,14 +23,14 @@ pub struct Server {
     pub carillon: Arc<Carillon>,
     pub whereabouts: Whereabouts,
     listener: TcpListener,
+    /// For metrics alone.
+    scraped: Option<TcpListener>,
     held: Held,
 }
 
 /// `carillon serve`; `paused`: nothing is sent before a person resumes.
 pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
-    // Installed before the first thing is counted.
-    let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     if let Some(offset) = server.carillon.unreal_time() {
@@ -65,6 +66,7 @@ impl Server {
         let listener = TcpListener::bind(listen)
             .with_context(|| format!("cannot listen on {listen}; another address is given with --listen"))?;
         listener.set_nonblocking(true)?;
+        let scraped = place.config.metrics.listen().map_err(anyhow::Error::msg)?.map(scrape_listener).transpose()?;
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?;
         if carillon.smtp.is_none() && !listener.local_addr()?.ip().is_loopback() {
@@ -72,18 +74,21 @@ impl Server {
         }
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, held })
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, scraped, held })
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
     pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { carillon, whereabouts, listener, held } = self;
+        let Self { carillon, whereabouts, listener, scraped, held } = self;
         let mut stop = Stop::listen()?;
         held.announce(&whereabouts)?;
         let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+        let scraper = place.config.metrics.token.as_ref().map(|token| token.expose_secret().to_owned());
+        let admin = carillon.admin_scraped(&whereabouts.token, scraper.as_deref());
+        let scraped = scraped.map(|listener| Scraped::serve(admin.clone(), listener)).transpose()?;
         let serving = tokio::spawn({
-            let (carillon, token) = (carillon.clone(), whereabouts.token.clone());
-            async move { carillon.serve(listener, pages(&carillon, &token), async { drop(asked.await) }).await }
+            let carillon = carillon.clone();
+            async move { carillon.serve(listener, pages(admin), async { drop(asked.await) }).await }
         });
         let mut failed = Ok(());
         tokio::select! {
@@ -93,6 +98,9 @@ impl Server {
         tracing::info!("stopping: what is in hand is finished first");
         held.withdraw();
         drop(ask);
+        if let Some(Scraped { server }) = scraped {
+            server.stop(false).await;
+        }
         let within = place.config.server.stop_within();
         match tokio::time::timeout(within, serving).await {
             Ok(ended) => failed.and(ended.context("the server panicked")?),
@@ -167,8 +175,30 @@ fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
     format!("{level}{quiet}{libraries}").parse().context("log.level")
 }
 
+fn scrape_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (metrics.listen)"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// The routes of the controls, for the holder of the token.
-pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    let admin = carillon.admin(token);
+pub fn pages(admin: Data<Admin>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     move |app| admin::configure(admin.clone())(app)
+}
+
+/// An address of its own for metrics, until the service stops.
+struct Scraped {
+    server: actix_web::dev::ServerHandle,
+}
+
+impl Scraped {
+    fn serve(admin: Data<Admin>, listener: TcpListener) -> anyhow::Result<Self> {
+        tracing::info!(address = %listener.local_addr()?, "metrics are served here too");
+        let app = move || App::new().configure(admin::health::open_routes(admin.clone()));
+        let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok(Self { server: handle })
+    }
 }

@@ -201,8 +201,11 @@ mod tests {
         write(21).await;
         assert!(pages(&database.reader, "NOOP").await.unwrap() < before);
         assert_eq!(std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len(), length);
-        let stored: i64 =
-            Rows(&database.reader).scalar("SELECT count(*) FROM settings WHERE value LIKE 'x%'", vec![]).await.unwrap().unwrap();
+        let stored: i64 = Rows(&database.reader)
+            .scalar("SELECT count(*) FROM settings WHERE value LIKE 'x%'", vec![])
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(stored, 22);
     }
 
