@@ -350,11 +350,12 @@ impl Appender {
         !self.unstored.is_empty()
     }
 
-    /// Stores event ids that wait, a slice of them.
-    pub async fn store_ids<C: ConnectionTrait>(&mut self, conn: &C) -> Result<(), Error> {
+    /// Stores event ids that wait, a slice of them; false where nothing more is to be stored in this transaction.
+    pub async fn store_ids<C: ConnectionTrait>(&mut self, conn: &C) -> Result<bool, Error> {
         let ranges = self.unstored.store(conn, self.heads.last()).await?;
+        let any = !ranges.is_empty();
         self.ranges.extend(ranges);
-        Ok(())
+        Ok(any)
     }
 
     /// Remembers the ids of events placed since `first`.
@@ -365,9 +366,7 @@ impl Appender {
         let placed = self.placed[first..].iter();
         let events = placed.filter_map(|entry| Some((deduped(&entry.logged)?, entry.position)));
         events.for_each(|(event, position)| self.unstored.add(event.id, range_of(event, now), position));
-        while self.unstored.are_many() {
-            self.store_ids(conn).await?;
-        }
+        while self.unstored.are_many() && self.store_ids(conn).await? {}
         Ok(())
     }
 }

@@ -85,7 +85,8 @@ impl UnstoredIds {
         self.waiting.len() - self.stored.len() > WAITING_MAX
     }
 
-    /// Stores the next slice of the round; `head` is where the log ends. The answer: the ranges they went to.
+    /// Stores the next slice of the round; `head` is where the log ends. The answer: the ranges they went to, none where
+    /// there is nothing more to do in this transaction.
     pub(super) async fn store<C: ConnectionTrait>(&mut self, conn: &C, head: Position) -> Result<BTreeSet<i64>, Error> {
         if self.round.is_over {
             return Ok(BTreeSet::new());
@@ -157,7 +158,7 @@ mod tests {
         }
 
         fn event(&mut self) -> Event {
-            let number = self.below(600);
+            let number = self.below(3_000);
             let now = self.clock.now();
             Event {
                 id: EventId::derive(&[&number.to_le_bytes()]),
@@ -181,7 +182,8 @@ mod tests {
 
         /// Appends a few events; whether each was new is compared with what is known.
         async fn append<C: ConnectionTrait>(&mut self, conn: &C, known: &mut BTreeSet<EventId>) {
-            let count = 1 + self.below(6);
+            // At times more at once than may wait.
+            let count = if self.below(12) == 0 { 3 * WAITING_MAX as u64 } else { 1 + self.below(6) };
             let events: Vec<Event> = (0..count).map(|_| self.event()).collect();
             let ids: Vec<EventId> = events.iter().map(|event| event.id).collect();
             let drafts = events.into_iter().map(|event| Draft::event(WorkspaceId(1), event)).collect();
@@ -255,6 +257,6 @@ mod tests {
                 log.appender = Appender::load(&log.database.writer, log.clock.clone()).await.unwrap();
             }
         }
-        assert!(log.known.len() > 300 && rounds.len() > 3, "{} known, {rounds:?}", log.known.len());
+        assert!(log.known.len() > 600 && rounds.len() > 3, "{} known, {rounds:?}", log.known.len());
     }
 }
