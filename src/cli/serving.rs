@@ -14,8 +14,7 @@ use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
-use crate::store::controls::PAUSE_ALL;
-use crate::worker::pause::set_paused;
+use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
 
 /// A server that holds its folder and its port, and does not answer yet.
@@ -28,8 +27,8 @@ pub struct Server {
     held: Held,
 }
 
-/// `carillon serve`; `paused`: nothing is sent before a person resumes.
-pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> anyhow::Result<()> {
+/// `carillon serve`; `held`: marketing waits until a person has confirmed that this is the data it should be.
+pub async fn serve(place: &Place, listen: Option<SocketAddr>, held: bool) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
@@ -41,9 +40,9 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> a
         );
     }
     let address = server.whereabouts.address.clone();
-    if paused {
+    if held {
         // No loop runs yet.
-        set_paused(&server.carillon.log, WORKSPACE, PAUSE_ALL, true).await?;
+        hold_by_hand(&server.carillon.log).await?;
     }
     server
         .run(place, async move {

@@ -186,7 +186,10 @@ mod tests {
         prop_oneof![select(plain), list.prop_map(Value::from)]
     }
 
-    fn both(source: &str, escape: Escape, data: Value) -> (Option<(String, u64)>, Result<(String, u64), RenderError>) {
+    /// A text and the steps it took.
+    type Done = (String, u64);
+
+    fn both(source: &str, escape: Escape, data: Value) -> (Option<Done>, Result<Done, RenderError>) {
         let piece = compiled("it", source, escape, None, None).unwrap();
         let mut context = Context::null();
         *context.data_mut() = data;

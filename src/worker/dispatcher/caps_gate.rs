@@ -1,6 +1,7 @@
 //! Whether the cap stores can be asked at present. While they cannot, messages that need slots are left where they are,
 //! and everything else goes on; a batch tries again after each pause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::caps::Unreachable;
@@ -12,7 +13,10 @@ const PAUSE_MAX: Span = Span::from_seconds(10);
 
 /// Open until a cap store cannot be reached.
 #[derive(Default)]
-pub struct CapsGate(Mutex<Option<Down>>);
+pub struct CapsGate {
+    down: Mutex<Option<Down>>,
+    is_kept_shut: AtomicBool,
+}
 
 struct Down {
     failures: u32,
@@ -21,12 +25,22 @@ struct Down {
 
 impl CapsGate {
     fn lock(&self) -> MutexGuard<'_, Option<Down>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When slots are asked for again; none while they are.
     pub fn opens_at(&self, now: Timestamp) -> Option<Timestamp> {
         self.lock().as_ref().map(|down| down.until).filter(|until| now < *until)
+    }
+
+    /// Whether no slots are asked for now.
+    pub fn is_shut(&self, now: Timestamp) -> bool {
+        self.is_kept_shut.load(Ordering::Acquire) || self.opens_at(now).is_some()
+    }
+
+    /// Shut until told otherwise, whatever the store answers.
+    pub fn keep_shut(&self, shut: bool) {
+        self.is_kept_shut.store(shut, Ordering::Release);
     }
 
     /// A store did not answer; the answer is when it is asked again.
