@@ -68,6 +68,7 @@ pub fn prepare(scale: Scale) -> anyhow::Result<PathBuf> {
     entries(&transaction, scale, clock.now())?;
     event_ids(&transaction, scale, clock.now())?;
     transaction.execute("INSERT INTO cursors (name, position) VALUES ('processed', ?)", [scale.events as i64])?;
+    transaction.execute("UPDATE settings SET value = ? WHERE name = 'event_ids_until'", [scale.events.to_string()])?;
     transaction.commit()?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     drop(connection);

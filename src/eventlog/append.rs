@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::event::{Event, Kind, Origin};
 use crate::eventlog::Receipt;
 use crate::eventlog::identity::{self, Identities};
+use crate::eventlog::unstored::{self, UnstoredIds};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
 use crate::store::event_ids;
@@ -54,7 +55,9 @@ pub struct Appender {
     locked: ShardSet,
     last_now: Timestamp,
     identities: Identities,
+    /// Ranges of ids that the table has.
     ranges: BTreeSet<i64>,
+    unstored: UnstoredIds,
     /// Entries of the running transaction.
     placed: Vec<Entry>,
 }
@@ -65,6 +68,7 @@ pub struct Mark {
     heads: Heads,
     locked: ShardSet,
     identities: identity::Mark,
+    unstored: unstored::Mark,
     placed: usize,
 }
 
@@ -89,14 +93,21 @@ impl Appender {
         let last_now: Option<Option<i64>> = Rows(conn)
             .scalar("SELECT max(now) FROM (SELECT now FROM entries ORDER BY position DESC LIMIT 1000) AS last", vec![])
             .await?;
+        let (layout, heads) = (Layout::of(conn.get_database_backend()), shards::heads(conn, ShardSet::EVERY).await?.0);
+        let ranges = event_ids::ranges(conn).await?;
+        let unstored = match layout.is_shared() {
+            true => UnstoredIds::default(),
+            false => UnstoredIds::load(conn, &ranges, heads.last()).await?,
+        };
         Ok(Self {
             clock,
-            layout: Layout::of(conn.get_database_backend()),
-            heads: shards::heads(conn, ShardSet::EVERY).await?.0,
+            layout,
+            heads,
             locked: ShardSet::NONE,
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
-            ranges: event_ids::ranges(conn).await?,
+            ranges,
+            unstored,
             placed: Vec::new(),
         })
     }
@@ -120,6 +131,7 @@ impl Appender {
     /// The transaction is on disk; the answer is what it appended.
     pub(super) fn committed(&mut self) -> std::vec::Drain<'_, Entry> {
         self.identities.committed();
+        self.unstored.committed();
         self.placed.drain(..)
     }
 
@@ -128,6 +140,7 @@ impl Appender {
             heads: self.heads.clone(),
             locked: self.locked,
             identities: self.identities.mark(),
+            unstored: self.unstored.mark(),
             placed: self.placed.len(),
         }
     }
@@ -137,6 +150,7 @@ impl Appender {
         // What was locked meanwhile was given back.
         self.locked = mark.locked;
         self.identities.back_to(mark.identities);
+        self.unstored.back_to(mark.unstored);
         self.placed.truncate(mark.placed);
     }
 
@@ -329,20 +343,36 @@ impl Appender {
         }
         let ranges: Vec<i64> =
             self.ranges.iter().copied().filter(|range| event_ids::is_remembered(*range, now)).collect();
-        event_ids::known(conn, &ranges, ids.into_keys().collect()).await
+        let (waiting, others): (Vec<EventId>, Vec<EventId>) =
+            ids.into_keys().partition(|id| self.unstored.is_known(id, now));
+        let mut known = event_ids::known(conn, &ranges, others).await?;
+        known.extend(waiting);
+        Ok(known)
     }
 
-    /// Stores the ids of events placed since `first`.
+    /// Whether ids wait to be stored.
+    pub(super) fn has_unstored(&self) -> bool {
+        !self.unstored.is_empty()
+    }
+
+    /// Stores event ids that wait, a slice of them; false where nothing more is to be stored in this transaction.
+    pub async fn store_ids<C: ConnectionTrait>(&mut self, conn: &C) -> Result<bool, Error> {
+        let ranges = self.unstored.store(conn, self.heads.last()).await?;
+        let any = !ranges.is_empty();
+        self.ranges.extend(ranges);
+        Ok(any)
+    }
+
+    /// Remembers the ids of events placed since `first`.
     async fn remember<C: ConnectionTrait>(&mut self, conn: &C, first: usize, now: Timestamp) -> Result<(), Error> {
         if self.layout.is_shared() {
             return Ok(());
         }
         let placed = self.placed[first..].iter();
         let events = placed.filter_map(|entry| Some((deduped(&entry.logged)?, entry.position)));
-        let new: Vec<(i64, EventId, Position)> =
-            events.map(|(event, position)| (range_of(event, now), event.id, position)).collect();
-        self.ranges.extend(new.iter().map(|(range, ..)| *range));
-        event_ids::remember(conn, new).await
+        events.for_each(|(event, position)| self.unstored.add(event.id, range_of(event, now), position));
+        while self.unstored.are_many() && self.store_ids(conn).await? {}
+        Ok(())
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! Beside the writer, a reader's connection copies what is committed and syncs it. The writer then copies, between two
 //! of its transactions, the little that came meanwhile, and begins the log anew. The log's file keeps its length: blocks
-//! that exist are overwritten at half the price of blocks that must first be found. If only the reader copied, the
-//! log would never be through and grow for ever; if only the writer did, everybody would wait for it.
+//! that exist are overwritten at a fifth of the price of blocks that must first be found, one page at a time. For the same
+//! reason zeros lengthen a file that has just grown, megabytes at a time. If only the reader copied, the log would never
+//! be through and grow for ever; if only the writer did, everybody would wait for it.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +21,12 @@ use crate::store::{Database, Rows};
 /// Pages in the log from which on it is copied: 128 MiB. A page that changes often is copied once for many changes.
 const PAGES_MIN: i64 = 32_768;
 const COMMITS_PER_LOOK: u32 = 64;
+/// The file is lengthened by half, within these bounds: little for a small shop, and never a long wait.
+const ADDED_BYTES_MIN: u64 = 256 * 1024;
+const ADDED_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const PIECE_BYTES: u64 = 128 * 1024;
+/// Longer than the log is before it begins anew.
+const LENGTH_MAX: u64 = 192 * 1024 * 1024;
 
 /// The writer's end.
 pub(super) struct Checkpoints {
@@ -27,6 +36,8 @@ pub(super) struct Checkpoints {
     /// Nearly all of the log is copied; the rest is the writer's.
     copied: Arc<AtomicBool>,
     copying: AbortHandle,
+    /// None where it cannot be lengthened.
+    room: Option<Room>,
 }
 
 impl Checkpoints {
@@ -41,7 +52,8 @@ impl Checkpoints {
         let file: &'static File = Box::leak(Box::new(File::open(path)?));
         let copying = keep_copying(database.reader.clone(), file, look.clone(), copied.clone());
         let copying = tokio::spawn(copying).abort_handle();
-        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, copying }))
+        let room = Some(Room::of_database(path)?);
+        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, copying, room }))
     }
 
     /// Called after each commit, when no transaction is open.
@@ -55,12 +67,60 @@ impl Checkpoints {
         {
             tracing::warn!(%error, "the write-ahead log could not begin anew");
         }
+        if let Some(room) = self.room.take() {
+            self.room = room.after_commit().await;
+        }
     }
 
     /// Copies everything and leaves an empty file, for whoever comes next.
     pub(super) async fn finish(self) {
         if let Err(error) = self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await {
             tracing::warn!(%error, "the write-ahead log could not be truncated");
+        }
+    }
+}
+
+/// Room at the end of the log's file, all zeros: whoever reads the log ends where no frame is.
+///
+/// Only between two transactions is it sure that nobody else writes there.
+struct Room {
+    log: Arc<File>,
+    /// As it was left; when it is longer, the writer has come to its end.
+    length: u64,
+}
+
+impl Room {
+    fn of_database(path: &Path) -> std::io::Result<Self> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        // It is there: whoever writes over a connection has opened it.
+        let log = File::options().read(true).write(true).create(true).truncate(false).open(log)?;
+        Ok(Self { log: Arc::new(log), length: 0 })
+    }
+
+    /// Makes room where there is none left. None: the disk has no more of it.
+    async fn after_commit(self) -> Option<Self> {
+        let length = self.log.metadata().ok()?.len();
+        if length <= self.length || length >= LENGTH_MAX {
+            return Some(self);
+        }
+        let added = (length / 2).clamp(ADDED_BYTES_MIN, ADDED_BYTES_MAX);
+        let log = self.log.clone();
+        let adding = tokio::task::spawn_blocking(move || {
+            let zeros = [0; PIECE_BYTES as usize];
+            let mut pieces = (length..length + added).step_by(PIECE_BYTES as usize);
+            // Given back where the disk is full, for those who need it.
+            let added = pieces.try_for_each(|at| log.write_all_at(&zeros, at));
+            added.or_else(|error| log.set_len(length).and(Err(error)))?;
+            Ok::<_, std::io::Error>(log.metadata()?.len())
+        });
+        match adding.await {
+            Ok(Ok(length)) => Some(Self { length, ..self }),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the write-ahead log could not be lengthened");
+                None
+            }
+            Err(_) => None,
         }
     }
 }
@@ -141,8 +201,11 @@ mod tests {
         write(21).await;
         assert!(pages(&database.reader, "NOOP").await.unwrap() < before);
         assert_eq!(std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len(), length);
-        let stored: i64 =
-            Rows(&database.reader).scalar("SELECT count(*) FROM settings", vec![]).await.unwrap().unwrap();
+        let stored: i64 = Rows(&database.reader)
+            .scalar("SELECT count(*) FROM settings WHERE value LIKE 'x%'", vec![])
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(stored, 22);
     }
 

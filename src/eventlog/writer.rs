@@ -7,6 +7,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -33,6 +34,8 @@ const CHANGES_WAITING_MAX: usize = 1_024;
 const CHANGES_PER_COMMIT_MAX: usize = 64;
 /// How often a transaction of events is begun before its callers are told.
 const TRIES_MAX: u32 = 4;
+/// The writer has nothing to do for so long: it stores event ids that wait in memory.
+const REST: Duration = Duration::from_millis(100);
 
 /// Which line a change waits in: effects of decisions, or states of messages being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +235,13 @@ impl Loop {
                 Some(change) = self.effects.recv() => changes.push(change),
                 Some(change) = self.sends.recv() => changes.push(change),
                 () = wake.notified() => {}
+                () = tokio::time::sleep(REST), if self.appender.has_unstored() && !self.is_stale => {
+                    if let Err(error) = self.store_ids().await {
+                        tracing::warn!(%error, "event ids were not stored; the log has them");
+                        self.is_stale = true;
+                    }
+                    continue;
+                }
                 else => break,
             }
             self.take_waiting(&mut appends, &mut changes);
@@ -245,6 +255,9 @@ impl Loop {
             if stopping.load(Ordering::Acquire) {
                 wake.notify_one();
             }
+        }
+        while self.appender.has_unstored() && !self.is_stale {
+            self.is_stale = self.store_ids().await.is_err();
         }
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.finish().await;
@@ -329,6 +342,17 @@ impl Loop {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed().await;
         }
+    }
+
+    /// A slice of the event ids that wait.
+    async fn store_ids(&mut self) -> anyhow::Result<()> {
+        self.refresh().await?;
+        let tx = self.database.writer.begin().await?;
+        self.appender.begin();
+        self.appender.store_ids(&tx).await?;
+        tx.commit().await?;
+        self.appender.committed();
+        Ok(())
     }
 
     /// Reads again what a failed commit made wrong.

@@ -12,6 +12,7 @@ use handlebars::{Handlebars, Path, PathSeg};
 use serde_json::Value;
 
 use crate::message::Channel;
+use crate::render::direct::direct;
 use crate::render::pieces::{Maker, Piece, Pieces};
 use crate::render::places::{Place, move_back};
 use crate::render::template::Template;
@@ -156,7 +157,9 @@ pub(super) fn compiled(
     prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
     let is_dressed = places.is_some() && dressing::is_dressed(source);
     let has_loops = source.contains("each");
-    Ok(Piece { name: name.to_owned(), tree, escape, has_loops, is_dressed })
+    // Values are about as long as what names them; and so that one more loop fits.
+    let length = source.len() + source.len() / 4;
+    Ok(Piece { name: name.to_owned(), direct: direct(&tree), tree, escape, has_loops, is_dressed, length })
 }
 
 type Problem = (Place, String);

@@ -65,7 +65,7 @@ impl Function for Print {
 }
 
 impl Escape {
-    fn write(self, text: &str, out: &mut dyn Output) -> io::Result<()> {
+    pub(super) fn write(self, text: &str, out: &mut dyn Output) -> io::Result<()> {
         match self {
             Self::Plain => out.write(text),
             Self::Json => out.write(&json_escape(text)),

@@ -5,6 +5,7 @@
 
 mod budget;
 mod compile;
+mod direct;
 mod dressing;
 mod formatting;
 pub mod inspection;

@@ -16,11 +16,15 @@ use crate::render::{dressing, mjml, plain_text, schemes, syntax};
 pub(super) struct Piece {
     pub(super) name: String,
     pub(super) tree: Tree,
+    /// For each element of the tree, whether it is written without Handlebars.
+    pub(super) direct: Vec<bool>,
     pub(super) escape: Escape,
     /// Whether it may call `step`.
     pub(super) has_loops: bool,
     /// Whether it calls `mail`, which puts in what belongs to each mail.
     pub(super) is_dressed: bool,
+    /// Bytes of output that are expected.
+    pub(super) length: usize,
 }
 
 /// All that one template says in one language.

@@ -204,6 +204,34 @@ impl Entry {
     }
 }
 
+/// The id of an event that must be new, as the log holds it.
+pub struct LoggedId {
+    pub id: EventId,
+    /// Its range in the table of ids.
+    pub range: i64,
+    pub position: Position,
+}
+
+/// Of the entries behind a position.
+pub async fn ids_after<C: ConnectionTrait>(conn: &C, after: Position) -> Result<Vec<LoggedId>, Error> {
+    let sql = "SELECT position, event_id, now, meta FROM entries WHERE position > ? AND event_id IS NOT NULL";
+    let rows = Rows(conn).many(sql, vec![after.0.into()], usize::MAX).await?;
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (id, packed): (Vec<u8>, Vec<u8>) = (row.try_get_by_index(1)?, row.try_get_by_index(3)?);
+        let meta: EventMeta<'_> =
+            postcard::from_bytes(&packed).map_err(|error| Error::unreadable("log entry", error))?;
+        let range = match meta.origin.as_ref() {
+            Origin::Replay { .. } => continue,
+            Origin::Import { .. } => event_ids::FOR_EVER,
+            _ => event_ids::range_of(Timestamp::from_millis(row.try_get_by_index(2)?).day()),
+        };
+        let id = EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable("log entry", error))?;
+        ids.push(LoggedId { id, range, position: Position(row.try_get_by_index(0)?) });
+    }
+    Ok(ids)
+}
+
 fn pack_meta(event: &Event, joins: Option<ProfileId>) -> Vec<u8> {
     fn lent(text: &Option<String>) -> Option<Cow<'_, str>> {
         text.as_deref().map(Cow::Borrowed)

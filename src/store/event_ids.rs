@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::ids::{EventId, Position, Timestamp};
+use crate::store::controls::{set_setting, setting};
 use crate::store::rows::{Error, Rows, Values, padded, repeated};
 use crate::store::shards::Layout;
 
@@ -18,6 +19,8 @@ pub const DEDUPE_DAYS: i64 = 7;
 const RANGE_DAYS: i64 = 30;
 /// The range of ids that are remembered for ever: imports.
 pub const FOR_EVER: i64 = 0;
+/// The setting that says up to which position the table has the ids of all entries: later ones are on their way.
+const STORED_UNTIL: &str = "event_ids_until";
 /// Of an id as a key.
 const ID_BYTES: usize = 16;
 
@@ -114,6 +117,16 @@ pub async fn remember<C: ConnectionTrait>(conn: &C, mut ids: Vec<(i64, EventId, 
     Ok(())
 }
 
+/// Up to here the table has every id of the log.
+pub async fn stored_until<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
+    let until = setting(conn, STORED_UNTIL).await?.unwrap_or_default();
+    Ok(Position(until.parse().unwrap_or_default()))
+}
+
+pub async fn set_stored_until<C: ConnectionTrait>(conn: &C, position: Position) -> Result<(), Error> {
+    set_setting(conn, STORED_UNTIL, &position.0.to_string()).await
+}
+
 /// Where the entry of an id stands that is remembered, or on which something was decided; none where several processes
 /// append.
 pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Option<Position>, Error> {
@@ -123,7 +136,13 @@ pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Op
          UNION ALL SELECT position FROM decided_events WHERE id = ? LIMIT 1"
     );
     let id = id.as_bytes().to_vec();
-    Ok(Rows(conn).scalar(&sql, vec![id.clone().into(), id.into()]).await?.map(Position))
+    let stored = Rows(conn).scalar(&sql, vec![id.clone().into(), id.clone().into()]).await?;
+    if stored.is_some() || Layout::of(conn.get_database_backend()).is_shared() {
+        return Ok(stored.map(Position));
+    }
+    let sql = "SELECT position FROM entries WHERE position > ? AND event_id = ? ORDER BY position LIMIT 1";
+    let until = stored_until(conn).await?;
+    Ok(Rows(conn).scalar(sql, vec![until.0.into(), id.into()]).await?.map(Position))
 }
 
 /// Forgets ids older than the window, a slice at a time; returns how many went. Those on which something was decided,

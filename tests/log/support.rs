@@ -58,8 +58,11 @@ impl House {
     /// Forgets event ids that are out of date; returns how many.
     pub async fn forget_ids(&self) -> u64 {
         let now = self.clock.now();
-        let forget = self.log.writer().change(Queue::Effects, move |tx, _| {
-            Box::pin(async move { Ok(carillon::store::event_ids::forget_old(tx, now, 100).await?) })
+        let forget = self.log.writer().change(Queue::Effects, move |tx, appender| {
+            Box::pin(async move {
+                appender.store_ids(tx).await?;
+                Ok(carillon::store::event_ids::forget_old(tx, now, 100).await?)
+            })
         });
         forget.await.unwrap()
     }
