@@ -5,7 +5,7 @@ mod controls;
 mod part;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,6 +93,8 @@ pub struct Options {
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
     pub faults: Faults,
+    /// The name server `doctor` asks; none: the system's.
+    pub resolver: Option<SocketAddr>,
     /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
     pub carrier: Option<Arc<dyn Channel>>,
 }
@@ -115,6 +117,7 @@ pub struct Carillon {
     part: Part,
     /// The data folder.
     folder: PathBuf,
+    resolver: Option<SocketAddr>,
     stopping: Arc<AtomicBool>,
     /// One person at a time moves the clock.
     forwarding: Arc<tokio::sync::Mutex<()>>,
@@ -154,6 +157,7 @@ impl Options {
             retry: config.retry.clone(),
             clock: None,
             faults: Faults::none(),
+            resolver: config.sender.resolver().map_err(anyhow::Error::msg)?,
             carrier: None,
         })
     }
@@ -190,7 +194,7 @@ impl Carillon {
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
-        let folder = options.data.clone();
+        let (folder, resolver) = (options.data.clone(), options.resolver);
         let carillon = Self {
             database,
             store,
@@ -205,6 +209,7 @@ impl Carillon {
             smtp,
             ingest,
             folder,
+            resolver,
             stopping,
             forwarding,
             threads,

@@ -15,6 +15,7 @@ use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
 use crate::store::controls::PAUSE_ALL;
+use crate::telemetry::traces;
 use crate::worker::pause::set_paused;
 use crate::worker::service::Workers;
 
@@ -31,6 +32,8 @@ pub struct Server {
 /// `carillon serve`; `paused`: nothing is sent before a person resumes.
 pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
+    let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
+    let traced = traced.map_err(anyhow::Error::msg)?;
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     if let Some(offset) = server.carillon.unreal_time() {
@@ -45,12 +48,16 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> a
         // No loop runs yet.
         set_paused(&server.carillon.log, WORKSPACE, PAUSE_ALL, true).await?;
     }
-    server
+    let ended = server
         .run(place, async move {
             print(&format!("listening on {address}\n"));
             std::future::pending().await
         })
-        .await
+        .await;
+    if let Some(exporter) = traced {
+        tokio::task::spawn_blocking(|| exporter.stop()).await?;
+    }
+    ended
 }
 
 impl Server {
