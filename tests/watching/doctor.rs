@@ -28,9 +28,9 @@ impl Post {
         let authority = kept.join("ca.pem").display().to_string();
         let mut all = vec![
             ("CARILLON_SMTP__URL", url.as_str()),
-            ("CARILLON_SMTP__CA_FILE", &authority),
+            ("CARILLON_SMTP__CA_FILE", authority.as_str()),
             ("CARILLON_SENDER__ADDRESS", "hello@Mail.Shop-Of-Tests.org"),
-            ("CARILLON_SENDER__RESOLVER", &resolver),
+            ("CARILLON_SENDER__RESOLVER", resolver.as_str()),
         ];
         all.extend(settings);
         let server = Server::start_with(&folder, &["serve"], &all);

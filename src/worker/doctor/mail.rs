@@ -215,7 +215,7 @@ async fn mx(dns: &Dns, mail: &Mail<'_>) -> Result<Check, Silent> {
             Check::bad(name, format!("{domain} has neither MX nor address: answers and bounces are lost"), advice)
         }
         [] => Check::warning(name, format!("{domain} has no MX; mail to it goes to its address"), advice),
-        [first, ..] => Check::good(name, format!("{} takes answers and bounces of {domain}", first)),
+        [first, ..] => Check::good(name, format!("{first} takes answers and bounces of {domain}")),
     })
 }
 
