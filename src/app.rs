@@ -6,7 +6,7 @@ mod outside;
 mod part;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct Options {
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
     pub faults: Faults,
+    /// The name server `doctor` asks; none: the system's.
+    pub resolver: Option<SocketAddr>,
     /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
     pub carrier: Option<Arc<dyn Channel>>,
 }
@@ -120,6 +122,7 @@ pub struct Carillon {
     pub privacy: Privacy,
     /// The data folder.
     folder: PathBuf,
+    resolver: Option<SocketAddr>,
     stopping: Arc<AtomicBool>,
     /// One person at a time moves the clock.
     forwarding: Arc<tokio::sync::Mutex<()>>,
@@ -159,6 +162,7 @@ impl Options {
             retry: config.retry.clone(),
             clock: None,
             faults: Faults::none(),
+            resolver: config.sender.resolver().map_err(anyhow::Error::msg)?,
             carrier: None,
         })
     }
@@ -197,7 +201,7 @@ impl Carillon {
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
-        let folder = options.data.clone();
+        let (folder, resolver) = (options.data.clone(), options.resolver);
         let privacy = Privacy {
             log: log.clone(),
             store: store.clone(),
@@ -221,6 +225,7 @@ impl Carillon {
             smtp,
             ingest,
             folder,
+            resolver,
             stopping,
             forwarding,
             threads,

@@ -113,6 +113,8 @@ pub struct Sender {
     #[serde(deserialize_with = "unless_empty")]
     pub dkim_key_file: Option<PathBuf>,
     pub dkim_selector: String,
+    #[serde(deserialize_with = "unless_empty")]
+    resolver: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -273,6 +275,9 @@ impl Config {
         if let Err(message) = self.sender.mailbox() {
             refuse("sender.address", message);
         }
+        if let Err(message) = self.sender.resolver() {
+            refuse("sender.resolver", message);
+        }
         if let Err(error) = self.sender.dkim() {
             refuse("sender.dkim_key_file", error);
         }
@@ -370,6 +375,19 @@ impl Sender {
         let Some(file) = &self.dkim_key_file else { return Ok(None) };
         let domain = self.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
         Dkim::from_file(&domain, &self.dkim_selector, file).map(Some).map_err(|error| error.to_string())
+    }
+
+    /// The name server that is asked about the sender's domain; none: the system's.
+    ///
+    /// # Errors
+    /// It is no address.
+    pub fn resolver(&self) -> Result<Option<SocketAddr>, String> {
+        let Some(text) = &self.resolver else { return Ok(None) };
+        let alone = || text.parse().map(|ip: std::net::IpAddr| SocketAddr::new(ip, 53));
+        text.parse()
+            .or_else(|_| alone())
+            .map(Some)
+            .map_err(|_| "is an address such as 9.9.9.9 or 127.0.0.1:5353".to_owned())
     }
 
     /// Who mail is from.

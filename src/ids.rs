@@ -3,10 +3,13 @@
 //! Ids of rows a decision creates are hashes of what caused them: deciding again yields the same ids, so nothing is
 //! doubled when an entry is processed twice.
 
+mod trace_context;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+pub use trace_context::TraceContext;
 
 /// An instant in milliseconds since 1970-01-01T00:00Z. Text form: RFC 3339 in UTC.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

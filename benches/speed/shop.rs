@@ -83,6 +83,7 @@ pub fn event(nonce: &str, n: u64, person: u64, dice: u64, at: Timestamp) -> Even
         version: 1,
         source: "shop".to_owned(),
         correlation_id: format!("bench-{n}"),
+        trace: None,
         user_id: Some(user),
         anonymous_id: None,
         previous_id: None,

@@ -121,10 +121,11 @@ impl Carillon {
 
     fn examining(&self) -> Doing<(), Vec<Check>> {
         let (store, log, definitions) = (self.store.clone(), self.log.clone(), self.definitions.clone());
-        let (workers, folder, is_real) = (self.workers.clone(), self.folder.clone(), self.smtp.is_some());
+        let (workers, folder, smtp) = (self.workers.clone(), self.folder.clone(), self.smtp.clone());
+        let resolver = self.resolver;
         Arc::new(move |()| {
             let (store, log, definitions) = (store.clone(), log.clone(), definitions.clone());
-            let (workers, folder) = (workers.clone(), folder.clone());
+            let (workers, folder, smtp) = (workers.clone(), folder.clone(), smtp.clone());
             Box::pin(async move {
                 Ok(doctor(Patient {
                     workspace: WORKSPACE,
@@ -133,7 +134,8 @@ impl Carillon {
                     definitions: &definitions,
                     dispatcher: workers.dispatcher(),
                     folder: &folder,
-                    is_real,
+                    smtp: smtp.as_deref(),
+                    resolver,
                 })
                 .await)
             })

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::sign::SigningKey;
 use sha2::{Digest, Sha256};
 
+use crate::channel::sender::records::DkimRecord;
 use crate::ids::Timestamp;
 
 /// Signed where they are there; both headers of RFC 8058 are among them. Not `Content-Type`, which relays rewrite.
@@ -71,6 +72,35 @@ impl Dkim {
         let known = [SignatureScheme::RSA_PKCS1_SHA256, SignatureScheme::ED25519];
         let scheme = key.choose_scheme(&known).map(|signer| signer.scheme()).ok_or(BadKey::Unknown(name))?;
         Ok(Self { domain: domain.to_owned(), selector: selector.to_owned(), key, scheme })
+    }
+
+    /// Where the public half stands in the DNS.
+    pub fn place(&self) -> String {
+        format!("{}._domainkey.{}", self.selector, self.domain)
+    }
+
+    /// The TXT record that belongs there.
+    pub fn record(&self) -> String {
+        let public = self.public();
+        match self.scheme {
+            // RFC 8463: the key itself, which is the end of its SubjectPublicKeyInfo.
+            SignatureScheme::ED25519 => {
+                let key = public.get(public.len().saturating_sub(32)..).unwrap_or_default();
+                format!("v=DKIM1; k=ed25519; p={}", STANDARD.encode(key))
+            }
+            _ => format!("v=DKIM1; k=rsa; p={}", STANDARD.encode(public)),
+        }
+    }
+
+    /// Whether this is the public half of the key.
+    pub fn is_published_as(&self, record: &DkimRecord) -> bool {
+        let kind = if self.scheme == SignatureScheme::ED25519 { "ed25519" } else { "rsa" };
+        record.kind == kind && record.is(&self.public())
+    }
+
+    /// SubjectPublicKeyInfo.
+    fn public(&self) -> Vec<u8> {
+        self.key.public_key().map(|key| key.as_ref().to_vec()).unwrap_or_default()
     }
 
     /// The message with its signature before it. `message` has CRLF line ends and a blank line behind its head.

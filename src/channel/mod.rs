@@ -6,6 +6,7 @@
 pub mod dkim;
 mod mime;
 pub mod sandbox;
+pub mod sender;
 pub mod smtp;
 
 use futures::future::BoxFuture;

@@ -45,6 +45,11 @@ impl Smtp {
         Ok(Self { pool: Arc::new(Pool::new(settings, connector)) })
     }
 
+    /// Where it sends, and what it signs with.
+    pub fn settings(&self) -> &Settings {
+        &self.pool.settings
+    }
+
     async fn deliver(&self, letter: &Letter) -> Outcome {
         let Some(_permit) = self.pool.permit().await else {
             return Outcome::TransportDown { cause: "the channel is closed".to_owned() };

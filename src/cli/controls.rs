@@ -1,6 +1,9 @@
 //! Commands that change how the service runs: write keys, pauses, second chances, test messages; and its check-up.
 
+use std::time::Duration;
+
 use clap::{ArgGroup, Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
@@ -205,20 +208,35 @@ pub async fn send_test(client: &Client, asked: &SendTest) -> anyhow::Result<Answ
 
 /// `carillon doctor`.
 pub async fn doctor(client: &Client, json: bool) -> anyhow::Result<Answer> {
-    let answer = client.get("/api/v1/doctor", &[]).await?;
+    let waiting =
+        ProgressBar::new_spinner().with_message("examining the service, its machine and what the DNS says of it");
+    waiting.enable_steady_tick(Duration::from_millis(120));
+    let answer = client.get("/api/v1/doctor", &[]).await;
+    waiting.finish_and_clear();
+    let answer = answer?;
     let checks = list(&answer, "checks");
-    let failed = checks.iter().filter(|check| check["ok"] != true).count();
+    let count = |status: &str| checks.iter().filter(|check| check["status"] == status).count();
+    let (failed, warnings) = (count("failed"), count("warning"));
     if json {
         print_json(&answer);
     } else {
         for check in checks {
-            let mark = if check["ok"] == true { "\u{2713}" } else { "\u{2717}" };
+            let mark = match check["status"].as_str() {
+                Some("ok") => "\u{2713}",
+                Some("warning") => "!",
+                _ => "\u{2717}",
+            };
             print(&format!("{mark} {}: {}\n", cell(&check["name"]), cell(&check["detail"])));
             if let Some(advice) = check["advice"].as_str() {
                 print(&format!("  {advice}\n"));
             }
         }
-        print(if failed == 0 { "all is well\n" } else { "not all is well\n" });
+        print(&match (failed, warnings) {
+            (0, 0) => "all is well\n".to_owned(),
+            (0, 1) => "all is well, with one warning\n".to_owned(),
+            (0, many) => format!("all is well, with {many} warnings\n"),
+            _ => "not all is well\n".to_owned(),
+        });
     }
     Ok(if failed == 0 { Answer::Yes } else { Answer::No })
 }

@@ -14,6 +14,7 @@ use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
+use crate::telemetry::traces;
 use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
 
@@ -30,6 +31,8 @@ pub struct Server {
 /// `carillon serve`; `held`: marketing waits until a person has confirmed that this is the data it should be.
 pub async fn serve(place: &Place, listen: Option<SocketAddr>, held: bool) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
+    let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
+    let traced = traced.map_err(anyhow::Error::msg)?;
     let options = |address: &str| Options::of(&place.config, address);
     let server = Server::open(place, listen, "serve", options).await?;
     if let Some(offset) = server.carillon.unreal_time() {
@@ -44,12 +47,16 @@ pub async fn serve(place: &Place, listen: Option<SocketAddr>, held: bool) -> any
         // No loop runs yet.
         hold_by_hand(&server.carillon.log).await?;
     }
-    server
+    let ended = server
         .run(place, async move {
             print(&format!("listening on {address}\n"));
             std::future::pending().await
         })
-        .await
+        .await;
+    if let Some(exporter) = traced {
+        tokio::task::spawn_blocking(|| exporter.stop()).await?;
+    }
+    ended
 }
 
 impl Server {

@@ -99,6 +99,7 @@ impl OwnEvent {
             kind: Kind::Own,
             name: self.name,
             correlation_id: message_id.clone(),
+            trace: None,
             message_id,
             version: 1,
             source: "carillon".to_owned(),

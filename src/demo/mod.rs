@@ -49,6 +49,7 @@ fn event(workspace: WorkspaceId, user_id: &str, act: Act, message_id: String, or
         version: 1,
         source: SOURCE.to_owned(),
         correlation_id: message_id.clone(),
+        trace: None,
         message_id,
         user_id: Some(user_id.to_owned()),
         anonymous_id: None,

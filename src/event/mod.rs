@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::{EventId, Timestamp};
+use crate::ids::{EventId, Timestamp, TraceContext};
 
 /// Bytes of one event's JSON.
 pub const EVENT_BYTES_MAX: usize = 32 * 1024;
@@ -98,6 +98,9 @@ pub struct Event {
     pub version: u32,
     pub source: String,
     pub correlation_id: String,
+    /// The span of the request that brought it, where somebody records traces.
+    #[serde(default)]
+    pub trace: Option<TraceContext>,
     pub user_id: Option<String>,
     pub anonymous_id: Option<String>,
     /// For alias: the id that was used before.

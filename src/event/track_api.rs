@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 use crate::event::json::{self, JsonFault};
 use crate::event::{Body, EVENT_BYTES_MAX, Event, Kind, NAME_CHARS_MAX, Origin};
-use crate::ids::{EventId, Timestamp, WorkspaceId};
+use crate::ids::{EventId, Timestamp, TraceContext, WorkspaceId};
 
 use fields::{Envelope, Fields, Scalar, Unread, read_envelope, read_fields, scalar};
 
@@ -76,6 +76,8 @@ pub struct Arrival<'a> {
     pub workspace: WorkspaceId,
     pub source: &'a str,
     pub correlation_id: &'a str,
+    /// The span of the request, where somebody records traces.
+    pub trace: Option<TraceContext>,
     pub received_at: Timestamp,
     pub times: Times,
 }
@@ -310,6 +312,7 @@ impl Item<'_> {
             version: instant::version(fields.context),
             source: arrival.source.to_owned(),
             correlation_id: arrival.correlation_id.to_owned(),
+            trace: arrival.trace,
             user_id,
             anonymous_id,
             previous_id,

@@ -11,7 +11,9 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::clock::Stopwatch;
+use crate::ids::TraceContext;
 use crate::telemetry;
+use crate::telemetry::traces::{self, TraceSpan};
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -63,14 +65,40 @@ pub async fn correlate(
     let header = HeaderValue::from_str(&id);
     let watch = Stopwatch::start();
     let path = request.path().to_owned();
+    let mut traced = traces::is_on().then(|| begin_span(&request, &path, &id));
+    let trace = traced.as_ref().and_then(TraceSpan::context);
     let span = tracing::info_span!("request", correlation_id = %id);
     request.extensions_mut().insert(CorrelationId(id));
+    if let Some(trace) = trace {
+        request.extensions_mut().insert(trace);
+    }
     let mut response = next.call(request).instrument(span).await?;
-    telemetry::answered(&path, response.status().as_u16(), watch.elapsed());
+    let status = response.status();
+    telemetry::answered(&path, status.as_u16(), watch.elapsed());
+    if let Some(mut span) = traced.take() {
+        span.note("http.response.status_code", || i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.failed(|| status.to_string());
+        }
+    }
     if let Ok(header) = header {
         response.headers_mut().insert(X_REQUEST_ID, header);
     }
     Ok(response)
+}
+
+/// The span of a request: part of the caller's trace, or the first of one.
+fn begin_span(request: &ServiceRequest, path: &str, id: &str) -> TraceSpan {
+    let parent = request.headers().get(TRACEPARENT).and_then(|value| TraceContext::parse(value.to_str().ok()?));
+    let mut span = TraceSpan::of_request(request.method().as_str(), telemetry::route(path), parent);
+    span.note("carillon.correlation_id", || id.to_owned());
+    span.note("http.request.method", || request.method().to_string());
+    span
+}
+
+/// The span of the request at hand, where traces are recorded.
+pub fn trace_of(request: &HttpRequest) -> Option<TraceContext> {
+    request.extensions().get::<TraceContext>().copied()
 }
 
 /// `X-Request-Id`, else the trace id of `traceparent`, if it is something a log can hold: no spaces, no addresses.

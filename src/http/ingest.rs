@@ -16,12 +16,13 @@ use crate::event::{EVENT_BYTES_MAX, Event, Kind};
 use crate::eventlog::Receipt;
 use crate::ids::Span;
 use crate::telemetry;
+use crate::telemetry::traces::TraceSpan;
 
 use super::append::Append;
 use super::auth::{HeaderKey, WriteKey, WriteKeys, header_key};
 use super::body;
 use super::config::Config;
-use super::correlation::{CorrelationId, FreshIds};
+use super::correlation::{CorrelationId, FreshIds, trace_of};
 use super::door::{self, DoorCounts};
 use super::problem::Problem;
 use super::rate::Rates;
@@ -83,10 +84,15 @@ impl Ingest {
         if events.is_empty() {
             return Ok(Vec::new());
         }
+        let mut span = TraceSpan::within("append", events.iter().find_map(|event| event.trace));
+        span.note("carillon.events", || i64::try_from(events.len()).unwrap_or(i64::MAX));
         let appended = self.log.append(key.workspace, events);
         match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
             Ok(receipts) => Ok(receipts?),
-            Err(_) => Err(Problem::StorageSlow),
+            Err(_) => {
+                span.failed(|| "the log did not answer in time".to_owned());
+                Err(Problem::StorageSlow)
+            }
         }
     }
 }
@@ -160,8 +166,9 @@ async fn single(
         None => ingest.admitted(request, &call.write_key().ok_or(Problem::MissingKey)?)?,
     };
     let correlation_id = CorrelationId::of(request);
-    let event =
-        call.event(kind, &arrival(ingest, &key, &correlation_id, Endpoint::Single(kind)), || ingest.ids.next())?;
+    let event = call.event(kind, &arrival((ingest, request), &key, &correlation_id, Endpoint::Single(kind)), || {
+        ingest.ids.next()
+    })?;
     let event = door::pass(&key.source, &ingest.counts, event);
     if event.is_none() {
         telemetry::events_dropped(1);
@@ -183,7 +190,7 @@ async fn batch(
         None => ingest.admitted(request, &batch.write_key().ok_or(Problem::MissingKey)?)?,
     };
     let correlation_id = CorrelationId::of(request);
-    let results = batch.events(&arrival(ingest, &key, &correlation_id, endpoint), || ingest.ids.next())?;
+    let results = batch.events(&arrival((ingest, request), &key, &correlation_id, endpoint), || ingest.ids.next())?;
     let (mut events, mut rejected, mut dropped) = (Vec::with_capacity(results.len()), Vec::new(), 0_usize);
     for result in results {
         match result {
@@ -207,11 +214,17 @@ async fn batch(
     Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))
 }
 
-fn arrival<'a>(ingest: &Ingest, key: &'a WriteKey, correlation_id: &'a str, endpoint: Endpoint) -> Arrival<'a> {
+fn arrival<'a>(
+    (ingest, request): (&Ingest, &HttpRequest),
+    key: &'a WriteKey,
+    correlation_id: &'a str,
+    endpoint: Endpoint,
+) -> Arrival<'a> {
     Arrival {
         workspace: key.workspace,
         source: &key.source.key,
         correlation_id,
+        trace: trace_of(request),
         received_at: ingest.clock.now(),
         times: endpoint.times(),
     }

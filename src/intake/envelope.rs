@@ -188,6 +188,7 @@ impl Stamp {
             version: 1,
             source: self.source.clone(),
             correlation_id: message_id.clone(),
+            trace: None,
             message_id,
             user_id: who.user_id.map(str::to_owned),
             anonymous_id: who.anonymous_id.map(str::to_owned),

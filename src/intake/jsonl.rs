@@ -29,6 +29,7 @@ impl Items {
             workspace: self.stamp.workspace(),
             source: self.stamp.source(),
             correlation_id: "",
+            trace: None,
             // The call's own time stands, whatever it is: there was no receipt to hold it against.
             received_at: Timestamp::from_millis(i64::MAX),
             times: Times::AsGiven,

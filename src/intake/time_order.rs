@@ -178,6 +178,7 @@ impl From<Stored> for Event {
             version: stored.version,
             source: stored.source,
             correlation_id: stored.correlation_id,
+            trace: None,
             user_id: stored.user_id,
             anonymous_id: stored.anonymous_id,
             previous_id: stored.previous_id,

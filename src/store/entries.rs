@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Body, Event, Kind, Origin};
-use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, TraceContext, WorkspaceId};
 use crate::message::Status;
 use crate::store::Workspace;
 use crate::store::event_ids;
@@ -252,7 +252,10 @@ fn pack_meta(event: &Event, joins: Option<ProfileId>) -> Vec<u8> {
         joins: joins.map(|profile| profile.0),
     };
     // Plain strings and integers into memory: cannot fail.
-    postcard::to_stdvec(&meta).unwrap_or_default()
+    let mut packed = postcard::to_stdvec(&meta).unwrap_or_default();
+    // Rare, and read by whoever knows of it.
+    packed.extend(event.trace.iter().flat_map(|trace| trace.to_bytes()));
+    packed
 }
 
 fn meta_of(packed: &[u8]) -> Result<EventMeta<'_>, Error> {
@@ -268,7 +271,8 @@ fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<(Event, Opt
     let what = "log entry";
     let kind = Kind::parse(kind).ok_or_else(|| Error::unreadable(what, format!("unknown kind {kind}")))?;
     let packed: Vec<u8> = row.try_get_by_index(8)?;
-    let meta = meta_of(&packed)?;
+    let (meta, rest): (EventMeta, _) =
+        postcard::take_from_bytes(&packed).map_err(|error| Error::unreadable(what, error))?;
     let id: Vec<u8> = row.try_get_by_index(5)?;
     let event = Event {
         id: EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable(what, error))?,
@@ -278,6 +282,7 @@ fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<(Event, Opt
         version: meta.version,
         source: meta.source.into_owned(),
         correlation_id: meta.correlation_id.into_owned(),
+        trace: TraceContext::from_bytes(rest),
         user_id: meta.user_id.map(Cow::into_owned),
         anonymous_id: meta.anonymous_id.map(Cow::into_owned),
         previous_id: meta.previous_id.map(Cow::into_owned),

@@ -3,6 +3,7 @@
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use crate::ids::{Position, Timestamp};
+use crate::store::gauges::bytes;
 use crate::store::rows::{Error, Rows};
 
 /// SQLite's own look at its file: the first complaints, none where it is whole. Reads the whole file. PostgreSQL looks
@@ -47,4 +48,33 @@ pub async fn last_entry<C: ConnectionTrait>(conn: &C) -> Result<Option<(Position
     let sql = "SELECT position, now FROM entries ORDER BY position DESC LIMIT 1";
     let Some(row) = Rows(conn).one(sql, vec![]).await? else { return Ok(None) };
     Ok(Some((Position(row.try_get_by_index(0)?), Timestamp::from_millis(row.try_get_by_index(1)?))))
+}
+
+/// What a database is.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its kind and version.
+    pub version: String,
+    /// Changes of the schema that were made.
+    pub migrations: i64,
+    pub bytes: i64,
+}
+
+pub async fn about<C: ConnectionTrait>(conn: &C) -> Result<About, Error> {
+    let sql = match conn.get_database_backend() {
+        DbBackend::Postgres => "SELECT 'PostgreSQL ' || current_setting('server_version')",
+        _ => "SELECT 'SQLite ' || sqlite_version()",
+    };
+    let version: Option<String> = Rows(conn).scalar(sql, vec![]).await?;
+    let migrations = Rows(conn).scalar("SELECT count(*) FROM seaql_migrations", vec![]).await?.unwrap_or(0);
+    Ok(About { version: version.unwrap_or_default(), migrations, bytes: bytes(conn).await? })
+}
+
+/// What time it is where the database runs; none where that is here.
+pub async fn database_now<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
+    if conn.get_database_backend() != DbBackend::Postgres {
+        return Ok(None);
+    }
+    let sql = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+    Ok(Rows(conn).scalar::<i64>(sql, vec![]).await?.map(Timestamp::from_millis))
 }

@@ -107,6 +107,7 @@ fn event(given: &Given, n: i64, profile: &Profile) -> Event {
         version: 1,
         source: "story".to_owned(),
         correlation_id: String::new(),
+        trace: None,
         user_id: Some(given.person.clone()),
         anonymous_id: None,
         previous_id: None,

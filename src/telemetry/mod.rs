@@ -7,12 +7,13 @@ pub mod family;
 mod process;
 mod requests;
 pub mod table;
+pub mod traces;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use family::{Cell, Format};
-pub use requests::answered;
+pub use requests::{answered, route};
 use table::*;
 
 /// A series that is counted often.

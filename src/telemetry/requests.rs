@@ -33,6 +33,11 @@ pub fn answered(path: &str, status: u16, after: Duration) {
     }
 }
 
+/// By what name a path is counted.
+pub fn route(path: &str) -> &'static str {
+    ROUTES.get(route_of(path)).copied().unwrap_or("other")
+}
+
 fn route_of(path: &str) -> usize {
     let name = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
         Some(("v1", call)) if call.starts_with("projects/") => "settings",

@@ -1,12 +1,16 @@
 //! What a person should know before trusting a running service: each check says what it found and what to do about it.
 
-use std::fs;
-use std::io::Write;
+mod machine;
+mod mail;
+
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::channel::sender::dns::Dns;
+use crate::channel::smtp::Smtp;
 use crate::definition::DocumentKind;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{Span, Timestamp, WorkspaceId};
@@ -23,8 +27,6 @@ use crate::worker::restored::recognised;
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
 const CHANNEL_DEADLINE: Duration = Duration::from_secs(20);
 const WRITER_DEADLINE: Duration = Duration::from_secs(5);
-/// Written and deleted again, to see that there is room.
-const PROBE_BYTES: usize = 4 * 1024 * 1024;
 /// Entries behind the end of the log that are no cause for worry.
 const BACKLOG_MAX: i64 = 10_000;
 /// 2026-01-01: no clock that is right shows less.
@@ -39,19 +41,35 @@ const SHARED_WITHIN: u32 = 6;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Check {
     pub name: &'static str,
+    /// A warning is ok: everything works, and something should be done all the same.
     pub ok: bool,
+    pub status: Verdict,
     pub detail: String,
     /// What to do, where there is something.
     pub advice: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Ok,
+    Warning,
+    Failed,
+}
+
 impl Check {
     fn good(name: &'static str, detail: impl Into<String>) -> Self {
-        Self { name, ok: true, detail: detail.into(), advice: None }
+        Self { name, ok: true, status: Verdict::Ok, detail: detail.into(), advice: None }
+    }
+
+    fn warning(name: &'static str, detail: impl Into<String>, advice: &str) -> Self {
+        let advice = Some(advice.to_owned());
+        Self { name, ok: true, status: Verdict::Warning, detail: detail.into(), advice }
     }
 
     fn bad(name: &'static str, detail: impl Into<String>, advice: &str) -> Self {
-        Self { name, ok: false, detail: detail.into(), advice: Some(advice.to_owned()) }
+        let advice = Some(advice.to_owned());
+        Self { name, ok: false, status: Verdict::Failed, detail: detail.into(), advice }
     }
 }
 
@@ -65,18 +83,37 @@ pub struct Patient<'a> {
     pub dispatcher: &'a Dispatcher,
     /// The data folder.
     pub folder: &'a Path,
-    /// Messages leave through a real provider.
-    pub is_real: bool,
+    /// The relay that mail leaves through; none: nothing real is sent.
+    pub smtp: Option<&'a Smtp>,
+    /// Which name server is asked; none: the system's.
+    pub resolver: Option<SocketAddr>,
+}
+
+impl Patient<'_> {
+    fn is_real(&self) -> bool {
+        self.smtp.is_some()
+    }
 }
 
 /// Runs every check; a part that cannot be examined is a bad check, never an error.
 pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
-    let mut checks = vec![file(patient).await, writer(patient).await, disk(patient.folder).await];
+    // The only ones that ask strangers.
+    let (mail, mut checks) = tokio::join!(sender_domain(patient), within(patient));
+    checks.extend(mail);
+    checks
+}
+
+/// What this installation knows of itself.
+async fn within(patient: Patient<'_>) -> Vec<Check> {
+    let mut checks = vec![machine::database(patient.store).await, file(patient).await, writer(patient).await];
+    checks.extend(machine::disk(patient.folder).await);
     checks.extend(books(patient).await);
     checks.push(backlog(patient).await);
     checks.extend(processes(patient).await);
     checks.push(definitions(patient).await);
     checks.push(clock(patient).await);
+    let machine_now = patient.log.clock().now().minus(patient.log.clock().offset());
+    checks.extend(machine::drift(patient.store, machine_now).await);
     checks.push(pauses(patient).await);
     checks.push(restored(patient).await);
     checks.push(sender(patient));
@@ -148,24 +185,6 @@ async fn processes(patient: Patient<'_>) -> Option<Check> {
     })
 }
 
-async fn disk(folder: &Path) -> Check {
-    let name = "disk";
-    let path = folder.join(format!("probe-{}", uuid::Uuid::new_v4().simple()));
-    let writing = tokio::task::spawn_blocking(move || {
-        let written = fs::File::create(&path).and_then(|mut file| {
-            file.write_all(&vec![0; PROBE_BYTES])?;
-            file.sync_all()
-        });
-        let removed = fs::remove_file(&path);
-        written.and(removed)
-    });
-    match writing.await {
-        Ok(Ok(())) => Check::good(name, format!("{} MiB could be written and synced", PROBE_BYTES / 1024 / 1024)),
-        Ok(Err(error)) => Check::bad(name, format!("the data folder cannot be written: {error}"), "make room"),
-        Err(error) => unreadable(name, &error),
-    }
-}
-
 async fn books(patient: Patient<'_>) -> Vec<Check> {
     let books = match patient.store.workspace(patient.workspace).accounts().await {
         Ok(books) => books,
@@ -191,10 +210,14 @@ async fn books(patient: Patient<'_>) -> Vec<Check> {
         ),
     };
     let dead = books.messages.by_status.get("failed").copied().unwrap_or(0);
-    let mut letters = Check::good("dead letters", format!("{dead} messages failed for good"));
-    if dead > 0 {
-        letters.advice = Some("`carillon messages --status failed` tells why; they can be redriven".to_owned());
-    }
+    let letters = match dead {
+        0 => Check::good("dead letters", "none"),
+        _ => Check::warning(
+            "dead letters",
+            format!("{dead} messages failed for good"),
+            "`carillon messages --status failed` tells why; they can be redriven",
+        ),
+    };
     vec![balance, parked, letters]
 }
 
@@ -237,7 +260,7 @@ async fn clock(patient: Patient<'_>) -> Check {
     if now < Timestamp::from_millis(EARLIEST) {
         return Check::bad(name, format!("it shows {now}"), "set the machine's clock");
     }
-    if patient.is_real && offset != Span::ZERO {
+    if patient.is_real() && offset != Span::ZERO {
         let detail = format!("a demo moved it {offset} ahead, and messages leave through a real provider");
         return Check::bad(name, detail, "use a fresh data folder for real messages");
     }
@@ -308,14 +331,33 @@ async fn caps(patient: Patient<'_>) -> Check {
 fn sender(patient: Patient<'_>) -> Check {
     let name = "sender";
     let address = patient.dispatcher.sender().address();
-    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
-    let reserved = ["example", "example.com", "example.org", "example.net", "invalid", "localhost", "test", "local"];
-    let is_reserved = reserved.iter().any(|name| domain == *name || domain.ends_with(&format!(".{name}")));
-    if patient.is_real && is_reserved {
+    if patient.is_real() && is_reserved(&domain_of(patient)) {
         let detail = format!("mail is sent from {address}, a domain nobody can own");
         return Check::bad(name, detail, "set CARILLON_SENDER__ADDRESS to an address of your own");
     }
     Check::good(name, format!("mail is from {address}"))
+}
+
+fn domain_of(patient: Patient<'_>) -> String {
+    let address = patient.dispatcher.sender().address();
+    address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase()
+}
+
+fn is_reserved(domain: &str) -> bool {
+    let reserved = ["example", "example.com", "example.org", "example.net", "invalid", "localhost", "test", "local"];
+    reserved.iter().any(|name| domain == *name || domain.ends_with(&format!(".{name}")))
+}
+
+/// Only where real mail is sent from a domain that somebody can own.
+async fn sender_domain(patient: Patient<'_>) -> Vec<Check> {
+    let Some(smtp) = patient.smtp else { return Vec::new() };
+    let domain = domain_of(patient);
+    if is_reserved(&domain) {
+        return Vec::new();
+    }
+    let settings = smtp.settings();
+    let mail = mail::Mail { domain: &domain, dkim: settings.dkim.as_ref(), relay: &settings.host };
+    mail::examine(&Dns::new(patient.resolver), &mail).await
 }
 
 async fn channels(patient: Patient<'_>) -> Vec<Check> {

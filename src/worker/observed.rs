@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::decision::{At, Decision, Input};
 use crate::message::Reason;
 use crate::telemetry;
+use crate::telemetry::traces::TraceSpan;
 use crate::worker::world::Changes;
 
 /// What a batch decided, added up before it is handed to the writer and told when it is stored.
@@ -49,8 +50,22 @@ pub fn correlation(input: &Input) -> &str {
     }
 }
 
+/// The span of a decision, part of the request's.
+pub fn span(input: &Input) -> TraceSpan {
+    match input {
+        Input::Event(event) => TraceSpan::within("decide", event.trace),
+        Input::Timer | Input::MessageEnded { .. } => TraceSpan::within("decide", None),
+    }
+}
+
 /// Says what each campaign made of an input.
-pub fn log(at: At, input: &Input, decision: &Decision) {
+pub fn tell(at: At, input: &Input, decision: &Decision, mut span: TraceSpan) {
+    span.note("carillon.position", || at.position.0);
+    span.note("carillon.verdicts", || {
+        let each = decision.findings.iter().map(|one| format!("{} {}", one.campaign, one.verdict.name()));
+        each.collect::<Vec<_>>().join(", ")
+    });
+    drop(span);
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }

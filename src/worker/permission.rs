@@ -296,6 +296,7 @@ pub fn own_event(id: WorkspaceId, now: Timestamp, name: &str, properties: Map<St
         kind: Kind::Own,
         name: name.to_owned(),
         correlation_id: message_id.clone(),
+        trace: None,
         message_id,
         version: 1,
         source: "carillon".to_owned(),

@@ -321,8 +321,9 @@ impl Processor {
             Some(Err(cause)) => return Err(cause.clone()),
             None => return Err("the person was not loaded".to_owned()),
         };
+        let span = observed::span(&asked.input);
         let decision = self.decide_one(catalog, asked, slot, other.as_ref())?;
-        observed::log(asked.at, &asked.input, &decision);
+        observed::tell(asked.at, &asked.input, &decision, span);
         if let (Some(other), Some(loser)) = (other, joins) {
             slot.loaded = slot.loaded.united(&other.loaded);
             slot.apply(asked.at.position, asked.at.now, decision, changes);

@@ -114,6 +114,7 @@ impl House {
             retry: RetryPolicy::default(),
             clock: Some(Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())),
             faults: Faults::none(),
+            resolver: None,
             carrier,
         };
         let carillon = Carillon::open(options).await.unwrap();

@@ -60,6 +60,7 @@ pub fn event(name: &str, happened: Timestamp, received: Timestamp, body: &str) -
         version: 1,
         source: "web".into(),
         correlation_id: String::new(),
+        trace: None,
         user_id: Some("ann".into()),
         anonymous_id: None,
         previous_id: None,

@@ -430,6 +430,7 @@ fn event(id: &str, kind: Kind, name: &str, user: &str, body: &str, now: Timestam
         version: 1,
         source: "shop".into(),
         correlation_id: id.to_owned(),
+        trace: None,
         user_id: Some(user.to_owned()),
         anonymous_id: None,
         previous_id: None,

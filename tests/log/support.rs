@@ -166,6 +166,7 @@ pub fn build(
         version: 1,
         source: "web".to_owned(),
         correlation_id: format!("c-{message_id}"),
+        trace: None,
         user_id: user.map(ToOwned::to_owned),
         anonymous_id: anonymous.map(ToOwned::to_owned),
         previous_id: None,

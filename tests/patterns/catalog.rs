@@ -65,6 +65,7 @@ fn happened(name: &str, document: &Value) -> Event {
         version: 1,
         source: "web".to_owned(),
         correlation_id: String::new(),
+        trace: None,
         user_id: None,
         anonymous_id: None,
         previous_id: None,

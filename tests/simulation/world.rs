@@ -273,6 +273,7 @@ impl World {
             version: 1,
             source: "sim".into(),
             correlation_id: String::new(),
+            trace: None,
             user_id: caller.user.clone(),
             anonymous_id: caller.device.clone(),
             previous_id: body.strip_prefix(r#"{"previousId":""#).map(|id| id.trim_end_matches("\"}").to_owned()),

@@ -121,6 +121,7 @@ fn event() -> Event {
         version: 1,
         source: "shop".to_owned(),
         correlation_id: "c-1".to_owned(),
+        trace: None,
         user_id: Some("ann".to_owned()),
         anonymous_id: None,
         previous_id: None,

@@ -10,6 +10,8 @@ mod database;
 #[allow(dead_code, reason = "other suites ask for more")]
 #[path = "../commands/program.rs"]
 mod program;
+mod doctor;
 mod metrics;
 mod request;
 mod shop;
+mod traces;

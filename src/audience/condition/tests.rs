@@ -31,6 +31,7 @@ fn event(name: &str, when: i64, body: &Value) -> Event {
         version: 1,
         source: "test".to_owned(),
         correlation_id: String::new(),
+        trace: None,
         user_id: Some("ann".to_owned()),
         anonymous_id: None,
         previous_id: None,

@@ -12,6 +12,7 @@ fn arrival() -> Arrival<'static> {
         workspace: WorkspaceId(1),
         source: "shop",
         correlation_id: "c",
+        trace: None,
         received_at: RECEIVED.parse().unwrap(),
         times: Times::Corrected,
     }

@@ -12,13 +12,14 @@ use sea_orm::ConnectionTrait;
 use crate::clock::Stopwatch;
 use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours};
-use crate::ids::{Position, Timestamp, WorkspaceId};
+use crate::ids::{Position, Timestamp, TraceContext, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::locks::Reach;
 use crate::store::shards::Heads;
 use crate::store::workspace;
 use crate::telemetry;
+use crate::telemetry::traces::TraceSpan;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Reached, Seen, Stored, store_moves};
@@ -32,6 +33,8 @@ pub struct Ready {
     rendered: Rendered,
     since: Duration,
     correlation: String,
+    /// The span of the request that led to it.
+    trace: Option<TraceContext>,
 }
 
 /// A message marked `sending`.
@@ -56,9 +59,10 @@ impl Dispatcher {
                 Some(template) => self.render_one(now, id, sight, &claim.cleared, &message, template),
                 None => Err(Reason::TemplateMissing { template: message.template.clone() }),
             };
+            let trace = sight.events.get(&message.event).and_then(|event| event.trace);
             let correlation = sight.events.get(&message.event).map_or("", |event| &event.correlation_id).to_owned();
             match rendered {
-                Ok(rendered) => ready.push(Ready { workspace: id, message, rendered, since, correlation }),
+                Ok(rendered) => ready.push(Ready { workspace: id, message, rendered, since, correlation, trace }),
                 Err(reason) => {
                     tracing::warn!(message = %message.id, template = message.template, %correlation, code = reason.code(),
                         "a message could not be rendered");
@@ -224,12 +228,20 @@ impl Dispatcher {
             if !self.leases.is_sure(layout.shard_of(one.ready.message.profile), self.parts.log.clock().boot_time()) {
                 return (one, None);
             }
+            let mut span = TraceSpan::of_call("send", one.ready.trace);
+            span.note("carillon.campaign", || one.ready.message.campaign.clone());
+            span.note("carillon.channel", || one.ready.message.channel.as_str());
+            span.note("carillon.message", || one.ready.message.id.to_string());
             let watch = Stopwatch::start();
             let outcome = match self.parts.channels.of(one.ready.message.channel) {
                 Some(channel) => channel.send(&one.ready.rendered).await,
                 None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
             };
             telemetry::attempt_ended(one.ready.message.channel.as_str(), outcome.name(), watch.elapsed());
+            span.note("carillon.outcome", || outcome.name());
+            if !matches!(outcome, Outcome::Accepted { .. }) {
+                span.failed(|| outcome.words().to_owned());
+            }
             (one, Some(outcome))
         });
         let answered: Vec<_> = futures::stream::iter(sends).buffered(self.parts.connections).collect().await;
@@ -273,7 +285,7 @@ fn marked(now: Timestamp, message: &Message) -> Option<Status> {
 }
 
 async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyhow::Result<Option<Underway>> {
-    let Ready { workspace: id, mut message, rendered, since, correlation } = ready;
+    let Ready { workspace: id, mut message, rendered, since, correlation, trace } = ready;
     let before = message.status.clone();
     let Some(status) = marked(now, &message) else { return Ok(None) };
     let attempt = message.attempts + 1;
@@ -283,7 +295,7 @@ async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyho
         return Ok(None);
     }
     store.begin_attempt(message.id, attempt, &correlation, now).await?;
-    let ready = Ready { workspace: id, message, rendered, since, correlation };
+    let ready = Ready { workspace: id, message, rendered, since, correlation, trace };
     Ok(Some(Underway { ready, attempt }))
 }
 
