@@ -110,6 +110,9 @@ pub struct Carillon {
     pub sandbox: Sandbox,
     pub links: Links,
     pub smtp: Option<Arc<Smtp>>,
+    /// Who mail is from and who writes, for previews.
+    sender: Sender,
+    workspace: Workspace,
     ingest: web::Data<Ingest>,
     threads: usize,
     part: Part,
@@ -191,6 +194,7 @@ impl Carillon {
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
         let folder = options.data.clone();
+        let (sender, workspace) = (options.sender, options.workspace);
         let carillon = Self {
             database,
             store,
@@ -203,6 +207,8 @@ impl Carillon {
             sandbox,
             links,
             smtp,
+            sender,
+            workspace,
             ingest,
             folder,
             stopping,
@@ -293,7 +299,7 @@ impl Carillon {
         Ok(())
     }
 
-    /// What customers reach, and the sandbox's inbox while nothing real is sent.
+    /// What customers reach, and the sandbox's inbox as JSON while nothing real is sent.
     fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let links = web::Data::new(LinkPages::new(self.links.clone(), Arc::new(self.desk())));
         let inbox: Option<Arc<dyn KeptMessages>> =

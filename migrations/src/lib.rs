@@ -21,6 +21,7 @@ mod m20261121_000045_books_and_ids;
 mod m20261121_000051_switches;
 mod m20261121_000065_decided_events;
 mod m20261121_000070_hits;
+mod m20261121_000098_pages;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000051_switches::Migration),
             Box::new(m20261121_000065_decided_events::Migration),
             Box::new(m20261121_000070_hits::Migration),
+            Box::new(m20261121_000098_pages::Migration),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! The service as a process: it takes its folder, says where it is, and goes when it is asked to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::web::ServiceConfig;
@@ -11,7 +12,7 @@ use crate::app::{Carillon, Options, WORKSPACE};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
-use crate::http::admin;
+use crate::http::{self, admin};
 use crate::store::controls::PAUSE_ALL;
 use crate::telemetry;
 use crate::worker::pause::set_paused;
@@ -21,17 +22,24 @@ use crate::worker::service::Workers;
 pub struct Server {
     pub carillon: Arc<Carillon>,
     pub whereabouts: Whereabouts,
+    /// Templates that are being written, for the previews.
+    pub templates: Option<PathBuf>,
     listener: TcpListener,
     held: Held,
 }
 
-/// `carillon serve`; `paused`: nothing is sent before a person resumes.
-pub async fn serve(place: &Place, listen: Option<SocketAddr>, paused: bool) -> anyhow::Result<()> {
+/// `carillon serve`; `paused`: nothing is sent before a person resumes. `templates` are previewed as they are written.
+pub async fn serve(
+    place: &Place,
+    listen: Option<SocketAddr>,
+    paused: bool,
+    templates: Option<PathBuf>,
+) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
     // Installed before the first thing is counted.
     let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
-    let server = Server::open(place, listen, "serve", options).await?;
+    let server = Server { templates, ..Server::open(place, listen, "serve", options).await? };
     if let Some(offset) = server.carillon.unreal_time() {
         let folder = place.folder().display();
         anyhow::bail!(
@@ -68,22 +76,24 @@ impl Server {
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?;
         if carillon.smtp.is_none() && !listener.local_addr()?.ip().is_loopback() {
-            tracing::warn!("the sandbox's inbox has no login: everyone who reaches this address reads every message");
+            tracing::warn!(
+                "the sandbox's inbox as JSON has no login: everyone who reaches this address reads every message"
+            );
         }
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, held })
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, held })
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
     pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { carillon, whereabouts, listener, held } = self;
+        let Self { carillon, whereabouts, templates, listener, held } = self;
         let mut stop = Stop::listen()?;
         held.announce(&whereabouts)?;
         let (ask, asked) = tokio::sync::oneshot::channel::<()>();
         let serving = tokio::spawn({
             let (carillon, token) = (carillon.clone(), whereabouts.token.clone());
-            async move { carillon.serve(listener, pages(&carillon, &token), async { drop(asked.await) }).await }
+            async move { carillon.serve(listener, pages(&carillon, &token, templates), async { drop(asked.await) }).await }
         });
         let mut failed = Ok(());
         tokio::select! {
@@ -167,8 +177,16 @@ fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
     format!("{level}{quiet}{libraries}").parse().context("log.level")
 }
 
-/// The routes of the controls, for the holder of the token.
-pub fn pages(carillon: &Carillon, token: &str) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+/// The pages and the routes of the controls, for the holder of the token; `templates` are previewed as they are written.
+pub fn pages(
+    carillon: &Carillon,
+    token: &str,
+    templates: Option<PathBuf>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let admin = carillon.admin(token);
-    move |app| admin::configure(admin.clone())(app)
+    let pages = carillon.pages(&admin, templates);
+    move |app| {
+        http::pages::configure(pages.clone())(app);
+        admin::configure(admin.clone())(app);
+    }
 }

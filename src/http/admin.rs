@@ -96,7 +96,7 @@ impl Admin {
         if Self::hash_of(token.trim()) == self.token { Ok(()) } else { Err(Refusal::WrongToken) }
     }
 
-    fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 }
@@ -104,7 +104,7 @@ impl Admin {
 type Controls = web::Data<Admin>;
 type Answer = Result<HttpResponse, Problem>;
 
-/// Adds `/api/v1`, `/healthz`, `/readyz`, `/metrics` and, where nothing real is sent, `/caps`. What else lives under `/api/v1` must be added before.
+/// Adds `/api/v1`, `/healthz`, `/readyz` and `/metrics`. What else lives under `/api/v1` must be added before.
 pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let scope = web::scope("/api/v1")
@@ -123,7 +123,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(control::routes)
             .configure(checks::routes)
             .default_service(web::to(super::not_found));
-        app.configure(health::routes(&admin)).configure(caps::pages(&admin)).service(scope);
+        app.configure(health::routes(&admin)).service(scope);
     }
 }
 

@@ -12,6 +12,7 @@ pub mod door;
 pub mod inbox;
 pub mod ingest;
 mod page;
+pub mod pages;
 pub mod problem;
 mod rate;
 mod settings;

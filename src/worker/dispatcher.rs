@@ -191,6 +191,11 @@ impl Dispatcher {
         self.gates.stopped()
     }
 
+    /// Whether the cap store could not be asked when it last was.
+    pub fn caps_unreachable(&self) -> bool {
+        self.caps_gate.is_down()
+    }
+
     fn shut(&self, now: Timestamp) -> Shut {
         Shut { channels: self.gates.closed(now), caps: self.caps_gate.opens_at(now).is_some() }
     }

@@ -29,6 +29,11 @@ impl CapsGate {
         self.lock().as_ref().map(|down| down.until).filter(|until| now < *until)
     }
 
+    /// Whether no store answered since one did not.
+    pub fn is_down(&self) -> bool {
+        self.lock().is_some()
+    }
+
     /// A store did not answer; the answer is when it is asked again.
     pub fn failed(&self, now: Timestamp, error: &Unreachable) -> Timestamp {
         let mut gate = self.lock();
