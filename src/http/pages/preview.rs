@@ -70,7 +70,7 @@ fn list_row(desk: &Desk, draft: &Draft) -> Html {
         let all: Vec<&str> = it.locale.iter().chain(it.variants.keys()).map(String::as_str).collect();
         all.join(", ")
     });
-    let by: Vec<String> = senders(desk, &draft.key).into_iter().map(|it| it.key).collect();
+    let by: Vec<String> = senders(desk, &draft.key).iter().map(|it| it.key.clone()).collect();
     let state = match (&draft.template, draft.from_folder) {
         (None, _) => super::frame::status("bad", "Has problems"),
         (Some(_), true) => super::frame::status("wait", "In the folder"),
@@ -88,7 +88,7 @@ fn list_row(desk: &Desk, draft: &Draft) -> Html {
 }
 
 /// The campaigns that send a template.
-fn senders(desk: &Desk, key: &str) -> Vec<Campaign> {
+fn senders(desk: &Desk, key: &str) -> Vec<Arc<Campaign>> {
     let live = desk.admin.definitions.live(desk.admin.workspace);
     live.catalog.campaigns().filter(|campaign| campaign.send.template == key).cloned().collect()
 }
@@ -100,7 +100,7 @@ struct Look {
     locale: Option<String>,
     person: Option<Profile>,
     event: Option<Arc<Event>>,
-    campaigns: Vec<Campaign>,
+    campaigns: Vec<Arc<Campaign>>,
 }
 
 impl Look {
@@ -181,7 +181,7 @@ impl Look {
             json!({ "name": house.name, "postal_address": house.postal_address, "timezone": house.timezone }),
         );
         if let Some(campaign) = self.campaigns.first() {
-            let name = campaign.name.as_ref().unwrap_or(&campaign.key);
+            let name = &campaign.name;
             sample.insert("campaign".to_owned(), json!({ "key": campaign.key, "name": name }));
         }
         if let Some(locale) = &self.locale {
