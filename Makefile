@@ -8,7 +8,7 @@ SERVICES := target/test-services
 export PATH := $(CURDIR)/$(SERVICES)/cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick crash lint fmt bench services clean-services
+.PHONY: help run test test-quick pictures crash lint fmt bench services clean-services
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: services ## bring what the tests need and run everything, as CI does
 
 test-quick: ## unit and property tests and the tidiness of the code; needs nothing but Rust
 	@tests/run quick
+
+pictures: services ## look at every page and mail in Chromium; pictures of them land in target/pictures
+	@tests/run pictures
 
 lint: ## formatting, clippy, licences, banned crates and sources
 	cargo fmt --all -- --check

@@ -1,10 +1,11 @@
 //! MJML made into HTML, once per template version.
 //!
 //! The converter is lenient: what it does not know it leaves out or writes as HTML. So names are checked here first,
-//! each with its place. A template's tags pass the conversion as single private characters; one that is not there
-//! afterwards stood where MJML shows nothing, and is told.
+//! each with its place. A template's tags pass the conversion as single letters (`stand_ins.rs`); one that is not
+//! there afterwards stood where MJML shows nothing, and is told.
 
 mod components;
+mod stand_ins;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,62 +18,75 @@ use crate::render::places::Made;
 use crate::render::schemes::UNKNOWN;
 use crate::render::syntax::{self, Problem, at_place};
 use components::{COMPONENTS, Component, EVERYWHERE, component};
+use stand_ins::{Meaning, StandIns};
 
 /// Elements within elements, HTML in a text included.
 const DEPTH_MAX: usize = 64;
 /// HTML's elements that hold nothing and need no end.
 const VOID: [&str; 14] =
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"];
-/// Tags of a template are numbered from here; no font and no standard gives these characters a meaning.
-const FIRST: u32 = 0xf0000;
-const LAST: u32 = 0xffffd;
-
 /// The HTML of an MJML text, with the template's tags as they were written.
 pub(super) fn to_html(source: &str) -> Result<Made, Problem> {
-    if let Some((at, _)) = source.char_indices().find(|(_, c)| number(*c).is_some() || *c == UNKNOWN) {
-        return Err(at_place(source, at, "there is a character here that no font shows; remove it".to_owned()));
+    if let Some((at, _)) = source.char_indices().find(|(_, c)| *c == UNKNOWN) {
+        return Err(at_place(source, at, "there is a control character here; remove it".to_owned()));
     }
     let tags: Vec<Range<usize>> = syntax::tags(source).map(|tag| tag.at..tag.at + tag.text.len()).collect();
     let masked = syntax::without_tags(source, UNKNOWN);
     let between = Checker { source, masked: &masked, open: Vec::new(), html: Vec::new(), between: Between::default() };
-    let (protected, moved) = protect(source, &tags, &between.check()?);
+    let between = between.check()?;
+    let Some(letters) = StandIns::of(&masked, tags.len()) else {
+        return Err((1, 1, "has too many tags, or characters that no font shows".to_owned()));
+    };
+    let (protected, moved) = protect(&masked, &tags, &between, &letters);
     let html = convert(&protected).map_err(|(at, what)| {
         // The last piece that began before it tells how far the text has moved.
         let (from, to) = moved.iter().rev().find(|(_, to)| *to <= at).copied().unwrap_or_default();
         let there = (from + (at - to)).min(source.len());
         at_place(source, source.floor_char_boundary(there), what)
     })?;
-    restore(source, &tags, &html)
+    restore(source, &tags, &letters, &html)
 }
 
-fn number(c: char) -> Option<usize> {
-    (FIRST..=LAST).contains(&u32::from(c)).then(|| (u32::from(c) - FIRST) as usize)
-}
-
-/// What stands between components.
+/// What stands where the converter would not take it as it is meant.
 #[derive(Default)]
 struct Between {
-    /// Tags of the template, with blanks around.
+    /// Tags of the template between components, with blanks around.
     loose: Vec<Range<usize>>,
-    /// Blanks, which the converter takes for text.
+    /// Blanks between components, which the converter takes for text.
     blanks: Vec<Range<usize>>,
+    /// Quotes and ends of lines in the values of attributes, each with what may stand there.
+    values: Vec<(Range<usize>, &'static str)>,
 }
 
-/// Each tag as one character, those that stand between components inside `mj-raw`; and pairs of places, before and
-/// after.
-fn protect(source: &str, tags: &[Range<usize>], between: &Between) -> (String, Vec<(usize, usize)>) {
+/// Each tag and each odd character as one letter, tags that stand between components inside `mj-raw`; and pairs of
+/// places, before and after. `source` has its tags masked.
+fn protect(
+    source: &str,
+    tags: &[Range<usize>],
+    between: &Between,
+    letters: &StandIns,
+) -> (String, Vec<(usize, usize)>) {
     let numbered = tags.iter().enumerate().map(|(n, tag)| {
-        // More tags than characters cannot be: their number is bounded before this is called.
-        let c = char::from_u32(FIRST + u32::try_from(n).unwrap_or_default()).unwrap_or_default();
         let is_loose = between.loose.iter().any(|it| it.contains(&tag.start));
-        (tag, if is_loose { format!("<mj-raw>{c}</mj-raw>") } else { c.to_string() })
+        let letter = letters.of_tag(n);
+        (tag.clone(), if is_loose { format!("<mj-raw>{letter}</mj-raw>") } else { letter.to_string() })
     });
-    let mut changes: Vec<_> = numbered.chain(between.blanks.iter().map(|it| (it, String::new()))).collect();
+    let odd = source.char_indices().filter_map(|(at, c)| {
+        let letter = letters.of_character(c)?;
+        Some((at..at + c.len_utf8(), letter.to_string()))
+    });
+    let blanks = between.blanks.iter().map(|range| (range.clone(), String::new()));
+    let values = between.values.iter().map(|(range, instead)| (range.clone(), (*instead).to_owned()));
+    let mut changes: Vec<_> = numbered.chain(blanks).chain(values).chain(odd).collect();
     changes.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(source.len() + 64);
     let mut moved = vec![(0, 0)];
     let mut end = 0;
     for (range, instead) in changes {
+        // An odd character within blanks went with them.
+        if range.start < end {
+            continue;
+        }
         out.push_str(&source[end..range.start]);
         out.push_str(&instead);
         end = range.end;
@@ -116,16 +130,17 @@ fn told(cause: &Error) -> (usize, String) {
 }
 
 /// The HTML with the tags in place again; all of them.
-fn restore(source: &str, tags: &[Range<usize>], html: &str) -> Result<Made, Problem> {
+fn restore(source: &str, tags: &[Range<usize>], letters: &StandIns, html: &str) -> Result<Made, Problem> {
     let mut made = Made { text: String::with_capacity(html.len() + source.len() / 4), tags: Vec::new() };
     let mut is_there = vec![false; tags.len()];
     for c in html.chars() {
-        match number(c).and_then(|n| Some((n, tags.get(n)?))) {
-            Some((n, tag)) => {
+        match letters.meaning(c) {
+            Some(Meaning::Tag(n)) => {
                 is_there[n] = true;
-                made.tags.push((made.text.len(), tag.start));
-                made.text.push_str(&source[tag.clone()]);
+                made.tags.push((made.text.len(), tags[n].start));
+                made.text.push_str(&source[tags[n].clone()]);
             }
+            Some(Meaning::Character(c)) => made.text.push(c),
             None => made.text.push(c),
         }
     }
@@ -159,6 +174,7 @@ impl<'s> Checker<'s> {
             match part {
                 Part::Open { at, name, attributes, is_empty, .. } => {
                     has_body |= name == "mj-body";
+                    self.values(&attributes);
                     self.open(at, name, &attributes, is_empty)?;
                 }
                 Part::Close { at, name } => self.close(at, name)?,
@@ -166,6 +182,22 @@ impl<'s> Checker<'s> {
             }
         }
         if has_body { Ok(self.between) } else { Err((1, 1, "begins with <mjml> and has one <mj-body>".to_owned())) }
+    }
+
+    /// The converter writes a value between double quotes and on one line, whatever is in it.
+    fn values(&mut self, attributes: &[Attribute<'_>]) {
+        for attribute in attributes {
+            let found = attribute.value.char_indices().filter_map(|(offset, c)| match c {
+                '"' => Some((offset, "&quot;")),
+                '\n' | '\r' | '\t' => Some((offset, " ")),
+                _ => None,
+            });
+            let ranges = found.map(|(offset, instead)| {
+                let at = attribute.value_at + offset;
+                (at..at + 1, instead)
+            });
+            self.between.values.extend(ranges);
+        }
     }
 
     /// The converter wants every element closed, HTML's too.

@@ -104,6 +104,8 @@ pub struct Dispatcher {
     caps_gate: CapsGate,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
     unstored: Mutex<Vec<Moved>>,
+    /// Messages of claims whose commit failed, or succeeded without our hearing of it: nothing of them was sent.
+    unheard: Mutex<BTreeSet<(WorkspaceId, MessageId)>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -111,9 +113,9 @@ impl Dispatcher {
     pub fn new(parts: Parts) -> Self {
         let gates = Gates::new(parts.retry.transport_pause);
         let parts = Parts { connections: parts.connections.max(1), ..parts };
-        let (leases, unstored) = (Leases::alone(parts.store.layout()), Mutex::default());
+        let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
         let caps_gate = CapsGate::default();
-        Self { parts, leases, gates, caps_gate, unstored, turn: tokio::sync::Mutex::new(()) }
+        Self { parts, leases, gates, caps_gate, unstored, unheard, turn: tokio::sync::Mutex::new(()) }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -150,11 +152,11 @@ impl Dispatcher {
     /// processed further, a hold is lifted, or [`Dispatcher::next_due`].
     ///
     /// # Errors
-    /// The database cannot be read or written, or an injected fault. What was claimed comes back when its lease runs
-    /// out; what was sent is stored by a later tick.
+    /// The database cannot be read or written, or an injected fault. What was claimed goes back into the queue, on SQLite
+    /// when its lease runs out; what was sent is stored by a later tick.
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
-        let mut changed = self.store_unstored(now).await?;
+        let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         let shut = self.shut(now);
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
         let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &shut).await?;
@@ -412,9 +414,27 @@ impl Dispatcher {
         for (id, message, moves) in asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id)) {
             withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await;
         }
+        if stored.is_err() && self.parts.store.layout().is_shared() {
+            let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+            unheard.extend(asked.iter().map(|(id, message, _)| (*id, message.id)));
+        }
         let stored = stored?;
         tell(&self.parts.caps, &stored.given_up).await;
         Ok(stored)
+    }
+
+    /// Into the queue at once, and not when their claim runs out.
+    async fn take_back_unheard(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let messages = std::mem::take(&mut *self.unheard.lock().unwrap_or_else(PoisonError::into_inner));
+        if messages.is_empty() {
+            return Ok(0);
+        }
+        let lost = Lost::Unbegun(messages);
+        let taken = self.recover_in(self.leases.held(), &lost, now).await;
+        if let (Err(_), Lost::Unbegun(messages)) = (&taken, lost) {
+            self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend(messages);
+        }
+        taken
     }
 
     fn keep_unstored(&self, moves: Vec<Moved>) {

@@ -65,7 +65,7 @@ impl Drop for Place {
 }
 
 /// The server for tests.
-fn server() -> String {
+pub fn server() -> String {
     std::env::var("CARILLON_TEST_POSTGRES")
         .expect("CARILLON_TEST_POSTGRES is not set; run: eval \"$(tests/services/servers start)\"")
 }

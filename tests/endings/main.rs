@@ -19,8 +19,10 @@ mod on_sqlite;
 #[allow(dead_code, reason = "some of it serves the bench")]
 #[path = "../services/postgres.rs"]
 mod postgres;
+mod proxy;
 mod sharing;
 mod sink;
+mod unheard;
 
 /// Of the SMTP pool, as set in `house`.
 const CONNECTIONS: usize = 4;

@@ -55,6 +55,24 @@ fn tags_of_the_template_stand_where_they_were_written() {
 }
 
 #[test]
+fn tags_and_odd_characters_stand_in_attributes_too() {
+    let inside = "<mj-button href=\"https://shop.example/p/{{event.properties.id}}?a=1&amp;b={{event.name}}\">Go</mj-button>\n\
+         <mj-image src=\"{{event.properties.image}}\" alt='A \"{{event.name}}\"\n \u{e9}te\u{301} C:\\x \u{ad}\u{1f46d}\u{200d}\u{f0000}' />\n\
+         <mj-text><a href='{{links.unsubscribe}}' title='\"\\\u{a0}'>\u{20000}\u{ad}\\ \"</a></mj-text>";
+    let html = to_html(&column(inside)).unwrap().text;
+    for part in [
+        "href=\"https://shop.example/p/{{event.properties.id}}?a=1&amp;b={{event.name}}\"",
+        "src=\"{{event.properties.image}}\"",
+        "alt=\"A &quot;{{event.name}}&quot;  \u{e9}te\u{301} C:\\x \u{ad}\u{1f46d}\u{200d}\u{f0000}\"",
+        "href=\"{{links.unsubscribe}}\"",
+        "title=\"&quot;\\\u{a0}\"",
+        ">\u{20000}\u{ad}\\ \"</a>",
+    ] {
+        assert!(html.contains(part), "{part} is not in\n{html}");
+    }
+}
+
+#[test]
 fn unknown_names_are_refused_where_they_stand_with_what_may_stand_there() {
     for (source, place, says) in [
         (

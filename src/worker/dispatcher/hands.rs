@@ -96,6 +96,8 @@ pub enum Lost {
     /// It may only sleep: what it has begun to send is its own.
     Claimed,
     These(BTreeSet<(WorkspaceId, MessageId)>),
+    /// Of these, what it has claimed and not begun.
+    Unbegun(BTreeSet<(WorkspaceId, MessageId)>),
 }
 
 impl Lost {
@@ -104,6 +106,7 @@ impl Lost {
             Self::All => true,
             Self::Claimed => matches!(message.status, Status::Claimed { .. }),
             Self::These(messages) => messages.contains(&(id, message.id)),
+            Self::Unbegun(messages) => Self::Claimed.has(id, message) && messages.contains(&(id, message.id)),
         }
     }
 }
