@@ -31,13 +31,11 @@ use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::inbox;
 use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
 use crate::money::Currency;
-use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::{keep_setting, setting};
@@ -299,17 +297,10 @@ impl Carillon {
         Ok(())
     }
 
-    /// What customers reach, and the sandbox's inbox as JSON while nothing real is sent.
+    /// What customers reach.
     fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let links = web::Data::new(LinkPages::new(self.links.clone(), Arc::new(self.desk())));
-        let inbox: Option<Arc<dyn KeptMessages>> =
-            self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
-        move |app| {
-            tracking::configure(links.clone())(app);
-            if let Some(inbox) = &inbox {
-                inbox::configure(web::Data::from(inbox.clone()))(app);
-            }
-        }
+        move |app| tracking::configure(links.clone())(app)
     }
 
     /// Where people's answers are heard.

@@ -115,7 +115,8 @@ async fn serve(place: &Place, listen: Option<SocketAddr>, seed: u64, templates: 
     log_to_stderr(&place.config, &place.config.log.level)?;
     // A relay in the environment is for real shops: the demo's people have addresses that reach nobody.
     let options = |address: &str| Ok(Options { smtp: None, ..Options::of(&place.config, address)? });
-    let server = Server { templates, ..Server::open(place, listen, "demo", options).await? };
+    let mut server = Server::open(place, listen, "demo", options).await?;
+    server.templates = templates;
     let seed = seed::history(&server.carillon, seed).await?;
     let (log, there) = (server.carillon.log.clone(), server.whereabouts.clone());
     server

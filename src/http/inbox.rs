@@ -17,10 +17,15 @@ const PAGE_ROWS_MAX: usize = 200;
 
 pub(super) type Inbox = Arc<dyn KeptMessages>;
 
-/// Adds `/api/v1/inbox`. Whoever can reach it reads every message: for the sandbox only.
-pub fn configure(inbox: web::Data<dyn KeptMessages>) -> impl FnOnce(&mut ServiceConfig) {
+/// Who may read it.
+pub(super) type Admits = Arc<dyn Fn(&HttpRequest) -> bool + Send + Sync>;
+
+/// Adds `/api/v1/inbox`. Who is admitted reads every message: for the sandbox only.
+pub(super) fn configure(inbox: web::Data<dyn KeptMessages>, admits: Admits) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
-        let resource = |path: &str, route| web::resource(path).app_data(inbox.clone()).route(route);
+        let admits = web::Data::from(admits);
+        let resource =
+            |path: &str, route| web::resource(path).app_data(inbox.clone()).app_data(admits.clone()).route(route);
         app.service(resource("/api/v1/inbox", web::get().to(list_json)))
             .service(resource("/api/v1/inbox/{id}", web::get().to(message_json)));
     }
@@ -93,12 +98,29 @@ pub(super) async fn source_of(inbox: Inbox, id: &str) -> Result<Vec<u8>, Problem
     read(inbox, move |inbox| inbox.source(id)).await?.ok_or(Problem::NotFound)
 }
 
-async fn list_json(inbox: web::Data<dyn KeptMessages>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+type Guarded = web::Data<dyn Fn(&HttpRequest) -> bool + Send + Sync>;
+
+fn admitted(admits: &Guarded, request: &HttpRequest) -> Result<(), Problem> {
+    if admits(request) { Ok(()) } else { Err(Refusal::MissingToken.into()) }
+}
+
+async fn list_json(
+    inbox: web::Data<dyn KeptMessages>,
+    admits: Guarded,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    admitted(&admits, &request)?;
     let listed = listed(inbox.into_inner(), Asked::of(&request)?).await?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(listed))
 }
 
-async fn message_json(inbox: web::Data<dyn KeptMessages>, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+async fn message_json(
+    inbox: web::Data<dyn KeptMessages>,
+    admits: Guarded,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    admitted(&admits, &request)?;
     let kept = found(inbox.into_inner(), &id).await?;
     Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(kept))
 }

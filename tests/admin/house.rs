@@ -89,6 +89,11 @@ impl House {
     }
 
     pub async fn with(carrier: Option<Arc<dyn Channel>>) -> Self {
+        Self::built(carrier, None).await
+    }
+
+    /// `templates` are previewed from this folder.
+    pub async fn built(carrier: Option<Arc<dyn Channel>>, templates: Option<std::path::PathBuf>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             data: folder.path().to_owned(),
@@ -115,9 +120,13 @@ impl House {
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let admin = carillon.admin(TOKEN);
+        let shown = carillon.pages(&admin, templates);
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
-            let pages = move |app: &mut actix_web::web::ServiceConfig| http::admin::configure(admin.clone())(app);
+            let pages = move |app: &mut actix_web::web::ServiceConfig| {
+                http::pages::configure(shown.clone())(app);
+                http::admin::configure(admin.clone())(app);
+            };
             carillon.serve(listener, pages, async move { drop(stopped.await) }).await
         });
         Self { address, client: reqwest::Client::new(), stop, served, _folder: folder }
@@ -150,7 +159,14 @@ impl House {
         Answer { status, kind: kind.unwrap_or_default(), text: answer.text().await.unwrap() }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// A page as somebody at this machine sees it.
+    pub async fn page(&self, path: &str) -> String {
+        let answer = self.ask(self.request("GET", path)).await;
+        assert_eq!((answer.status, answer.kind.as_str()), (200, "text/html; charset=utf-8"), "{path}: {}", answer.text);
+        answer.text
+    }
+
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address)
     }
 

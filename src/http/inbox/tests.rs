@@ -12,7 +12,8 @@ use crate::render::tests::{email, sms};
 /// Status and body.
 async fn ask(sandbox: &Sandbox, path: &str) -> (u16, String) {
     let kept: Arc<dyn KeptMessages> = Arc::new(sandbox.clone());
-    let app = test::init_service(App::new().configure(configure(web::Data::from(kept)))).await;
+    let everybody: Admits = Arc::new(|_| true);
+    let app = test::init_service(App::new().configure(configure(web::Data::from(kept), everybody))).await;
     let response = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
     let status = response.status().as_u16();
     (status, String::from_utf8(test::read_body(response).await.to_vec()).unwrap())

@@ -321,17 +321,15 @@ fn rule(rule: &RuleUse) -> Html {
         .map(|slot| {
             let which = format!("{} {}", slot.campaign, slot.key);
             html!(
-                "<tr><td><a href=\"/why?message={}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td><a href=\"/why?message={}\">{}</a></td><td>{}</td><td>{}</td></tr>",
                 slot.message,
                 which.trim_end(),
-                slot.channel.as_str(),
                 slot.slot_at,
                 slot.frees_at
             )
         })
         .collect();
-    let slots =
-        if slots.is_empty() { slots } else { table("Slots used", &["By", "Channel", "Slot taken", "Frees"], slots) };
+    let slots = if slots.is_empty() { slots } else { table("Slots used", &["By", "Slot taken", "Frees"], slots) };
     html!(
         "<p><strong>{} of {}</strong> used: {} <svg class=\"gauge\" width=\"120\" height=\"8\" aria-hidden=\"true\"><rect \
          width=\"120\" height=\"8\" rx=\"2\" class=\"fill none\"/><rect width=\"{}\" height=\"8\" rx=\"2\" class=\"fill {}\"/></svg></p>{}",

@@ -4,8 +4,6 @@ use std::fmt::Write;
 
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
 
-use super::super::page::escape;
-
 /// Finished HTML.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Html(String);
@@ -36,6 +34,22 @@ impl FromIterator<Html> for Html {
             so_far
         })
     }
+}
+
+/// Text as HTML, also within an attribute's quotes.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 /// What can be put into HTML.

@@ -54,10 +54,22 @@ pub fn person(names: &Names, id: ProfileId) -> Html {
 
 /// By user id, by anonymous id, else by the number of the profile or of one that was merged into it.
 pub async fn profile(desk: &Desk, asked: &str) -> Result<Option<ProfileId>, Nothing> {
-    if let Some(profile) = desk.db().profile_by_id(asked).await? {
-        return Ok(Some(desk.db().current_profile(profile).await?));
+    match identified(desk, asked).await? {
+        Some(profile) => Ok(Some(profile)),
+        None => numbered(desk, asked).await,
     }
-    numbered(desk, asked).await
+}
+
+/// By user id or anonymous id.
+pub async fn identified(desk: &Desk, asked: &str) -> Result<Option<ProfileId>, Nothing> {
+    // No id has one, and PostgreSQL takes none in a text.
+    if asked.contains('\0') {
+        return Ok(None);
+    }
+    match desk.db().profile_by_id(asked).await? {
+        Some(profile) => Ok(Some(desk.db().current_profile(profile).await?)),
+        None => Ok(None),
+    }
 }
 
 /// By number alone.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Payload, ServiceConfig};
-use actix_web::{HttpResponse, Resource, Route};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 
 use crate::render::kept::KeptMessages;
 use crate::render::{Sender, Workspace};
@@ -66,7 +66,6 @@ pub type Pages = web::Data<Desk>;
 /// Adds every page. None of them stands where another route does.
 pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
-        let has_inbox = pages.inbox.is_some();
         let add = |path: &str, routes: Vec<Route>| at(path, routes).app_data(pages.clone());
         let (get, post) = (web::get, web::post);
         app.service(add("/", vec![get().to(overview::show)]))
@@ -90,7 +89,10 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
             .service(add("/ui/pages.css", vec![get().to(style)]))
             .service(add("/ui/preview.js", vec![get().to(script)]))
             .service(add("/ui/bell.svg", vec![get().to(bell)]));
-        if has_inbox {
+        if let Some(kept) = pages.inbox.clone() {
+            let desk = pages.clone();
+            let admits = Arc::new(move |request: &HttpRequest| sign_in::admits(&desk, request));
+            app.configure(super::inbox::configure(web::Data::from(kept), admits));
             app.service(add("/inbox", vec![get().to(inbox::list)]))
                 .service(add("/inbox/{id}", vec![get().to(inbox::message)]))
                 .service(add("/inbox/{id}/html", vec![get().to(inbox::html)]))

@@ -175,7 +175,7 @@ impl Counts {
             let label = day.get(5..10).unwrap_or_default().to_owned();
             let middle = x + 20;
             columns.push(html!("<text x=\"{}\" y=\"116\">{}</text>", middle, label));
-            columns.push(html!("<text x=\"{}\" y=\"{}\">{}</text>", middle, (top - 4).max(10), number(total(slot))));
+            columns.push(html!("<text x=\"{}\" y=\"{}\">{}</text>", middle, (top - 4).max(-3), number(total(slot))));
             let sent = self.days.get("sent").map_or(0, |days| days[slot]);
             spoken.push(format!("{label}: {} of {} sent", number(sent), number(total(slot))));
         }

@@ -27,6 +27,7 @@ use super::looked_up::{self, Query, start_of};
 use super::sign_in::Visitor;
 use super::{Desk, Nothing, Pages, or_say};
 use drafts::{Draft, draft, drafts, fingerprint};
+use shapes::in_scheme;
 pub(super) use shapes::{FRAME_POLICY, mailbox, push_card, sms_bubble, with_links_beside};
 
 /// How long a page that waits for a change is held, and how often the folder is looked at meanwhile.
@@ -344,7 +345,13 @@ pub(super) async fn html(desk: Pages, _: Visitor, request: HttpRequest) -> HttpR
         Err(nothing) => Err(nothing.to_string()),
     };
     let (status, text) = match content {
-        Ok(Content::Email(email)) => (StatusCode::OK, with_links_beside(&email.html)),
+        Ok(Content::Email(email)) => {
+            let html = match Query::of(&request).get("scheme") {
+                Some(scheme) => in_scheme(&email.html, scheme == "dark"),
+                None => email.html,
+            };
+            (StatusCode::OK, with_links_beside(&html))
+        }
         Ok(_) => (StatusCode::NOT_FOUND, "<p>This channel has no HTML.</p>".to_owned()),
         Err(error) => (StatusCode::NOT_FOUND, html!("<p>{}</p>", error).as_str().to_owned()),
     };

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
-use actix_web::http::header::{COOKIE, FORWARDED, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, SET_COOKIE};
+use actix_web::http::header::{
+    AUTHORIZATION, COOKIE, FORWARDED, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, SET_COOKIE,
+};
 use actix_web::http::{StatusCode, Uri};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
 use futures::future::{Ready, ready};
@@ -142,6 +144,15 @@ fn known(desk: &Desk, request: &HttpRequest) -> Option<Visitor> {
     }
     let open = desk.inbox.is_some() && is_local(request);
     open.then(|| Visitor { form_token: desk.open_token.0.clone(), session: false })
+}
+
+/// Whether somebody may read what the pages show: who sees them, and who has a token.
+pub(super) fn admits(desk: &Desk, request: &HttpRequest) -> bool {
+    let bearer = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.trim().split_once(' '));
+    let has_token = bearer.is_some_and(|(scheme, token)| {
+        scheme.eq_ignore_ascii_case("bearer") && Admin::hash_of(token.trim()) == desk.admin.token
+    });
+    has_token || known(desk, request).is_some()
 }
 
 /// What the browser kept of a session.

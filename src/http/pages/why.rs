@@ -76,7 +76,8 @@ async fn found(desk: &Desk, asked: &str) -> Result<String, Nothing> {
     if looked_up::message(desk, asked).await?.is_some() {
         return Ok(format!("/why?message={}", encoded(asked)));
     }
-    if let Some(profile) = desk.db().profile_by_id(asked).await? {
+    // A shop's own number for a customer comes before our numbers for anything.
+    if let Some(profile) = looked_up::identified(desk, asked).await? {
         return Ok(format!("/why?person={profile}"));
     }
     if desk.admin.definitions.live(desk.admin.workspace).catalog.campaign(asked).is_some() {
@@ -256,7 +257,8 @@ async fn question(
 async fn told(desk: &Desk, question: Question) -> Result<Html, Nothing> {
     let explanation = explain(desk.db(), &question).await?;
     let count = explanation.timeline.len();
-    let lines: Html = explanation.timeline.iter().rev().take(LINES_MAX).map(line).collect();
+    let lines: Html =
+        explanation.timeline.iter().rev().take(LINES_MAX).map(|told| line(told, question.message)).collect();
     if count == 0 {
         return Ok(html!("<h2>Timeline</h2><div class=\"panel empty\"><p>Nothing was looked at so far.</p></div>"));
     }
@@ -268,13 +270,15 @@ async fn told(desk: &Desk, question: Question) -> Result<Html, Nothing> {
     Ok(html!("<h2>Timeline, newest first</h2><ol class=\"panel story\">{}</ol>{}", lines, cut))
 }
 
-fn line(told: &Told) -> Html {
+/// A line of the story; it leads elsewhere than to the message asked about.
+fn line(told: &Told, asked: Option<MessageId>) -> Html {
     let (class, sign) = match told.sign {
         Sign::Event => ("event", "Event"),
         Sign::Did => ("did", "Did"),
         Sign::DidNot => ("didnt", "Did not"),
     };
     let link = match (told.sign, told.position, told.message) {
+        (_, _, message) if message.is_some() && message == asked => None,
         (_, _, Some(message)) => Some(html!(" <a href=\"/why?message={}\">Message</a>", message)),
         (Sign::Event, Some(position), _) => Some(html!(" <a href=\"/why?event={}\">Event</a>", position)),
         _ => None,

@@ -23,6 +23,41 @@ pub fn with_links_beside(html: &str) -> String {
     format!("{before}<base target=\"_blank\">{after}")
 }
 
+/// The mail as a mailbox of this scheme shows it. A frame without an origin is always in the browser's own scheme, so
+/// what the mail asks of the scheme is answered in its text.
+pub fn in_scheme(html: &str, dark: bool) -> String {
+    const ASKED: &str = "color-scheme";
+    let chosen = if dark { "dark" } else { "light" };
+    let lower = html.to_ascii_lowercase();
+    let mut out = String::with_capacity(html.len());
+    let mut rest = html;
+    while let Some(at) = lower[html.len() - rest.len()..].find(ASKED) {
+        let (before, after) = (&rest[..at], &rest[at + ASKED.len()..]);
+        let value = after.trim_start().strip_prefix(':').map(str::trim_start);
+        let end =
+            value.map(|value| value.find(|c: char| !(c.is_ascii_alphabetic() || c == ' ')).unwrap_or(value.len()));
+        match (before.len().checked_sub("prefers-".len()).filter(|from| before.is_char_boundary(*from)), value, end) {
+            (Some(from), Some(value), Some(end)) if before[from..].eq_ignore_ascii_case("prefers-") => {
+                let holds = value[..end].trim().eq_ignore_ascii_case(chosen);
+                out.push_str(&before[..from]);
+                out.push_str(if holds { "min-width:0px" } else { "max-width:0px" });
+                rest = &value[end..];
+            }
+            (_, Some(value), Some(end)) if value[..end].contains("dark") => {
+                out.push_str(before);
+                out.push_str(&format!("{ASKED}:{chosen}"));
+                rest = &value[end..];
+            }
+            _ => {
+                out.push_str(&rest[..at + ASKED.len()]);
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out.replace("content=\"light dark\"", &format!("content=\"{chosen}\""))
+}
+
 /// `Name <address>`.
 pub fn mailbox(mailbox: &Mailbox) -> Html {
     match &mailbox.name {
@@ -104,11 +139,11 @@ fn mail(key: &str, query: &str, email: &Email, template: &Template, is_marketing
         html!("<ul class=\"notice warn remarks\">{}</ul>", told)
     };
     let size = format!("{} KB of the {} KB that Gmail shows", email.html.len().div_ceil(1024), CLIP_BYTES / 1024);
-    let src = format!("/preview/{}/html?{query}", encoded(key));
-    let frame = |class: &str, name: &str| {
+    let frame = |class: &str, name: &str, scheme: &str| {
+        let src = format!("/preview/{}/html?{query}&scheme={scheme}", encoded(key));
         html!(
             "<figure class=\"{}\"><figcaption>{}</figcaption><iframe sandbox=\"allow-popups allow-popups-to-escape-sandbox\" \
-             src=\"{}\" title=\"The mail: {}\" loading=\"lazy\"></iframe></figure>",
+             src=\"{}\" title=\"The mail: {}\"></iframe></figure>",
             class,
             name,
             src,
@@ -121,10 +156,10 @@ fn mail(key: &str, query: &str, email: &Email, template: &Template, is_marketing
          class=\"panel tall\" tabindex=\"0\">{}</pre></section><section><h2>Headers</h2>{}</section></div>",
         told,
         size,
-        frame("wide", "wide, 680"),
-        frame("narrow", "narrow, 390"),
-        frame("wide", "wide, dark"),
-        frame("narrow", "narrow, dark"),
+        frame("wide", "wide, 680", "light"),
+        frame("narrow", "narrow, 390", "light"),
+        frame("wide", "wide, dark", "dark"),
+        frame("narrow", "narrow, dark", "dark"),
         email.text,
         headers(email)
     )
@@ -161,6 +196,17 @@ mod tests {
         assert_eq!(sms_parts(&"ł".repeat(71)), (71, 2));
         assert_eq!(sms_parts("👍"), (1, 1));
         assert_eq!(sms_parts(""), (0, 1));
+    }
+
+    #[test]
+    fn a_mail_is_shown_in_the_scheme_that_is_asked_for() {
+        let mail = "<meta name=\"color-scheme\" content=\"light dark\"><style>:root{color-scheme: light dark}\
+                    @media (prefers-color-scheme: dark) {a{}} @media(Prefers-Color-Scheme:light){b{}}</style>é color-scheme";
+        let dark = "<meta name=\"color-scheme\" content=\"dark\"><style>:root{color-scheme:dark}\
+                    @media (min-width:0px) {a{}} @media(max-width:0px){b{}}</style>é color-scheme";
+        let light = "<meta name=\"color-scheme\" content=\"light\"><style>:root{color-scheme:light}\
+                     @media (max-width:0px) {a{}} @media(min-width:0px){b{}}</style>é color-scheme";
+        assert_eq!((in_scheme(mail, true).as_str(), in_scheme(mail, false).as_str()), (dark, light));
     }
 
     #[test]

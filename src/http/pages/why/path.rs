@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 
+use crate::decision::effect::FindingVerdict;
 use crate::ids::MessageId;
 use crate::message::{Message, Outcome, Purpose, Reason, Status};
 use crate::store::attempts::Attempt;
@@ -137,7 +138,14 @@ async fn received(desk: &Desk, message: &Message) -> Result<Html, Nothing> {
 
 async fn matched(desk: &Desk, message: &Message) -> Result<Html, Nothing> {
     let found = desk.db().findings_at(&[message.entry, message.event, message.cause]).await?;
-    let findings = found.values().flat_map(|one| &one.findings).filter(|one| one.campaign == message.campaign);
+    // Of other messages that the same input was about, nothing.
+    let is_mine = |verdict: &FindingVerdict| match verdict {
+        FindingVerdict::Queued { message: made, .. } => *made == message.id,
+        FindingVerdict::Entered { .. } | FindingVerdict::Repeated { .. } => true,
+        _ => false,
+    };
+    let findings = found.values().flat_map(|one| &one.findings);
+    let findings = findings.filter(|one| one.campaign == message.campaign && is_mine(&one.verdict));
     let mut lines: Html = findings.map(|one| html!("<p>{}</p>", sentence(&found_sentence(one)))).collect();
     if lines.is_empty() {
         lines = html!("<p>{}@v{} asked for it.</p>", message.campaign, message.campaign_version);
