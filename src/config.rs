@@ -46,6 +46,7 @@ pub struct Config {
     pub sending: Sending,
     pub retry: RetryPolicy,
     pub log: Log,
+    pub metrics: Metrics,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -150,6 +151,26 @@ impl Sending {
 pub struct Log {
     pub level: String,
     pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    #[serde(deserialize_with = "unless_empty")]
+    pub token: Option<SecretString>,
+    #[serde(deserialize_with = "unless_empty")]
+    listen: Option<String>,
+}
+
+impl Metrics {
+    /// The address that serves metrics alone.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn listen(&self) -> Result<Option<SocketAddr>, String> {
+        let parsed = self.listen.as_ref().map(|text| text.parse()).transpose();
+        parsed.map_err(|_| "is an ADDRESS:PORT such as 127.0.0.1:9464".to_owned())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -267,6 +288,12 @@ impl Config {
         }
         if self.sending.settle > Span::from_seconds(60) {
             refuse("sending.settle", "is at most 60s: every marketing message may wait as long".to_owned());
+        }
+        if let Err(message) = self.metrics.listen() {
+            refuse("metrics.listen", message);
+        }
+        if self.metrics.token.as_ref().is_some_and(|token| token.expose_secret().len() < 16) {
+            refuse("metrics.token", "has 16 characters or more".to_owned());
         }
         if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
             refuse("log.level", format!("is not a level or a list of them: {error}"));

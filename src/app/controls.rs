@@ -8,7 +8,7 @@ use actix_web::web;
 use crate::app::{CLOCK_OFFSET, Carillon, WORKSPACE, refresh_keys};
 use crate::caps::Unreachable;
 use crate::eventlog::{EventLog, Queue};
-use crate::http::admin::{Admin, Doing};
+use crate::http::admin::{Admin, Doing, Scrape};
 use crate::http::pages::{Desk, OpenToken, Sessions};
 use crate::ids::Span;
 use crate::render::kept::KeptMessages;
@@ -16,12 +16,18 @@ use crate::store::controls::set_setting;
 use crate::telemetry;
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::{Check, Patient, doctor};
+use crate::worker::gauges::Gauges;
 use crate::worker::service::Workers;
 
 impl Carillon {
     /// What the controls reach, for whoever holds `token`; [`crate::http::admin::configure`] makes it pages for
     /// [`Carillon::serve`].
     pub fn admin(&self, token: &str) -> web::Data<Admin> {
+        self.admin_scraped(token, None)
+    }
+
+    /// The same, with the metrics for whoever holds `scraper` too.
+    pub fn admin_scraped(&self, token: &str, scraper: Option<&str>) -> web::Data<Admin> {
         let (workers, log, turn) = (self.workers.clone(), self.log.clone(), self.forwarding.clone());
         let part = self.part.clone();
         let forward: Doing<Span, usize> = Arc::new(move |by| {
@@ -47,7 +53,7 @@ impl Carillon {
             send_test: self.sending_tests(),
             doctor: self.examining(),
             check_caps: self.checking_caps(),
-            metrics: telemetry::prometheus(),
+            scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
         })
     }
@@ -66,6 +72,13 @@ impl Carillon {
             sessions: Sessions::default(),
             open_token: OpenToken::default(),
         })
+    }
+
+    fn scrape(&self, token: Option<&str>) -> Scrape {
+        telemetry::begin(if self.database.is_postgres() { "postgresql" } else { "sqlite" });
+        let (database, leases) = (self.database.clone(), self.workers.dispatcher().leases().clone());
+        let gauges = Gauges::new(WORKSPACE, database, self.store.clone(), self.log.clone(), leases);
+        Scrape { gauges, token: token.map(Admin::hash_of) }
     }
 
     fn sending_tests(&self) -> Doing<TestSend, Result<TestSent, NotSent>> {

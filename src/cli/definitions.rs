@@ -228,8 +228,9 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
             walk(&path, found)?;
             continue;
         }
-        // A name without an ending is part of a template, or a LICENSE.
-        let belongs = name.contains('.') || folder.join("template.yaml").is_file();
+        // A name without an ending is part of a template, of its variant for a locale, or a LICENSE.
+        let is_template = |folder: &Path| folder.join("template.yaml").is_file();
+        let belongs = name.contains('.') || is_template(folder) || folder.parent().is_some_and(is_template);
         if belongs && definition::is_definition_file(&name) && path.is_file() {
             found.push(path);
         }

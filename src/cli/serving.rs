@@ -4,17 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use actix_web::web::ServiceConfig;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, HttpServer};
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{Carillon, Options, WORKSPACE};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
-use crate::http::{self, admin};
+use crate::http::admin::{self, Admin};
+use crate::http::pages as shown;
 use crate::store::controls::PAUSE_ALL;
-use crate::telemetry;
 use crate::worker::pause::set_paused;
 use crate::worker::service::Workers;
 
@@ -25,6 +27,8 @@ pub struct Server {
     /// Templates that are being written, for the previews.
     pub templates: Option<PathBuf>,
     listener: TcpListener,
+    /// For metrics alone.
+    scraped: Option<TcpListener>,
     held: Held,
 }
 
@@ -36,8 +40,6 @@ pub async fn serve(
     templates: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
-    // Installed before the first thing is counted.
-    let _ = telemetry::prometheus();
     let options = |address: &str| Options::of(&place.config, address);
     let mut server = Server::open(place, listen, "serve", options).await?;
     server.templates = templates;
@@ -74,22 +76,26 @@ impl Server {
         let listener = TcpListener::bind(listen)
             .with_context(|| format!("cannot listen on {listen}; another address is given with --listen"))?;
         listener.set_nonblocking(true)?;
+        let scraped = place.config.metrics.listen().map_err(anyhow::Error::msg)?.map(scrape_listener).transpose()?;
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?;
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, held })
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, held })
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
     pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { carillon, whereabouts, templates, listener, held } = self;
+        let Self { carillon, whereabouts, templates, listener, scraped, held } = self;
         let mut stop = Stop::listen()?;
         held.announce(&whereabouts)?;
         let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+        let scraper = place.config.metrics.token.as_ref().map(|token| token.expose_secret().to_owned());
+        let admin = carillon.admin_scraped(&whereabouts.token, scraper.as_deref());
+        let scraped = scraped.map(|listener| Scraped::serve(admin.clone(), listener)).transpose()?;
         let serving = tokio::spawn({
-            let (carillon, token) = (carillon.clone(), whereabouts.token.clone());
-            async move { carillon.serve(listener, pages(&carillon, &token, templates), async { drop(asked.await) }).await }
+            let (carillon, pages) = (carillon.clone(), pages(&carillon, admin, templates));
+            async move { carillon.serve(listener, pages, async { drop(asked.await) }).await }
         });
         let mut failed = Ok(());
         tokio::select! {
@@ -99,6 +105,9 @@ impl Server {
         tracing::info!("stopping: what is in hand is finished first");
         held.withdraw();
         drop(ask);
+        if let Some(Scraped { server }) = scraped {
+            server.stop(false).await;
+        }
         let within = place.config.server.stop_within();
         match tokio::time::timeout(within, serving).await {
             Ok(ended) => failed.and(ended.context("the server panicked")?),
@@ -173,16 +182,38 @@ fn log_filter(level: &str) -> anyhow::Result<tracing_subscriber::EnvFilter> {
     format!("{level}{quiet}{libraries}").parse().context("log.level")
 }
 
+fn scrape_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (metrics.listen)"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// The pages and the routes of the controls, for the holder of the token; `templates` are previewed as they are written.
 pub fn pages(
     carillon: &Carillon,
-    token: &str,
+    admin: Data<Admin>,
     templates: Option<PathBuf>,
 ) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    let admin = carillon.admin(token);
     let pages = carillon.pages(&admin, templates);
     move |app| {
-        http::pages::configure(pages.clone())(app);
+        shown::configure(pages.clone())(app);
         admin::configure(admin.clone())(app);
+    }
+}
+
+/// An address of its own for metrics, until the service stops.
+struct Scraped {
+    server: actix_web::dev::ServerHandle,
+}
+
+impl Scraped {
+    fn serve(admin: Data<Admin>, listener: TcpListener) -> anyhow::Result<Self> {
+        tracing::info!(address = %listener.local_addr()?, "metrics are served here too");
+        let app = move || App::new().configure(admin::health::open_routes(admin.clone()));
+        let server = HttpServer::new(app).workers(1).disable_signals().listen(listener)?.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok(Self { server: handle })
     }
 }

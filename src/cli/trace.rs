@@ -10,6 +10,8 @@ use crate::cli::{Answer, print, print_json};
 
 /// Messages asked for at once.
 const PAGE: usize = 200;
+/// Events of one request that are explained at once.
+const EVENTS_OF_REQUEST_MAX: usize = 50;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -49,9 +51,10 @@ pub struct Messages {
 Examples:
   carillon explain --profile ann --campaign cart_reminder
   carillon explain --event 1234                what an event led to; by position, id or messageId
-  carillon explain --message ID                why a message was sent or not")]
+  carillon explain --message ID                why a message was sent or not
+  carillon explain --request ID                what came of a request, by its X-Request-Id or trace id")]
 #[group(skip)]
-#[command(group = ArgGroup::new("about").required(true).args(["profile", "event", "message"]))]
+#[command(group = ArgGroup::new("about").required(true).args(["profile", "event", "message", "request"]))]
 pub struct Explain {
     /// A person, by userId or anonymousId
     #[arg(long, value_name = "WHO")]
@@ -65,6 +68,9 @@ pub struct Explain {
     /// A message, by id
     #[arg(long, value_name = "ID")]
     message: Option<String>,
+    /// A request that brought events, by its X-Request-Id or trace id, among the newest 200,000
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -137,6 +143,9 @@ fn row(message: &Value) -> [String; 7] {
 
 /// `carillon explain`.
 pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer> {
+    if let Some(request) = &asked.request {
+        return explain_request(client, request, asked.json).await;
+    }
     let query = [
         ("profile", asked.profile.as_deref()),
         ("campaign", asked.campaign.as_deref()),
@@ -147,6 +156,31 @@ pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer>
     match answer["text"].as_str().filter(|_| !asked.json) {
         Some(text) => print(&format!("{}\n", text.trim_end())),
         None => show(&answer, asked.json),
+    }
+    Ok(Answer::Yes)
+}
+
+/// Event by event, as `--event` does.
+async fn explain_request(client: &Client, request: &str, json: bool) -> anyhow::Result<Answer> {
+    let limit = EVENTS_OF_REQUEST_MAX.to_string();
+    let query = [("correlation_id", Some(request)), ("limit", Some(limit.as_str()))];
+    let events = client.get("/api/v1/events", &query).await?;
+    let mut answers = Vec::new();
+    for event in list(&events, "events") {
+        let position = cell(&event["position"]);
+        answers.push(client.get("/api/v1/explain", &[("event", Some(position.as_str()))]).await?);
+    }
+    if answers.is_empty() {
+        anyhow::bail!("no event among the newest came with request {request}");
+    }
+    if json {
+        print_json(&json!({ "events": answers }));
+        return Ok(Answer::Yes);
+    }
+    let texts = answers.iter().filter_map(|answer| answer["text"].as_str()).map(str::trim_end);
+    print(&format!("{}\n", texts.collect::<Vec<_>>().join("\n\n")));
+    if !events["next"].is_null() {
+        print(&format!("\nThe request brought more; these are the first {limit}.\n"));
     }
     Ok(Answer::Yes)
 }

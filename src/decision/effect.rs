@@ -202,6 +202,40 @@ pub struct Merged {
     pub enrollments: usize,
 }
 
+impl FindingVerdict {
+    /// As stored and counted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Entered { .. } => "entered",
+            Self::Repeated { .. } => "repeated",
+            Self::Exited { .. } => "exited",
+            Self::Queued { .. } => "queued",
+            Self::Completed { .. } => "completed",
+            Self::Converted { .. } => "converted",
+            Self::Merged(_) => "merged",
+            Self::NotEntered { .. } => "not_entered",
+            Self::Segment { entered: true, .. } => "segment_entered",
+            Self::Segment { entered: false, .. } => "segment_left",
+            Self::Noted { .. } => "noted",
+        }
+    }
+
+    /// Why not, by its code.
+    pub const fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::NotEntered { reason } | Self::Noted { reason } => Some(reason),
+            Self::Entered { .. }
+            | Self::Repeated { .. }
+            | Self::Exited { .. }
+            | Self::Queued { .. }
+            | Self::Completed { .. }
+            | Self::Converted { .. }
+            | Self::Merged(_)
+            | Self::Segment { .. } => None,
+        }
+    }
+}
+
 impl Finding {
     /// About the input itself.
     pub fn noted(reason: Reason) -> Self {

@@ -262,7 +262,8 @@ impl<'a> Folder<'_, 'a> {
             (subject, _, markup, _) => {
                 for (name, is_missing) in [("subject", subject.is_none()), ("html", markup.is_none())] {
                     if is_missing {
-                        let field = format!("email.{name}");
+                        let place = self.locale.map_or_else(String::new, |tag| format!("{tag}/"));
+                        let field = format!("{place}email.{name}");
                         let message =
                             "an e-mail has a subject and a body in HTML or MJML; this one is missing".to_owned();
                         at.reader.note(at.node.line, at.node.column, &field, Code::MissingField, message);

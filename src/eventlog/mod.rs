@@ -108,9 +108,9 @@ impl EventLog {
         if drafts.is_empty() {
             return Ok(Vec::new());
         }
-        let count = drafts.len() as u64;
         let receipts = self.writer.append(drafts).await?;
-        telemetry::events_appended(count);
+        let repeated = receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count();
+        telemetry::events_appended((receipts.len() - repeated) as u64, repeated as u64);
         Ok(receipts)
     }
 

@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, TransactionTrait};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::clock::Stopwatch;
 use crate::eventlog::append::{Appender, Draft};
 use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
@@ -20,6 +21,7 @@ use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
 use crate::store::locks::Reach;
 use crate::store::shards::ShardSet;
+use crate::telemetry;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
@@ -315,6 +317,7 @@ impl Loop {
                 if !was_stale {
                     tracing::error!(%error, "a commit failed; nothing of it is stored");
                 }
+                telemetry::commit_failed();
                 self.is_stale = true;
                 let cause = error.to_string();
                 for (answer, _) in answers {
@@ -354,6 +357,7 @@ impl Loop {
         mut changes: Vec<Change>,
         told: &mut Vec<Answer>,
     ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+        let watch = Stopwatch::start();
         let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
         // Everybody waits in this order: for events, for people, for shards, for addresses.
@@ -399,7 +403,9 @@ impl Loop {
                 self.appender.back_to(before);
             }
         }
+        let statements = watch.elapsed();
         tx.commit().await?;
+        telemetry::committed(statements, watch.elapsed().saturating_sub(statements));
         Ok(receipts)
     }
 }

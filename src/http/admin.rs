@@ -1,6 +1,6 @@
 //! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
 //! every route under `/api/v1` but the sandbox's inbox asks for the token that `serve` leaves in its data folder;
-//! health and metrics do not.
+//! health does not, nor do metrics on this machine.
 
 mod caps;
 mod checks;
@@ -8,7 +8,7 @@ mod control;
 mod definitions;
 mod events;
 mod explain;
-mod health;
+pub mod health;
 pub mod keys;
 mod messages;
 mod parked;
@@ -27,7 +27,6 @@ use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route};
 use futures::future::BoxFuture;
 use jiff::tz::TimeZone;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,6 +37,7 @@ use crate::ids::{Span, WorkspaceId};
 use crate::store::{Store, Workspace};
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
+use crate::worker::gauges::Gauges;
 use crate::worker::live::Definitions;
 
 use super::body;
@@ -72,8 +72,15 @@ pub struct Admin {
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
-    pub metrics: PrometheusHandle,
+    pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
+}
+
+/// Who may read the metrics beside whoever is on this machine, and what is read for them.
+pub struct Scrape {
+    pub gauges: Arc<Gauges>,
+    /// Hash of the token of a Prometheus elsewhere.
+    pub token: Option<blake3::Hash>,
 }
 
 impl Admin {

@@ -10,6 +10,9 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::clock::Stopwatch;
+use crate::telemetry;
+
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CHARS_MAX: usize = 128;
@@ -58,9 +61,12 @@ pub async fn correlate(
     let id = given(request.headers())
         .unwrap_or_else(|| ids.map_or_else(|| Uuid::new_v4().simple().to_string(), |ids| ids.next()));
     let header = HeaderValue::from_str(&id);
+    let watch = Stopwatch::start();
+    let path = request.path().to_owned();
     let span = tracing::info_span!("request", correlation_id = %id);
     request.extensions_mut().insert(CorrelationId(id));
     let mut response = next.call(request).instrument(span).await?;
+    telemetry::answered(&path, response.status().as_u16(), watch.elapsed());
     if let Ok(header) = header {
         response.headers_mut().insert(X_REQUEST_ID, header);
     }

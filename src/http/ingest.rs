@@ -85,11 +85,7 @@ impl Ingest {
         }
         let appended = self.log.append(key.workspace, events);
         match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
-            Ok(receipts) => {
-                let receipts = receipts?;
-                telemetry::events_repeated(repeats(&receipts) as u64);
-                Ok(receipts)
-            }
+            Ok(receipts) => Ok(receipts?),
             Err(_) => Err(Problem::StorageSlow),
         }
     }
@@ -167,6 +163,9 @@ async fn single(
     let event =
         call.event(kind, &arrival(ingest, &key, &correlation_id, Endpoint::Single(kind)), || ingest.ids.next())?;
     let event = door::pass(&key.source, &ingest.counts, event);
+    if event.is_none() {
+        telemetry::events_dropped(1);
+    }
     ingest.stored(&key, event.into_iter().collect()).await?;
     Ok(success())
 }
@@ -196,10 +195,13 @@ async fn batch(
         }
     }
     let receipts = ingest.stored(&key, events).await?;
+    if dropped > 0 {
+        telemetry::events_dropped(dropped as u64);
+    }
     if rejected.is_empty() {
         return Ok(success());
     }
-    telemetry::events_rejected(rejected.len() as u64);
+    rejected.iter().for_each(|item| telemetry::event_refused(item.code));
     let duplicates = repeats(&receipts);
     let accepted = receipts.len() - duplicates;
     Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))

@@ -22,6 +22,28 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// As stored and counted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Retry { .. } => "retry",
+            Self::Rejected { .. } => "rejected",
+            Self::TransportDown { .. } => "transport_down",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
+    /// What the provider said, or what stood in its way.
+    pub fn words(&self) -> &str {
+        match self {
+            Self::Accepted { reply } => reply,
+            Self::Retry { cause, .. }
+            | Self::Rejected { cause, .. }
+            | Self::TransportDown { cause }
+            | Self::Unknown { cause } => cause,
+        }
+    }
+
     /// Whether this try counts: a transport that cannot be used has tried nothing.
     pub const fn spends_attempt(&self) -> bool {
         match self {

@@ -177,11 +177,20 @@ fn pack_meta(event: &Event, joins: Option<ProfileId>) -> Vec<u8> {
     postcard::to_stdvec(&meta).unwrap_or_default()
 }
 
+fn meta_of(packed: &[u8]) -> Result<EventMeta<'_>, Error> {
+    postcard::from_bytes(packed).map_err(|error| Error::unreadable("log entry", error))
+}
+
+/// When an event was received, by its packed meta; none for other inputs.
+pub fn received_at(packed: &[u8]) -> Option<Timestamp> {
+    meta_of(packed).ok().map(|meta| meta.received_at)
+}
+
 fn read_event(row: &QueryResult, kind: &str, body: String) -> Result<(Event, Option<ProfileId>), Error> {
     let what = "log entry";
     let kind = Kind::parse(kind).ok_or_else(|| Error::unreadable(what, format!("unknown kind {kind}")))?;
     let packed: Vec<u8> = row.try_get_by_index(8)?;
-    let meta: EventMeta = postcard::from_bytes(&packed).map_err(|error| Error::unreadable(what, error))?;
+    let meta = meta_of(&packed)?;
     let id: Vec<u8> = row.try_get_by_index(5)?;
     let event = Event {
         id: EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable(what, error))?,
@@ -285,6 +294,51 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         );
         let values = vec![after.0.into(), self.id.0.into(), own.into(), limit.into()];
         Rows(self.conn).all(&sql, values).await?.iter().map(Entry::read).collect()
+    }
+
+    /// The requests that events at these positions came with.
+    pub async fn correlations_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, String>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in positions.chunks(500) {
+            let sql = format!(
+                "SELECT position, meta FROM entries WHERE workspace = ? AND event_id IS NOT NULL AND position IN ({})",
+                marks(chunk.len())
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|position| position.0.into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                let packed: Vec<u8> = row.try_get_by_index(1)?;
+                let meta = meta_of(&packed)?;
+                found.insert(Position(row.try_get_by_index(0)?), meta.correlation_id.into_owned());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The events that came with a request, among those of the newest `looked_at` entries, oldest first: the log has no
+    /// index of them.
+    pub async fn entries_of_request(&self, correlation: &str, looked_at: u32) -> Result<Vec<Entry>, Error> {
+        const PAGE: u32 = 10_000;
+        let (mut before, mut left, mut found) = (i64::MAX, looked_at, Vec::new());
+        while left > 0 {
+            let sql = "SELECT position, meta FROM entries WHERE position < ? AND workspace = ?
+                       AND event_id IS NOT NULL ORDER BY position DESC LIMIT ?";
+            let page = left.min(PAGE);
+            let values = vec![before.into(), self.id.0.into(), page.into()];
+            let rows = Rows(self.conn).all(sql, values).await?;
+            for row in &rows {
+                before = row.try_get_by_index(0)?;
+                let packed: Vec<u8> = row.try_get_by_index(1)?;
+                if meta_of(&packed).is_ok_and(|meta| meta.correlation_id == correlation) {
+                    found.push(Position(before));
+                }
+            }
+            if rows.len() < page as usize {
+                break;
+            }
+            left -= page;
+        }
+        Ok(self.entries_at(&found).await?.into_values().collect())
     }
 
     /// A page of the log from its end on, in front of `before`: where each entry stands and its event's name, empty for

@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod enrollments;
 pub mod entries;
 pub mod event_ids;
+pub mod gauges;
 pub mod hits;
 pub mod keys;
 pub mod leases;

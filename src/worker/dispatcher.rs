@@ -34,7 +34,6 @@ use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after};
 use crate::store::locks::Reach;
 use crate::store::shards::{Heads, ShardSet};
-use crate::telemetry;
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
@@ -210,6 +209,11 @@ impl Dispatcher {
         self.parts.caps.of(id).check().await
     }
 
+    /// What it works on.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// The workspace's zone.
     pub fn zone(&self) -> &TimeZone {
         &self.parts.zone
@@ -238,7 +242,7 @@ impl Dispatcher {
     }
 
     fn count(&self, stored: &Stored) -> usize {
-        stored.reached.iter().for_each(|status| telemetry::message_reached(status));
+        stored.reached.iter().for_each(|reached| reached.tell());
         stored.reached.len()
     }
 

@@ -53,6 +53,8 @@ pub struct Told {
     pub campaign: Option<String>,
     pub position: Option<Position>,
     pub message: Option<MessageId>,
+    /// The request that brought the event.
+    pub correlation_id: Option<String>,
     /// The code of the reason, where there is one.
     pub code: Option<&'static str>,
     #[serde(skip)]
@@ -315,8 +317,13 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
             if event.at.millis() / 1_000 != entry.now.millis() / 1_000 {
                 text.push_str(&format!(", happened at {}", event.at));
             }
+            let request = Some(event.correlation_id.clone()).filter(|id| !id.is_empty());
+            // Who asks about a person reads what happened; who asks about one event or message may want the logs too.
+            if let Some(id) = request.as_ref().filter(|_| question.event.is_some() || question.message.is_some()) {
+                text.push_str(&format!(", request {id}"));
+            }
             text.push(')');
-            told.push(line(entry.now, Said::event(text), (*position, 0)));
+            told.push(Told { correlation_id: request, ..line(entry.now, Said::event(text), (*position, 0)) });
         }
     }
     let mut exited = BTreeSet::new();
@@ -361,7 +368,18 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
 
 fn line(at: Timestamp, said: Said, order: (Position, usize)) -> Told {
     let Said { sign, text, code } = said;
-    Told { at, sign, text, campaign: None, position: Some(order.0), message: None, code, enrollment: None, order }
+    Told {
+        at,
+        sign,
+        text,
+        campaign: None,
+        position: Some(order.0),
+        message: None,
+        correlation_id: None,
+        code,
+        enrollment: None,
+        order,
+    }
 }
 
 /// The enrollment a finding speaks of.

@@ -12,6 +12,7 @@ use crate::ids::WorkspaceId;
 use crate::store::event_ids::forget_old;
 use crate::store::shards::ShardSet;
 use crate::store::workspace;
+use crate::telemetry;
 use crate::worker::effects::finish_merges;
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -65,6 +66,7 @@ impl Janitor {
                     Box::pin(async move { Ok(forget_old(tx, now, FORGET_SLICE).await?) })
                 })
                 .await?;
+            telemetry::ids_forgotten(gone);
             if gone < u64::from(FORGET_SLICE) {
                 return Ok(());
             }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::clock::Stopwatch;
 use crate::decision::{self, At, Catalog, Decision, Input, Other, Snapshot};
 use crate::event::{Event, Kind, Origin};
 use crate::eventlog::{Draft, EventLog, Queue, logged};
@@ -23,6 +24,7 @@ use crate::telemetry;
 use crate::worker::effects::Raced;
 use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
+use crate::worker::observed::{self, Made};
 use crate::worker::world::{self, Asked, Changes, People, Slot};
 
 /// Entries decided together.
@@ -144,6 +146,7 @@ impl Processor {
         if self.is_waiting {
             return Ok(0);
         }
+        let watch = Stopwatch::start();
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
         let barrier = batch.last().and_then(barrier_in);
@@ -152,6 +155,7 @@ impl Processor {
         self.faults.hit("processor.decided")?;
         let (shard, from, token) = (self.shard, self.cursor, self.lease.token);
         let reach = self.reach_of(&changes);
+        let made = Made::of(changes.iter().map(|(_, changes)| changes));
         changes.iter_mut().for_each(|(id, changes)| changes.write_people(*id, self.store.layout()));
         let stored = self
             .log
@@ -180,7 +184,8 @@ impl Processor {
         }
         self.faults.hit("processor.stored")?;
         self.refresh_definitions().await?;
-        telemetry::entries_processed(count as u64);
+        telemetry::batch_stored(count as u64, watch.elapsed());
+        made.tell();
         Ok(count)
     }
 
@@ -317,6 +322,7 @@ impl Processor {
             None => return Err("the person was not loaded".to_owned()),
         };
         let decision = self.decide_one(catalog, asked, slot, other.as_ref())?;
+        observed::log(asked.at, &asked.input, &decision);
         if let (Some(other), Some(loser)) = (other, joins) {
             slot.loaded = slot.loaded.united(&other.loaded);
             slot.apply(asked.at.position, asked.at.now, decision, changes);
@@ -359,7 +365,8 @@ fn counted(event: &Event) -> i64 {
 }
 
 fn park(changes: &mut Changes, at: At, profile: ProfileId, input: &Input, cause: String) {
-    tracing::error!(position = %at.position, %cause, "an entry is parked");
+    let correlation = observed::correlation(input);
+    tracing::error!(position = %at.position, correlation, %cause, "an entry is parked");
     telemetry::entries_parked(1);
     changes.events_processed -= match input {
         Input::Event(event) => counted(event),

@@ -9,8 +9,7 @@ use crate::eventlog::EventLog;
 use crate::fault::Faults;
 use crate::ids::Span;
 use crate::store::Store;
-use crate::store::shards::{Heads, Shard, backlog, heads};
-use crate::telemetry;
+use crate::store::shards::{Heads, Shard, heads};
 use crate::worker::backfill::Backfill;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
@@ -62,12 +61,6 @@ impl Processors {
         let mut count = 0;
         for one in ticked {
             count += one?;
-        }
-        if count > 0 {
-            telemetry::backlog(match asks {
-                true => self.by_shard.iter().map(|(shard, one)| behind(shard, one).max(0)).sum(),
-                false => backlog(self.store.reader(), self.leases.held()).await?,
-            });
         }
         Ok(count)
     }

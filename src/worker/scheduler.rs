@@ -8,6 +8,7 @@ use crate::store::Store;
 use crate::store::entries::Logged;
 use crate::store::profiles::{due_people, next_wake, take_wake};
 use crate::store::shards::ShardSet;
+use crate::telemetry;
 use crate::worker::engagement::{next_hit, settle_hits};
 use crate::worker::leases::Leases;
 
@@ -47,7 +48,8 @@ impl Scheduler {
         self.faults.hit("scheduler.due")?;
         let layout = self.store.layout();
         let shards: ShardSet = due.iter().map(|(_, profile, _)| layout.shard_of(*profile)).collect();
-        self.log
+        let logged = self
+            .log
             .writer()
             .change_in(Queue::Effects, shards, move |tx, appender| {
                 Box::pin(async move {
@@ -59,10 +61,12 @@ impl Scheduler {
                     }
                     let count = timers.len();
                     appender.append(tx, vec![timers]).await?;
-                    Ok(judged + count)
+                    Ok(count)
                 })
             })
-            .await
+            .await?;
+        telemetry::timers_logged(logged as u64);
+        Ok(judged + logged)
     }
 
     /// When the next timer or judgement is due.

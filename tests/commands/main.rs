@@ -9,6 +9,7 @@ mod controls;
 mod database;
 mod definitions;
 mod folder;
+mod guides;
 mod import;
 mod keys;
 mod permission;

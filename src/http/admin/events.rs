@@ -22,6 +22,8 @@ use super::messages::{MessageOut, shown};
 use super::{Admin, Answer, Controls, ROWS_MAX, Refusal, get, json_answer, query, rows};
 
 const EVENTS_MAX: u32 = 1_000;
+/// Entries of the log among which a request's events are looked for.
+const LOOKED_AT: u32 = 200_000;
 
 pub fn routes(app: &mut ServiceConfig) {
     app.service(get("/events", list)).service(get("/events/{id}", one)).service(get("/accounting", accounting));
@@ -35,6 +37,8 @@ struct Asked {
     /// Those Carillon made itself as well.
     #[serde(default)]
     own: bool,
+    /// Only what came with this request.
+    correlation_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -83,7 +87,14 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
     let limit = rows(asked.limit, EVENTS_MAX, EVENTS_MAX)?;
     let after = Position(asked.after.unwrap_or(0));
-    let mut entries = admin.db().events_page(after, limit + 1, asked.own).await?;
+    let mut entries = match &asked.correlation_id {
+        Some(id) => {
+            let mut entries = admin.db().entries_of_request(id, LOOKED_AT).await?;
+            entries.retain(|entry| entry.position > after);
+            entries
+        }
+        None => admin.db().events_page(after, limit + 1, asked.own).await?,
+    };
     let more = entries.len() > limit as usize;
     entries.truncate(limit as usize);
     let next = entries.last().filter(|_| more).map(|entry| entry.position);

@@ -1,16 +1,19 @@
-//! For whoever watches the process: is it alive, is it ready, what does it count. Open to all, and without any content.
+//! For whoever watches the process: is it alive, is it ready (open to all), and what does it count (on this machine, or
+//! with a token). Without any content.
 
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use actix_web::web::ServiceConfig;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use crate::eventlog::Queue;
 use crate::store::shards::{ShardSet, backlog};
+use crate::telemetry;
+use crate::telemetry::family::Format;
 
-use super::{Controls, get};
+use super::{Answer, Controls, get};
 
 /// Each check of readiness may take this long.
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
@@ -98,9 +101,43 @@ async fn ready(admin: Controls) -> HttpResponse {
     answer.insert_header((CACHE_CONTROL, "no-store")).json(Readiness { status, checks })
 }
 
-async fn metrics(admin: web::Data<super::Admin>) -> HttpResponse {
-    admin.metrics.run_upkeep();
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
-        .body(admin.metrics.render())
+/// On an address that serves nothing else: whoever reaches it may read.
+pub fn open_routes(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
+    move |app| {
+        app.service(get("/healthz", alive))
+            .service(get("/readyz", ready).app_data(admin.clone()))
+            .service(get("/metrics", metrics).app_data(admin).app_data(Open));
+    }
+}
+
+/// Beside the route of an address of its own.
+#[derive(Clone, Copy)]
+struct Open;
+
+async fn metrics(request: HttpRequest, admin: Controls) -> Answer {
+    let may = request.app_data::<Open>().is_some() || is_near(&request) || is_scraper(&admin, request.headers());
+    if !may {
+        admin.admits(request.headers())?;
+    }
+    admin.scrape.gauges.refresh().await;
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (format, kind) = match accept.contains("application/openmetrics-text") {
+        true => (Format::OpenMetrics, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        false => (Format::Text, "text/plain; version=0.0.4; charset=utf-8"),
+    };
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, kind)).body(telemetry::exposition(format)))
+}
+
+/// From this machine, and not through a proxy on it.
+fn is_near(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let is_forwarded = headers.contains_key("forwarded") || headers.contains_key("x-forwarded-for");
+    !is_forwarded && request.peer_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+}
+
+fn is_scraper(admin: &super::Admin, headers: &HeaderMap) -> bool {
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.trim().split_once(' '));
+    let token = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+    // `blake3::Hash` compares in constant time.
+    admin.scrape.token.zip(token).is_some_and(|(hash, token)| super::Admin::hash_of(token) == hash)
 }

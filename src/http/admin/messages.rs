@@ -75,6 +75,8 @@ pub(super) struct MessageOut {
     cause: Position,
     entry: Position,
     event: Position,
+    /// The request that brought `event`.
+    correlation_id: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +116,10 @@ pub(super) async fn shown(admin: &Admin, messages: Vec<Message>) -> Result<Vec<M
     let blocked: Vec<MessageId> =
         messages.iter().filter_map(|message| message.status.reason()).flat_map(blocking).copied().collect();
     let named = names_of(admin.db(), &blocked).await?;
+    let newest: Vec<Position> = messages.iter().map(|message| message.event).collect();
+    let requests = admin.db().correlations_at(&newest).await?;
     let out = messages.into_iter().map(|message| MessageOut {
+        correlation_id: requests.get(&message.event).filter(|id| !id.is_empty()).cloned(),
         user_id: people.get(&message.profile).and_then(|read| read.as_ref().ok()?.profile.user_id.clone()),
         status: message.status.name(),
         status_at: status_at(&message.status),

@@ -35,7 +35,7 @@ use html::html;
 use sign_in::Visitor;
 pub use sign_in::{OpenToken, Sessions};
 
-const FOOT: &str = "<footer>Times are UTC. <a href=\"/healthz\">Health</a> <a href=\"/metrics\">Metrics</a></footer>";
+const FOOT: &str = "<footer>Times are UTC. <a href=\"/healthz\">Health</a></footer>";
 const BELL: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><path fill=\"#4f46c8\" d=\"M8 1a1 1 0 0 1 1 1v.6A4.5 4.5 0 0 1 12.5 7v3l1.5 2v1H2v-1l1.5-2V7A4.5 4.5 0 0 1 7 2.6V2a1 1 0 0 1 1-1zm-2 13h4a2 2 0 0 1-4 0z\"/></svg>";
 
 /// Transports that cannot be used, and whether the cap store cannot be asked.

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::StreamExt;
 
 use crate::caps::{CapStore, History, Taken, Unreachable, take};
+use crate::clock::Stopwatch;
 use crate::guard::{CapVersion, Cleared, Full, Request, Subject, settle};
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::message::Message;
 use crate::store::outbox::CapSubject;
 use crate::store::{Store, workspace};
+use crate::telemetry;
 use crate::worker::dispatcher::slots::{CapStores, version_of};
 
 /// Reseeds and new tries for one message before it waits.
@@ -80,6 +82,15 @@ pub async fn ask_all(
         all.extend(group?);
     }
     Ok(all)
+}
+
+fn answer_of(taken: &Result<Taken, Unreachable>) -> &'static str {
+    match taken {
+        Ok(Taken::Granted(_)) => "granted",
+        Ok(Taken::Full(_)) => "full",
+        Ok(Taken::Stale(_)) => "stale",
+        Err(_) => "unreachable",
+    }
 }
 
 /// Messages that share subjects, directly or through others, in one group; the order within is kept.
@@ -181,7 +192,10 @@ impl<'s> Group<'s> {
             let [by_profile, by_address] = request.subjects();
             let known = [self.known(by_profile)?, self.known(by_address)?];
             let at = known.iter().filter_map(|known| known.last_slot_at).fold(self.now, Timestamp::max);
-            match take(self.caps.as_ref(), at, &request, known.map(|known| known.version)).await {
+            let watch = Stopwatch::start();
+            let taken = take(self.caps.as_ref(), at, &request, known.map(|known| known.version)).await;
+            telemetry::caps_called("take", answer_of(&taken), watch.elapsed());
+            match taken {
                 Ok(Taken::Granted(reservation)) => {
                     let cleared = settle(request, reservation)?;
                     self.note(&cleared);
@@ -229,7 +243,10 @@ impl<'s> Group<'s> {
             Subject::Address(..) => record.slots_of_address(&subject.to_string(), since).await?,
         };
         snapshot.rollback().await?;
+        let watch = Stopwatch::start();
         let reseeded = self.caps.reseed(&subject, History { version: known.version, since, slots }).await;
+        let answer = if reseeded.is_ok() { "done" } else { "unreachable" };
+        telemetry::caps_called("reseed", answer, watch.elapsed());
         self.known.insert(subject, known);
         Ok(reseeded)
     }

@@ -11,7 +11,7 @@ use sea_orm::ConnectionTrait;
 use crate::eventlog::{Appender, Draft, logged};
 use crate::guard::{Cleared, Subject};
 use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{Message, Outcome, Status, Suppression, SuppressionKind};
+use crate::message::{Message, Outcome, Reason, Status, Suppression, SuppressionKind};
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::{draw_claim_token, logged_since};
@@ -20,6 +20,7 @@ use crate::store::leases::{Fences, owned};
 use crate::store::locks::Reach;
 use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::store::{Workspace, workspace};
+use crate::telemetry;
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, leave, row_of, subject_name, version_of};
 
@@ -105,7 +106,28 @@ pub struct Stored {
     /// Of the abandoned, those that lost a race for a slot and should simply be looked at again.
     pub raced: usize,
     pub given_up: Vec<GivenUp>,
-    pub reached: Vec<&'static str>,
+    pub reached: Vec<Reached>,
+}
+
+/// A step that was stored, for whoever counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// Empty where the message's row cannot be read.
+    channel: &'static str,
+    status: &'static str,
+    /// The reason's code, or empty.
+    reason: &'static str,
+}
+
+impl Reached {
+    pub fn of(message: &Message) -> Self {
+        let reason = message.status.reason().map_or("", Reason::code);
+        Self { channel: message.channel.as_str(), status: message.status.name(), reason }
+    }
+
+    pub fn tell(self) {
+        telemetry::message_reached(self.channel, self.status, self.reason);
+    }
 }
 
 /// Stores a plan.
@@ -132,7 +154,7 @@ pub async fn store<C: ConnectionTrait>(
     }
     for (id, message, cause) in plan.unreadable {
         workspace(tx, id).fail_unreadable(message, &cause, now).await?;
-        stored.reached.push("failed");
+        stored.reached.push(Reached { channel: "", status: "failed", reason: "render_failed" });
     }
     store_moves(tx, appender, now, plan.moves, &mut stored).await?;
     Ok(stored)
@@ -215,7 +237,7 @@ async fn store_claim<C: ConnectionTrait>(
         stored.given_up.push(leave(store, message.id, left).await?);
     }
     book.add(&message, subject);
-    stored.reached.push("claimed");
+    stored.reached.push(Reached::of(&message));
     stored.claimed.push(Claimed { claim, message, since });
     Ok(())
 }
@@ -258,7 +280,7 @@ pub async fn store_moves<C: ConnectionTrait>(
             store.finish_attempt(message.id, attempt, &outcome, now).await?;
             suppress(store, &message, &outcome, now).await?;
         }
-        stored.reached.push(message.status.name());
+        stored.reached.push(Reached::of(&message));
         if message.status.is_final() {
             ended.push(end_of(id, &message, now));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use sea_orm::ConnectionTrait;
 
+use crate::clock::Stopwatch;
 use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours};
 use crate::ids::{Position, Timestamp, WorkspaceId};
@@ -17,9 +18,10 @@ use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::locks::Reach;
 use crate::store::shards::Heads;
 use crate::store::workspace;
+use crate::telemetry;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
-use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Seen, Stored, store_moves};
+use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Reached, Seen, Stored, store_moves};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::{address_subject, tell};
 
@@ -193,7 +195,7 @@ impl Dispatcher {
                             let status = Status::Queued { due_at: until.unwrap_or(now) };
                             back.push(Moved::new(ready.workspace, ready.message, status));
                         } else if let Some(marked) = mark(tx, now, ready).await? {
-                            stored.reached.push("sending");
+                            stored.reached.push(Reached::of(&marked.ready.message));
                             underway.push(marked);
                         }
                     }
@@ -222,10 +224,12 @@ impl Dispatcher {
             if !self.leases.is_sure(layout.shard_of(one.ready.message.profile), self.parts.log.clock().boot_time()) {
                 return (one, None);
             }
+            let watch = Stopwatch::start();
             let outcome = match self.parts.channels.of(one.ready.message.channel) {
                 Some(channel) => channel.send(&one.ready.rendered).await,
                 None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
             };
+            telemetry::attempt_ended(one.ready.message.channel.as_str(), outcome.name(), watch.elapsed());
             (one, Some(outcome))
         });
         let answered: Vec<_> = futures::stream::iter(sends).buffered(self.parts.connections).collect().await;
@@ -250,7 +254,9 @@ impl Dispatcher {
         {
             self.gates.slow_down(now, message.channel, address, *at);
         }
-        tracing::info!(message = %message.id, %correlation, attempt, status = message.status.name(), "a message was handed over");
+        let status = message.status.name();
+        let reply = outcome.words();
+        tracing::info!(message = %message.id, %correlation, attempt, status, reply, "a message was handed over");
         Moved { workspace, before, message, answered: Some((attempt, outcome)) }
     }
 }
@@ -276,7 +282,7 @@ async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyho
     if !store.advance_message(&before, &message, None, now).await? {
         return Ok(None);
     }
-    store.begin_attempt(message.id, attempt, now).await?;
+    store.begin_attempt(message.id, attempt, &correlation, now).await?;
     let ready = Ready { workspace: id, message, rendered, since, correlation };
     Ok(Some(Underway { ready, attempt }))
 }

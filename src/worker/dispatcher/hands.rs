@@ -11,8 +11,7 @@ use crate::store::dispatch::in_hand;
 use crate::store::leases::Fences;
 use crate::store::shards::{Heads, ShardSet};
 use crate::store::{Store, workspace};
-use crate::telemetry;
-use crate::worker::dispatcher::claim::{self, Moved, Plan, Seen, Stored, store_moves};
+use crate::worker::dispatcher::claim::{self, Moved, Plan, Reached, Seen, Stored, store_moves};
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
@@ -32,21 +31,19 @@ pub async fn redrive_message(
         .change(Queue::Sends, move |tx, _| {
             Box::pin(async move {
                 let store = workspace(tx, id);
-                let Some(known) = store.message(message).await? else { return Ok(false) };
-                let Some(queued) = status::redrive(now, &known.status) else { return Ok(false) };
+                let Some(known) = store.message(message).await? else { return Ok(None) };
+                let Some(queued) = status::redrive(now, &known.status) else { return Ok(None) };
                 let again = Message { status: queued, attempts_forgiven: known.attempts, ..known.clone() };
                 let redriven = store.advance_message(&known.status, &again, None, now).await?;
                 if redriven {
                     store.forgive_attempts(&again).await?;
                 }
-                Ok(redriven)
+                Ok(redriven.then(|| Reached::of(&again)))
             })
         })
         .await?;
-    if redriven {
-        telemetry::message_reached("queued");
-    }
-    Ok(redriven)
+    redriven.into_iter().for_each(Reached::tell);
+    Ok(redriven.is_some())
 }
 
 /// After a pause was lifted: what it held goes back to the queue, where every guard looks again. `scope` is
@@ -143,7 +140,7 @@ pub async fn recover(
             Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
         })
         .await?;
-    stored.reached.iter().for_each(|status| telemetry::message_reached(status));
+    stored.reached.iter().for_each(|reached| reached.tell());
     Ok(stored.reached.len())
 }
 
