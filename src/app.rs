@@ -2,6 +2,7 @@
 //! so that nothing is lost or doubled.
 
 mod controls;
+mod outside;
 mod part;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use jiff::tz::TimeZone;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -27,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
 use crate::event::source::{DoorRule, Source};
-use crate::eventlog::{EventLog, Queue};
+use crate::eventlog::EventLog;
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
@@ -38,18 +39,21 @@ use crate::message::RetryPolicy;
 use crate::money::Currency;
 use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
-use crate::store::controls::{keep_setting, setting};
+use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
-use crate::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use crate::worker::dispatcher::{Channels, Dispatcher, Parts};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::permission::Desk;
+use crate::worker::privacy::Privacy;
 use crate::worker::processors::Processors;
+use crate::worker::restored::Boots;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::sharing::Sharing;
 use crate::worker::{janitor, secret};
+use outside::{cap_stores, channels, signing};
 use part::Part;
 
 /// The workspace everything belongs to until there are more.
@@ -57,9 +61,6 @@ pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
 
 /// The setting that remembers how far the demo has moved the clock.
 const CLOCK_OFFSET: &str = "clock_offset_ms";
-
-/// The setting that names this database to what is kept elsewhere of it.
-const INSTALLATION: &str = "installation";
 
 /// What the composition root needs to know; `config` reads it from files and the environment.
 pub struct Options {
@@ -114,6 +115,8 @@ pub struct Carillon {
     ingest: web::Data<Ingest>,
     threads: usize,
     part: Part,
+    boots: Arc<Boots>,
+    pub privacy: Privacy,
     /// The data folder.
     folder: PathBuf,
     stopping: Arc<AtomicBool>,
@@ -183,7 +186,9 @@ impl Carillon {
         let links = links.with_tracking(options.tracks);
         let leases = if database.is_postgres() { Leases::none() } else { Leases::alone(store.layout()) };
         let channels = channels(&options, &sandbox, &smtp);
-        let workers = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
+        let (workers, redis) = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
+        let boots = Arc::new(Boots::begin(&database, &log, data, redis).await?);
+        workers.dispatcher().keep_caps_shut(boots.is_unasked());
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
         let keys = WriteKeys::unread();
         let counts = DoorCounts::default();
@@ -193,6 +198,15 @@ impl Carillon {
         let (stopping, forwarding) = Default::default();
         let folder = options.data.clone();
         let (sender, workspace) = (options.sender, options.workspace);
+        let privacy = Privacy {
+            log: log.clone(),
+            store: store.clone(),
+            database: database.clone(),
+            sandbox: sandbox.clone(),
+            caps: workers.dispatcher().cap_stores().clone(),
+            folder: folder.clone(),
+            turn: Arc::default(),
+        };
         let carillon = Self {
             database,
             store,
@@ -213,6 +227,8 @@ impl Carillon {
             forwarding,
             threads,
             part,
+            boots,
+            privacy,
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
@@ -232,8 +248,14 @@ impl Carillon {
         let (stop, stopped) = watch::channel(false);
         self.part.take();
         let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
-        let chores =
-            janitor::Janitor { log: self.log.clone(), counts: counted(self.counts.clone(), self.definitions.clone()) };
+        let chores = janitor::Janitor {
+            log: self.log.clone(),
+            store: self.store.clone(),
+            counts: counted(self.counts.clone(), self.definitions.clone()),
+            boots: self.boots.clone(),
+            workers: self.workers.clone(),
+            privacy: self.privacy.clone(),
+        };
         let chores = tokio::spawn(chores.run(stopped.clone()));
         let keys = tokio::spawn(follow_keys(
             self.log.clone(),
@@ -360,23 +382,6 @@ async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
     Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
 }
 
-/// The sandbox has what no provider carries.
-/// The relay, and what mail to it is signed with.
-fn signing(config: &Config) -> anyhow::Result<Option<smtp::Settings>> {
-    let settings = config.smtp.settings().map_err(anyhow::Error::msg)?;
-    let dkim = config.sender.dkim().map_err(anyhow::Error::msg)?;
-    Ok(settings.map(|settings| smtp::Settings { dkim, ..settings }))
-}
-
-fn channels(options: &Options, sandbox: &Sandbox, smtp: &Option<Arc<Smtp>>) -> Channels {
-    let everything = options.carrier.clone().unwrap_or_else(|| Arc::new(sandbox.clone()));
-    let mut channels = Channels::sandboxed(everything);
-    if let Some(smtp) = smtp.as_ref().filter(|_| options.carrier.is_none()) {
-        channels.route(crate::message::Channel::Email, smtp.clone());
-    }
-    channels
-}
-
 async fn build_workers(
     options: &Options,
     leases: &Leases,
@@ -385,7 +390,8 @@ async fn build_workers(
     definitions: &Arc<Definitions>,
     channels: Channels,
     links: &Links,
-) -> anyhow::Result<Arc<Workers>> {
+) -> anyhow::Result<(Arc<Workers>, Option<(Server, String)>)> {
+    let (caps, redis) = cap_stores(options, log).await?;
     let faults = options.faults.clone();
     let (settle, shared) = (options.settle, leases.clone());
     let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
@@ -394,7 +400,7 @@ async fn build_workers(
         log: log.clone(),
         store: store.clone(),
         definitions: definitions.clone(),
-        caps: cap_stores(options, log).await?,
+        caps,
         zone: options.zone.clone(),
         channels,
         links: links.clone(),
@@ -406,20 +412,7 @@ async fn build_workers(
     })
     .limited(&options.per_second)
     .sharing(leases.clone());
-    Ok(Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)))
-}
-
-/// Slots in this process, or in the Redis every process of this installation shares. A Redis that is away now is found
-/// when it is back.
-async fn cap_stores(options: &Options, log: &EventLog) -> anyhow::Result<CapStores> {
-    let Some(url) = &options.redis else { return Ok(CapStores::embedded()) };
-    let server = Server::new(url.expose_secret())?;
-    let id = uuid::Uuid::new_v4().simple().to_string();
-    let installation = log
-        .writer()
-        .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(keep_setting(tx, INSTALLATION, &id).await?) }))
-        .await?;
-    Ok(CapStores::on_redis(server, installation))
+    Ok((Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)), redis))
 }
 
 /// What the doors counted, under the counters' names: what a rule did, which rule, of which source.

@@ -53,6 +53,7 @@ impl Carillon {
             send_test: self.sending_tests(),
             doctor: self.examining(),
             check_caps: self.checking_caps(),
+            privacy: self.privacy.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
         })

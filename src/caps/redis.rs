@@ -88,6 +88,24 @@ impl Server {
         &self.place
     }
 
+    /// A number kept beside the slots; none where it was never set, or lost.
+    ///
+    /// # Errors
+    /// Redis cannot be asked.
+    pub async fn number(&self, key: &str) -> Result<Option<i64>, Unreachable> {
+        let mut call = ::redis::cmd("GET");
+        call.arg(key);
+        self.run(Call::Plain(call)).await
+    }
+
+    /// # Errors
+    /// Redis cannot be asked.
+    pub async fn set_number(&self, key: &str, number: i64) -> Result<(), Unreachable> {
+        let mut call = ::redis::cmd("SET");
+        call.arg(key).arg(number);
+        self.run(Call::Plain(call)).await
+    }
+
     async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, Unreachable> {
         let answered = tokio::time::timeout(CALL_DEADLINE, async {
             match self.link.clone() {

@@ -82,6 +82,18 @@ impl Sandbox {
     }
 }
 
+impl Sandbox {
+    /// Removes what is kept of these messages, if anything is.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub async fn forget(&self, messages: Vec<MessageId>) -> io::Result<()> {
+        let inbox = Arc::clone(&self.inbox);
+        let forgotten = tokio::task::spawn_blocking(move || inbox.forget(&messages)).await;
+        forgotten.map_err(io::Error::other).and_then(|done| done)
+    }
+}
+
 impl Channel for Sandbox {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
         Box::pin(self.keep(rendered))
@@ -99,6 +111,24 @@ impl Channel for Sandbox {
 }
 
 impl Inbox {
+    fn forget(&self, messages: &[MessageId]) -> io::Result<()> {
+        let mut guard = self.index()?;
+        for message in messages {
+            if let Some(index) = guard.as_mut()
+                && let Some(at) = index.times.remove(message)
+            {
+                index.by_time.remove(&(at, *message));
+            }
+            for extension in ["json", "eml", "part"] {
+                match fs::remove_file(self.path(*message, extension)) {
+                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(cause),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn keep(&self, kept: &Kept, source: Option<&[u8]>) -> io::Result<()> {
         let mut guard = self.index()?;
         let Some(index) = guard.as_mut() else { return Ok(()) };

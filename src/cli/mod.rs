@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no or it failed, 2 the command or the settings make no sense.
 
+mod backup;
 mod client;
 mod controls;
 mod definitions;
@@ -11,6 +12,9 @@ mod outline;
 mod permission;
 mod place;
 mod plan;
+mod postgres_tools;
+mod privacy;
+mod restore;
 mod seed;
 mod segments;
 mod serving;
@@ -79,7 +83,7 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
         /// ADDRESS:PORT; port 0 takes a free one [default: server.listen of the settings, 127.0.0.1:8080]
         #[arg(long, value_name = "ADDR", value_parser = listen_address)]
         listen: Option<SocketAddr>,
-        /// Start with all sending paused, until `carillon resume --all`: for a restored or copied folder
+        /// Let marketing wait until `carillon confirm-restore`: for a folder or machine that was copied back as a whole
         #[arg(long)]
         held: bool,
         /// A folder of templates that are being written: /preview shows each as it is saved
@@ -125,6 +129,15 @@ Examples:
   carillon suppress add ann@example.com --source 'asked by letter'"
     )]
     Suppress(permission::Suppress),
+    /// Hand a person all that is stored of them, or erase it
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon privacy export --profile ann --out ann.json
+  carillon privacy erase --profile ann --reason 'request of 2026-11-20'"
+    )]
+    Privacy(privacy::Privacy),
     /// Show what someone has used of the frequency caps, and when it frees
     Caps(trace::Caps),
     /// Stop all sending, or one campaign, within a second
@@ -135,6 +148,12 @@ Examples:
     Redrive(controls::Redrive),
     /// Send a template's sample to an address
     SendTest(controls::SendTest),
+    /// Copy the database, the key of its links and a manifest into a new folder, while the service goes on
+    Backup(backup::Backup),
+    /// Put a backup in place; marketing waits until it is confirmed
+    Restore(restore::Restore),
+    /// Let marketing go again after a restored backup was recognised
+    ConfirmRestore(restore::ConfirmRestore),
     /// Check that everything is as it should be, with advice where it is not
     #[command(after_help = "Examples:\n  carillon doctor\n  carillon doctor --json     exit code 1 if a check fails")]
     Doctor {
@@ -207,6 +226,8 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         }
         Command::Import(asked) => import::import(&place, &asked).await,
         Command::Test(asked) => definitions::test(&asked),
+        Command::Backup(asked) => backup::backup(&place, &asked).await,
+        Command::Restore(asked) => restore::restore(&place, &asked).await,
         Command::Key(key) => asking(&place, async |client| controls::key(client, key).await).await,
         look_or_control => {
             place.must_exist()?;
@@ -224,10 +245,12 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
         Command::Consent(asked) => permission::consent(client, &asked).await,
         Command::Suppress(asked) => permission::suppress(client, &asked).await,
         Command::Caps(asked) => trace::caps(client, &asked).await,
+        Command::Privacy(asked) => privacy::privacy(client, asked).await,
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,
         Command::SendTest(asked) => controls::send_test(client, &asked).await,
+        Command::ConfirmRestore(asked) => restore::confirm_restore(client, &asked).await,
         Command::Doctor { json } => controls::doctor(client, json).await,
         other => anyhow::bail!("{other:?} is not asked of a server"),
     }

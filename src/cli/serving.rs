@@ -16,8 +16,7 @@ use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
 use crate::http::pages as shown;
-use crate::store::controls::PAUSE_ALL;
-use crate::worker::pause::set_paused;
+use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
 
 /// A server that holds its folder and its port, and does not answer yet.
@@ -32,11 +31,12 @@ pub struct Server {
     held: Held,
 }
 
-/// `carillon serve`; `paused`: nothing is sent before a person resumes. `templates` are previewed as they are written.
+/// `carillon serve`; `held`: marketing waits until a person has confirmed that this is the data it should be. `templates`
+/// are previewed as they are written.
 pub async fn serve(
     place: &Place,
     listen: Option<SocketAddr>,
-    paused: bool,
+    held: bool,
     templates: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
@@ -51,9 +51,9 @@ pub async fn serve(
         );
     }
     let address = server.whereabouts.address.clone();
-    if paused {
+    if held {
         // No loop runs yet.
-        set_paused(&server.carillon.log, WORKSPACE, PAUSE_ALL, true).await?;
+        hold_by_hand(&server.carillon.log).await?;
     }
     server
         .run(place, async move {

@@ -107,6 +107,11 @@ impl Appender {
         Ok(())
     }
 
+    /// Identifiers were taken from their profiles in this transaction.
+    pub async fn forget_people<C: ConnectionTrait>(&mut self, conn: &C) -> Result<(), Error> {
+        self.identities.taken_back(conn).await
+    }
+
     /// Shards to which the running transaction has appended.
     pub(super) fn appended(&self) -> ShardSet {
         self.placed.iter().map(|entry| self.layout.shard_at(entry.position)).collect()

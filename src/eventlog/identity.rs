@@ -74,6 +74,24 @@ impl Identities {
         }
     }
 
+    /// Identifiers were taken from their profiles: nothing that is remembered of them is true any more, here or in
+    /// another process.
+    pub async fn taken_back<C: ConnectionTrait>(&mut self, conn: &C) -> Result<(), Error> {
+        self.forget();
+        if Layout::of(conn.get_database_backend()).is_shared() {
+            lock_identities(conn).await?;
+            self.next_epoch(conn).await?;
+        }
+        self.next_profile = self.next_profile.max(next_profile(conn).await?);
+        Ok(())
+    }
+
+    async fn next_epoch<C: ConnectionTrait>(&self, conn: &C) -> Result<(), Error> {
+        let known = setting(conn, EPOCH).await?;
+        let epoch = known.and_then(|epoch| epoch.parse::<i64>().ok()).unwrap_or(0) + 1;
+        set_setting(conn, EPOCH, &epoch.to_string()).await
+    }
+
     fn forget(&mut self) {
         self.known.clear();
         self.heirs.clear();
@@ -333,8 +351,7 @@ impl Identities {
         }
         let is_known_elsewhere = Layout::of(conn.get_database_backend()).is_shared();
         if is_known_elsewhere && (self.handed_over.len() > mark.handed_over || self.joined.len() > mark.joined) {
-            let epoch = self.epoch.as_ref().and_then(|epoch| epoch.parse::<i64>().ok()).unwrap_or(0) + 1;
-            set_setting(conn, EPOCH, &epoch.to_string()).await?;
+            self.next_epoch(conn).await?;
         }
         Ok(())
     }
@@ -355,9 +372,9 @@ impl Identities {
 }
 
 async fn next_profile<C: ConnectionTrait>(conn: &C) -> Result<i64, Error> {
-    // A joined profile has no identifiers any more; its number is still taken.
+    // A joined profile has no identifiers any more, nor has one that was erased; its number is still taken.
     let sql = "SELECT coalesce(max(last), 0) FROM (SELECT max(profile) AS last FROM identifiers
-               UNION ALL SELECT max(loser) FROM merges) AS numbers";
+               UNION ALL SELECT max(loser) FROM merges UNION ALL SELECT max(profile) FROM erasures) AS numbers";
     Ok(Rows(conn).scalar::<i64>(sql, vec![]).await?.unwrap_or(0) + 1)
 }
 

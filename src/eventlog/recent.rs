@@ -75,6 +75,7 @@ fn weight(entry: &Entry) -> usize {
     match &entry.logged {
         Logged::Event(event) => ENTRY_BYTES + event.body.text().len(),
         Logged::DefinitionsApplied { documents } => ENTRY_BYTES + documents.iter().map(String::len).sum::<usize>(),
+        Logged::Administered { detail, .. } => ENTRY_BYTES + detail.len(),
         Logged::Timer | Logged::MessageEnded { .. } | Logged::Control { .. } => ENTRY_BYTES,
     }
 }

@@ -13,6 +13,8 @@ pub mod keys;
 mod messages;
 mod parked;
 mod permission;
+mod privacy;
+mod restore;
 mod segments;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
 use crate::worker::gauges::Gauges;
 use crate::worker::live::Definitions;
+use crate::worker::privacy::Privacy;
 
 use super::body;
 use super::correlation;
@@ -72,6 +75,7 @@ pub struct Admin {
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
+    pub privacy: Privacy,
     pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
 }
@@ -128,6 +132,8 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .configure(segments::routes)
             .configure(keys::routes)
             .configure(control::routes)
+            .configure(restore::routes)
+            .configure(privacy::routes)
             .configure(checks::routes)
             .default_service(web::to(super::not_found));
         app.configure(health::routes(&admin)).service(scope);

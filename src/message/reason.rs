@@ -166,6 +166,8 @@ pub enum Reason {
     },
     /// A restored backup was recognised; marketing waits for a person.
     RestoreUnconfirmed,
+    /// The person was erased.
+    Erased,
 }
 
 /// What was suppressed before kinds were kept had bounced.
@@ -216,6 +218,7 @@ impl Reason {
             Self::MoreNotEntered { .. } => "more_not_entered",
             Self::TooManyEnrollments { .. } => "too_many_enrollments",
             Self::RestoreUnconfirmed => "restore_unconfirmed",
+            Self::Erased => "erased",
         }
     }
 
@@ -286,6 +289,7 @@ impl Reason {
             Self::TraitsTooLarge { bytes_max } => format!("the traits of this person would exceed {bytes_max} bytes"),
             Self::MoreNotEntered { campaigns } => format!("{campaigns} more campaigns did not take it"),
             Self::TooManyEnrollments { max } => format!("the person is in {max} enrollments, as many as one may be"),
+            Self::Erased => "the person was erased".to_owned(),
             Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
         }
     }

@@ -89,6 +89,25 @@ pub enum Status {
     },
 }
 
+impl Status {
+    /// The same of a person who is erased: what waits ends, and nothing anybody said stays.
+    #[must_use]
+    pub fn blank(&self, now: Timestamp) -> Self {
+        let reason = Reason::Erased;
+        match self {
+            Self::Queued { .. } | Self::Deferred { .. } | Self::Claimed { .. } | Self::Retrying { .. } => {
+                Self::Cancelled { at: now, reason }
+            }
+            Self::Sending { attempt, since, token: _ } => Self::Unknown { attempt: *attempt, since: *since },
+            Self::Unknown { .. } => self.clone(),
+            Self::Sent { at, reply: _ } => Self::Sent { at: *at, reply: String::new() },
+            Self::Suppressed { at, reason: _ } => Self::Suppressed { at: *at, reason },
+            Self::Cancelled { at, reason: _ } => Self::Cancelled { at: *at, reason },
+            Self::Failed { at, reason: _ } => Self::Failed { at: *at, reason },
+        }
+    }
+}
+
 /// Where a message stands after the outcome of the attempt it is in.
 ///
 /// An outcome belongs to an attempt, so only `Sending` moves; every other state absorbs every outcome: a late answer

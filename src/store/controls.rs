@@ -162,6 +162,11 @@ pub async fn set_setting<C: ConnectionTrait>(conn: &C, name: &str, value: &str) 
     Ok(())
 }
 
+pub async fn unset_setting<C: ConnectionTrait>(tx: &C, name: &str) -> Result<(), Error> {
+    Rows(tx).run("DELETE FROM settings WHERE name = ?", vec![name.into()]).await?;
+    Ok(())
+}
+
 /// The setting, which from now on is `value` if it was not set.
 pub async fn setting_or<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -> Result<String, Error> {
     let sql = "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING";

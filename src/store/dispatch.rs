@@ -96,6 +96,22 @@ fn open(closed: &[Channel]) -> String {
     format!("channel NOT IN ('{}')", names.join("', '"))
 }
 
+/// Marketing that waits because a restored backup is not confirmed, or is due and was not looked at yet: how much, and
+/// when the oldest of it was decided.
+pub async fn held_back<C: ConnectionTrait>(
+    conn: &C,
+    id: WorkspaceId,
+    now: Timestamp,
+) -> Result<(i64, Option<Timestamp>), Error> {
+    let sql = "SELECT count(*), min(created_at) FROM
+               (SELECT created_at FROM messages WHERE workspace = ?1 AND reason = 'restore_unconfirmed'
+                    AND status = 'deferred'
+                UNION ALL SELECT created_at FROM messages WHERE workspace = ?1 AND due_at <= ?2
+                    AND purpose = 'marketing' AND status IN ('queued', 'retrying')) AS held";
+    let Some(row) = Rows(conn).one(sql, vec![id.0.into(), now.millis().into()]).await? else { return Ok((0, None)) };
+    Ok((row.try_get_by_index(0)?, row.try_get_by_index::<Option<i64>>(1)?.map(Timestamp::from_millis)))
+}
+
 /// Messages of these shards that a process had in hand: claimed ones, whatever their lease, and those being sent.
 pub async fn in_hand<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let ours = shards.condition(conn.get_database_backend());

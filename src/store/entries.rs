@@ -28,6 +28,8 @@ pub enum Logged {
     DefinitionsApplied { documents: Vec<String> },
     /// A person paused or resumed sending: scope `all` or a campaign's key.
     Control { scope: String, paused: bool },
+    /// A person did something to the whole that no decision looks at: `act` is its name.
+    Administered { act: String, by: String, detail: String },
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +77,13 @@ struct ControlBody {
     paused: bool,
 }
 
+#[derive(Serialize, Deserialize)]
+struct ActBody {
+    act: String,
+    by: String,
+    detail: String,
+}
+
 pub const COLUMNS: usize = 10;
 pub const INSERT: &str =
     "INSERT INTO entries (position, workspace, profile, kind, name, event_id, at, now, meta, body)";
@@ -88,6 +97,7 @@ impl Logged {
             Self::MessageEnded { .. } => "message_ended",
             Self::DefinitionsApplied { .. } => "definitions",
             Self::Control { .. } => "control",
+            Self::Administered { .. } => "administered",
         }
     }
 }
@@ -106,6 +116,9 @@ impl Entry {
             Logged::MessageEnded { message, status } => encode(&EndedBody { message: *message, state: status.clone() }),
             Logged::DefinitionsApplied { documents } => encode(documents),
             Logged::Control { scope, paused } => encode(&ControlBody { scope: scope.clone(), paused: *paused }),
+            Logged::Administered { act, by, detail } => {
+                encode(&ActBody { act: act.clone(), by: by.clone(), detail: detail.clone() })
+            }
         };
         vec![
             self.position.0.into(),
@@ -119,6 +132,39 @@ impl Entry {
             meta.into(),
             body.into(),
         ]
+    }
+
+    /// The same without anything personal: where it stands, whose it was by number, when, and of what class.
+    #[must_use]
+    pub fn blank(mut self) -> Self {
+        self.logged = match self.logged {
+            Logged::Event(event) => {
+                let names = matches!(event.kind, Kind::Page | Kind::Screen);
+                Logged::Event(Arc::new(Event {
+                    name: if names { String::new() } else { event.name.clone() },
+                    message_id: String::new(),
+                    correlation_id: String::new(),
+                    user_id: None,
+                    anonymous_id: None,
+                    previous_id: None,
+                    body: Body::new("{}".to_owned()),
+                    ..(*event).clone()
+                }))
+            }
+            Logged::MessageEnded { message, status } => {
+                Logged::MessageEnded { message, status: status.blank(self.now) }
+            }
+            other => other,
+        };
+        self
+    }
+
+    /// Name, meta and body, as they stand in the row.
+    pub fn personal_values(&self) -> (sea_orm::Value, sea_orm::Value, sea_orm::Value) {
+        let mut values = self.values().into_iter().skip(4);
+        let name = values.next();
+        let (meta, body) = (values.nth(3), values.next());
+        (name.unwrap_or("".into()), meta.unwrap_or(Vec::<u8>::new().into()), body.unwrap_or("".into()))
     }
 
     pub fn read(row: &QueryResult) -> Result<Self, Error> {
@@ -136,6 +182,10 @@ impl Entry {
             "control" => {
                 let ControlBody { scope, paused } = decode("log entry", &body)?;
                 Logged::Control { scope, paused }
+            }
+            "administered" => {
+                let ActBody { act, by, detail } = decode("log entry", &body)?;
+                Logged::Administered { act, by, detail }
             }
             _ => {
                 let event;

@@ -5,9 +5,11 @@
 
 pub mod attempts;
 pub mod bell;
+pub mod boots;
 pub mod connect;
 pub mod consents;
 pub mod controls;
+pub mod copy;
 pub mod definitions;
 pub mod dialect;
 pub mod dispatch;
@@ -23,6 +25,7 @@ pub mod merges;
 pub mod messages;
 pub mod outbox;
 pub mod overview;
+pub mod personal;
 pub mod profiles;
 pub mod rows;
 pub mod search;

@@ -89,13 +89,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
         Ok(found)
     }
-
-    /// Forgets by what a person was found.
-    pub async fn forget_terms(&self, profile: ProfileId) -> Result<(), Error> {
-        let sql = "DELETE FROM people_terms WHERE profile = ? AND workspace = ?";
-        Rows(self.conn).run(sql, vec![profile.0.into(), self.id.0.into()]).await?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::guard::Neighbour;
 use crate::ids::{MessageId, ProfileId, Timestamp};
 use crate::message::{Channel, Suppression, SuppressionKind};
 use crate::store::Workspace;
+use crate::store::controls::{keep_setting, setting};
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// One time an address came onto the list, and how it left.
@@ -47,6 +48,28 @@ pub fn subject(channel: Channel, address: &str) -> String {
     format!("{}:{address}", channel.as_str())
 }
 
+/// The setting with the key of [`hashed`]; there is none before anybody was erased.
+const ERASURE_KEY: &str = "erasure_key";
+
+/// What stays on the list of somebody who was erased: the channel, and a hash that only this database can make.
+pub fn hashed(subject: &str, key: &[u8; 32]) -> String {
+    let (channel, address) = subject.split_once(':').unwrap_or(("", subject));
+    format!("{channel}:#{}", &blake3::keyed_hash(key, address.as_bytes()).to_hex()[..32])
+}
+
+/// The key of [`hashed`], if anybody was erased.
+pub async fn erasure_key<C: ConnectionTrait>(conn: &C) -> Result<Option<[u8; 32]>, Error> {
+    let Some(kept) = setting(conn, ERASURE_KEY).await? else { return Ok(None) };
+    let hash = blake3::Hash::from_hex(kept).map_err(|error| Error::unreadable("erasure key", error))?;
+    Ok(Some(*hash.as_bytes()))
+}
+
+/// The same, from now on this one where there was none.
+pub async fn keep_erasure_key<C: ConnectionTrait>(tx: &C, made: [u8; 32]) -> Result<[u8; 32], Error> {
+    keep_setting(tx, ERASURE_KEY, &blake3::Hash::from_bytes(made).to_hex()).await?;
+    Ok(erasure_key(tx).await?.unwrap_or(made))
+}
+
 fn read(row: &QueryResult) -> Result<(String, Listed), Error> {
     let what = "suppression";
     let subject: String = row.try_get_by_index(0)?;
@@ -80,15 +103,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if subjects.is_empty() {
             return Ok(found);
         }
+        let mut asked: BTreeMap<String, &String> = subjects.iter().map(|one| (one.clone(), one)).collect();
+        if let Some(key) = erasure_key(self.conn).await? {
+            asked.extend(subjects.iter().map(|one| (hashed(one, &key), one)));
+        }
         let sql = format!(
             "{SELECT} WHERE workspace = ? AND subject IN ({}) AND removed_at IS NULL ORDER BY at, kind, profile",
-            marks(subjects.len())
+            marks(asked.len())
         );
         let mut values: Values = vec![self.id.0.into()];
-        values.extend(subjects.iter().map(|subject| subject.clone().into()));
+        values.extend(asked.keys().map(|subject| subject.clone().into()));
         for row in Rows(self.conn).all(&sql, values).await? {
             let (subject, listed) = read(&row)?;
-            found.entry(subject).or_default().push(listed.suppression);
+            let Some(subject) = asked.get(&subject) else { continue };
+            found.entry((*subject).clone()).or_default().push(listed.suppression);
         }
         Ok(found)
     }
@@ -124,10 +152,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         at: Timestamp,
     ) -> Result<u64, Error> {
         let mut sql = "UPDATE suppressed_addresses SET removed_at = ?, removed_by = ?
-                       WHERE workspace = ? AND subject = ? AND removed_at IS NULL AND at <= ?"
+                       WHERE workspace = ? AND subject IN (?, ?) AND removed_at IS NULL AND at <= ?"
             .to_owned();
+        let subject = subject(channel, address);
+        let kept = erasure_key(self.conn).await?.map_or_else(|| subject.clone(), |key| hashed(&subject, &key));
         let mut values: Values =
-            vec![at.millis().into(), by.into(), self.id.0.into(), subject(channel, address).into(), at.millis().into()];
+            vec![at.millis().into(), by.into(), self.id.0.into(), subject.into(), kept.into(), at.millis().into()];
         if let Some(kind) = kind {
             sql.push_str(" AND kind = ?");
             values.push(kind.to_string().into());

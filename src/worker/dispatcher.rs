@@ -43,10 +43,10 @@ pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Seen, Stored};
 use gate::Gates;
 pub use gate::Stopped;
-pub use hands::{Lost, redrive_message, requeue_paused};
+pub use hands::{Lost, redrive_message, requeue_held, requeue_paused};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
-pub(super) use slots::unite_slots;
+pub(super) use slots::{move_on, unite_slots};
 use slots::{tell, withdraw};
 pub use test_send::{NotSent, TestSend, TestSent};
 
@@ -192,13 +192,13 @@ impl Dispatcher {
         self.gates.stopped()
     }
 
-    /// Whether the cap store could not be asked when it last was.
-    pub fn caps_unreachable(&self) -> bool {
-        self.caps_gate.is_down()
+    fn shut(&self, now: Timestamp) -> Shut {
+        Shut { channels: self.gates.closed(now), caps: self.caps_gate.is_shut(now) }
     }
 
-    fn shut(&self, now: Timestamp) -> Shut {
-        Shut { channels: self.gates.closed(now), caps: self.caps_gate.opens_at(now).is_some() }
+    /// While somebody must first ask the cap store whether it knows more than the database, no slots are asked for.
+    pub fn keep_caps_shut(&self, shut: bool) {
+        self.caps_gate.keep_shut(shut);
     }
 
     /// Asks the cap store of a workspace whether it is there.
@@ -207,6 +207,11 @@ impl Dispatcher {
     /// It is not, in its own words.
     pub async fn check_caps(&self, id: WorkspaceId) -> Result<String, Unreachable> {
         self.parts.caps.of(id).check().await
+    }
+
+    /// The slots of every workspace.
+    pub fn cap_stores(&self) -> &CapStores {
+        &self.parts.caps
     }
 
     /// What it works on.

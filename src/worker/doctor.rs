@@ -11,13 +11,13 @@ use crate::definition::DocumentKind;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{Span, Timestamp, WorkspaceId};
 use crate::store::Store;
-use crate::store::controls::{PAUSE_ALL, setting};
-use crate::store::dispatch::RESTORE_UNCONFIRMED;
+use crate::store::controls::PAUSE_ALL;
 use crate::store::leases::shared_by;
 use crate::store::shards::{ShardSet, backlog as waiting};
 use crate::store::soundness::{last_entry, quick_check, weaknesses};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::live::{Definitions, read_stored};
+use crate::worker::restored::recognised;
 
 /// The file is read through once; beyond this the person is told to look with the service stopped.
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
@@ -276,13 +276,17 @@ async fn pauses(patient: Patient<'_>) -> Check {
 
 async fn restored(patient: Patient<'_>) -> Check {
     let name = "restore";
-    match setting(patient.store.reader(), RESTORE_UNCONFIRMED).await {
-        Ok(Some(value)) if value == "true" => Check::bad(
+    match recognised(patient.store.reader()).await {
+        Ok(Some(recognised)) => Check::bad(
             name,
-            "a restored backup was recognised; marketing waits",
-            "when nothing else sends from this data, confirm the restore",
+            format!(
+                "this looks like a restored backup: {}; marketing waits since {}",
+                recognised.because, recognised.at
+            ),
+            "`carillon confirm-restore --look` tells what would go out; when nothing else sends from this data, \
+             `carillon confirm-restore` lets it go",
         ),
-        Ok(_) => Check::good(name, "no restored backup waits for a person"),
+        Ok(None) => Check::good(name, "no restored backup waits for a person"),
         Err(error) => unreadable(name, &error),
     }
 }

@@ -1,5 +1,5 @@
 //! Housekeeping: old event ids are forgotten in slices, what merges left behind is moved, and what the doors counted is
-//! stored.
+//! stored. And each minute the process says that it goes on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,9 +11,12 @@ use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::store::event_ids::forget_old;
 use crate::store::shards::ShardSet;
-use crate::store::workspace;
+use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::effects::finish_merges;
+use crate::worker::privacy::Privacy;
+use crate::worker::restored::Boots;
+use crate::worker::service::Workers;
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Rows deleted in one transaction: few, so that nobody waits for the janitor; some milliseconds where each was decided on.
@@ -25,12 +28,18 @@ pub type Counts = Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
 
 pub struct Janitor {
     pub log: EventLog,
+    pub store: Store,
     pub counts: Counts,
+    pub boots: Arc<Boots>,
+    pub workers: Arc<Workers>,
+    pub privacy: Privacy,
 }
 
 impl Janitor {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let mut round: u32 = 0;
+        let privacy = self.privacy.clone();
+        let erasing = tokio::spawn(async move { erase_what_was_begun(&privacy).await });
         while !*stop.borrow() {
             tokio::select! {
                 () = tokio::time::sleep(ROUND) => {}
@@ -42,6 +51,9 @@ impl Janitor {
             if let Err(error) = self.finish_merges().await {
                 tracing::warn!(%error, "rows of merged profiles were not moved");
             }
+            if let Err(error) = self.look_around(round).await {
+                tracing::warn!(error = format!("{error:#}"), "whether the database was put back is not known");
+            }
             if round.is_multiple_of(ROUNDS_PER_FORGETTING)
                 && let Err(error) = self.forget().await
             {
@@ -49,6 +61,21 @@ impl Janitor {
             }
             round = round.wrapping_add(1);
         }
+        // What is not finished goes on with the next start.
+        erasing.abort();
+    }
+
+    /// Whether this still is the database we knew.
+    async fn look_around(&self, round: u32) -> anyhow::Result<()> {
+        if round % ROUNDS_PER_FORGETTING == ROUNDS_PER_FORGETTING - 1 {
+            self.boots.go_on(&self.log, &self.store).await?;
+        } else if self.boots.is_unasked() {
+            self.boots.ask_redis(&self.log, &self.store).await?;
+        }
+        if !self.boots.is_unasked() {
+            self.workers.dispatcher().keep_caps_shut(false);
+        }
+        Ok(())
     }
 
     async fn finish_merges(&self) -> anyhow::Result<()> {
@@ -71,6 +98,14 @@ impl Janitor {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Erasures that a stop cut short, or that an older database has undone.
+async fn erase_what_was_begun(privacy: &Privacy) {
+    while let Err(error) = privacy.resume().await {
+        tracing::warn!(error = format!("{error:#}"), "an erasure is not finished yet");
+        tokio::time::sleep(ROUND).await;
     }
 }
 

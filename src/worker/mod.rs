@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod backfill;
+pub mod backup;
 pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
@@ -19,9 +20,12 @@ pub mod membership;
 pub mod observed;
 pub mod pause;
 pub mod permission;
+pub mod personal_data;
 pub mod plan;
+pub mod privacy;
 pub mod processor;
 pub mod processors;
+pub mod restored;
 pub mod scheduler;
 pub mod secret;
 pub mod service;

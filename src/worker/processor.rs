@@ -381,7 +381,7 @@ fn input_of(logged: Logged) -> Option<Input> {
         Logged::Event(event) => Some(Input::Event(event)),
         Logged::Timer => Some(Input::Timer),
         Logged::MessageEnded { message, status } => Some(Input::MessageEnded { message, status }),
-        Logged::DefinitionsApplied { .. } | Logged::Control { .. } => None,
+        Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => None,
     }
 }
 
@@ -449,7 +449,7 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
             Draft { profile: entry.profile, joins: entry.joins, ..Draft::event(id, event) }
         }
         input @ (Logged::Timer | Logged::MessageEnded { .. }) => logged(id, entry.profile, entry.now, input),
-        Logged::DefinitionsApplied { .. } | Logged::Control { .. } => return Ok(false),
+        Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => return Ok(false),
     };
     let now = log.clock().now();
     log.writer()

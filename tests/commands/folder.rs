@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::{Folder, Server, ask, get};
+use crate::program::{Folder, Server, get};
 
 #[test]
 fn a_second_server_on_the_folder_is_told_who_has_it() {
@@ -51,18 +51,16 @@ fn a_server_that_was_killed_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_server_started_held_sends_nothing_until_somebody_resumes() {
+fn a_server_started_held_sends_no_marketing_until_somebody_confirms() {
     let folder = Folder::new();
-    let server = Server::start(&folder, &["serve", "--held"]);
-    let left = std::fs::read_to_string(folder.data().join("server.json")).unwrap();
-    let left: Value = serde_json::from_str(&left).unwrap();
-    let pauses = || -> Value {
-        let url = format!("{}/api/v1/pauses", server.address());
-        serde_json::from_str(&ask(&url, left["token"].as_str().unwrap())).unwrap()
-    };
-    assert_eq!(pauses()["pauses"], serde_json::json!(["all"]));
-    folder.ok(&["resume", "--all"]);
-    assert_eq!(pauses()["pauses"], serde_json::json!([]));
+    let _server = Server::start(&folder, &["serve", "--held"]);
+    let seen = folder.json(&["confirm-restore", "--look", "--json"]);
+    assert_eq!(seen["is_held"], true, "{seen}");
+    assert_eq!(folder.run(&["doctor"]).code, 1);
+    let said = folder.ok(&["confirm-restore", "--by", "ann"]);
+    assert!(said.contains("it was started with --held") && said.contains("confirmed: 0 messages"), "{said}");
+    assert_eq!(folder.json(&["confirm-restore", "--look", "--json"])["is_held"], false);
+    assert_eq!(folder.run(&["confirm-restore"]).code, 1, "there is nothing to confirm");
 }
 
 #[test]

@@ -210,6 +210,16 @@ pub fn ask(url: &str, token: &str) -> String {
     })
 }
 
+/// Sends one event with a write key.
+pub fn track(address: &str, key: &str, user: &str, event: &str) {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(WITHIN).build().unwrap();
+        let body = serde_json::json!({ "userId": user, "event": event, "properties": { "cart_id": "c1" } });
+        let call = client.post(format!("{address}/v1/track")).basic_auth(key, Some("")).body(body.to_string());
+        assert!(call.send().await.unwrap().status().is_success());
+    });
+}
+
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -45,6 +45,15 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap(), named: Some((server.to_owned(), name)) }
     }
 
+    /// A database on the same PostgreSQL with all that is in this one, as a dump that was read in again.
+    #[allow(dead_code, reason = "for whoever puts databases back")]
+    pub async fn copy_of(other: &Self) -> Self {
+        let (server, from) = other.named.clone().expect("on PostgreSQL");
+        let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        on_server(&server, &format!("CREATE DATABASE {name} TEMPLATE {from}")).await;
+        Self { folder: tempfile::tempdir().unwrap(), named: Some((server, name)) }
+    }
+
     pub fn address(&self) -> Address {
         match &self.named {
             None => Address::Sqlite(self.folder.path().join("carillon.db")),

@@ -12,6 +12,7 @@ use crate::eventlog::Queue;
 use crate::store::shards::{ShardSet, backlog};
 use crate::telemetry;
 use crate::telemetry::family::Format;
+use crate::worker::restored::{Recognised, recognised};
 
 use super::{Answer, Controls, get};
 
@@ -96,9 +97,24 @@ async fn ready(admin: Controls) -> HttpResponse {
         }
     };
     checks.push(Checked::new("frequency caps", caps));
+    let restored = tokio::time::timeout(CHECK_DEADLINE, recognised(admin.store.reader())).await;
+    checks.push(Checked::new("restore", held(restored)));
     let mut answer = if is_ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     let status = if is_ready { "ready" } else { "not ready" };
     answer.insert_header((CACHE_CONTROL, "no-store")).json(Readiness { status, checks })
+}
+
+/// A restored backup takes events and sends what is not marketing: no other process should be asked for that either.
+fn held(
+    restored: Result<anyhow::Result<Option<Recognised>>, tokio::time::error::Elapsed>,
+) -> Result<Option<String>, String> {
+    match restored {
+        Ok(Ok(Some(_))) => {
+            Err("a restored backup was recognised; marketing waits for `carillon confirm-restore`".to_owned())
+        }
+        Ok(Ok(None)) => Ok(None),
+        Ok(Err(_)) | Err(_) => Err("the database cannot be read".to_owned()),
+    }
 }
 
 /// On an address that serves nothing else: whoever reaches it may read.

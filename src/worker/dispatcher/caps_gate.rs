@@ -1,18 +1,23 @@
 //! Whether the cap stores can be asked at present. While they cannot, messages that need slots are left where they are,
 //! and everything else goes on; a batch tries again after each pause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::caps::Unreachable;
 use crate::ids::{Span, Timestamp};
 use crate::telemetry;
+use crate::worker::dispatcher::Dispatcher;
 
 const PAUSE: Span = Span::from_seconds(1);
 const PAUSE_MAX: Span = Span::from_seconds(10);
 
 /// Open until a cap store cannot be reached.
 #[derive(Default)]
-pub struct CapsGate(Mutex<Option<Down>>);
+pub struct CapsGate {
+    down: Mutex<Option<Down>>,
+    is_kept_shut: AtomicBool,
+}
 
 struct Down {
     failures: u32,
@@ -21,7 +26,7 @@ struct Down {
 
 impl CapsGate {
     fn lock(&self) -> MutexGuard<'_, Option<Down>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.down.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When slots are asked for again; none while they are.
@@ -29,9 +34,14 @@ impl CapsGate {
         self.lock().as_ref().map(|down| down.until).filter(|until| now < *until)
     }
 
-    /// Whether no store answered since one did not.
-    pub fn is_down(&self) -> bool {
-        self.lock().is_some()
+    /// Whether no slots are asked for now.
+    pub fn is_shut(&self, now: Timestamp) -> bool {
+        self.is_kept_shut.load(Ordering::Acquire) || self.opens_at(now).is_some()
+    }
+
+    /// Shut until told otherwise, whatever the store answers.
+    pub fn keep_shut(&self, shut: bool) {
+        self.is_kept_shut.store(shut, Ordering::Release);
     }
 
     /// A store did not answer; the answer is when it is asked again.
@@ -59,6 +69,13 @@ impl CapsGate {
             tracing::info!("the cap store answers again");
             telemetry::caps_stopped(false);
         }
+    }
+}
+
+impl Dispatcher {
+    /// Whether the cap store could not be asked when it last was.
+    pub fn caps_unreachable(&self) -> bool {
+        self.caps_gate.lock().is_some()
     }
 }
 

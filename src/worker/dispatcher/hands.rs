@@ -52,22 +52,51 @@ pub async fn redrive_message(
 /// # Errors
 /// The database cannot be read or written; slices stored before stay.
 pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: Timestamp) -> anyhow::Result<usize> {
+    let held = if scope == PAUSE_ALL {
+        Held { code: "sending_paused", campaign: None, scope: Some(scope.to_owned()) }
+    } else {
+        Held { code: "campaign_paused", campaign: Some(scope.to_owned()), scope: Some(scope.to_owned()) }
+    };
+    requeue(log, id, held, now).await
+}
+
+/// The same for what was held for the reason `code`, which holds no longer.
+///
+/// # Errors
+/// As for `requeue_paused`.
+pub async fn requeue_held(
+    log: &EventLog,
+    id: WorkspaceId,
+    code: &'static str,
+    now: Timestamp,
+) -> anyhow::Result<usize> {
+    requeue(log, id, Held { code, campaign: None, scope: None }, now).await
+}
+
+/// What held messages back.
+#[derive(Clone)]
+struct Held {
+    code: &'static str,
+    campaign: Option<String>,
+    /// Nothing goes back while this is paused again.
+    scope: Option<String>,
+}
+
+async fn requeue(log: &EventLog, id: WorkspaceId, held: Held, now: Timestamp) -> anyhow::Result<usize> {
     let mut all = 0;
     loop {
-        let scope = scope.to_owned();
+        let Held { code, campaign, scope } = held.clone();
         let count = log
             .writer()
             .change(Queue::Sends, move |tx, appender| {
                 Box::pin(async move {
                     let store = workspace(tx, id);
-                    if store.pauses().await?.contains(&scope) {
+                    if let Some(scope) = scope
+                        && store.pauses().await?.contains(&scope)
+                    {
                         return Ok(0);
                     }
-                    let held = if scope == PAUSE_ALL {
-                        store.held_for("sending_paused", None, SLICE).await?
-                    } else {
-                        store.held_for("campaign_paused", Some(&scope), SLICE).await?
-                    };
+                    let held = store.held_for(code, campaign.as_deref(), SLICE).await?;
                     let mut moves = Vec::with_capacity(held.len());
                     for message in store.messages(&held).await? {
                         moves.push(Moved::new(id, message, Status::Queued { due_at: now }));

@@ -130,6 +130,23 @@ pub async fn unite_slots<C: ConnectionTrait>(
     Ok(())
 }
 
+/// Slots of this subject were erased with their person: its version moves, so that every cap store reads what is left.
+///
+/// # Errors
+/// The database refuses; the transaction must be rolled back.
+pub async fn move_on<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    name: &str,
+    without: ProfileId,
+) -> anyhow::Result<()> {
+    let Some(known) = store.cap_subject(name).await? else { return Ok(()) };
+    let to = version_of(Some(&known))?.next(&Change::United { with: without });
+    let row = row_of(to, known.horizon_ms, known.last_slot_at)?;
+    let moved = store.move_cap_subject(name, Some(&known), &row).await?;
+    anyhow::ensure!(moved, "a cap subject moved inside our transaction");
+    Ok(())
+}
+
 /// Tells the cap stores of slots given up. What they do not learn makes them stale, no more.
 pub async fn tell(stores: &CapStores, given: &[GivenUp]) {
     for one in given {

@@ -1,0 +1,6 @@
+//! What holds on every database.
+
+mod erased;
+mod restored;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
