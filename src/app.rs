@@ -32,13 +32,11 @@ use crate::eventlog::EventLog;
 use crate::fault::Faults;
 use crate::http::auth::{WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
-use crate::http::inbox;
 use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
 use crate::message::RetryPolicy;
 use crate::money::Currency;
-use crate::render::kept::KeptMessages;
 use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
@@ -113,6 +111,9 @@ pub struct Carillon {
     pub sandbox: Sandbox,
     pub links: Links,
     pub smtp: Option<Arc<Smtp>>,
+    /// Who mail is from and who writes, for previews.
+    sender: Sender,
+    workspace: Workspace,
     ingest: web::Data<Ingest>,
     threads: usize,
     /// Without their secrets.
@@ -202,6 +203,7 @@ impl Carillon {
         let ingest = web::Data::new(ingest);
         let (stopping, forwarding) = Default::default();
         let (folder, resolver) = (options.data.clone(), options.resolver);
+        let (sender, workspace) = (options.sender, options.workspace);
         let privacy = Privacy {
             log: log.clone(),
             store: store.clone(),
@@ -223,6 +225,8 @@ impl Carillon {
             sandbox,
             links,
             smtp,
+            sender,
+            workspace,
             ingest,
             folder,
             resolver,
@@ -323,17 +327,10 @@ impl Carillon {
         Ok(())
     }
 
-    /// What customers reach, and the sandbox's inbox while nothing real is sent.
+    /// What customers reach.
     fn public_pages(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
         let links = web::Data::new(LinkPages::new(self.links.clone(), Arc::new(self.desk())));
-        let inbox: Option<Arc<dyn KeptMessages>> =
-            self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) });
-        move |app| {
-            tracking::configure(links.clone())(app);
-            if let Some(inbox) = &inbox {
-                inbox::configure(web::Data::from(inbox.clone()))(app);
-            }
-        }
+        move |app| tracking::configure(links.clone())(app)
     }
 
     /// Where people's answers are heard.

@@ -1,6 +1,7 @@
 //! What the controls reach: the pieces of a running service that a person at the switches may use.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::web;
@@ -9,8 +10,10 @@ use crate::app::{CLOCK_OFFSET, Carillon, Options, WORKSPACE, refresh_keys};
 use crate::caps::Unreachable;
 use crate::eventlog::{EventLog, Queue};
 use crate::http::admin::{Admin, Doing, Scrape};
+use crate::http::pages::{Desk, OpenToken, Sessions};
 use crate::ids::Span;
 use crate::render::Rendered;
+use crate::render::kept::KeptMessages;
 use crate::store::Address;
 use crate::store::controls::set_setting;
 use crate::telemetry;
@@ -85,6 +88,22 @@ impl Carillon {
             privacy: self.privacy.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
+        })
+    }
+
+    /// The pages beside the controls, for those who know what the controls ask for; `folder` holds templates that are
+    /// being written.
+    pub fn pages(&self, admin: &web::Data<Admin>, folder: Option<PathBuf>) -> web::Data<Desk> {
+        let workers = self.workers.clone();
+        web::Data::new(Desk {
+            admin: admin.clone(),
+            transports: Arc::new(move || (workers.dispatcher().stopped(), workers.dispatcher().caps_unreachable())),
+            inbox: self.smtp.is_none().then(|| -> Arc<dyn KeptMessages> { Arc::new(self.sandbox.clone()) }),
+            sender: self.sender.clone(),
+            workspace: self.workspace.clone(),
+            folder,
+            sessions: Sessions::default(),
+            open_token: OpenToken::default(),
         })
     }
 

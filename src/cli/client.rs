@@ -111,7 +111,10 @@ impl Client {
         let (stop, stopped) = oneshot::channel();
         let answering = tokio::spawn({
             let (carillon, token) = (carillon.clone(), there.token.clone());
-            async move { carillon.answer(listener, pages(carillon.admin(&token)), async { drop(stopped.await) }).await }
+            async move {
+                let pages = pages(&carillon, carillon.admin(&token), None);
+                carillon.answer(listener, pages, async { drop(stopped.await) }).await
+            }
         });
         Ok(Self { own: Some(Own { carillon, stop, answering, held }), ..Self::to(&there)? })
     }

@@ -46,6 +46,9 @@ pub struct Demo {
     /// Another seed makes another shop; counts on a fresh folder
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// A folder of templates that are being written: /preview shows each as it is saved
+    #[arg(long, value_name = "FOLDER")]
+    templates: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,7 +70,7 @@ enum What {
 /// `carillon demo …`.
 pub async fn run(place: &Place, demo: Demo) -> anyhow::Result<Answer> {
     match demo.what {
-        None => serve(place, demo.listen, demo.seed).await.map(|()| Answer::Yes),
+        None => serve(place, demo.listen, demo.seed, demo.templates).await.map(|()| Answer::Yes),
         Some(What::Forward { by, json }) => {
             place.must_exist()?;
             must_be_a_demo(place)?;
@@ -108,11 +111,12 @@ async fn forward(client: &Client, by: Span, json: bool) -> anyhow::Result<Answer
     Ok(Answer::Yes)
 }
 
-async fn serve(place: &Place, listen: Option<SocketAddr>, seed: u64) -> anyhow::Result<()> {
+async fn serve(place: &Place, listen: Option<SocketAddr>, seed: u64, templates: Option<PathBuf>) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
     // A relay in the environment is for real shops: the demo's people have addresses that reach nobody.
     let options = |address: &str| Ok(Options { smtp: None, ..Options::of(&place.config, address)? });
-    let server = Server::open(place, listen, "demo", options).await?;
+    let mut server = Server::open(place, listen, "demo", options).await?;
+    server.templates = templates;
     let seed = seed::history(&server.carillon, seed).await?;
     let (log, there) = (server.carillon.log.clone(), server.whereabouts.clone());
     server
@@ -177,6 +181,7 @@ fn welcome(place: &Place, address: &str, key: &str) -> String {
 listening on {address}
 
   write key   {key}
+  pages       {address}/             what was sent and what was not, and why; previews; customers
   inbox       {address}/inbox        what would have been sent; nothing real ever is
   data        {}
 

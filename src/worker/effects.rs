@@ -53,6 +53,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     }
     store.add_history_pages(changes.pages).await?;
     store.add_consents(changes.consents).await?;
+    store.add_terms(changes.terms).await?;
     for (profile, effect) in changes.addresses {
         change_address(store, profile, effect).await?;
     }

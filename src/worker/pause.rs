@@ -12,6 +12,20 @@ use crate::store::workspace;
 /// # Errors
 /// The database cannot be read or written.
 pub async fn set_paused(log: &EventLog, id: WorkspaceId, scope: &str, paused: bool) -> anyhow::Result<bool> {
+    set_paused_by(log, id, scope, paused, (None, None)).await
+}
+
+/// The same, remembering who switched it and why.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub async fn set_paused_by(
+    log: &EventLog,
+    id: WorkspaceId,
+    scope: &str,
+    paused: bool,
+    (who, why): (Option<String>, Option<String>),
+) -> anyhow::Result<bool> {
     let (now, scope) = (log.clock().now(), scope.to_owned());
     log.writer()
         .change(Queue::Effects, move |tx, appender| {
@@ -27,6 +41,7 @@ pub async fn set_paused(log: &EventLog, id: WorkspaceId, scope: &str, paused: bo
                     anyhow::bail!("the log took no entry for the pause");
                 };
                 store.note_switch(&scope, paused, position).await?;
+                store.note_pause(&scope, who.as_deref(), why.as_deref()).await?;
                 Ok(true)
             })
         })

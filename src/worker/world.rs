@@ -17,6 +17,7 @@ use crate::store::controls::Parked;
 use crate::store::entries::Logged;
 use crate::store::profiles::Unsaved;
 use crate::store::rows::Error;
+use crate::store::search::terms_of;
 use crate::store::shards::Layout;
 use crate::store::suppressions::subject;
 use crate::store::{Workspace, workspace};
@@ -50,6 +51,8 @@ pub struct Changes {
     /// Addresses stopped and freed, with whose answer did it.
     pub addresses: Vec<(ProfileId, Effect)>,
     pub conversions: Vec<(ProfileId, Effect)>,
+    /// By what people whose traits changed are found.
+    pub terms: Vec<(ProfileId, BTreeSet<String>)>,
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
     /// Since when people are in segments, or that they are no longer.
     pub members: BTreeMap<(String, ProfileId), Option<Timestamp>>,
@@ -106,11 +109,13 @@ impl Slot {
                         changes.members.insert((segment.to_owned(), profile), standing.since);
                     }
                 }
-                Effect::Identify { .. }
-                | Effect::SetTraits(_)
-                | Effect::Record { .. }
-                | Effect::WakeAt(_)
-                | Effect::SegmentsSeen(_) => self.dirty = true,
+                Effect::Identify { .. } | Effect::Record { .. } | Effect::WakeAt(_) | Effect::SegmentsSeen(_) => {
+                    self.dirty = true
+                }
+                Effect::SetTraits(traits) => {
+                    self.dirty = true;
+                    changes.terms.push((profile, terms_of(&traits)));
+                }
                 Effect::Standing { segment, standing } => {
                     self.dirty = true;
                     changes.members.insert((segment, profile), standing.since);

@@ -90,11 +90,21 @@ impl House {
     }
 
     pub async fn with(carrier: Option<Arc<dyn Channel>>) -> Self {
-        Self::on(None, carrier).await
+        Self::built(None, carrier, None).await
     }
 
     /// On this database, or one in its own folder.
+    #[allow(dead_code, reason = "for other programs")]
     pub async fn on(database: Option<carillon::store::Address>, carrier: Option<Arc<dyn Channel>>) -> Self {
+        Self::built(database, carrier, None).await
+    }
+
+    /// `templates` are previewed from this folder.
+    pub async fn built(
+        database: Option<carillon::store::Address>,
+        carrier: Option<Arc<dyn Channel>>,
+        templates: Option<std::path::PathBuf>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             data: folder.path().to_owned(),
@@ -122,10 +132,14 @@ impl House {
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let admin = carillon.admin(TOKEN);
+        let shown = carillon.pages(&admin, templates);
         let store = carillon.store.clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
-            let pages = move |app: &mut actix_web::web::ServiceConfig| http::admin::configure(admin.clone())(app);
+            let pages = move |app: &mut actix_web::web::ServiceConfig| {
+                http::pages::configure(shown.clone())(app);
+                http::admin::configure(admin.clone())(app);
+            };
             carillon.serve(listener, pages, async move { drop(stopped.await) }).await
         });
         Self { address, client: reqwest::Client::new(), stop, served, store, _folder: folder }
@@ -176,7 +190,14 @@ impl House {
         Answer { status, kind: kind.unwrap_or_default(), text: answer.text().await.unwrap() }
     }
 
-    fn url(&self, path: &str) -> String {
+    /// A page as somebody at this machine sees it.
+    pub async fn page(&self, path: &str) -> String {
+        let answer = self.ask(self.request("GET", path)).await;
+        assert_eq!((answer.status, answer.kind.as_str()), (200, "text/html; charset=utf-8"), "{path}: {}", answer.text);
+        answer.text
+    }
+
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.address)
     }
 

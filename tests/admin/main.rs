@@ -5,6 +5,8 @@
 mod engagement;
 mod doors;
 mod house;
+mod pages;
+mod previews;
 mod permission;
 mod switches;
 mod templates;

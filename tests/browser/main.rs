@@ -8,5 +8,9 @@
 // What no page needed yet stands ready for the next.
 #[allow(dead_code)]
 mod browser;
+#[allow(dead_code)]
+#[path = "../admin/house.rs"]
+mod house;
 mod mails;
+mod pages;
 mod sights;

@@ -25,16 +25,6 @@ pub fn operations() -> Vec<Operation> {
     ]
 }
 
-/// The page without a token, beside the sandbox's inbox: it shows nobody who is not in there.
-pub fn pages(admin: &Controls) -> impl FnOnce(&mut ServiceConfig) {
-    let admin = admin.clone();
-    move |app| {
-        if admin.forward.is_some() {
-            app.service(get("/caps", page).app_data(admin));
-        }
-    }
-}
-
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -48,10 +38,6 @@ async fn report(admin: &Admin, request: &HttpRequest) -> Result<CapReport, Probl
     let live = admin.definitions.live(admin.workspace);
     let now = admin.log.clock().now();
     Ok(cap_report(admin.db(), &live, profile, now, &admin.zone).await?)
-}
-
-async fn page(admin: Controls, request: HttpRequest) -> Answer {
-    Ok(caps_page(&report(&admin, &request).await?))
 }
 
 async fn answer(admin: Controls, request: HttpRequest) -> Answer {

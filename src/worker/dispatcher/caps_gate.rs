@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::caps::Unreachable;
 use crate::ids::{Span, Timestamp};
 use crate::telemetry;
+use crate::worker::dispatcher::Dispatcher;
 
 const PAUSE: Span = Span::from_seconds(1);
 const PAUSE_MAX: Span = Span::from_seconds(10);
@@ -68,6 +69,13 @@ impl CapsGate {
             tracing::info!("the cap store answers again");
             telemetry::caps_stopped(false);
         }
+    }
+}
+
+impl Dispatcher {
+    /// Whether the cap store could not be asked when it last was.
+    pub fn caps_unreachable(&self) -> bool {
+        self.caps_gate.lock().is_some()
     }
 }
 

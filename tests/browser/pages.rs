@@ -1,0 +1,76 @@
+//! The service's own pages in Chromium: nothing cut off, nothing serious by axe, on a desk, in a hand and in the dark.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::browser::{Browser, Look, NARROW, Scheme, WIDE};
+use crate::house::{House, Moody};
+
+/// Ann got a reminder, was refused another and took her consent back; somebody paused everything in the end.
+async fn lived() -> (House, Vec<(&'static str, String)>) {
+    let moody = Arc::new(Moody::default());
+    moody.0.store(true, Ordering::SeqCst);
+    let house = House::with(Some(moody.clone())).await;
+    house.furnish().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    house.put_in_cart(&key, "c1").await;
+    house.forward("1h").await;
+    moody.0.store(false, Ordering::SeqCst);
+    house.put_in_cart(&key, "c2").await;
+    house.forward("2h").await;
+    let no = json!({ "channel": "email", "state": "denied", "source": "by telephone" });
+    house.post("/api/v1/profiles/ann/consent", no).await.ok();
+    house.put_in_cart(&key, "c3").await;
+    house.forward("26h").await;
+    let id = |listed: Vec<serde_json::Value>| listed[0]["id"].as_str().unwrap().to_owned();
+    let sent = id(house.listed("status=sent").await);
+    let denied = id(house.listed("status=suppressed").await);
+    let pages = vec![
+        ("overview", "/".to_owned()),
+        ("messages", "/why".to_owned()),
+        ("why-sent", format!("/why?message={sent}")),
+        ("why-not", format!("/why?message={denied}")),
+        ("why-event", "/why?event=add-c3".to_owned()),
+        ("why-story", "/why?profile=ann".to_owned()),
+        ("nothing", "/why?q=nobody".to_owned()),
+        ("customers", "/customers?q=ann".to_owned()),
+        ("customer", "/customers/ann".to_owned()),
+        ("templates", "/preview".to_owned()),
+        ("preview", "/preview/cart_reminder?as=ann".to_owned()),
+        ("preview-sms", "/preview/cart_reminder?as=ann&channel=sms".to_owned()),
+        ("dead-letters", "/dead-letters".to_owned()),
+        ("put-back", "/dead-letters/redrive?reason=provider_refused".to_owned()),
+        ("inbox", "/inbox".to_owned()),
+        ("sign-in", "/sign-in".to_owned()),
+    ];
+    (house, pages)
+}
+
+fn look_at(browser: &mut Browser, house: &House, name: &str, path: &str) -> Vec<String> {
+    let ways = [("wide", WIDE, Scheme::Light), ("narrow", NARROW, Scheme::Light), ("dark", WIDE, Scheme::Dark)];
+    let mut faults = Vec::new();
+    for (way, width, scheme) in ways {
+        let look = Look::at(house.url(path)).width(width).scheme(scheme).picture(&format!("pages/{name}-{way}"));
+        let sight = tokio::task::block_in_place(|| browser.look(&look));
+        assert!(sight.title.ends_with("Carillon"), "{path}: {}", sight.title);
+        // The browser says so itself of a page that is not found.
+        let expected = |fault: &String| sight.status == 404 && fault.contains("404");
+        faults.extend(sight.faults().into_iter().filter(|it| !expected(it)).map(|it| format!("{name} {way}: {it}")));
+    }
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_page_reads_well_on_a_desk_in_a_hand_and_in_the_dark() {
+    let (house, pages) = lived().await;
+    let mut browser = Browser::start();
+    let mut faults: Vec<String> =
+        pages.iter().flat_map(|(name, path)| look_at(&mut browser, &house, name, path)).collect();
+    house.post("/api/v1/pause", json!({ "scope": "all" })).await.ok();
+    faults.extend(look_at(&mut browser, &house, "paused", "/"));
+    assert!(faults.is_empty(), "{faults:#?}");
+    house.close().await;
+}
