@@ -146,7 +146,7 @@ async fn the_document_and_the_page_of_all_requests_ask_for_no_token() {
     // What is documented is there: no request of the document is answered with "nothing at this address".
     for (path, methods) in served["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             let answer = world.ask(world.request(&method.to_uppercase(), &path)).await;
             let code = answer.json()["code"].as_str().unwrap().to_owned();
             let wanted = if path.starts_with("/api/") { "missing_token" } else { "invalid_json" };
