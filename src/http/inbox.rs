@@ -11,6 +11,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
+use crate::demo::with_pictures;
 use crate::ids::{MessageId, Timestamp};
 use crate::render::kept::{Cursor, Kept, KeptMessages, KeptSummary, Unreadable};
 use crate::render::{Content, Email, Mailbox};
@@ -250,7 +251,7 @@ async fn html(inbox: Inbox, id: web::Path<String>) -> HttpResponse {
             .insert_header((CONTENT_SECURITY_POLICY, FRAME_POLICY))
             .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((CACHE_CONTROL, "no-store"))
-            .body(with_links_beside(&email.html)),
+            .body(with_links_beside(&with_pictures(&email.html))),
         Ok(_) => problem_page(&Problem::NotFound),
         Err(problem) => problem_page(&problem),
     }

@@ -8,4 +8,5 @@
 // What no page needed yet stands ready for the next.
 #[allow(dead_code)]
 mod browser;
+mod mails;
 mod sights;
