@@ -253,7 +253,9 @@ mod tests {
                 rounds.insert(event_ids::stored_until(&log.database.writer).await.unwrap());
             }
             if turn % 60 == 59 {
-                // As after a crash.
+                // As after a crash, and a row that was damaged.
+                let damage = "UPDATE entries SET meta = '' WHERE position % 5 = 0";
+                log.database.writer.execute_unprepared(damage).await.unwrap();
                 log.appender = Appender::load(&log.database.writer, log.clock.clone()).await.unwrap();
             }
         }

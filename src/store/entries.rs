@@ -219,14 +219,15 @@ pub async fn ids_after<C: ConnectionTrait>(conn: &C, after: Position) -> Result<
     let mut ids = Vec::with_capacity(rows.len());
     for row in rows {
         let (id, packed): (Vec<u8>, Vec<u8>) = (row.try_get_by_index(1)?, row.try_get_by_index(3)?);
-        let meta: EventMeta<'_> =
-            postcard::from_bytes(&packed).map_err(|error| Error::unreadable("log entry", error))?;
-        let range = match meta.origin.as_ref() {
-            Origin::Replay { .. } => continue,
-            Origin::Import { .. } => event_ids::FOR_EVER,
-            _ => event_ids::range_of(Timestamp::from_millis(row.try_get_by_index(2)?).day()),
+        let received =
+            || event_ids::range_of(Timestamp::from_millis(row.try_get_by_index(2).unwrap_or_default()).day());
+        // A damaged row stops nobody: what is left of it is recognised.
+        let range = match meta_of(&packed).as_ref().map(|meta| meta.origin.as_ref()) {
+            Ok(Origin::Replay { .. }) => continue,
+            Ok(Origin::Import { .. }) => event_ids::FOR_EVER,
+            _ => received(),
         };
-        let id = EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable("log entry", error))?;
+        let Ok(id) = EventId::try_from(id.as_slice()) else { continue };
         ids.push(LoggedId { id, range, position: Position(row.try_get_by_index(0)?) });
     }
     Ok(ids)
