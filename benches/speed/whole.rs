@@ -232,6 +232,7 @@ fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         currency: carillon::money::Currency::EUR,
         public_url: "https://news.shop.example".to_owned(),
         tracks: carillon::render::links::Tracks::NONE,
+        resolver: None,
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

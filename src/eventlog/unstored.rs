@@ -168,6 +168,7 @@ mod tests {
                 version: 1,
                 source: "shop".to_owned(),
                 correlation_id: "c".to_owned(),
+                trace: None,
                 user_id: Some("ann".to_owned()),
                 anonymous_id: None,
                 previous_id: None,

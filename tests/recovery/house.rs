@@ -110,6 +110,7 @@ impl Shop {
             currency: carillon::money::Currency::EUR,
             public_url: "https://shop.example".into(),
             tracks: carillon::render::links::Tracks::NONE,
+            resolver: None,
             redis: redis.map(|url| url.to_owned().into()),
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),

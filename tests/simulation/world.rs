@@ -374,6 +374,7 @@ async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<Atomic
         currency: carillon::money::Currency::EUR,
         public_url: "https://shop.example".into(),
         tracks: carillon::render::links::Tracks::NONE,
+        resolver: None,
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

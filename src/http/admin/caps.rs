@@ -2,7 +2,6 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT;
-use actix_web::web::ServiceConfig;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -11,7 +10,7 @@ use crate::worker::cap_report::{CapReport, cap_report};
 
 use super::explain::profile_known;
 use super::operation::{Operation, read};
-use super::{Admin, Answer, Controls, Problem, get, json_answer, query};
+use super::{Admin, Answer, Controls, Problem, json_answer, query};
 use crate::http::scope::Scope;
 
 pub fn operations() -> Vec<Operation> {

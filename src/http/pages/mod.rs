@@ -102,8 +102,9 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
 }
 
 fn at(path: &str, routes: Vec<Route>) -> Resource {
-    let other =
-        |payload: Payload| async move { body::refused(Problem::MethodNotAllowed { allow: "GET, POST".into() }, payload) };
+    let other = |payload: Payload| async move {
+        body::refused(Problem::MethodNotAllowed { allow: "GET, POST".into() }, payload)
+    };
     routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(other))
 }
 
