@@ -154,6 +154,7 @@ impl Shop {
             version: 1,
             source: "shop".into(),
             correlation_id: id,
+            trace: None,
             user_id: user.map(ToOwned::to_owned),
             anonymous_id: device.map(ToOwned::to_owned),
             previous_id: None,
