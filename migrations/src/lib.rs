@@ -23,6 +23,7 @@ mod m20261121_000065_decided_events;
 mod m20261121_000070_hits;
 mod m20261121_000085_boots;
 mod m20261121_000086_erasures;
+mod m20261121_000087_retention;
 mod m20261121_000090_correlation;
 
 /// Every change, oldest first.
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000070_hits::Migration),
             Box::new(m20261121_000085_boots::Migration),
             Box::new(m20261121_000086_erasures::Migration),
+            Box::new(m20261121_000087_retention::Migration),
             Box::new(m20261121_000090_correlation::Migration),
         ]
     }

@@ -67,7 +67,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let scraped = place.config.metrics.listen().map_err(anyhow::Error::msg)?.map(scrape_listener).transpose()?;
         let address = format!("http://{}", reachable(listener.local_addr()?));
-        let carillon = Carillon::open(options(&address)?).await?;
+        let carillon = Carillon::open(options(&address)?).await?.keeping(place.config.retention);
         if carillon.smtp.is_none() && !listener.local_addr()?.ip().is_loopback() {
             tracing::warn!("the sandbox's inbox has no login: everyone who reaches this address reads every message");
         }

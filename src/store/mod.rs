@@ -26,6 +26,7 @@ pub mod messages;
 pub mod outbox;
 pub mod personal;
 pub mod profiles;
+pub mod retention;
 pub mod rows;
 pub mod segments;
 pub mod shards;
