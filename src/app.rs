@@ -49,6 +49,7 @@ use crate::worker::permission::Desk;
 use crate::worker::privacy::Privacy;
 use crate::worker::processors::Processors;
 use crate::worker::restored::Boots;
+use crate::worker::retention::Retention;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::sharing::Sharing;
@@ -121,6 +122,7 @@ pub struct Carillon {
     part: Part,
     boots: Arc<Boots>,
     pub privacy: Privacy,
+    retention: Retention,
     /// The data folder.
     folder: PathBuf,
     resolver: Option<SocketAddr>,
@@ -237,10 +239,17 @@ impl Carillon {
             part,
             boots,
             privacy,
+            retention: Retention::default(),
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
         Ok(carillon)
+    }
+
+    /// For how long its rows are kept.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Reads the write keys and their sources again, after a change of either.
@@ -263,6 +272,8 @@ impl Carillon {
             boots: self.boots.clone(),
             workers: self.workers.clone(),
             privacy: self.privacy.clone(),
+            definitions: self.definitions.clone(),
+            retention: self.retention,
         };
         let chores = tokio::spawn(chores.run(stopped.clone()));
         let keys = tokio::spawn(follow_keys(

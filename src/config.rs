@@ -27,6 +27,7 @@ use crate::message::{Channel, RetryPolicy};
 use crate::money::Currency;
 use crate::render::Sender as MailSender;
 use crate::store::Address;
+use crate::worker::retention::Retention;
 
 /// Every key with its default and its meaning.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -45,6 +46,7 @@ pub struct Config {
     pub money: Money,
     pub sending: Sending,
     pub retry: RetryPolicy,
+    pub retention: Retention,
     pub log: Log,
     pub metrics: Metrics,
 }
@@ -299,6 +301,9 @@ impl Config {
         }
         if self.metrics.token.as_ref().is_some_and(|token| token.expose_secret().len() < 16) {
             refuse("metrics.token", "has 16 characters or more".to_owned());
+        }
+        for (name, message) in self.retention.wrong() {
+            refuse(&format!("retention.{name}"), message);
         }
         if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
             refuse("log.level", format!("is not a level or a list of them: {error}"));

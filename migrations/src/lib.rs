@@ -26,6 +26,7 @@ mod m20261121_000081_api_tokens;
 mod m20261121_000082_idempotent_answers;
 mod m20261121_000085_boots;
 mod m20261121_000086_erasures;
+mod m20261121_000087_retention;
 mod m20261121_000090_correlation;
 mod m20261121_000098_pages;
 
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000082_idempotent_answers::Migration),
             Box::new(m20261121_000085_boots::Migration),
             Box::new(m20261121_000086_erasures::Migration),
+            Box::new(m20261121_000087_retention::Migration),
             Box::new(m20261121_000090_correlation::Migration),
             Box::new(m20261121_000098_pages::Migration),
         ]

@@ -31,6 +31,7 @@ pub mod people;
 pub mod overview;
 pub mod personal;
 pub mod profiles;
+pub mod retention;
 pub mod rows;
 pub mod search;
 pub mod segments;

@@ -60,6 +60,8 @@ pub struct MessageAccounts {
     /// `CreateMessage` effects counted as they were stored.
     pub created: i64,
     pub by_status: BTreeMap<String, i64>,
+    /// Of messages that were pruned: what became of them.
+    pub rolled_up: BTreeMap<String, i64>,
 }
 
 impl Accounts {
@@ -73,7 +75,7 @@ impl Accounts {
                 events.accepted, events.processed, events.unprocessed, events.parked
             ));
         }
-        let sum: i64 = self.messages.by_status.values().sum();
+        let sum: i64 = self.messages.by_status.values().chain(self.messages.rolled_up.values()).sum();
         if self.messages.created != sum {
             wrong.push(format!("created messages {} are not the sum over all states {sum}", self.messages.created));
         }
@@ -189,6 +191,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
              UNION ALL SELECT 'duplicates', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
              UNION ALL SELECT 'dropped', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
              UNION ALL SELECT 'created', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
+             UNION ALL SELECT 'rolled:' || status, CAST(sum(count) AS BIGINT) FROM message_rollups
+                WHERE workspace = ?1 GROUP BY status
              UNION ALL SELECT 'status:' || status, count(*) FROM messages WHERE workspace = ?1 GROUP BY status"
         );
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into()]).await?;
@@ -197,10 +201,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             counts.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         }
         let count = |name: &str| counts.get(name).copied().unwrap_or(0);
-        let by_status = counts
-            .iter()
-            .filter_map(|(name, count)| Some((name.strip_prefix("status:")?.to_owned(), *count)))
-            .collect();
+        let among = |kind: &str| -> BTreeMap<String, i64> {
+            counts.iter().filter_map(|(name, count)| Some((name.strip_prefix(kind)?.to_owned(), *count))).collect()
+        };
+        let (by_status, rolled_up) = (among("status:"), among("rolled:"));
         Ok(Accounts {
             events: EventAccounts {
                 accepted: count("accepted"),
@@ -210,7 +214,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 duplicates: count("duplicates"),
                 dropped: count("dropped"),
             },
-            messages: MessageAccounts { created: count("created"), by_status },
+            messages: MessageAccounts { created: count("created"), by_status, rolled_up },
         })
     }
 }

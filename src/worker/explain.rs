@@ -92,6 +92,8 @@ struct Rows {
     is_behind: bool,
     /// Older events are left out.
     is_cut: bool,
+    /// Of what this person did before, decisions and messages may be pruned.
+    pruned_before: Option<Timestamp>,
     /// Events by which the person took a consent back, each with the enrollments whose message that stopped.
     denials: BTreeMap<Position, BTreeSet<EnrollmentId>>,
 }
@@ -208,7 +210,12 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, denials })
+    let mut pruned_before = store.pruned_before().await?;
+    if pruned_before.is_some() {
+        let person = store.person(question.profile).await?;
+        pruned_before = pruned_before.filter(|before| person.is_none_or(|person| person.profile.created_at < *before));
+    }
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, pruned_before, denials })
 }
 
 /// The newest events of the person by position, and those among all that spoke of consent.
@@ -443,6 +450,9 @@ fn text(question: &Question, rows: &Rows, told: &[Told]) -> String {
     }
     if rows.is_cut {
         text.push_str(&format!("Only the newest {ENTRIES_MAX} events were looked at.\n"));
+    }
+    if let Some(before) = rows.pruned_before {
+        text.push_str(&format!("Decisions and messages of before {before} were pruned; why is no longer known.\n"));
     }
     if rows.enrollments.len() >= ROWS_MAX as usize {
         text.push_str(&format!("Only the newest {ROWS_MAX} enrollments are shown.\n"));

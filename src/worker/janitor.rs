@@ -15,14 +15,19 @@ use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::effects::finish_merges;
+use crate::worker::live::Definitions;
 use crate::worker::privacy::Privacy;
 use crate::worker::restored::Boots;
+use crate::worker::retention::{Retention, prune};
 use crate::worker::service::Workers;
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Rows deleted in one transaction: few, so that nobody waits for the janitor; some milliseconds where each was decided on.
 const FORGET_SLICE: u32 = 1_000;
 const ROUNDS_PER_FORGETTING: u32 = 60;
+/// Hourly; first half a minute after the start.
+const ROUNDS_PER_PRUNING: u32 = 3_600;
+const PRUNED_AT: u32 = 30;
 
 /// Takes what was counted since last asked: counter name → count.
 pub type Counts = Arc<dyn Fn() -> BTreeMap<String, u64> + Send + Sync>;
@@ -34,6 +39,8 @@ pub struct Janitor {
     pub boots: Arc<Boots>,
     pub workers: Arc<Workers>,
     pub privacy: Privacy,
+    pub definitions: Arc<Definitions>,
+    pub retention: Retention,
 }
 
 impl Janitor {
@@ -59,6 +66,11 @@ impl Janitor {
                 && let Err(error) = self.forget().await
             {
                 tracing::warn!(%error, "old event ids were not forgotten");
+            }
+            if round % ROUNDS_PER_PRUNING == PRUNED_AT
+                && let Err(error) = prune(&self.log, &self.store, &self.definitions, self.retention, &stop).await
+            {
+                tracing::warn!(error = format!("{error:#}"), "old rows were not pruned");
             }
             round = round.wrapping_add(1);
         }

@@ -26,6 +26,7 @@ pub mod privacy;
 pub mod processor;
 pub mod processors;
 pub mod restored;
+pub mod retention;
 pub mod scheduler;
 pub mod secret;
 pub mod service;

@@ -132,7 +132,11 @@ impl Shop {
     }
 
     pub async fn furnish(&self) {
-        let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
+        self.apply(DEFINITIONS).await;
+    }
+
+    pub async fn apply(&self, text: &str) {
+        let files = vec![SourceFile { name: "shop.yaml".into(), text: text.into() }];
         let house = &self.house;
         let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
         applied.unwrap_or_else(|problems| panic!("{problems:?}"));

@@ -1,6 +1,7 @@
 //! What holds on every database.
 
 mod erased;
+mod pruned;
 mod restored;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
