@@ -8,7 +8,7 @@ SERVICES := target/test-services
 export PATH := $(CURDIR)/$(SERVICES)/cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick pictures crash lint fmt bench services clean-services
+.PHONY: help run test test-quick pictures crash imports lint fmt bench services clean-services
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ fmt: ## format the code
 
 crash: services ## kill the program 200 times under load, on each database (KILLS=number)
 	@tests/run crash
+
+imports: services ## live through all the real invoices on each database, many minutes (INVOICE_LINES=number)
+	@tests/run imports
 
 bench: ## measure, and write benches/RESULTS.md
 	@benches/install

@@ -113,6 +113,8 @@ pub struct Carillon {
     pub smtp: Option<Arc<Smtp>>,
     ingest: web::Data<Ingest>,
     threads: usize,
+    /// Without their secrets.
+    settings: serde_json::Value,
     part: Part,
     boots: Arc<Boots>,
     pub privacy: Privacy,
@@ -168,7 +170,7 @@ impl Carillon {
     /// # Errors
     /// The data folder or database cannot be used, or a setting makes no sense.
     pub async fn open(options: Options) -> anyhow::Result<Self> {
-        let data = &options.data;
+        let (data, settings) = (&options.data, options.shown());
         std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
         let database =
             open(options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")))).await?;
@@ -222,6 +224,7 @@ impl Carillon {
             stopping,
             forwarding,
             threads,
+            settings,
             part,
             boots,
             privacy,

@@ -22,6 +22,8 @@ mod m20261121_000051_switches;
 mod m20261121_000065_decided_events;
 mod m20261121_000070_hits;
 mod m20261121_000079_ids_in_order;
+mod m20261121_000081_api_tokens;
+mod m20261121_000082_idempotent_answers;
 mod m20261121_000085_boots;
 mod m20261121_000086_erasures;
 mod m20261121_000090_correlation;
@@ -48,6 +50,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000065_decided_events::Migration),
             Box::new(m20261121_000070_hits::Migration),
             Box::new(m20261121_000079_ids_in_order::Migration),
+            Box::new(m20261121_000081_api_tokens::Migration),
+            Box::new(m20261121_000082_idempotent_answers::Migration),
             Box::new(m20261121_000085_boots::Migration),
             Box::new(m20261121_000086_erasures::Migration),
             Box::new(m20261121_000090_correlation::Migration),

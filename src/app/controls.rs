@@ -1,20 +1,49 @@
 //! What the controls reach: the pieces of a running service that a person at the switches may use.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web;
 
-use crate::app::{CLOCK_OFFSET, Carillon, WORKSPACE, refresh_keys};
+use crate::app::{CLOCK_OFFSET, Carillon, Options, WORKSPACE, refresh_keys};
 use crate::caps::Unreachable;
 use crate::eventlog::{EventLog, Queue};
 use crate::http::admin::{Admin, Doing, Scrape};
 use crate::ids::Span;
+use crate::render::Rendered;
+use crate::store::Address;
 use crate::store::controls::set_setting;
 use crate::telemetry;
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::{Check, Patient, doctor};
 use crate::worker::gauges::Gauges;
 use crate::worker::service::Workers;
+
+impl Options {
+    /// The settings for whoever asks what is in force: no secret, and of an address with a password only its place.
+    pub(super) fn shown(&self) -> serde_json::Value {
+        let database = self.database.as_ref().map_or_else(|| "carillon.db".to_owned(), Address::shown);
+        let per_second: BTreeMap<&str, u32> =
+            self.per_second.iter().map(|(channel, most)| (channel.as_str(), most.get())).collect();
+        serde_json::json!({
+            "database": database,
+            "sending": if self.smtp.is_some() { "smtp" } else { "sandbox" },
+            "caps": if self.redis.is_some() { "redis" } else { "in process" },
+            "public_url": self.public_url,
+            "workspace": {
+                "name": self.workspace.name,
+                "postal_address": self.workspace.postal_address,
+                "timezone": self.zone.iana_name(),
+                "track_clicks": self.tracks.clicks,
+                "track_opens": self.tracks.opens,
+            },
+            "currency": self.currency.to_string(),
+            "settle": self.settle,
+            "per_second": per_second,
+            "threads": self.threads,
+        })
+    }
+}
 
 impl Carillon {
     /// What the controls reach, for whoever holds `token`; [`crate::http::admin::configure`] makes it pages for
@@ -48,8 +77,11 @@ impl Carillon {
                 Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
             }),
             send_test: self.sending_tests(),
+            preview: self.previewing(),
             doctor: self.examining(),
             check_caps: self.checking_caps(),
+            settings: self.settings.clone(),
+            streams: Arc::default(),
             privacy: self.privacy.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
@@ -68,6 +100,14 @@ impl Carillon {
         Arc::new(move |test| {
             let workers = workers.clone();
             Box::pin(async move { workers.dispatcher().send_test(WORKSPACE, test).await })
+        })
+    }
+
+    fn previewing(&self) -> Doing<TestSend, Result<Rendered, NotSent>> {
+        let workers = self.workers.clone();
+        Arc::new(move |test| {
+            let workers = workers.clone();
+            Box::pin(async move { workers.dispatcher().preview(WORKSPACE, test).await })
         })
     }
 

@@ -20,6 +20,7 @@ mod segments;
 mod serving;
 mod suppression_file;
 mod table;
+mod token;
 mod trace;
 
 use std::io::Write;
@@ -109,6 +110,9 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     /// Create, list and revoke the write keys storefronts send events with
     #[command(subcommand)]
     Key(controls::Key),
+    /// Create, list, rotate and revoke API tokens: for programs, each with the scopes it needs
+    #[command(subcommand)]
+    Token(token::Token),
     /// List messages with their states and reasons, or show one with its whole path
     Messages(trace::Messages),
     /// List segments with their sizes, look into one, or say why a person is in it or not
@@ -221,6 +225,7 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
         }
         Command::Import(asked) => import::import(&place, &asked).await,
         Command::Test(asked) => definitions::test(&asked),
+        Command::Token(token) => asking(&place, async |client| token::token(client, token).await).await,
         Command::Backup(asked) => backup::backup(&place, &asked).await,
         Command::Restore(asked) => restore::restore(&place, &asked).await,
         Command::Key(key) => asking(&place, async |client| controls::key(client, key).await).await,

@@ -1,17 +1,20 @@
 //! Permission: what a person has answered, an answer said for them, and the suppression list.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
-use crate::cli::suppression_file::rows;
+use crate::cli::suppression_file::{List, read};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, Usage, print, print_json};
+use crate::intake::Rejects;
 
 /// Addresses sent in one request.
 const SLICE: usize = 500;
+/// Refused rows shown; the file of rejects has all of them.
+const REFUSED_SHOWN: usize = 10;
 /// Addresses of one page.
 const PAGE: &str = "200";
 
@@ -84,18 +87,20 @@ Examples:
     #[command(after_help = "\
 Examples:
   carillon suppress import ./bounced.csv --kind bounced
+  carillon suppress import ./unsubscribed_members_export.csv
 
 The first line names the columns: address (or email), and where they are wanted channel, kind and source. The file is in
-UTF-8 or UTF-16, packed by gzip or not, with commas, semicolons or tabs.")]
+UTF-8 or UTF-16, packed by gzip or not, with commas, semicolons or tabs. Exports of Mailchimp, SendGrid, Klaviyo, Braze,
+Postmark and SES are known by their columns. A bad row is refused by itself, into FILE.rejects.csv; the exit code is 1 then.")]
     Import {
         /// The file
         file: PathBuf,
         /// Where the file does not say
         #[arg(long, default_value = "email", value_name = "CHANNEL")]
         channel: String,
-        /// Where the file does not say
-        #[arg(long, default_value = "manual", value_name = "KIND")]
-        kind: String,
+        /// Where the file does not say [default: what its columns are known by, else manual]
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
         /// Print the answer as JSON
         #[arg(long)]
         json: bool,
@@ -202,20 +207,44 @@ pub async fn suppress(client: &Client, asked: &Suppress) -> anyhow::Result<Answe
             Ok(if was_there { Answer::Yes } else { Answer::No })
         }
         Suppress::Import { file, channel, kind, json } => {
-            let mut rows = rows(file, channel, kind)?;
-            let (mut added, mut known) = (0, 0);
-            while !rows.is_empty() {
-                let rest = rows.split_off(rows.len().min(SLICE));
-                let body = json!({ "suppressions": std::mem::replace(&mut rows, rest) });
-                let answer = client.post("/api/v1/suppressions", body).await?;
-                added += answer["added"].as_u64().unwrap_or(0);
-                known += answer["known"].as_u64().unwrap_or(0);
-            }
-            let text = format!("{added} addresses are on the list, {known} were there already");
-            say(&json!({ "added": added, "known": known }), *json, &text);
-            Ok(Answer::Yes)
+            put_on_list(client, file, (channel, kind.as_deref()), *json).await
         }
     }
+}
+
+async fn put_on_list(
+    client: &Client,
+    file: &Path,
+    (channel, kind): (&str, Option<&str>),
+    json: bool,
+) -> anyhow::Result<Answer> {
+    let List { mut rows, refused } = read(file, channel, kind)?;
+    let (mut added, mut known) = (0, 0);
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(SLICE));
+        let body = json!({ "suppressions": std::mem::replace(&mut rows, rest) });
+        let answer = client.post("/api/v1/suppressions", body).await?;
+        added += answer["added"].as_u64().unwrap_or(0);
+        known += answer["known"].as_u64().unwrap_or(0);
+    }
+    let mut rejects = Rejects::of(file);
+    let written: Result<(), _> = refused.iter().try_for_each(|it| rejects.add(Some(it.line), &it.reason, &it.text));
+    let kept = written.and_then(|()| rejects.finish()).ok().flatten();
+    let mut text = format!("{added} addresses are on the list, {known} were there already");
+    if !refused.is_empty() {
+        text.push_str(&format!(", {} rows were refused", refused.len()));
+        let shown = refused.iter().take(REFUSED_SHOWN).map(|it| format!("\nline {}: {}", it.line, it.reason));
+        text.extend(shown);
+        text.extend(kept.iter().map(|path| format!("\nrefused rows are in {}", path.display())));
+    }
+    let faults: Vec<Value> =
+        refused.iter().take(REFUSED_SHOWN).map(|it| json!({ "line": it.line, "reason": it.reason })).collect();
+    say(
+        &json!({ "added": added, "known": known, "refused": refused.len(), "faults": faults, "rejects": kept }),
+        json,
+        &text,
+    );
+    Ok(if refused.is_empty() { Answer::Yes } else { Answer::No })
 }
 
 fn body_of(one: &One) -> Value {

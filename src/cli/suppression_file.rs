@@ -9,49 +9,147 @@ use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
 
 use crate::cli::Usage;
+use crate::intake::plain;
 use crate::message::{Address, Channel, SuppressionKind};
 
 /// Of a file, unpacked: some millions of addresses.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// The rows as the API takes them; a mistake is named with its line, and nothing is sent.
+/// By what other systems call the column, the likeliest first; letters and digits alone.
+const ADDRESSES: [&str; 11] = [
+    "address",
+    "email",
+    "emailaddress",
+    "recipient",
+    "recipientaddress",
+    "contactemail",
+    "subscriberemail",
+    "mail",
+    "phone",
+    "phonenumber",
+    "mobile",
+];
+/// Columns that say why, if they say it in a word that is known.
+const REASONS: [&str; 5] = ["reason", "suppressionreason", "suppressiontype", "type", "status"];
+/// Columns that a list of one kind alone has.
+const OF_ONE_KIND: [(&str, &str); 6] = [
+    ("unsubtime", "unsubscribed"),
+    ("unsubscribedat", "unsubscribed"),
+    ("unsubreason", "unsubscribed"),
+    ("cleantime", "bounced"),
+    ("hardbouncedat", "bounced"),
+    ("bouncedat", "bounced"),
+];
+
+/// A file's rows.
+pub struct List {
+    /// As the API takes them.
+    pub rows: Vec<Value>,
+    pub refused: Vec<Refused>,
+}
+
+/// A row that is on no list.
+pub struct Refused {
+    pub line: u64,
+    pub reason: String,
+    pub text: String,
+}
+
+/// Which column is which.
+struct Columns {
+    address: usize,
+    channel: Option<usize>,
+    kind: Option<usize>,
+    source: Option<usize>,
+    reasons: Vec<usize>,
+}
+
+/// Reads a list; a bad row is refused by itself. `kind` is what was asked for where the file does not say it, else what
+/// its columns are known by, else a person's hand.
 ///
 /// # Errors
-/// The file cannot be read, is no such list, or a row of it is none.
-pub fn rows(file: &Path, channel: &str, kind: &str) -> anyhow::Result<Vec<Value>> {
+/// The file cannot be read, or is no such list.
+pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<List> {
     let name = file.display();
     let text = text_of(file)?;
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
+        .flexible(true)
         .delimiter(separator(&text))
         .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
-    let heads: Vec<String> = reader.headers()?.iter().map(str::to_ascii_lowercase).collect();
-    let column = |names: &[&str]| heads.iter().position(|head| names.contains(&head.as_str()));
-    let Some(address) = column(&["address", "email"]) else {
+    let heads = reader.headers()?.clone();
+    let Some(columns) = Columns::of(&heads) else {
         let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
         return Err(Usage(message).into());
     };
-    let (of_channel, of_kind, of_source) = (column(&["channel"]), column(&["kind"]), column(&["source"]));
+    let known = OF_ONE_KIND.iter().find(|(head, _)| heads.iter().any(|it| plain(it) == *head)).map(|(_, kind)| *kind);
+    let kind = kind.or(known).unwrap_or("manual");
     let source =
         format!("import {}", file.file_name().map_or_else(|| name.to_string(), |own| own.display().to_string()));
-    let mut rows = Vec::new();
+    let mut list = List { rows: Vec::new(), refused: Vec::new() };
     for record in reader.records() {
         let record = record.with_context(|| format!("{name} cannot be read"))?;
-        let given = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|text| !text.is_empty());
-        let Some(address) = given(Some(address)) else { continue };
-        let (channel, kind) = (given(of_channel).unwrap_or(channel), given(of_kind).unwrap_or(kind));
-        if let Some(mistake) = mistake_in(channel, address, kind) {
-            let line = record.position().map_or(0, csv::Position::line);
-            return Err(Usage(format!("{name}: line {line}: {mistake}; nothing was put onto the list")).into());
+        match columns.row(&record, heads.len(), (channel, kind, &source)) {
+            Ok(row) => list.rows.extend(row),
+            Err(reason) => {
+                let line = record.position().map_or(0, csv::Position::line);
+                let text = text.lines().nth(usize::try_from(line.saturating_sub(1))?).unwrap_or_default().to_owned();
+                list.refused.push(Refused { line, reason, text });
+            }
         }
-        rows.push(json!({
-            "channel": channel,
-            "address": address,
-            "kind": kind,
-            "source": given(of_source).unwrap_or(&source),
-        }));
     }
-    Ok(rows)
+    Ok(list)
+}
+
+impl Columns {
+    fn of(heads: &csv::StringRecord) -> Option<Self> {
+        let column = |name: &str| heads.iter().position(|head| plain(head) == name);
+        let exact = |name: &str| heads.iter().position(|head| head.eq_ignore_ascii_case(name));
+        Some(Self {
+            // Beside `Email`, a column `E-Mail` may hold anything.
+            address: ADDRESSES.into_iter().find_map(|name| exact(name).or_else(|| column(name)))?,
+            channel: column("channel"),
+            kind: column("kind"),
+            source: column("source"),
+            reasons: REASONS.into_iter().filter_map(column).collect(),
+        })
+    }
+
+    /// A row without an address is none.
+    fn row(
+        &self,
+        record: &csv::StringRecord,
+        width: usize,
+        (channel, kind, source): (&str, &str, &str),
+    ) -> Result<Option<Value>, String> {
+        let given = |at: usize| record.get(at).filter(|text| !text.is_empty());
+        let Some(address) = given(self.address) else { return Ok(None) };
+        if record.len() != width {
+            return Err(format!("{} values, {width} columns", record.len()));
+        }
+        if record.iter().any(|cell| cell.contains(char::REPLACEMENT_CHARACTER)) {
+            return Err("the row is not UTF-8 text".to_owned());
+        }
+        let channel = self.channel.and_then(given).unwrap_or(channel);
+        let reason = || self.reasons.iter().filter_map(|at| given(*at)).find_map(kind_of);
+        let kind = self.kind.and_then(given).or_else(reason).unwrap_or(kind);
+        if let Some(mistake) = mistake_in(channel, address, kind) {
+            return Err(mistake);
+        }
+        let source = self.source.and_then(given).unwrap_or(source);
+        Ok(Some(json!({ "channel": channel, "address": address, "kind": kind, "source": source })))
+    }
+}
+
+/// What others call our kinds; anything else says nothing.
+fn kind_of(word: &str) -> Option<&'static str> {
+    match plain(word).as_str() {
+        "unsubscribed" | "unsubscribe" | "optout" | "optedout" | "globalunsubscribe" => Some("unsubscribed"),
+        "bounce" | "bounced" | "hardbounce" | "hardbounced" | "cleaned" | "invalid" | "invalidemail" => Some("bounced"),
+        "complaint" | "spamcomplaint" | "spamreport" | "spam" | "abuse" => Some("complaint"),
+        "manual" | "manualsuppression" | "usersuppressed" => Some("manual"),
+        _ => None,
+    }
 }
 
 /// What the service would refuse, found before the first row is sent.
@@ -87,12 +185,9 @@ fn text_of(file: &Path) -> anyhow::Result<String> {
     match bytes.get(..2) {
         Some([0xff, 0xfe]) => utf16(u16::from_le_bytes),
         Some([0xfe, 0xff]) => utf16(u16::from_be_bytes),
+        // A row that is no UTF-8 is refused by itself.
         _ => {
-            let text = String::from_utf8(bytes).map_err(|error| {
-                let good = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
-                refuse(&format!("is not UTF-8 in line {line}"))
-            })?;
+            let text = String::from_utf8_lossy(&bytes).into_owned();
             if text.contains('\0') { Err(refuse("is no text, or UTF-16 without its mark")) } else { Ok(text) }
         }
     }
@@ -115,13 +210,70 @@ mod tests {
     const LIST: &str = "E-Mail;Email;kind\nx;ann@example.com;\ny;eve@example.com;manual\n";
 
     fn read(bytes: &[u8]) -> Result<Vec<String>, String> {
+        read_as(bytes, Some("unsubscribed")).map(|list| told(&list))
+    }
+
+    fn read_as(bytes: &[u8], kind: Option<&str>) -> Result<List, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let rows = rows(file.path(), "email", "unsubscribed").map_err(|error| format!("{error:#}"))?;
-        Ok(rows
+        super::read(file.path(), "email", kind).map_err(|error| format!("{error:#}"))
+    }
+
+    fn told(list: &List) -> Vec<String> {
+        list.rows
             .iter()
             .map(|row| format!("{} {}", row["address"].as_str().unwrap(), row["kind"].as_str().unwrap()))
-            .collect())
+            .collect()
+    }
+
+    #[test]
+    fn what_other_systems_export_is_read_as_it_is() {
+        for (name, list, wanted) in [
+            (
+                "Mailchimp, unsubscribed",
+                "Email Address,First Name,UNSUB_TIME\nann@example.com,Ann,2026-01-01 10:00:00\n",
+                "unsubscribed",
+            ),
+            (
+                "Mailchimp, cleaned",
+                "Email Address,First Name,CLEAN_TIME\nann@example.com,Ann,2026-01-01 10:00:00\n",
+                "bounced",
+            ),
+            (
+                "SendGrid, bounces",
+                "status,reason,email,created\n5.1.1,550 no such user,ann@example.com,1511658000\n",
+                "manual",
+            ),
+            ("Klaviyo", "Email,Suppression Reason\nann@example.com,HARD_BOUNCE\n", "bounced"),
+            ("Braze", "email,unsubscribed_at\nann@example.com,2026-01-01\n", "unsubscribed"),
+            (
+                "Postmark",
+                "EmailAddress,SuppressionReason,Origin\nann@example.com,SpamComplaint,Recipient\n",
+                "complaint",
+            ),
+            ("SES", "EmailAddress,Reason,LastUpdateTime\nann@example.com,COMPLAINT,2026-01-01\n", "complaint"),
+        ] {
+            assert_eq!(told(&read_as(list.as_bytes(), None).unwrap()), [format!("ann@example.com {wanted}")], "{name}");
+        }
+        let sendgrid =
+            read_as(b"status,reason,email\n5.1.1,550 no such user,ann@example.com\n", Some("bounced")).unwrap();
+        assert_eq!(told(&sendgrid), ["ann@example.com bounced"]);
+    }
+
+    #[test]
+    fn a_bad_row_is_refused_by_itself_with_its_line() {
+        let list = b"email,kind\nann@example.com,\nnowhere,\neve@example.com,tired\nbob@example.com\nj\xfc@example.com,\n,\nmia@example.com,manual\n";
+        let list = read_as(list, Some("unsubscribed")).unwrap();
+        assert_eq!(told(&list), ["ann@example.com unsubscribed", "mia@example.com manual"]);
+        let refused: Vec<String> =
+            list.refused.iter().map(|it| format!("{} {} | {}", it.line, it.reason, it.text)).collect();
+        let expected = [
+            "3 `nowhere` is no address for email | nowhere,",
+            "4 `tired` is no kind | eve@example.com,tired",
+            "5 1 values, 2 columns | bob@example.com",
+            "6 the row is not UTF-8 text | j\u{fffd}@example.com,",
+        ];
+        assert_eq!(refused, expected);
     }
 
     #[test]
@@ -139,9 +291,8 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused_in_plain_words() {
-        let cases: [(&[u8], &str); 5] = [
+        let cases: [(&[u8], &str); 4] = [
             (b"PK\x03\x04rest", "is a spreadsheet or an archive; save it as CSV in UTF-8"),
-            (b"email\nann@example.com\nj\xfcrgen@example.com\n", "is not UTF-8 in line 3; save it as CSV in UTF-8"),
             (b"e\0m\0a\0i\0l\0", "is no text, or UTF-16 without its mark; save it as CSV in UTF-8"),
             (b"\x1f\x8bnothing", "cannot be unpacked"),
             (b"name\nann\n", "the first line names the columns"),

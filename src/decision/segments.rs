@@ -26,9 +26,10 @@ pub const DEPTH_MAX: u8 = 8;
 /// Instants of the past looked at one by one; what still lies behind is looked at once, as of now.
 const INSTANTS_MAX: usize = 100;
 
-/// Whether a membership's event says that it starts nothing.
+/// Whether a membership's event, or a file's row about a person, says that it starts nothing.
 pub fn is_backfill(event: &Event) -> bool {
-    event.kind == Kind::Own && event.lookup("properties.cause").is_some_and(|cause| cause == BACKFILL)
+    let is_ours = event.kind == Kind::Own || matches!(event.origin, Origin::Import { .. });
+    is_ours && event.lookup("properties.cause").is_some_and(|cause| cause == BACKFILL)
 }
 
 /// Adds what the segments must see that this input may change.

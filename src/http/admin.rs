@@ -1,41 +1,50 @@
-//! The controls: what happened and why, what is in force, and the switches a person needs. For the operator alone:
-//! every route under `/api/v1` but the sandbox's inbox asks for the token that `serve` leaves in its data folder;
-//! health does not, nor do metrics on this machine.
+//! The controls: what happened and why, what is in force, and the switches a person needs. Every route under `/api/v1`
+//! but the sandbox's inbox and the documentation asks for a token with the scope of what it does: one that was made for
+//! it, or the one that `serve` leaves in its data folder. Health does not, nor do metrics on this
+//! machine.
 
 mod caps;
+mod catalog;
 mod checks;
 mod control;
 mod definitions;
 mod events;
 mod explain;
+mod gate;
 pub mod health;
 pub mod keys;
+mod live;
 mod messages;
+pub mod operation;
 mod parked;
+mod people;
 mod permission;
 mod privacy;
+mod repeats;
 mod restore;
 mod segments;
+mod statistics;
+pub mod tokens;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap};
-use actix_web::middleware::{Next, from_fn};
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue, LINK};
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Payload, ServiceConfig};
-use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route};
 use futures::future::BoxFuture;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use url::form_urlencoded;
 
 use crate::caps::Unreachable;
 use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
+use crate::render::Rendered;
 use crate::store::{Store, Workspace};
 use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
 use crate::worker::doctor::Check;
@@ -46,6 +55,8 @@ use crate::worker::privacy::Privacy;
 use super::body;
 use super::correlation;
 use super::problem::{Problem, Refusal};
+pub use live::Streams;
+use operation::{Operation, Rules};
 
 /// Rows of one page, and of the list of events.
 const ROWS_MAX: u32 = 200;
@@ -72,9 +83,15 @@ pub struct Admin {
     pub refresh_keys: Doing<(), ()>,
     /// Sends one message to see a template arrive.
     pub send_test: Doing<TestSend, Result<TestSent, NotSent>>,
+    /// Makes the message of a template and a sample, which goes nowhere.
+    pub preview: Doing<TestSend, Result<Rendered, NotSent>>,
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
+    /// The settings in force, without their secrets.
+    pub settings: serde_json::Value,
+    /// Of live streams that are open.
+    pub streams: Arc<Streams>,
     pub privacy: Privacy,
     pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
@@ -96,17 +113,6 @@ impl Admin {
         blake3::hash(token.as_bytes())
     }
 
-    /// `blake3::Hash` compares in constant time.
-    fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let value = headers.get(AUTHORIZATION).ok_or(Refusal::MissingToken)?;
-        let value = value.to_str().map_err(|_| Refusal::WrongToken)?;
-        let (scheme, token) = value.trim().split_once(' ').ok_or(Refusal::MissingToken)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Refusal::MissingToken);
-        }
-        if Self::hash_of(token.trim()) == self.token { Ok(()) } else { Err(Refusal::WrongToken) }
-    }
-
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -118,49 +124,53 @@ type Answer = Result<HttpResponse, Problem>;
 /// Adds `/api/v1`, `/healthz`, `/readyz`, `/metrics` and, where nothing real is sent, `/caps`. What else lives under `/api/v1` must be added before.
 pub fn configure(admin: Controls) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
+        let operations = operations();
         let scope = web::scope("/api/v1")
             .app_data(admin.clone())
-            .wrap(from_fn(admitted))
+            .app_data(web::Data::new(Rules::of(&operations)))
+            .wrap(from_fn(gate::admitted))
             .wrap(from_fn(correlation::correlate))
-            .configure(events::routes)
-            .configure(parked::routes)
-            .configure(messages::routes)
-            .configure(explain::routes)
-            .configure(permission::routes)
-            .configure(caps::routes)
-            .configure(definitions::routes)
-            .configure(segments::routes)
-            .configure(keys::routes)
-            .configure(control::routes)
-            .configure(restore::routes)
-            .configure(privacy::routes)
-            .configure(checks::routes)
+            .configure(|app| operation::serve(app, operations))
             .default_service(web::to(super::not_found));
-        app.configure(health::routes(&admin)).configure(caps::pages(&admin)).service(scope);
+        app.configure(super::openapi::configure)
+            .configure(health::routes(&admin))
+            .configure(caps::pages(&admin))
+            .service(scope);
     }
 }
 
-/// Lets only bearers of the token pass, also to routes that do not exist.
-async fn admitted(
-    mut request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let refused = match request.app_data::<Controls>() {
-        Some(admin) => admin.admits(request.headers()).err(),
-        None => Some(Refusal::MissingToken),
-    };
-    match refused {
-        None => Ok(next.call(request).await?.map_into_boxed_body()),
-        Some(refusal) => {
-            let payload = request.extract::<Payload>().await?;
-            Ok(request.into_response(body::refused(refusal.into(), payload)))
-        }
-    }
+/// Everything that can be asked.
+pub fn operations() -> Vec<Operation> {
+    [
+        events::operations(),
+        parked::operations(),
+        messages::operations(),
+        explain::operations(),
+        people::operations(),
+        permission::operations(),
+        caps::operations(),
+        definitions::operations(),
+        catalog::operations(),
+        statistics::operations(),
+        live::operations(),
+        segments::operations(),
+        keys::operations(),
+        tokens::operations(),
+        control::operations(),
+        restore::operations(),
+        privacy::operations(),
+        checks::operations(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// A resource with its methods; every other method is told which.
 fn resource(path: &str, allow: &'static str, routes: impl IntoIterator<Item = Route>) -> Resource {
-    let other = move |payload: Payload| async move { body::refused(Problem::MethodNotAllowed { allow }, payload) };
+    let other = move |payload: Payload| async move {
+        body::refused(Problem::MethodNotAllowed { allow: allow.into() }, payload)
+    };
     routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(other))
 }
 
@@ -171,15 +181,6 @@ where
     F::Output: actix_web::Responder + 'static,
 {
     resource(path, "GET", [web::get().to(answer)])
-}
-
-fn post<F, Args>(path: &str, answer: F) -> Resource
-where
-    F: actix_web::Handler<Args>,
-    Args: actix_web::FromRequest + 'static,
-    F::Output: actix_web::Responder + 'static,
-{
-    resource(path, "POST", [web::post().to(answer)])
 }
 
 /// The query, of which every part must be known.
@@ -212,6 +213,23 @@ async fn read_json<T: DeserializeOwned>(
         serde_json::from_str(text).map_err(|error| Problem::from(Refusal::Body { cause: error.to_string() }))
     });
     read.map_err(|problem| body::refused(problem, payload))
+}
+
+/// A page of a list, with the way to the next one where there is one.
+fn json_page(request: &HttpRequest, body: &impl Serialize, next: Option<&str>) -> HttpResponse {
+    let mut answer = json_answer(body);
+    if let Some(link) = next.and_then(|next| link_to(request, next)) {
+        answer.headers_mut().insert(LINK, link);
+    }
+    answer
+}
+
+/// RFC 8288: the same question with another cursor.
+fn link_to(request: &HttpRequest, next: &str) -> Option<HeaderValue> {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(form_urlencoded::parse(request.query_string().as_bytes()).filter(|(name, _)| name != "cursor"));
+    let query = query.append_pair("cursor", next).finish();
+    HeaderValue::from_str(&format!("<{}?{query}>; rel=\"next\"", request.path())).ok()
 }
 
 fn json_answer(body: &impl Serialize) -> HttpResponse {

@@ -8,12 +8,15 @@ pub mod book;
 mod caps;
 pub mod config;
 pub mod correlation;
+mod cursor;
 pub mod door;
 pub mod inbox;
 pub mod ingest;
+pub mod openapi;
 mod page;
 pub mod problem;
 mod rate;
+pub mod scope;
 mod settings;
 pub mod tracking;
 mod words;
@@ -37,6 +40,7 @@ pub const DISCONNECT_DEADLINE: Duration = Duration::from_secs(3);
 pub fn configure(ingest: web::Data<Ingest>) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let ids = web::Data::from(ingest.ids.clone());
+        app.configure(problem::pages::configure);
         app.service(
             web::scope("/v1")
                 .app_data(ingest.clone())
@@ -60,7 +64,9 @@ pub fn configure(ingest: web::Data<Ingest>) -> impl FnOnce(&mut ServiceConfig) {
 }
 
 fn resource(path: &str, route: actix_web::Route, allow: &'static str) -> actix_web::Resource {
-    let other = move |payload: Payload| async move { body::refused(Problem::MethodNotAllowed { allow }, payload) };
+    let other = move |payload: Payload| async move {
+        body::refused(Problem::MethodNotAllowed { allow: allow.into() }, payload)
+    };
     web::resource(path).route(route).default_service(web::to(other))
 }
 

@@ -3,6 +3,7 @@
 //! `code` is stable and meant for programs; `detail` is for people and may change. Official clients drop an event on
 //! most 4xx answers and come again on 429 and 503, so whatever is temporary must be one of those two.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -11,13 +12,18 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use crate::definition;
+use crate::event::json::JsonFault;
 use crate::event::track_api::{Fault, ItemFault};
 use crate::eventlog::AppendError;
 use crate::store;
 
+use super::body;
 use super::rate::Wait;
+pub use codes::Code;
 pub use refusal::Refusal;
 
+pub mod codes;
+pub mod pages;
 mod refusal;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -59,7 +65,7 @@ pub enum Problem {
     #[error("there is nothing at this address")]
     NotFound,
     #[error("this address takes {allow}")]
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed { allow: Cow<'static, str> },
     #[error("{0}")]
     Control(Box<Refusal>),
 }
@@ -125,54 +131,44 @@ struct Details<'a> {
     /// The known name nearest to an unknown one.
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<&'a str>,
+    /// What a token would need to be allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<&'a [definition::Problem]>,
 }
 
 impl Problem {
-    /// The stable name, the status and the title.
-    fn kind(&self) -> (&'static str, StatusCode, &'static str) {
+    pub fn code(&self) -> Code {
         match self {
-            Self::BodyTooLarge { .. } => ("body_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Body too large"),
-            Self::BodyTooSlow { .. } => ("body_too_slow", StatusCode::REQUEST_TIMEOUT, "Body too slow"),
-            Self::BodyBroken => ("body_broken", StatusCode::BAD_REQUEST, "Body broken"),
-            Self::NotGzip => ("invalid_gzip", StatusCode::BAD_REQUEST, "Body is not gzip"),
-            Self::UnsupportedEncoding => {
-                ("unsupported_encoding", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Encoding not supported")
-            }
+            Self::BodyTooLarge { .. } => Code::BodyTooLarge,
+            Self::BodyTooSlow { .. } => Code::BodyTooSlow,
+            Self::BodyBroken => Code::BodyBroken,
+            Self::NotGzip => Code::InvalidGzip,
+            Self::UnsupportedEncoding => Code::UnsupportedEncoding,
             Self::Body(fault) => match fault {
-                Fault::Json(fault) => (fault.code(), StatusCode::BAD_REQUEST, "JSON not accepted"),
-                Fault::NotAnObject => ("not_an_object", StatusCode::BAD_REQUEST, "Body is not a call"),
-                Fault::NotABatch => ("not_a_batch", StatusCode::BAD_REQUEST, "Body is not a batch"),
-                Fault::TooManyItems => ("too_many_items", StatusCode::PAYLOAD_TOO_LARGE, "Batch too long"),
-                Fault::TooLargeMerged => ("batch_too_large", StatusCode::PAYLOAD_TOO_LARGE, "Batch too large"),
+                Fault::Json(fault) => of_json(fault),
+                Fault::NotAnObject => Code::NotAnObject,
+                Fault::NotABatch => Code::NotABatch,
+                Fault::TooManyItems => Code::TooManyItems,
+                Fault::TooLargeMerged => Code::BatchTooLarge,
             },
-            Self::Call(fault) if fault.code == "event_too_large" => {
-                (fault.code, StatusCode::PAYLOAD_TOO_LARGE, "Event too large")
-            }
-            Self::Call(fault) => (fault.code, StatusCode::BAD_REQUEST, "Call not accepted"),
-            Self::MissingKey => ("missing_write_key", StatusCode::UNAUTHORIZED, "Write key missing"),
-            Self::UnreadableAuthorization => {
-                ("unreadable_authorization", StatusCode::UNAUTHORIZED, "Authorization not readable")
-            }
-            Self::UnknownKey => ("unknown_write_key", StatusCode::UNAUTHORIZED, "Write key not known"),
-            Self::TooManyWrongKeys(_) => ("too_many_wrong_keys", StatusCode::TOO_MANY_REQUESTS, "Too many wrong keys"),
-            Self::TooManyRequests(_) => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
-            Self::KeysUnreadable => ("keys_unreadable", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-            Self::Overloaded => ("overloaded", StatusCode::TOO_MANY_REQUESTS, "Overloaded"),
-            Self::StorageFailing => ("storage_failing", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-            Self::StorageSlow => ("storage_slow", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-            Self::Stopping => ("stopping", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
-            Self::NotFound => ("not_found", StatusCode::NOT_FOUND, "Not found"),
-            Self::MethodNotAllowed { .. } => {
-                ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed")
-            }
-            Self::Control(refusal) => refusal.kind(),
+            // Those of calls are all in the table, which a test holds.
+            Self::Call(fault) => Code::parse(fault.code).unwrap_or(Code::InvalidBody),
+            Self::MissingKey => Code::MissingWriteKey,
+            Self::UnreadableAuthorization => Code::UnreadableAuthorization,
+            Self::UnknownKey => Code::UnknownWriteKey,
+            Self::TooManyWrongKeys(_) => Code::TooManyWrongKeys,
+            Self::TooManyRequests(_) => Code::RateLimited,
+            Self::KeysUnreadable => Code::KeysUnreadable,
+            Self::Overloaded => Code::Overloaded,
+            Self::StorageFailing => Code::StorageFailing,
+            Self::StorageSlow => Code::StorageSlow,
+            Self::Stopping => Code::Stopping,
+            Self::NotFound => Code::NotFound,
+            Self::MethodNotAllowed { .. } => Code::MethodNotAllowed,
+            Self::Control(refusal) => refusal.code(),
         }
-    }
-
-    pub fn code(&self) -> &'static str {
-        self.kind().0
     }
 
     /// Seconds after which the same request may succeed.
@@ -182,7 +178,7 @@ impl Problem {
             Self::Overloaded => Some(1),
             Self::KeysUnreadable | Self::StorageSlow | Self::Stopping => Some(2),
             Self::StorageFailing => Some(5),
-            Self::Control(refusal) if **refusal == Refusal::Unavailable => Some(2),
+            Self::Control(refusal) => refusal.retry_after(),
             _ => None,
         }
     }
@@ -216,22 +212,29 @@ impl Problem {
     }
 }
 
+impl From<Problem> for HttpResponse {
+    fn from(problem: Problem) -> Self {
+        problem.error_response()
+    }
+}
+
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.kind().1
+        self.code().status()
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (code, status, title) = self.kind();
+        let (code, status) = (self.code(), self.code().status());
         let details = Details {
-            r#type: format!("urn:carillon:problem:{code}"),
-            title,
+            r#type: format!("/problems/{}", code.as_str()),
+            title: code.title(),
             status: status.as_u16(),
-            code,
+            code: code.as_str(),
             detail: self.to_string(),
             field: self.field(),
             expected: self.expected(),
             nearest: self.refusal().and_then(Refusal::nearest),
+            scope: self.refusal().and_then(Refusal::scope),
             problems: self.refusal().and_then(Refusal::problems),
         };
         let mut response = HttpResponse::build(status);
@@ -254,10 +257,25 @@ impl ResponseError for Problem {
                 response.insert_header((ACCEPT_ENCODING, "gzip"));
             }
             Self::MethodNotAllowed { allow } => {
-                response.insert_header((ALLOW, *allow));
+                response.insert_header((ALLOW, allow.as_ref()));
             }
             _ => {}
         }
         response.json(details)
     }
 }
+
+fn of_json(fault: &JsonFault) -> Code {
+    match fault {
+        JsonFault::InvalidUtf8 { .. } => Code::InvalidUtf8,
+        JsonFault::Syntax { .. } => Code::InvalidJson,
+        JsonFault::TooDeep { .. } => Code::TooDeep,
+        JsonFault::Nul { .. } => Code::NulCharacter,
+        JsonFault::LoneSurrogate { .. } => Code::LoneSurrogate,
+        JsonFault::NumberTooLong { .. } => Code::NumberTooLong,
+        JsonFault::ReservedName { .. } => Code::ReservedName,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ fn resource(kind: LinkKind) -> Resource {
 }
 
 async fn other() -> HttpResponse {
-    Problem::MethodNotAllowed { allow: "GET, HEAD, POST" }.error_response()
+    Problem::MethodNotAllowed { allow: "GET, HEAD, POST".into() }.error_response()
 }
 
 async fn show(pages: Pages, request: HttpRequest) -> HttpResponse {

@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::{Provenance, RowFault};
+use crate::decision::CONSENT_CHANGED;
+use crate::decision::segments::BACKFILL;
 use crate::event::track_api;
 use crate::event::{Body, EVENT_BYTES_MAX, Event, Kind, Origin};
 use crate::ids::{EventId, Timestamp, WorkspaceId};
@@ -24,9 +26,34 @@ pub(super) struct Stamp {
 pub(super) struct Said<'a> {
     pub(super) row: u64,
     pub(super) at: Timestamp,
-    pub(super) user_id: &'a str,
-    pub(super) name: &'static str,
+    pub(super) who: Who<'a>,
+    pub(super) name: &'a str,
     pub(super) properties: Map<String, Value>,
+}
+
+/// Whom a row is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who<'a> {
+    pub(super) user_id: Option<&'a str>,
+    pub(super) anonymous_id: Option<&'a str>,
+}
+
+impl<'a> Who<'a> {
+    pub(super) fn user(id: &'a str) -> Self {
+        Self { user_id: Some(id), anonymous_id: None }
+    }
+
+    pub(super) fn anonymous(id: &'a str) -> Self {
+        Self { user_id: None, anonymous_id: Some(id) }
+    }
+
+    fn stand_in(self, call: &mut Map<String, Value>) {
+        for (name, id) in [("userId", self.user_id), ("anonymousId", self.anonymous_id)] {
+            if let Some(id) = id {
+                call.insert(name.to_owned(), json!(id));
+            }
+        }
+    }
 }
 
 impl Stamp {
@@ -48,14 +75,57 @@ impl Stamp {
 
     /// A track call as the storefront itself would have sent it.
     pub(super) fn track(&self, said: Said<'_>) -> Result<Event, RowFault> {
-        let Said { row, at, user_id, name, properties } = said;
+        self.track_as(said, None)
+    }
+
+    /// The same by an id of the shop's own, by which the live door knows it too.
+    pub(super) fn track_as(&self, said: Said<'_>, message_id: Option<&str>) -> Result<Event, RowFault> {
+        let Said { row, at, who, name, properties } = said;
         let mut call = Map::new();
         call.insert("type".to_owned(), json!("track"));
         call.insert("event".to_owned(), json!(name));
-        call.insert("userId".to_owned(), json!(user_id));
+        who.stand_in(&mut call);
         call.insert("timestamp".to_owned(), json!(at.to_string()));
         call.insert("properties".to_owned(), Value::Object(properties));
-        self.event(row, at, Kind::Track, name, user_id, call)
+        // The digest tells another file of the same name from this one imported again.
+        let content = || self.message_id(row, Value::Object(call.clone()).to_string().as_bytes());
+        let message_id = message_id.map_or_else(content, str::to_owned);
+        self.sized(Made { row, at, kind: Kind::Track, name, who, message_id, call })
+    }
+
+    /// What a file tells of a person, as a call that starts nothing: traits, and answers in words of the ledger.
+    pub(super) fn profile(
+        &self,
+        (row, at): (u64, Timestamp),
+        who: Who<'_>,
+        traits: Map<String, Value>,
+        answers: &[(String, &'static str)],
+    ) -> Result<Vec<Event>, RowFault> {
+        let mut call = Map::new();
+        call.insert("type".to_owned(), json!("identify"));
+        who.stand_in(&mut call);
+        call.insert("traits".to_owned(), Value::Object(traits));
+        call.insert("properties".to_owned(), json!({ "cause": BACKFILL }));
+        // Without its time: a file of people who stand today is read again tomorrow.
+        let message_id = self.message_id(row, Value::Object(call.clone()).to_string().as_bytes());
+        call.insert("timestamp".to_owned(), json!(at.to_string()));
+        let kind = Kind::Identify;
+        let mut made = vec![self.sized(Made { row, at, kind, name: kind.event_name(), who, message_id, call })?];
+        let source = format!("import {}", self.file);
+        for (about, state) in answers {
+            let (field, name) = about.strip_prefix("topic:").map_or(("channel", about.as_str()), |key| ("topic", key));
+            let mut properties = json!({ "state": state, "source": source });
+            properties[field] = json!(name);
+            let mut call = Map::new();
+            call.insert("type".to_owned(), json!("own"));
+            call.insert("event".to_owned(), json!(CONSENT_CHANGED));
+            who.stand_in(&mut call);
+            call.insert("properties".to_owned(), properties);
+            let message_id = self.message_id(row, Value::Object(call.clone()).to_string().as_bytes());
+            call.insert("timestamp".to_owned(), json!(at.to_string()));
+            made.push(self.sized(Made { row, at, kind: Kind::Own, name: CONSENT_CHANGED, who, message_id, call })?);
+        }
+        Ok(made)
     }
 
     /// An event of this file's own making about a person first seen in `row`; `what` tells several apart.
@@ -74,22 +144,12 @@ impl Stamp {
             Origin::Import { row, .. } => *row,
             Origin::Live | Origin::Replay { .. } | Origin::Decided { .. } => 0,
         };
-        self.envelope(Made { row, at: first.at, kind, name, user_id: Some(user_id), message_id, call })
+        self.envelope(Made { row, at: first.at, kind, name, who: Who::user(user_id), message_id, call })
     }
 
-    fn event(
-        &self,
-        row: u64,
-        at: Timestamp,
-        kind: Kind,
-        name: &str,
-        user_id: &str,
-        call: Map<String, Value>,
-    ) -> Result<Event, RowFault> {
-        // The digest tells another file of the same name from this one imported again.
-        let content = Value::Object(call.clone()).to_string();
-        let message_id = self.message_id(row, content.as_bytes());
-        let event = self.envelope(Made { row, at, kind, name, user_id: Some(user_id), message_id, call });
+    fn sized(&self, made: Made<'_>) -> Result<Event, RowFault> {
+        let row = made.row;
+        let event = self.envelope(made);
         let bytes = event.body.text().len();
         if bytes > EVENT_BYTES_MAX {
             let message = format!("would be an event of {bytes} bytes, at most {EVENT_BYTES_MAX}");
@@ -119,7 +179,7 @@ impl Stamp {
     }
 
     fn envelope(&self, made: Made<'_>) -> Event {
-        let Made { row, at, kind, name, user_id, message_id, mut call } = made;
+        let Made { row, at, kind, name, who, message_id, mut call } = made;
         call.insert("messageId".to_owned(), json!(message_id));
         Event {
             id: self.event_id(&message_id),
@@ -129,8 +189,8 @@ impl Stamp {
             source: self.source.clone(),
             correlation_id: message_id.clone(),
             message_id,
-            user_id: user_id.map(str::to_owned),
-            anonymous_id: None,
+            user_id: who.user_id.map(str::to_owned),
+            anonymous_id: who.anonymous_id.map(str::to_owned),
             previous_id: None,
             at,
             // Decided as if it had come in when it happened: the import runs in the events' own time.
@@ -148,7 +208,7 @@ struct Made<'a> {
     at: Timestamp,
     kind: Kind,
     name: &'a str,
-    user_id: Option<&'a str>,
+    who: Who<'a>,
     message_id: String,
     call: Map<String, Value>,
 }

@@ -42,11 +42,11 @@ impl Items {
             .map_err(|fault| {
                 // Sound, but nobody's: the same as an invoice without a customer.
                 let code = if fault.code == "missing_identity" { "no_customer" } else { fault.code };
-                RowFault::new(row, fault.field, code, fault.message)
+                RowFault::new(row, fault.field.map(str::to_owned), code, fault.message)
             })?;
         if event.original_at.is_none() {
             let message = "has no `timestamp` that can be read; history needs its time";
-            return Err(RowFault::new(row, Some("timestamp"), "no_time", message));
+            return Err(RowFault::new(row, Some("timestamp".to_owned()), "no_time", message));
         }
         Ok(Event {
             correlation_id: event.message_id.clone(),

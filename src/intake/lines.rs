@@ -1,5 +1,5 @@
-//! A file's records, one at a time, in bounded memory whatever the file: gzip or plain, no end of line, a quote never
-//! closed.
+//! A file's records, one at a time, in bounded memory whatever the file: gzip or plain, UTF-8 or UTF-16, with whichever
+//! separator, no end of line, a quote never closed.
 //!
 //! A record that cannot be read costs itself alone: after an unclosed quote we go on with the very next line.
 
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
+use super::encoding::{Utf16, Width};
 use super::record::Fields;
 use super::{OpenError, RowFault};
 
@@ -23,7 +24,7 @@ const RECORD_LINES_MAX: usize = 20;
 /// How a record is made of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// Comma-separated values; a quoted value may hold line ends.
+    /// Values between separators, which the first line shows; a quoted value may hold line ends.
     Csv,
     /// Every line is a record.
     Lines,
@@ -35,9 +36,15 @@ pub(super) type Record = Vec<String>;
 pub(super) struct Lines {
     input: Box<dyn BufRead + Send>,
     shape: Shape,
+    separator: u8,
     /// Lines that were looked at while searching for a closing quote, to be read again.
-    again: VecDeque<Result<Vec<u8>, Trouble>>,
+    again: VecDeque<(u64, Result<Vec<u8>, Trouble>)>,
     row: u64,
+    /// Lines of the file read so far, blank ones too.
+    lines: u64,
+    /// Where the last record began, and its text as far as it is shown.
+    line: u64,
+    raw: Vec<u8>,
     bytes_read: Arc<AtomicU64>,
     broken: bool,
 }
@@ -54,13 +61,38 @@ impl Lines {
             Box::new(file)
         };
         let start = input.fill_buf()?;
-        if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
-            return Err(OpenError::Utf16);
+        if start.starts_with(b"PK\x03\x04") {
+            return Err(OpenError::Spreadsheet);
         }
-        if start.starts_with("\u{feff}".as_bytes()) {
-            input.consume(3);
+        if let Some(width) = Width::of(start) {
+            input = Box::new(BufReader::with_capacity(64 * 1024, Utf16::new(input, width)));
         }
-        Ok(Self { input, shape, again: VecDeque::new(), row: 0, bytes_read, broken: false })
+        let start = input.fill_buf()?;
+        let mark = if start.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+        let separator = separator(&start[mark..]);
+        input.consume(mark);
+        let (again, raw) = (VecDeque::new(), Vec::new());
+        let (row, lines, line, broken) = (0, 0, 0, false);
+        Ok(Self { input, shape, separator, again, row, lines, line, raw, bytes_read, broken })
+    }
+
+    /// Instead of the one the first line shows.
+    pub(super) fn separate_by(&mut self, separator: u8) {
+        self.separator = separator;
+    }
+
+    pub(super) fn separator(&self) -> u8 {
+        self.separator
+    }
+
+    /// The line of the file in which the last record began, from 1, and its text.
+    pub(super) fn place(&self) -> (u64, &[u8]) {
+        (self.line, &self.raw)
+    }
+
+    /// A first record that names no columns is a row.
+    pub(super) fn take_header_back(&mut self) {
+        self.again.push_front((self.line, Ok(self.raw.clone())));
     }
 
     pub(super) fn bytes_read(&self) -> u64 {
@@ -82,11 +114,16 @@ impl Lines {
     /// The next record and its number; blank lines are passed over.
     pub(super) fn next(&mut self) -> Option<(u64, Result<Record, RowFault>)> {
         loop {
-            let line = match self.line()? {
+            let (number, line) = self.line()?;
+            let line = match line {
                 Ok(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
                 Ok(line) => line,
-                Err((code, message)) => return Some(self.fault(code, message)),
+                Err((code, message)) => {
+                    self.begin(number, b"");
+                    return Some(self.fault(code, message));
+                }
             };
+            self.begin(number, &line);
             self.row += 1;
             let row = self.row;
             let record = match self.shape {
@@ -97,22 +134,32 @@ impl Lines {
         }
     }
 
+    fn begin(&mut self, line: u64, text: &[u8]) {
+        self.line = line;
+        self.raw.clear();
+        self.raw.extend_from_slice(text);
+    }
+
     fn fault(&mut self, code: &'static str, message: String) -> (u64, Result<Record, RowFault>) {
         self.row += 1;
         (self.row, Err(RowFault::new(self.row, None, code, message)))
     }
 
     fn csv_record(&mut self, first: Vec<u8>) -> Result<Record, Trouble> {
-        let mut fields = Fields::default();
+        let mut fields = Fields::separated_by(self.separator);
         if fields.push_line(&first) {
             return fields.finish().into_iter().map(text).collect();
         }
         let mut seen = Vec::new();
         while seen.len() + 1 < RECORD_LINES_MAX {
             let Some(next) = self.line() else { break };
-            let closed = next.as_ref().map(|line| fields.push_line(line));
+            let closed = next.1.as_ref().map(|line| fields.push_line(line));
             let failed = closed.is_err();
             if closed == Ok(true) {
+                for (_, line) in seen.iter().chain([&next]) {
+                    self.raw.push(b'\n');
+                    self.raw.extend_from_slice(line.as_deref().unwrap_or_default());
+                }
                 return fields.finish().into_iter().map(text).collect();
             }
             seen.push(next);
@@ -125,14 +172,19 @@ impl Lines {
         Err(("unclosed_quote", "a quote is opened and not closed".to_owned()))
     }
 
-    /// The next physical line without its end; a file that cannot be read further ends with a fault.
-    fn line(&mut self) -> Option<Result<Vec<u8>, Trouble>> {
+    /// The next physical line without its end, by its number; a file that cannot be read further ends with a fault.
+    fn line(&mut self) -> Option<(u64, Result<Vec<u8>, Trouble>)> {
         if let Some(line) = self.again.pop_front() {
             return Some(line);
         }
         if self.broken {
             return None;
         }
+        self.lines += 1;
+        Some((self.lines, self.physical_line()?))
+    }
+
+    fn physical_line(&mut self) -> Option<Result<Vec<u8>, Trouble>> {
         let mut line = Vec::new();
         match self.read_line(&mut line) {
             Ok(0) => None,
@@ -174,6 +226,21 @@ impl Lines {
 
 /// A fault's code and message.
 type Trouble = (&'static str, String);
+
+/// The separator that stands most often in the first line, outside of quotes.
+fn separator(start: &[u8]) -> u8 {
+    let first = start.split(|byte| *byte == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace));
+    let mut quoted = false;
+    let mut counts = [(b',', 0_usize), (b';', 0), (b'\t', 0), (b'|', 0)];
+    for byte in first.unwrap_or_default() {
+        quoted ^= *byte == b'"';
+        if let Some((_, count)) = counts.iter_mut().find(|(one, _)| one == byte && !quoted) {
+            *count += 1;
+        }
+    }
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    counts.into_iter().find(|(_, count)| *count == most).map_or(b',', |(separator, _)| separator)
+}
 
 fn text(bytes: Vec<u8>) -> Result<String, Trouble> {
     let text = String::from_utf8(bytes).map_err(|_| ("not_utf8", "the row is not UTF-8 text".to_owned()))?;

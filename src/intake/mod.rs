@@ -4,19 +4,28 @@
 //! event, left out for a stated reason (no customer, an adjustment of the books), or refused as unreadable. Nothing is
 //! invented: a fact the file does not tell (an order's number, a price) is absent from the event.
 
+mod convert;
+mod encoding;
 mod envelope;
 mod figures;
+mod guess;
 mod jsonl;
 mod lines;
 mod log_sink;
+mod mapped;
+mod mapping;
 mod orders;
 mod people;
+mod profiles;
 mod record;
+mod rees46;
+mod rejects;
 mod retailrocket;
 mod run;
 mod taobao;
 mod time_order;
 mod uci_retail;
+mod yoochoose;
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -28,9 +37,13 @@ use crate::event::Event;
 use crate::ids::{Timestamp, WorkspaceId};
 
 pub use figures::{Counted, Figures, Sum};
+pub use guess::guess;
 pub use log_sink::LogSink;
+pub use mapping::Mapping;
 pub use people::{ConsentGiven, NotAConsent};
-pub use run::{BATCH_EVENTS_MAX, Options, Sink, SinkReport, Summary, import};
+pub use record::plain;
+pub use rejects::Rejects;
+pub use run::{BATCH_EVENTS_MAX, Options, Preview, Sink, SinkReport, Summary, import, preview};
 
 use envelope::Stamp;
 use lines::{Lines, Shape};
@@ -45,31 +58,56 @@ pub enum Format {
     Taobao,
     /// Clicks and transactions: `timestamp,visitorid,event,itemid,transactionid`.
     RetailRocket,
+    /// Clicks `session,timestamp,item,category` or buys `session,timestamp,item,price,quantity`, with a header or without.
+    Yoochoose,
+    /// `event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session`.
+    Rees46,
     /// One call of the track API per line, kept as it is.
     Jsonl,
+    /// One person per line: ids, traits, answers.
+    Profiles,
+    /// Any table, read as a [`Mapping`] says.
+    Csv,
 }
 
 /// A format's name we do not know.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a format; there are uci-retail, taobao, retailrocket and jsonl")]
+#[error(
+    "`{0}` is not a format; there are uci-retail, taobao, retailrocket, yoochoose, rees46, jsonl, profiles and csv"
+)]
 pub struct UnknownFormat(pub String);
 
 impl Format {
-    pub const ALL: [Self; 4] = [Self::UciRetail, Self::Taobao, Self::RetailRocket, Self::Jsonl];
+    pub const ALL: [Self; 8] = [
+        Self::UciRetail,
+        Self::Taobao,
+        Self::RetailRocket,
+        Self::Yoochoose,
+        Self::Rees46,
+        Self::Jsonl,
+        Self::Profiles,
+        Self::Csv,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::UciRetail => "uci-retail",
             Self::Taobao => "taobao",
             Self::RetailRocket => "retailrocket",
+            Self::Yoochoose => "yoochoose",
+            Self::Rees46 => "rees46",
             Self::Jsonl => "jsonl",
+            Self::Profiles => "profiles",
+            Self::Csv => "csv",
         }
     }
 
-    /// Opens a plain or gzip-compressed file and checks its header.
+    /// Opens a plain or gzip-compressed file and checks its header; `mapping` says how a table is read.
     ///
-    pub fn open(self, path: &Path, provenance: &Provenance) -> Result<Reader, OpenError> {
-        let shape = if self == Self::Jsonl { Shape::Lines } else { Shape::Csv };
+    /// # Errors
+    /// It cannot be read, is no text, or lacks a column; a table without a mapping.
+    pub fn open(self, path: &Path, provenance: &Provenance, mapping: Option<&Mapping>) -> Result<Reader, OpenError> {
+        let shape = if matches!(self, Self::Jsonl | Self::Profiles) { Shape::Lines } else { Shape::Csv };
         let mut lines = Lines::open(path, shape)?;
         let stamp = Stamp::new(path, provenance);
         let rows: Box<dyn Rows + Send> = match self {
@@ -77,6 +115,13 @@ impl Format {
             Self::UciRetail => Box::new(uci_retail::Invoices::new(stamp, Header::read(&mut lines)?)?),
             Self::Taobao => Box::new(taobao::Clicks::new(stamp, Header::read(&mut lines)?)?),
             Self::RetailRocket => Box::new(retailrocket::Visits::new(stamp, Header::read(&mut lines)?)?),
+            Self::Yoochoose => Box::new(yoochoose::Sessions::new(stamp, &mut lines)?),
+            Self::Rees46 => Box::new(rees46::Acts::new(stamp, Header::read(&mut lines)?)?),
+            Self::Profiles => Box::new(profiles::People::new(stamp, provenance.not_after)),
+            Self::Csv => {
+                let mapping = mapping.ok_or(OpenError::NoMapping)?.clone();
+                Box::new(mapped::Table::new(stamp, mapping, &mut lines, provenance.not_after)?)
+            }
         };
         Ok(Reader {
             lines,
@@ -112,14 +157,16 @@ pub struct Provenance {
 pub enum OpenError {
     #[error("cannot be read: {0}")]
     Io(#[from] std::io::Error),
-    #[error("is UTF-16 text; save it as UTF-8")]
-    Utf16,
+    #[error("is a spreadsheet or an archive; save it as CSV")]
+    Spreadsheet,
+    #[error("is a table like no other: say with --map how it is read (`--map guess` makes a beginning)")]
+    NoMapping,
     #[error("is empty")]
     Empty,
     #[error("its first line is not a header: {0}")]
     Header(String),
     #[error("has no column `{missing}`; its columns are {found}")]
-    Column { missing: &'static str, found: String },
+    Column { missing: String, found: String },
 }
 
 /// A row that became no event, and why.
@@ -127,23 +174,35 @@ pub enum OpenError {
 pub struct RowFault {
     /// The first row concerned; the first after the header is 1.
     pub row: u64,
+    /// The line of the file in which it begins, from 1; none where that is behind us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
     /// How many rows share this fate: the lines of one order stand or fall together.
     pub rows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<&'static str>,
-    /// Stable; `no_customer` and `adjustment` are left out by intention, all others are refused.
+    pub column: Option<String>,
+    /// Stable; `no_customer`, `adjustment` and `skipped` are left out by intention, all others are refused.
     pub code: &'static str,
     pub message: String,
+    /// The row as it stands in the file, where it is at hand.
+    #[serde(skip)]
+    pub text: String,
 }
 
 impl RowFault {
-    fn new(row: u64, column: Option<&'static str>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { row, rows: 1, column, code, message: message.into() }
+    fn new(row: u64, column: Option<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { row, line: None, rows: 1, column, code, message: message.into(), text: String::new() }
+    }
+
+    /// What is wrong, and in which column.
+    fn reason(&self) -> String {
+        let column = self.column.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        format!("{column}{} [{}]", self.message, self.code)
     }
 
     /// Whether the row is sound and only has no place among a customer's events.
     pub fn is_left_out(&self) -> bool {
-        matches!(self.code, "no_customer" | "adjustment")
+        matches!(self.code, "no_customer" | "adjustment" | "skipped")
     }
 }
 
@@ -164,6 +223,19 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
+    /// Several events made of one row, or what is wrong with it.
+    fn events(&mut self, made: Result<Vec<Event>, RowFault>, row: u64) {
+        match made {
+            Ok(events) if events.iter().all(|event| event.at <= self.not_after) => {
+                self.figures.rows_in_events += 1;
+                self.figures.events += events.len() as u64;
+                self.ready.extend(events.into_iter().map(Ok));
+            }
+            Ok(events) => events.into_iter().take(1).for_each(|event| self.event(Ok(event), 1, row)),
+            Err(fault) => self.fault(fault),
+        }
+    }
+
     /// An event made of so many rows.
     fn event(&mut self, made: Result<Event, RowFault>, rows: u64, row: u64) {
         match made {
@@ -206,6 +278,15 @@ impl Reader {
     pub fn bytes_read(&self) -> u64 {
         self.lines.bytes_read()
     }
+
+    /// Where it stands, if it is of the row at hand.
+    fn place(&self, fault: &mut RowFault) {
+        if fault.row == self.figures.rows {
+            let (line, text) = self.lines.place();
+            fault.line = Some(line);
+            fault.text = String::from_utf8_lossy(text).into_owned();
+        }
+    }
 }
 
 impl Iterator for Reader {
@@ -213,7 +294,10 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some(ready) = self.ready.pop_front() {
+            if let Some(mut ready) = self.ready.pop_front() {
+                if let Err(fault) = &mut ready {
+                    self.place(fault);
+                }
                 return Some(ready);
             }
             if self.ended {

@@ -56,10 +56,13 @@ impl People {
 
     /// What comes before a person's first event, at the same instant. Nothing is said of those without a user id.
     pub(super) fn before(&mut self, event: &Event) -> Vec<Event> {
-        let Some(user_id) = event.user_id.as_deref() else { return Vec::new() };
-        if !self.seen.insert(EventId::derive(&[user_id.as_bytes()])) {
-            return Vec::new();
-        }
+        let id = match (&event.user_id, &event.anonymous_id) {
+            (Some(user), _) => EventId::derive(&[user.as_bytes()]),
+            (None, Some(visitor)) => EventId::derive(&[b"anonymous", visitor.as_bytes()]),
+            (None, None) => return Vec::new(),
+        };
+        let is_new = self.seen.insert(id);
+        let Some(user_id) = event.user_id.as_deref().filter(|_| is_new) else { return Vec::new() };
         let mut said = Vec::new();
         if let Some(domain) = &self.address_domain {
             let call = call("identify", user_id, event, "traits", json!({ "email": address(user_id, domain) }));

@@ -1,4 +1,4 @@
-//! Comma-separated values, line by line, so that a record's end is known without reading further than it.
+//! Separated values, line by line, so that a record's end is known without reading further than it.
 
 use super::lines::{Lines, Record};
 use super::{OpenError, RowFault};
@@ -7,8 +7,9 @@ use super::{OpenError, RowFault};
 const COLUMNS_MAX: usize = 1_000;
 
 /// The values of one record, while its lines come in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields {
+    separator: u8,
     done: Vec<Vec<u8>>,
     current: Vec<u8>,
     /// Inside a quoted value, which may go on over the end of the line.
@@ -16,6 +17,10 @@ pub(super) struct Fields {
 }
 
 impl Fields {
+    pub(super) fn separated_by(separator: u8) -> Self {
+        Self { separator, done: Vec::new(), current: Vec::new(), quoted: false }
+    }
+
     /// Takes a line without its end; true when the record is complete with it.
     pub(super) fn push_line(&mut self, line: &[u8]) -> bool {
         if self.quoted {
@@ -31,13 +36,13 @@ impl Fields {
                     at += 1;
                 }
                 // It closes only at the value's end; inside the text it is text, however carelessly written.
-                (true, b'"') if matches!(line.get(at + 1), None | Some(b',')) => self.quoted = false,
+                (true, b'"') if line.get(at + 1).is_none_or(|next| *next == self.separator) => self.quoted = false,
                 // A quote opens a value only as its first character: `5" pipe` is text.
                 (false, b'"') if value_starts => self.quoted = true,
-                (false, b',') => self.done.push(std::mem::take(&mut self.current)),
+                (false, byte) if byte == self.separator => self.done.push(std::mem::take(&mut self.current)),
                 _ => self.current.push(byte),
             }
-            value_starts = byte == b',' && !self.quoted;
+            value_starts = byte == self.separator && !self.quoted;
             at += 1;
         }
         !self.quoted
@@ -62,15 +67,33 @@ impl Header {
         Ok(Self(names.into_iter().map(|name| name.trim().to_owned()).collect()))
     }
 
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Columns that a file without a header is known to have.
+    pub(super) fn of(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    pub(super) fn shown(&self) -> String {
+        let found = self.0.join(", ");
+        if found.chars().count() > 200 { found.chars().take(200).chain("…".chars()).collect() } else { found }
+    }
+
     pub(super) fn column(&self, name: &'static str) -> Result<Column, OpenError> {
-        let index = self.0.iter().position(|found| found == name).ok_or_else(|| {
-            let mut found = self.0.join(", ");
-            if found.chars().count() > 200 {
-                found = found.chars().take(200).chain("…".chars()).collect();
-            }
-            OpenError::Column { missing: name, found }
-        })?;
+        let index = self
+            .0
+            .iter()
+            .position(|found| found == name)
+            .ok_or_else(|| OpenError::Column { missing: name.to_owned(), found: self.shown() })?;
         Ok(Column { name, index })
+    }
+
+    /// The column of one of these names, in letters and digits alone and however they are written.
+    pub(super) fn any(&self, names: &[&'static str]) -> Option<Column> {
+        let found = |name: &'static str| self.0.iter().position(|given| plain(given) == name);
+        names.iter().find_map(|name| Some(Column { name, index: found(name)? }))
     }
 
     /// A row has as many values as the header has names, or nothing can be said about which is which.
@@ -81,6 +104,11 @@ impl Header {
         let message = format!("{} values, {} columns", record.len(), self.0.len());
         Err(RowFault::new(row, None, "columns", message))
     }
+}
+
+/// Letters and digits alone, small: `Session ID` is `sessionid`.
+pub fn plain(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// One column, by its place in this file.
@@ -132,6 +160,6 @@ impl Column {
 
     pub(super) fn fault(self, row: u64, code: &'static str, message: &str) -> RowFault {
         let message: String = message.chars().take(200).collect();
-        RowFault::new(row, Some(self.name), code, message)
+        RowFault::new(row, Some(self.name.to_owned()), code, message)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::envelope::{Said, Stamp};
+use super::envelope::{Said, Stamp, Who};
 use super::lines::Record;
 use super::orders::OpenOrders;
 use super::record::{Column, Header};
@@ -50,7 +50,7 @@ impl Visits {
         };
         let mut properties = Map::new();
         properties.insert("product_id".to_owned(), json!(item));
-        out.event(self.stamp.track(Said { row, at, user_id, name, properties }), 1, row);
+        out.event(self.stamp.track(Said { row, at, who: Who::user(user_id), name, properties }), 1, row);
         Ok(())
     }
 
@@ -61,7 +61,7 @@ impl Visits {
             properties.insert("order_id".to_owned(), json!(transaction));
             properties.insert("products".to_owned(), Value::Array(products));
             let row = order.first_row;
-            let said = Said { row, at: order.at, user_id: &visitor, name: "Order Completed", properties };
+            let said = Said { row, at: order.at, who: Who::user(&visitor), name: "Order Completed", properties };
             out.event(self.stamp.track(said), order.lines.len() as u64, row);
         }
     }

@@ -12,15 +12,21 @@ use serde_json::{Value, json};
 
 use super::envelope::Stamp;
 use super::figures::{Counted, Figures};
+use super::mapping::Mapping;
 use super::people::{ConsentGiven, People};
+use super::rejects::Rejects;
 use super::time_order::TimeOrder;
-use super::{Format, Provenance, RowFault};
+use super::{Format, Provenance, Reader, RowFault};
 use crate::event::Event;
 
 /// Events handed on at once.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
-/// Refused rows shown with the summary; `--errors` has all of them.
+/// Refused rows shown with the summary; the file of rejects has all of them.
 const FAULTS_SHOWN: usize = 10;
+/// Of a preview, which writes no such file.
+const FAULTS_PREVIEWED: usize = 100;
+/// Where nothing is drawn, a line says how far we are after so many rows or events.
+const TOLD_EVERY: u64 = 100_000;
 
 /// Where the events go, in the order they happened, at most [`BATCH_EVENTS_MAX`] at once.
 pub trait Sink {
@@ -39,11 +45,15 @@ pub struct SinkReport {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub provenance: Provenance,
+    /// How a table is read.
+    pub mapping: Option<Mapping>,
     pub consent: Option<ConsentGiven>,
     /// Gives every person the address `u<user id>@domain`.
     pub address_domain: Option<String>,
     /// Where every row without an event is listed, one JSON object per line.
     pub errors: Option<PathBuf>,
+    /// Whether refused rows are kept in a file beside this one, `FILE.rejects.csv`.
+    pub rejects: bool,
 }
 
 /// What became of a file.
@@ -57,16 +67,18 @@ pub struct Summary {
     pub repeated: u64,
     /// The first rows that were refused.
     pub faults: Vec<RowFault>,
+    /// Where all of them are.
+    pub rejects: Option<PathBuf>,
 }
 
 /// Imports a file into a sink; a progress bar shows on a terminal.
 pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sink: &mut S) -> anyhow::Result<Summary> {
-    let (time_order, figures, faults) = read(path, format, options)?;
+    let Read { time_order, figures, faults, rejects } = read(path, format, options)?;
     let stamp = Stamp::new(path, &options.provenance);
     let mut people = People::new(stamp, options.consent.clone(), options.address_domain.clone());
-    let mut summary = Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults };
+    let mut summary = Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults, rejects };
     let mut ordered = time_order.finish().context("the events cannot be put in order")?;
-    let bar = bar(ordered.count(), "events", "{human_pos} of {human_len} events");
+    let bar = Progress::new(ordered.count(), "events", "{human_pos} of {human_len} events, {per_sec}, {eta} left");
     let mut batch = Vec::with_capacity(BATCH_EVENTS_MAX);
     while let Some(event) = ordered.next().context("the events cannot be put in order")? {
         let before = people.before(&event);
@@ -74,7 +86,7 @@ pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sin
         for event in before.into_iter().chain([event]) {
             batch.push(event);
             if batch.len() == BATCH_EVENTS_MAX {
-                bar.inc(BATCH_EVENTS_MAX as u64);
+                bar.to(bar.0.position() + BATCH_EVENTS_MAX as u64);
                 summary.hand_on(std::mem::take(&mut batch), sink).await?;
             }
         }
@@ -82,19 +94,56 @@ pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sin
     if !batch.is_empty() {
         summary.hand_on(batch, sink).await?;
     }
-    bar.finish_and_clear();
+    bar.0.finish_and_clear();
     summary.people = people.count();
     Ok(summary)
 }
 
-type Read = (TimeOrder, Figures, Vec<RowFault>);
+/// What a file would become: nothing is stored, and no file written.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// The first events.
+    pub events: Vec<Event>,
+    pub figures: Figures,
+    /// The first rows that are no events, those left out by intention too.
+    pub faults: Vec<RowFault>,
+}
+
+/// Reads a whole file and keeps the first so many events.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn preview(path: &Path, format: Format, options: &Options, events_max: usize) -> anyhow::Result<Preview> {
+    let mut reader = open(path, format, options)?;
+    let (mut events, mut faults) = (Vec::new(), Vec::new());
+    for read in reader.by_ref() {
+        match read {
+            Ok(event) if events.len() < events_max => events.push(event),
+            Err(fault) if faults.len() < FAULTS_PREVIEWED => faults.push(fault),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(Preview { events, figures: reader.figures().clone(), faults })
+}
+
+fn open(path: &Path, format: Format, options: &Options) -> anyhow::Result<Reader> {
+    let reader = format.open(path, &options.provenance, options.mapping.as_ref());
+    reader.with_context(|| path.display().to_string())
+}
+
+struct Read {
+    time_order: TimeOrder,
+    figures: Figures,
+    faults: Vec<RowFault>,
+    rejects: Option<PathBuf>,
+}
 
 fn read(path: &Path, format: Format, options: &Options) -> anyhow::Result<Read> {
-    let named = || path.display().to_string();
-    let mut reader = format.open(path, &options.provenance).with_context(named)?;
+    let mut reader = open(path, format, options)?;
     let mut listing = options.errors.as_deref().map(|errors| listing(path, errors)).transpose()?;
-    let size = std::fs::metadata(path).with_context(named)?.len();
-    let bar = bar(size, "rows", "{bytes} of {total_bytes}");
+    let mut rejects = options.rejects.then(|| Rejects::of(path));
+    let size = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
+    let bar = Progress::new(size, "rows", "{bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left");
     let mut time_order = TimeOrder::new();
     let mut faults = Vec::new();
     while let Some(read) = reader.next() {
@@ -105,18 +154,29 @@ fn read(path: &Path, format: Format, options: &Options) -> anyhow::Result<Read> 
                     serde_json::to_writer(&mut *listing, &fault).context("the list of errors cannot be written")?;
                     listing.write_all(b"\n").context("the list of errors cannot be written")?;
                 }
-                if !fault.is_left_out() && faults.len() < FAULTS_SHOWN {
+                if fault.is_left_out() {
+                    continue;
+                }
+                // A folder that cannot be written to does not stop the file: its summary tells the first rows.
+                if rejects
+                    .as_mut()
+                    .is_some_and(|rejects| rejects.add(fault.line, &fault.reason(), &fault.text).is_err())
+                {
+                    rejects = None;
+                }
+                if faults.len() < FAULTS_SHOWN {
                     faults.push(fault);
                 }
             }
         }
-        bar.set_position(reader.bytes_read());
+        bar.0.set_position(reader.bytes_read());
     }
     if let Some(listing) = &mut listing {
         listing.flush().context("the list of errors cannot be written")?;
     }
-    bar.finish_and_clear();
-    Ok((time_order, reader.figures().clone(), faults))
+    let rejects = rejects.and_then(|rejects| rejects.finish().ok().flatten());
+    bar.0.finish_and_clear();
+    Ok(Read { time_order, figures: reader.figures().clone(), faults, rejects })
 }
 
 fn listing(path: &Path, errors: &Path) -> anyhow::Result<BufWriter<File>> {
@@ -126,11 +186,26 @@ fn listing(path: &Path, errors: &Path) -> anyhow::Result<BufWriter<File>> {
     Ok(BufWriter::new(file))
 }
 
-/// Draws on stderr, and only where that is a terminal.
-fn bar(length: u64, what: &'static str, amounts: &str) -> ProgressBar {
-    let template = format!("{{msg:>7}} {{bar:30}} {amounts} {{eta}}");
-    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length).with_style(style).with_message(what)
+/// How far we are: drawn on stderr where that is a terminal, else said in lines.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(length: u64, what: &'static str, amounts: &str) -> Self {
+        let template = format!("{{msg:>7}} {{bar:30}} {amounts}");
+        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self(ProgressBar::new(length).with_style(style).with_message(what))
+    }
+
+    fn to(&self, position: u64) {
+        let bar = &self.0;
+        if bar.is_hidden() && bar.position() / TOLD_EVERY < position / TOLD_EVERY {
+            let (done, all) = (HumanCount(position), HumanCount(bar.length().unwrap_or(0)));
+            let line = format!("{done} of {all} {}, {:.0}/s, {:.0?} left\n", bar.message(), bar.per_sec(), bar.eta());
+            // Whoever does not listen misses nothing.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+        bar.set_position(position);
+    }
 }
 
 impl Summary {
@@ -153,7 +228,7 @@ impl Summary {
             "rows": self.figures.rows, "rows_in_events": self.figures.rows_in_events,
             "rows_without_event": self.figures.rows_without_event, "events": self.figures.events,
             "people": self.people, "added": self.added, "stored": self.stored, "repeated": self.repeated,
-            "money": money.collect::<Vec<Value>>(), "faults": self.faults,
+            "money": money.collect::<Vec<Value>>(), "faults": self.faults, "rejects": self.rejects,
         })
     }
 }
@@ -178,10 +253,48 @@ impl fmt::Display for Summary {
             let rows = HumanCount(*rows).to_string();
             writeln!(f, "{:<28} {rows:>12} rows {rounded:>16} {currency}{exactly}", sum.label())?;
         }
-        for RowFault { row, column, code, message, .. } in &self.faults {
-            writeln!(f, "row {row}: {}{message} [{code}]", column.map(|name| format!("{name}: ")).unwrap_or_default())?;
+        for fault in &self.faults {
+            writeln!(f, "{fault}")?;
+        }
+        match &self.rejects {
+            Some(path) => writeln!(f, "refused rows are in {}", path.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Preview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for event in &self.events {
+            let who = event.user_id.as_deref().or(event.anonymous_id.as_deref()).unwrap_or("-");
+            let what = if event.kind == crate::event::Kind::Identify { "traits" } else { "properties" };
+            let what = event.lookup(what).map(ToString::to_string).unwrap_or_default();
+            writeln!(f, "{}  {who}  {}  {what}", event.at, event.name)?;
+        }
+        let figures = &self.figures;
+        writeln!(f, "\n{:<28} {:>12}", "rows", HumanCount(figures.rows).to_string())?;
+        writeln!(f, "{:<28} {:>12}", "  in events", HumanCount(figures.rows_in_events).to_string())?;
+        for (code, rows) in &figures.rows_without_event {
+            writeln!(f, "{:<28} {:>12}", format!("  {}", reason(code)), HumanCount(*rows).to_string())?;
+        }
+        for fault in &self.faults {
+            writeln!(f, "{fault}")?;
+        }
+        let rest = figures.rows_left().saturating_sub(self.faults.iter().map(|fault| fault.rows).sum());
+        if rest > 0 {
+            writeln!(f, "and {} rows more", HumanCount(rest))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for RowFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: ")?,
+            None => write!(f, "row {}: ", self.row)?,
+        }
+        f.write_str(&self.reason())
     }
 }
 
@@ -189,6 +302,7 @@ fn reason(code: &str) -> String {
     match code {
         "no_customer" => "without a customer".to_owned(),
         "adjustment" => "adjustments of the books".to_owned(),
+        "skipped" => "passed over by the mapping".to_owned(),
         refused => format!("refused: {refused}"),
     }
 }

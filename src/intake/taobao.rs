@@ -2,7 +2,7 @@
 
 use serde_json::{Map, json};
 
-use super::envelope::{Said, Stamp};
+use super::envelope::{Said, Stamp, Who};
 use super::lines::Record;
 use super::record::{Column, Header};
 use super::{OpenError, Out, RowFault, Rows};
@@ -51,7 +51,7 @@ impl Clicks {
         if name == "Order Completed" {
             properties.insert("products".to_owned(), json!([{ "product_id": item, "category": category }]));
         }
-        self.stamp.track(Said { row, at, user_id, name, properties })
+        self.stamp.track(Said { row, at, who: Who::user(user_id), name, properties })
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 
-use super::envelope::{Said, Stamp, number};
+use super::envelope::{Said, Stamp, Who, number};
 use super::figures::Sum;
 use super::lines::Record;
 use super::orders::{OpenOrders, Order};
@@ -102,7 +102,7 @@ impl Invoices {
             Said {
                 row: order.first_row,
                 at: order.at,
-                user_id: customer,
+                who: Who::user(customer),
                 name: if cancels { "Order Refunded" } else { "Order Completed" },
                 properties: properties(invoice, cancels, &order.lines, with_names),
             }

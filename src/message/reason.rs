@@ -227,9 +227,7 @@ impl Reason {
         match self {
             Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
             Self::CurrencyUnknown { operand } => format!("a currency has no rate: {operand}"),
-            Self::Backfill => {
-                "the membership comes from a changed definition or an import, which starts nothing".to_owned()
-            }
+            Self::Backfill => "it comes from a changed definition or an import, which starts nothing".to_owned(),
             Self::DepthExceeded { depth_max } => {
                 format!("more than {depth_max} events of Carillon's own would follow each other; this one is left out")
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
@@ -13,7 +14,7 @@ use crate::store::rows::{Error, Rows};
 pub const PAUSE_ALL: &str = "all";
 
 /// An entry that could not be applied.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Parked {
     pub position: Position,
     pub profile: Option<ProfileId>,
@@ -73,9 +74,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn parked(&self, limit: u32) -> Result<Vec<Parked>, Error> {
-        let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE workspace = ?
-                   ORDER BY position DESC LIMIT ?";
-        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), limit.into()]).await?;
+        self.parked_page(None, limit).await
+    }
+
+    /// A page of what was parked, the newest position first, in front of `before`.
+    pub async fn parked_page(&self, before: Option<Position>, limit: u32) -> Result<Vec<Parked>, Error> {
+        let sql = "SELECT position, profile, cause, parked_at, redriven_at FROM parked WHERE position < ?
+                   AND workspace = ? ORDER BY position DESC LIMIT ?";
+        let before = before.map_or(i64::MAX, |position| position.0);
+        let rows = Rows(self.conn).all(sql, vec![before.into(), self.id.0.into(), limit.into()]).await?;
         rows.iter().map(read_parked).collect()
     }
 

@@ -59,6 +59,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).all(&sql, vec![self.id.0.into()]).await?.iter().map(read).collect()
     }
 
+    /// Every version of one document, the newest first.
+    pub async fn definition_versions(&self, kind: &str, key: &str) -> Result<Vec<StoredDefinition>, Error> {
+        let sql = format!("{SELECT} WHERE workspace = ? AND kind = ? AND key = ? ORDER BY version DESC");
+        Rows(self.conn).all(&sql, vec![self.id.0.into(), kind.into(), key.into()]).await?.iter().map(read).collect()
+    }
+
     /// Every version that was in force at or before `position`, oldest first.
     pub async fn definitions_until(&self, position: Position) -> Result<Vec<StoredDefinition>, Error> {
         let until = self.definitions_position(position).await?;

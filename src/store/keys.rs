@@ -7,7 +7,8 @@ use crate::ids::{Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values};
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = WriteKey)]
 pub struct StoredKey {
     pub id: String,
     pub source: String,

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::decision::effect::Conversion;
 use crate::decision::{Effect, Finding};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp};
-use crate::message::Message;
+use crate::message::{Channel, Message};
 use crate::store::Workspace;
 use crate::store::messages::{SELECT, read};
 use crate::store::rows::{Error, Rows, Values, decode, encode};
@@ -27,6 +28,8 @@ pub struct Findings {
 pub struct MessageFilter {
     pub profile: Option<ProfileId>,
     pub campaign: Option<String>,
+    pub template: Option<String>,
+    pub channel: Option<Channel>,
     pub status: Option<String>,
     /// The `code` of the reason in its state.
     pub reason: Option<String>,
@@ -42,7 +45,7 @@ pub struct Accounts {
     pub messages: MessageAccounts,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EventAccounts {
     pub accepted: i64,
     pub processed: i64,
@@ -52,7 +55,7 @@ pub struct EventAccounts {
     pub dropped: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MessageAccounts {
     /// `CreateMessage` effects counted as they were stored.
     pub created: i64,
@@ -122,6 +125,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if let Some(campaign) = &filter.campaign {
             sql.push_str(" AND campaign = ?");
             values.push(campaign.clone().into());
+        }
+        if let Some(template) = &filter.template {
+            sql.push_str(" AND template = ?");
+            values.push(template.clone().into());
+        }
+        if let Some(channel) = filter.channel {
+            sql.push_str(" AND channel = ?");
+            values.push(channel.as_str().into());
         }
         if let Some(status) = &filter.status {
             sql.push_str(" AND status = ?");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseTransaction;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::decision::campaign::CampaignStatus;
 use crate::definition::{self, Definition, Document, DocumentKind, Known, Problem, SourceFile};
@@ -18,7 +19,7 @@ use crate::worker::live::{Definitions, read_stored};
 use crate::worker::warnings;
 
 /// What applying did, each as `kind key`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Applied {
     pub created: Vec<String>,
     pub changed: Vec<String>,

@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::Profile;
 use crate::guard::frequency_cap::{Keep, horizon};
@@ -16,7 +17,7 @@ use crate::worker::explain::words::masked;
 use crate::worker::live::Live;
 
 /// One person's caps at one instant.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CapReport {
     pub profile: ProfileId,
     pub user_id: Option<String>,
@@ -27,25 +28,26 @@ pub struct CapReport {
     pub subjects: Vec<SubjectUse>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct SubjectUse {
     /// `person`, or a channel and the masked address.
     pub subject: String,
     pub rules: Vec<RuleUse>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RuleUse {
     pub rule: String,
     pub at_most: u32,
     pub used: usize,
+    #[schema(value_type = Option<Object>)]
     pub keep: Option<Keep>,
     /// Oldest first.
     pub by: Vec<SlotUse>,
 }
 
 /// A slot in use.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct SlotUse {
     pub message: MessageId,
     pub campaign: String,

@@ -36,7 +36,7 @@ const AHEAD_MAX: Span = Span::from_seconds(300);
 const SHARED_WITHIN: u32 = 6;
 
 /// One check and its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Check {
     pub name: &'static str,
     pub ok: bool,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::History;
 use crate::decision::effect::FindingVerdict;
@@ -44,7 +45,7 @@ pub struct Question {
 }
 
 /// One line of the timeline.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Told {
     pub at: Timestamp,
     /// `event`: it happened; `did`: it followed; `did_not`: it did not, and why.
@@ -63,7 +64,7 @@ pub struct Told {
     order: (Position, usize),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sign {
     Event,
@@ -71,7 +72,7 @@ pub enum Sign {
     DidNot,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Explanation {
     pub timeline: Vec<Told>,
     /// The same for people.

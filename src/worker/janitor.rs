@@ -1,5 +1,5 @@
-//! Housekeeping: old event ids are forgotten in slices, what merges left behind is moved, and what the doors counted is
-//! stored. And each minute the process says that it goes on.
+//! Housekeeping: old event ids and kept answers are forgotten in slices, what merges left behind is moved, and what the
+//! doors counted is stored. And each minute the process says that it goes on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::WorkspaceId;
 use crate::store::event_ids::forget_old;
+use crate::store::idempotency::forget_answers;
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::telemetry;
@@ -95,9 +96,22 @@ impl Janitor {
                 .await?;
             telemetry::ids_forgotten(gone);
             if gone < u64::from(FORGET_SLICE) {
-                return Ok(());
+                break;
             }
         }
+        while self.forget_answers().await? == u64::from(FORGET_SLICE) {}
+        Ok(())
+    }
+
+    /// Answers kept for requests that come again.
+    async fn forget_answers(&self) -> anyhow::Result<u64> {
+        let now = self.log.clock().now();
+        self.log
+            .writer()
+            .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+                Box::pin(async move { Ok(forget_answers(tx, now, FORGET_SLICE).await?) })
+            })
+            .await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::{Error, Workspace};
 use crate::worker::world;
 
 /// One person and one segment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Membership {
     pub segment: String,
     pub is_member: bool,

@@ -63,6 +63,21 @@ impl Workers {
         Ok(processed + timers + sent)
     }
 
+    /// Decides on everything in the log, and sends nothing.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn decide(&self) -> anyhow::Result<usize> {
+        let _alone = self.turn.write().await;
+        let mut done = 0;
+        loop {
+            match self.processor.lock().await.tick().await? {
+                0 => return Ok(done),
+                count => done += count,
+            }
+        }
+    }
+
     /// Ticks until nothing is due at the clock's present.
     ///
     /// # Errors

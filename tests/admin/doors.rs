@@ -33,6 +33,12 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/messages/1/redrive"),
     ("POST", "/api/v1/messages/redrive"),
     ("POST", "/api/v1/demo/forward"),
+    ("GET", "/api/v1/dead-letters"),
+    ("GET", "/api/v1/tokens"),
+    ("POST", "/api/v1/tokens"),
+    ("GET", "/api/v1/tokens/1"),
+    ("DELETE", "/api/v1/tokens/1"),
+    ("POST", "/api/v1/tokens/1/rotate"),
     ("POST", "/api/v1/send-test"),
     ("GET", "/api/v1/doctor"),
     ("GET", "/api/v1/caps?profile=ann"),
@@ -65,9 +71,19 @@ async fn bad_questions_get_a_problem_with_its_code() {
         ("/api/v1/events?limit=0", 400, "invalid_parameter"),
         ("/api/v1/events?limit=1001", 400, "invalid_parameter"),
         ("/api/v1/events?limit=x", 400, "invalid_query"),
-        ("/api/v1/events?since=1", 400, "invalid_query"),
+        ("/api/v1/events?since=1", 400, "unknown_parameter"),
+        ("/api/v1/accounting?colour=red", 400, "unknown_parameter"),
+        ("/api/v1/events?after=0&name=Viewed", 400, "invalid_parameter"),
+        ("/api/v1/events?cursor=x", 400, "invalid_parameter"),
+        ("/api/v1/events?profile=nobody", 404, "unknown_profile"),
+        ("/api/v1/parked?cursor=x", 400, "invalid_parameter"),
+        ("/api/v1/suppressions?cursor=x", 400, "invalid_parameter"),
+        ("/api/v1/messages?channel=pigeon", 400, "invalid_parameter"),
+        ("/api/v1/tokens/none", 404, "unknown_token"),
         ("/api/v1/events/999999", 404, "unknown_event"),
-        ("/api/v1/events/%00", 404, "unknown_event"),
+        ("/api/v1/events/%00", 404, "not_found"),
+        ("/api/v1/events?name=%00", 400, "invalid_query"),
+        ("/api/v1/events?after=-1", 400, "invalid_parameter"),
         ("/api/v1/messages?limit=201", 400, "invalid_parameter"),
         ("/api/v1/messages?status=gone", 400, "invalid_parameter"),
         ("/api/v1/messages?cursor=x", 400, "invalid_parameter"),
@@ -88,6 +104,9 @@ async fn bad_questions_get_a_problem_with_its_code() {
     for (path, status, code) in questions {
         assert_eq!(house.get(path).await.problem(), (status, code.to_owned()), "{path}");
     }
+    let near = house.get("/api/v1/messages?campain=cart_reminder").await;
+    assert_eq!(near.problem(), (400, "unknown_parameter".to_owned()));
+    assert_eq!(near.json()["nearest"], "campaign");
     let near = house.get("/api/v1/explain?profile=ann&campaign=cart_remider").await;
     assert_eq!(near.problem(), (404, "unknown_campaign".to_owned()));
     assert_eq!(near.json()["nearest"], "cart_reminder");

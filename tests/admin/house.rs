@@ -26,6 +26,7 @@ pub struct House {
     client: reqwest::Client,
     stop: oneshot::Sender<()>,
     served: JoinHandle<anyhow::Result<()>>,
+    store: carillon::store::Store,
     _folder: TempDir,
 }
 
@@ -89,10 +90,15 @@ impl House {
     }
 
     pub async fn with(carrier: Option<Arc<dyn Channel>>) -> Self {
+        Self::on(None, carrier).await
+    }
+
+    /// On this database, or one in its own folder.
+    pub async fn on(database: Option<carillon::store::Address>, carrier: Option<Arc<dyn Channel>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             data: folder.path().to_owned(),
-            database: None,
+            database,
             ingest: http::config::Config::default(),
             smtp: None,
             sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
@@ -115,12 +121,31 @@ impl House {
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let admin = carillon.admin(TOKEN);
+        let store = carillon.store.clone();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let pages = move |app: &mut actix_web::web::ServiceConfig| http::admin::configure(admin.clone())(app);
             carillon.serve(listener, pages, async move { drop(stopped.await) }).await
         });
-        Self { address, client: reqwest::Client::new(), stop, served, _folder: folder }
+        Self { address, client: reqwest::Client::new(), stop, served, store, _folder: folder }
+    }
+
+    /// Where it is reached.
+    #[allow(dead_code, reason = "for other programs")]
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// Its data folder.
+    #[allow(dead_code, reason = "for other programs")]
+    pub fn folder(&self) -> &std::path::Path {
+        self._folder.path()
+    }
+
+    /// What is stored, read behind everybody's back.
+    #[allow(dead_code, reason = "for those who look for what must not be there")]
+    pub fn store(&self) -> &carillon::store::Store {
+        &self.store
     }
 
     pub async fn furnish(&self) {

@@ -29,6 +29,8 @@ guides! {
     caps_work_as_the_guide_says: "caps.md",
     consent_works_as_the_guide_says: "consent.md",
     templates_work_as_the_guide_says: "templates.md",
+    the_api_answers_as_the_guide_says: "api.md",
+    imports_come_in_as_the_guide_says: "imports.md",
 }
 
 #[test]

@@ -109,23 +109,27 @@ fn a_source_with_line_ends_stays_on_its_row() {
 }
 
 #[test]
-fn a_file_of_addresses_with_a_mistake_changes_nothing_and_names_it() {
+fn of_a_file_of_addresses_bad_rows_are_refused_alone_and_named() {
     let folder = shop();
     let long: String = (0..600).map(|n| format!("p{n}@example.com\n")).collect();
     let long = format!("email\n{long}nowhere\n");
-    for (text, part) in [
-        ("name\nann\n", "`address` or `email`"),
-        ("email\nann@example.com\nnowhere\n", "line 3: `nowhere` is no address for email"),
-        (&long, "line 602: `nowhere`"),
-        ("email,kind\nann@example.com,tired\n", "line 2: `tired` is no kind"),
-        ("email,channel\nann@example.com,fax\n", "line 2: `fax` is no channel"),
-        ("email,kind\nann@example.com\n", "line: 2"),
+    for (text, part, added) in [
+        ("email\nann@example.com\nnowhere\n", "line 3: `nowhere` is no address for email", 1),
+        (&long, "line 602: `nowhere`", 600),
+        ("email,kind\neve@example.com,tired\n", "line 2: `tired` is no kind", 0),
+        ("email,channel\neve@example.com,fax\n", "line 2: `fax` is no channel", 0),
+        ("email,kind\neve@example.com\n", "line 2: 1 values, 2 columns", 0),
     ] {
         let file = folder.write("wrong.csv", text);
         let said = folder.run(&["suppress", "import", file.to_str().unwrap()]);
-        assert!(said.code != 0 && said.err.contains(part), "{text:?}: {said:?}");
+        assert!(said.code == 1 && said.out.contains(part), "{text:?}: {said:?}");
+        assert!(said.out.contains(&format!("{added} addresses are on the list")), "{said:?}");
+        let rejects = std::fs::read_to_string(folder.path("wrong.csv.rejects.csv")).unwrap();
+        assert_eq!(rejects.lines().count(), 2, "{rejects}");
     }
-    assert!(folder.ok(&["suppress", "list", "--history"]).contains("no addresses"));
+    let file = folder.write("wrong.csv", "name\nann\n");
+    let said = folder.run(&["suppress", "import", file.to_str().unwrap()]);
+    assert!(said.code == 2 && said.err.contains("`address` or `email`"), "{said:?}");
     assert_ne!(folder.run(&["suppress", "import", "no-such-file.csv"]).code, 0);
     assert_ne!(folder.run(&["suppress", "add", "nowhere"]).code, 0);
 }

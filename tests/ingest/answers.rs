@@ -40,7 +40,7 @@ fn a_single_bad_call_is_refused_with_its_field() {
     let answer = world.send(&Request::post("/v1/t", r#"{"event":"E"}"#).key("wk"));
     assert_eq!((answer.status, answer.code().as_str()), (400, "missing_identity"));
     assert_eq!(answer.json()["field"], "userId");
-    assert_eq!(answer.json()["type"], "urn:carillon:problem:missing_identity");
+    assert_eq!(answer.json()["type"], "/problems/missing_identity");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 mod appending;
 mod damage;
+mod finding;
 mod identity;
+mod named;
 mod processing;
 mod segments;
 pub mod support;

@@ -4,15 +4,25 @@ use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT;
 use actix_web::web::ServiceConfig;
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::http::caps::caps_page;
 use crate::worker::cap_report::{CapReport, cap_report};
 
 use super::explain::profile_known;
+use super::operation::{Operation, read};
 use super::{Admin, Answer, Controls, Problem, get, json_answer, query};
+use crate::http::scope::Scope;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/caps", answer));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/caps", Scope::ProfilesRead, answer)
+            .says("getCapsOfProfile", "What a person has used of the frequency caps, and when it frees; JSON or a page")
+            .query::<Asked>()
+            .answers::<CapReport>()
+            .answers_text("text/html; charset=utf-8", "The same as a page, where `Accept` asks for one")
+            .may(&[404]),
+    ]
 }
 
 /// The page without a token, beside the sandbox's inbox: it shows nobody who is not in there.
@@ -25,7 +35,7 @@ pub fn pages(admin: &Controls) -> impl FnOnce(&mut ServiceConfig) {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
     /// By user id, anonymous id or number.

@@ -1,28 +1,72 @@
 //! The switches: pause and resume everything or one campaign, and move the demo's clock.
 
 use actix_web::HttpRequest;
-use actix_web::web::{Payload, ServiceConfig};
-use serde::Deserialize;
+use actix_web::web::Payload;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::ids::Span;
+use std::collections::BTreeSet;
+
+use crate::ids::{Span, Timestamp};
 use crate::store::controls::PAUSE_ALL;
 use crate::worker::dispatcher::requeue_paused;
 use crate::worker::pause::set_paused;
 
 use super::explain::campaign_known;
-use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, get, json_answer, post, read_json};
+use super::operation::{Operation, read, write};
+use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, read_json};
+use crate::http::openapi::SpanText;
+use crate::http::scope::Scope as Needs;
 
 /// A year: what a person may pass in one step.
 const FORWARD_MAX: Span = Span::from_days(366);
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(post("/pause", pause))
-        .service(post("/resume", resume))
-        .service(get("/pauses", pauses))
-        .service(post("/demo/forward", forward));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        write("/pause", Needs::ControlWrite, pause)
+            .says("pause", "Stop all sending, or one campaign, within a second")
+            .takes::<Scope>()
+            .answers::<Switched>()
+            .may(&[404]),
+        write("/resume", Needs::ControlWrite, resume)
+            .says("resume", "Send again what a pause stopped")
+            .takes::<Scope>()
+            .answers::<Switched>()
+            .may(&[404]),
+        read("/pauses", Needs::MessagesRead, pauses)
+            .says("listPauses", "What is paused: `all`, and campaigns by key")
+            .answers::<Pauses>(),
+        write("/demo/forward", Needs::ControlWrite, forward)
+            .says("forwardClock", "Move the clock, where nothing real is sent")
+            .takes::<Step>()
+            .answers::<Forwarded>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, ToSchema)]
+struct Switched {
+    scope: String,
+    paused: bool,
+    /// Messages that were put back into the queue.
+    requeued: usize,
+    /// All that is paused now.
+    pauses: BTreeSet<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Pauses {
+    pauses: BTreeSet<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Forwarded {
+    /// Entries and messages handled on the way.
+    done: usize,
+    now: Timestamp,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PauseScope)]
 #[serde(deny_unknown_fields)]
 struct Scope {
     /// `all`, or a campaign's key.
@@ -53,17 +97,19 @@ async fn switch(admin: Controls, request: HttpRequest, payload: Payload, paused:
         false => requeue_paused(&admin.log, admin.workspace, &scope, admin.log.clock().now()).await?,
     };
     known = admin.db().pauses().await?;
-    Ok(json_answer(&serde_json::json!({ "scope": scope, "paused": paused, "requeued": requeued, "pauses": known })))
+    Ok(json_answer(&Switched { scope, paused, requeued, pauses: known }))
 }
 
 async fn pauses(admin: Controls) -> Answer {
-    Ok(json_answer(&serde_json::json!({ "pauses": admin.db().pauses().await? })))
+    Ok(json_answer(&Pauses { pauses: admin.db().pauses().await? }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ClockStep)]
 #[serde(deny_unknown_fields)]
 struct Step {
-    /// `30s`, `5m`, `1h`, `7d`.
+    /// `30s`, `5m`, `1h`, `7d`; at most 366 days.
+    #[schema(value_type = SpanText)]
     by: String,
 }
 
@@ -80,5 +126,5 @@ async fn forward(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
     let forward = admin.forward.as_ref().ok_or(Refusal::ClockIsReal)?;
     // Goes on when the caller goes away, so that the clock is never left half moved.
     let done = tokio::spawn(forward(by)).await.map_err(anyhow::Error::from)??;
-    Ok(json_answer(&serde_json::json!({ "done": done, "now": admin.log.clock().now() })))
+    Ok(json_answer(&Forwarded { done, now: admin.log.clock().now() }))
 }

@@ -1,43 +1,80 @@
 //! What is in force: applied all or none with every problem listed, and given back as it was written.
 
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::definition::SourceFile;
 use crate::worker::apply::{apply, export};
 use crate::worker::plan::plan;
 
-use super::{Answer, Controls, Refusal, json_answer, query, read_json, resource};
+use super::operation::{Operation, read, write};
+use super::{Answer, Controls, Refusal, json_answer, query, read_json};
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
+use crate::worker::apply::Applied;
 
-const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(super) const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
 const FILES_MAX: usize = 5_000;
 const FILE_NAME_CHARS_MAX: usize = 300;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource("/definitions", "GET, POST", [web::get().to(exported), web::post().to(applied)]))
-        .service(resource("/definitions/plan", "POST", [web::post().to(planned)]));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/definitions", Scope::DefinitionsRead, exported)
+            .says("exportDefinitions", "Everything that is in force, as the files it was written in")
+            .answers::<Files>(),
+        write("/definitions", Scope::DefinitionsWrite, applied)
+            .says("applyDefinitions", "Put definitions into force, all or none; every problem is listed")
+            .query::<How>()
+            .takes::<FilesIn>()
+            .answers::<Applied>(),
+        write("/definitions/plan", Scope::DefinitionsRead, planned)
+            .says("planDefinitions", "What applying would change, and would have done over the stored last 30 days")
+            .takes::<FilesIn>()
+            .answers::<AnyObject>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct How {
     /// Says what would change and changes nothing.
     #[serde(default)]
+    #[param(required = false)]
     dry_run: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = DefinitionFiles)]
 #[serde(deny_unknown_fields)]
 struct FilesIn {
+    #[schema(min_items = 1, max_items = 5000)]
     files: Vec<FileIn>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewDefinitionFile)]
 #[serde(deny_unknown_fields)]
 struct FileIn {
+    #[schema(min_length = 1, max_length = 300)]
     name: String,
     text: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DefinitionsInForce)]
+struct Files {
+    files: Vec<FileOut>,
+}
+
+/// A file as it was applied.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DefinitionFile)]
+pub(super) struct FileOut {
+    /// Relative to the folder that was applied.
+    pub name: String,
+    pub text: String,
 }
 
 async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
@@ -96,5 +133,6 @@ async fn files_in(
 
 async fn exported(admin: Controls) -> Answer {
     let files = export(&admin.store, admin.workspace).await?;
-    Ok(json_answer(&serde_json::json!({ "files": files })))
+    let files = files.into_iter().map(|file| FileOut { name: file.name, text: file.text }).collect();
+    Ok(json_answer(&Files { files }))
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::decision::Finding;
-use crate::event::{Event, Origin, track_api};
+use crate::event::{Event, Kind, Origin, track_api};
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
 use crate::store::controls::Parked;
 use crate::store::entries::{Entry, Logged};
@@ -18,37 +19,77 @@ use crate::store::trace::{EventAccounts, Findings, MessageAccounts};
 use crate::worker::explain::misfits::Misfits;
 use crate::worker::explain::words::found_sentence;
 
+use super::explain::profile_known;
 use super::messages::{MessageOut, shown};
-use super::{Admin, Answer, Controls, ROWS_MAX, Refusal, get, json_answer, query, rows};
+use super::operation::{Operation, read};
+use super::{Admin, Answer, Controls, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query, rows};
+use crate::http::cursor;
+use crate::http::openapi::AnyJson;
+use crate::http::scope::Scope;
+use crate::store::newest::{EventFilter, Reached};
 
 const EVENTS_MAX: u32 = 1_000;
 /// Entries of the log among which a request's events are looked for.
 const LOOKED_AT: u32 = 200_000;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/events", list)).service(get("/events/{id}", one)).service(get("/accounting", accounting));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/events", Scope::EventsRead, list)
+            .says("listEvents", "Events: the newest first, or with `after` all of them in the order of the log")
+            .query::<Asked>()
+            .answers::<Listed>()
+            .may(&[404]),
+        read("/events/{id}", Scope::EventsRead, one)
+            .says("getEvent", "One event with all that came of it; by position, id or messageId")
+            .answers::<Path>(),
+        read("/accounting", Scope::EventsRead, accounting)
+            .says("getAccounting", "The books: events and messages in every state, and the sentences that do not hold")
+            .answers::<Books>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// In the order of the log, behind this position (0: from its beginning); `next` is the position to go on from.
+    #[param(minimum = 0)]
     after: Option<i64>,
+    /// Events of the page: 1 to 200, with `after` 1 to 1000. With a filter a page may hold fewer and not be the last.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
     /// Those Carillon made itself as well.
     #[serde(default)]
+    #[param(required = false)]
     own: bool,
-    /// Only what came with this request.
+    /// Newest first: of this name.
+    name: Option<String>,
+    /// Newest first: what is remembered of this person's.
+    profile: Option<String>,
+    /// Newest first: what `next` of the page before said.
+    cursor: Option<String>,
+    /// Only what came with this request, in the order of the log.
     correlation_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventPage)]
 struct Listed {
     events: Vec<EventOut>,
-    next: Option<Position>,
+    /// A cursor, or with `after` a position; none on the last page.
+    #[schema(value_type = AnyJson)]
+    next: Option<Next>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Next {
+    Position(Position),
+    Cursor(String),
 }
 
 /// An event as it was taken; `body` is the client's own JSON, unchanged.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(super) struct EventOut {
     position: Position,
     id: EventId,
@@ -61,6 +102,7 @@ pub(super) struct EventOut {
     received_at: Timestamp,
     correlation_id: String,
     source: String,
+    #[schema(value_type = AnyJson)]
     body: Option<Box<RawValue>>,
 }
 
@@ -85,28 +127,83 @@ impl EventOut {
 
 async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
-    let limit = rows(asked.limit, EVENTS_MAX, EVENTS_MAX)?;
-    let after = Position(asked.after.unwrap_or(0));
-    let mut entries = match &asked.correlation_id {
-        Some(id) => {
-            let mut entries = admin.db().entries_of_request(id, LOOKED_AT).await?;
-            entries.retain(|entry| entry.position > after);
-            entries
-        }
-        None => admin.db().events_page(after, limit + 1, asked.own).await?,
+    if asked.after.is_some_and(|after| after < 0) {
+        let cause = "`after` is a position of the log, 0 for its beginning".to_owned();
+        return Err(Refusal::Parameter { field: "after", cause }.into());
+    }
+    let is_newest = asked.name.is_some() || asked.profile.is_some() || asked.cursor.is_some();
+    if is_newest && (asked.after.is_some() || asked.correlation_id.is_some()) {
+        let cause = "`after` and `correlation_id` read the log in its order, without `name`, `profile` or `cursor`";
+        let cause = cause.to_owned();
+        return Err(Refusal::Parameter { field: "after", cause }.into());
+    }
+    if asked.after.is_some() || asked.correlation_id.is_some() {
+        let limit = rows(asked.limit, EVENTS_MAX, EVENTS_MAX)?;
+        let after = Position(asked.after.unwrap_or(0));
+        let mut entries = match &asked.correlation_id {
+            Some(id) => {
+                let mut entries = admin.db().entries_of_request(id, LOOKED_AT).await?;
+                entries.retain(|entry| entry.position > after);
+                entries
+            }
+            None => admin.db().events_page(after, limit + 1, asked.own).await?,
+        };
+        let more = entries.len() > limit as usize;
+        entries.truncate(limit as usize);
+        let next = entries.last().filter(|_| more).map(|entry| Next::Position(entry.position));
+        return Ok(json_answer(&Listed { events: shown_events(&entries), next }));
+    }
+    let limit = rows(asked.limit, ROWS_DEFAULT, ROWS_MAX)?;
+    let (entries, next) = match &asked.profile {
+        Some(person) => of_person(&admin, person, &asked, limit).await?,
+        None => newest(&admin, &asked, limit).await?,
     };
-    let more = entries.len() > limit as usize;
-    entries.truncate(limit as usize);
-    let next = entries.last().filter(|_| more).map(|entry| entry.position);
+    let listed = Listed { events: shown_events(&entries), next: next.clone().map(Next::Cursor) };
+    Ok(json_page(&request, &listed, next.as_deref()))
+}
+
+fn shown_events(entries: &[Entry]) -> Vec<EventOut> {
     let events = entries.iter().filter_map(|entry| match &entry.logged {
         Logged::Event(event) => Some(EventOut::new(entry.position, event)),
         _ => None,
     });
-    Ok(json_answer(&Listed { events: events.collect(), next }))
+    events.collect()
+}
+
+/// A page and the cursor of the next.
+type Page = (Vec<Entry>, Option<String>);
+
+async fn newest(admin: &Admin, asked: &Asked, limit: u32) -> Result<Page, super::Problem> {
+    let from = asked.cursor.as_deref().map(|text| cursor::read::<Vec<i64>>("events", text)).transpose()?;
+    if from.as_ref().is_some_and(|from| from.len() != admin.store.layout().all().len()) {
+        let cause = "`cursor` is what `next` of a page said".to_owned();
+        return Err(Refusal::Parameter { field: "cursor", cause }.into());
+    }
+    let filter = EventFilter { name: asked.name.clone(), own: asked.own };
+    let (entries, next) = admin.db().newest_events(from.map(Reached).as_ref(), &filter, limit).await?;
+    Ok((entries, next.map(|Reached(next)| cursor::write("events", &next))))
+}
+
+/// Of one person: by what their history remembers.
+async fn of_person(admin: &Admin, person: &str, asked: &Asked, limit: u32) -> Result<Page, super::Problem> {
+    let before = asked.cursor.as_deref().map(|text| cursor::read::<i64>("events of a person", text)).transpose()?;
+    let profile = profile_known(admin, person).await?;
+    let mut positions = admin.db().history_positions(profile, asked.name.as_deref()).await?;
+    positions.retain(|position| before.is_none_or(|before| position.0 < before));
+    let more = positions.len() > limit as usize;
+    positions.truncate(limit as usize);
+    let next = positions.last().filter(|_| more).map(|last| cursor::write("events of a person", &last.0));
+    let mut found = admin.db().entries_apart(&positions).await?;
+    let is_shown = |entry: &Entry| match &entry.logged {
+        Logged::Event(event) => asked.own || event.kind != Kind::Own,
+        _ => false,
+    };
+    Ok((positions.iter().filter_map(|position| found.remove(position)).filter(is_shown).collect(), next))
 }
 
 /// One event, with everything that came of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventPath)]
 struct Path {
     #[serde(flatten)]
     event: EventOut,
@@ -127,7 +224,8 @@ struct Path {
 }
 
 /// What one campaign made of an input.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = FindingSaid)]
 pub(super) struct FindingOut {
     position: Position,
     sentence: String,
@@ -209,7 +307,8 @@ pub(super) async fn find(admin: &Admin, asked: &str) -> Result<(Entry, Arc<Event
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Accounting)]
 struct Books {
     events: EventAccounts,
     messages: MessageAccounts,

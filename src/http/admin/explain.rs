@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::audience::{Consent, Traits};
 use crate::decision::{Enrollment, Person};
@@ -15,18 +16,31 @@ use crate::store::trace::MessageFilter;
 use crate::worker::explain::{Explanation, Question, explain};
 
 use super::messages::{MessageOut, shown};
-use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, Refusal, events, get, json_answer, messages, query};
+use super::operation::{Operation, read};
+use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, Refusal, events, json_answer, messages, query};
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
 
 /// Events of the history that are listed.
 const HISTORY_MAX: usize = 100;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/explain", answer)).service(get("/profiles/{id}", profile));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/explain", Scope::ProfilesRead, answer)
+            .says("explain", "Why a campaign did or did not speak to someone, or what came of an event or message")
+            .query::<Asked>()
+            .answers::<Explained>()
+            .may(&[404]),
+        read("/profiles/{id}", Scope::ProfilesRead, profile)
+            .says("getProfile", "All that is known of a person; by user id, anonymous id or number")
+            .answers::<ProfileOut>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// By user id, anonymous id or number.
     profile: Option<String>,
     campaign: Option<String>,
     /// A position, an event's id or its messageId.
@@ -34,8 +48,10 @@ struct Asked {
     message: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Explained)]
 struct Explained {
+    /// As they were asked for.
     profile: String,
     campaign: Option<String>,
     #[serde(flatten)]
@@ -108,12 +124,14 @@ pub(super) fn campaign_known(admin: &Admin, asked: &str) -> Result<(), Problem> 
 }
 
 /// All that is known of a person.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Profile)]
 struct ProfileOut {
     id: ProfileId,
     user_id: Option<String>,
     user_ids: Vec<String>,
     anonymous_ids: Vec<String>,
+    #[schema(value_type = AnyObject)]
     traits: Traits,
     /// By channel; absent: unknown.
     consent: BTreeMap<String, Consent>,
@@ -129,7 +147,8 @@ struct ProfileOut {
     messages: Vec<MessageOut>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = PastEvent)]
 struct PastOut {
     name: String,
     at: Timestamp,

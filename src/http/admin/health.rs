@@ -14,7 +14,8 @@ use crate::telemetry;
 use crate::telemetry::family::Format;
 use crate::worker::restored::{Recognised, recognised};
 
-use super::{Answer, Controls, get};
+use super::{Answer, Controls, gate, get};
+use crate::http::scope::Scope;
 
 /// Each check of readiness may take this long.
 const CHECK_DEADLINE: Duration = Duration::from_secs(2);
@@ -133,7 +134,7 @@ struct Open;
 async fn metrics(request: HttpRequest, admin: Controls) -> Answer {
     let may = request.app_data::<Open>().is_some() || is_near(&request) || is_scraper(&admin, request.headers());
     if !may {
-        admin.admits(request.headers())?;
+        gate::holds(&admin, request.headers(), Scope::SettingsRead).await?;
     }
     admin.scrape.gauges.refresh().await;
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! Write keys: made here, shown once, stored as a hash, and in force within the request that made or revoked them.
 
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::eventlog::Queue;
 use crate::http::auth::WriteKey;
@@ -10,7 +11,9 @@ use crate::ids::Timestamp;
 use crate::store::keys::{StoredKey, all_keys};
 use crate::store::workspace;
 
-use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, query, read_json, resource};
+use super::operation::{Operation, read, remove, write};
+use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, query, read_json};
+use crate::http::scope::Scope;
 
 const START: &str = "cwk_";
 const PUBLIC_CHARS: usize = 8;
@@ -21,13 +24,35 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const NAME_CHARS_MAX: usize = 100;
 const SOURCE_CHARS_MAX: usize = 64;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(resource(
-        "/keys",
-        "GET, POST, DELETE",
-        [web::get().to(list), web::post().to(create), web::delete().to(revoke_asked)],
-    ))
-    .service(resource("/keys/{id}", "DELETE", [web::delete().to(revoke)]));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/keys", Scope::KeysWrite, list)
+            .says("listKeys", "The write keys storefronts send events with, without the keys themselves")
+            .answers::<Listed>(),
+        write("/keys", Scope::KeysWrite, create)
+            .says("createKey", "Make a write key; it is in this answer and nowhere else")
+            .takes::<KeyIn>()
+            .answers::<KeyOut>(),
+        remove("/keys", Scope::KeysWrite, revoke_asked)
+            .says("revokeKeyById", "End a write key named in the query")
+            .query::<Which>()
+            .answers::<Revoked>()
+            .may(&[404]),
+        remove("/keys/{id}", Scope::KeysWrite, revoke).says("revokeKey", "End a write key").answers::<Revoked>(),
+    ]
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = WriteKeys)]
+struct Listed {
+    keys: Vec<StoredKey>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = KeyRevoked)]
+struct Revoked {
+    /// As it was asked for.
+    revoked: String,
 }
 
 /// A new key: the text for its owner, and what is stored of it.
@@ -75,7 +100,7 @@ fn check_of(text: &str) -> String {
 }
 
 /// Evenly spread digits: bytes beyond the last whole multiple of 62 are passed over.
-fn digits(hasher: &blake3::Hasher, count: usize) -> String {
+pub(super) fn digits(hasher: &blake3::Hasher, count: usize) -> String {
     let mut stream = hasher.finalize_xof();
     let mut text = String::with_capacity(count);
     while text.len() < count {
@@ -101,18 +126,24 @@ pub fn misnamed(source: &str, name: &str) -> Option<(&'static str, String)> {
 async fn list(admin: Controls) -> Answer {
     let all = all_keys(admin.store.reader()).await?;
     let keys: Vec<StoredKey> = all.into_iter().filter(|(id, _)| *id == admin.workspace).map(|(_, key)| key).collect();
-    Ok(json_answer(&serde_json::json!({ "keys": keys })))
+    Ok(json_answer(&Listed { keys }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewKey)]
 #[serde(deny_unknown_fields)]
 struct KeyIn {
+    /// Where the events come from.
+    #[schema(pattern = "^[a-z0-9_-]{1,64}$")]
     source: String,
+    /// For people.
     #[serde(default)]
+    #[schema(max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WriteKeyWithSecret)]
 struct KeyOut {
     /// Shown this once.
     key: String,
@@ -139,9 +170,10 @@ async fn create(admin: Controls, request: HttpRequest, payload: Payload) -> Answ
     Ok(json_answer(&KeyOut { key, stored }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Which {
+    /// The key's id, or the part before its secret.
     id: String,
 }
 
@@ -167,7 +199,7 @@ async fn revoked(admin: &Controls, asked: String) -> Result<HttpResponse, Proble
         return Err(Refusal::UnknownKey { asked: asked.chars().take(80).collect() }.into());
     }
     (admin.refresh_keys)(()).await?;
-    Ok(json_answer(&serde_json::json!({ "revoked": asked })))
+    Ok(json_answer(&Revoked { revoked: asked }))
 }
 
 #[cfg(test)]

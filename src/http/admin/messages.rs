@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::decision::Enrollment;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
@@ -19,34 +20,57 @@ use crate::worker::explain::{blocking, names_of};
 
 use super::events::{EventOut, FindingOut};
 use super::explain::{campaign_known, profile_known};
-use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, get, json_answer, query, rows};
+use super::operation::{Operation, read};
+use super::permission::channel_of;
+use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query, rows};
+use crate::http::cursor;
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
 
 /// Hits of one message that are shown.
 const HITS_MAX: u32 = 100;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/messages", list)).service(get("/messages/{id}", one));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/messages", Scope::MessagesRead, list)
+            .says("listMessages", "Messages, sent and not sent, newest first")
+            .query::<Asked>()
+            .answers::<Listed>()
+            .may(&[404]),
+        read("/messages/{id}", Scope::MessagesRead, one)
+            .says("getMessage", "One message with its whole path: what caused it, every state, every try, every hit")
+            .answers::<Path>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// By user id, anonymous id or number.
     profile: Option<String>,
     campaign: Option<String>,
+    template: Option<String>,
+    channel: Option<String>,
     status: Option<String>,
+    /// The code of a reason.
     reason: Option<String>,
+    /// Messages of the page.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
-    /// Where the page before ended: milliseconds, a dash, the message's id.
+    /// What `next` of the page before said.
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessagePage)]
 struct Listed {
     messages: Vec<MessageOut>,
+    /// None on the last page.
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Message)]
 pub(super) struct MessageOut {
     id: MessageId,
     profile: ProfileId,
@@ -79,10 +103,16 @@ pub(super) struct MessageOut {
     correlation_id: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Why a message is in the state it is in.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Reason)]
 pub(super) struct ReasonOut {
+    /// Stable.
     code: &'static str,
+    /// The same for people.
     sentence: String,
+    /// What was compared.
+    #[schema(value_type = AnyObject)]
     operands: Value,
 }
 
@@ -161,31 +191,29 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
         let cause = format!("`{status}` is no status; they are {}", Status::NAMES.join(", "));
         return Err(Refusal::Parameter { field: "status", cause }.into());
     }
+    let before = asked.cursor.as_deref().map(|text| cursor::read::<(i64, [u8; 16])>("messages", text)).transpose()?;
     let filter = MessageFilter {
         profile,
         campaign: asked.campaign,
+        template: asked.template,
+        channel: asked.channel.as_deref().map(channel_of).transpose()?,
         status: asked.status,
         reason: asked.reason,
-        before: asked.cursor.as_deref().map(cursor).transpose()?,
+        before: before.map(|(at, id)| (Timestamp::from_millis(at), MessageId::from_bytes(id))),
         limit: limit + 1,
     };
     let mut messages = admin.db().list_messages(&filter).await?;
     let more = messages.len() > limit as usize;
     messages.truncate(limit as usize);
     let last = messages.last().filter(|_| more);
-    let next = last.map(|message| format!("{}-{}", message.created_at.millis(), message.id));
-    Ok(json_answer(&Listed { messages: shown(&admin, messages).await?, next }))
-}
-
-fn cursor(text: &str) -> Result<(Timestamp, MessageId), Problem> {
-    let wrong = || Refusal::Parameter { field: "cursor", cause: "`cursor` is what `next` of a page said".to_owned() };
-    let (millis, id) = text.rsplit_once('-').ok_or_else(wrong)?;
-    let millis = millis.parse().map_err(|_| wrong())?;
-    Ok((Timestamp::from_millis(millis), id.parse().map_err(|_| wrong())?))
+    let next = last.map(|it| cursor::write("messages", &(it.created_at.millis(), it.id.as_bytes())));
+    let listed = Listed { messages: shown(&admin, messages).await?, next: next.clone() };
+    Ok(json_page(&request, &listed, next.as_deref()))
 }
 
 /// One message with its whole path.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessagePath)]
 struct Path {
     #[serde(flatten)]
     message: MessageOut,
@@ -195,12 +223,15 @@ struct Path {
     enrollment_state: Option<Enrollment>,
     findings: Vec<FindingOut>,
     states: Vec<StateOut>,
+    #[schema(value_type = Vec<AnyObject>)]
     tries: Vec<Attempt>,
     /// Clicks and opens, newest first; machines' too, each with the reason.
+    #[schema(value_type = Vec<AnyObject>)]
     hits: Vec<HitSeen>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageState)]
 struct StateOut {
     at: Timestamp,
     status: &'static str,

@@ -1,37 +1,101 @@
 //! What could not be applied or delivered, and the hand that puts it back: parked entries and dead letters.
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::{self, Payload};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use crate::ids::Position;
+use crate::ids::{MessageId, Position};
 use crate::store::controls::Parked;
 use crate::store::entries::Logged;
 use crate::store::trace::MessageFilter;
 use crate::worker::processor::redrive;
 
 use super::explain::campaign_known;
+use super::operation::{Operation, read, write};
 use super::{
-    Answer, BODY_BYTES_MAX, Controls, ROWS_MAX, Refusal, get, json_answer, messages, post, query, read_json, rows,
+    Answer, BODY_BYTES_MAX, Controls, ROWS_MAX, Refusal, json_answer, json_page, messages, query, read_json, rows,
 };
+use crate::http::cursor;
+use crate::http::scope::Scope;
+use crate::store::tallies::DeadLetters;
 
 /// Dead letters put back by one request; ask again for more.
 const REDRIVEN_MAX: usize = 10_000;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/parked", list))
-        .service(post("/parked/{position}/redrive", redrive_parked))
-        .service(post("/messages/redrive", redrive_messages))
-        .service(post("/messages/{id}/redrive", redrive_message));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/parked", Scope::EventsRead, list)
+            .says("listParked", "Entries of the log that could not be applied, the newest position first")
+            .query::<Asked>()
+            .answers::<Listed>(),
+        write("/parked/{position}/redrive", Scope::ControlWrite, redrive_parked)
+            .says("redriveParked", "Append a parked entry again")
+            .answers::<PositionRedriven>(),
+        read("/dead-letters", Scope::MessagesRead, dead)
+            .says("listDeadLetters", "Failed messages by campaign, template, channel and reason, the most first")
+            .answers::<Dead>(),
+        write("/messages/redrive", Scope::ControlWrite, redrive_messages)
+            .says("redriveMessages", "Put failed messages back into the queue, of a campaign or a reason where named")
+            .takes::<Which>()
+            .answers::<Redriven>()
+            .may(&[404]),
+        write("/messages/{id}/redrive", Scope::ControlWrite, redrive_message)
+            .says("redriveMessage", "Put one failed message back into the queue")
+            .answers::<MessageRedriven>(),
+    ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// Entries of the page.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+    /// What `next` of the page before said.
+    cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ParkedPage)]
+struct Listed {
+    parked: Vec<ParkedOut>,
+    /// None on the last page.
+    next: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = PositionRedriven)]
+struct PositionRedriven {
+    redriven: Position,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MessageRedriven {
+    redriven: MessageId,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessagesRedriven)]
+struct Redriven {
+    /// How many were put back.
+    redriven: usize,
+    /// There are others: ask again.
+    more: bool,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeadLetterGroups)]
+struct Dead {
+    dead_letters: Vec<DeadLetters>,
+}
+
+async fn dead(admin: Controls) -> Answer {
+    Ok(json_answer(&Dead { dead_letters: admin.db().dead_letters().await? }))
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ParkedEntry)]
 struct ParkedOut {
     #[serde(flatten)]
     parked: Parked,
@@ -41,7 +105,12 @@ struct ParkedOut {
 
 async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
-    let parked = admin.db().parked(rows(asked.limit, ROWS_MAX, ROWS_MAX)?).await?;
+    let limit = rows(asked.limit, ROWS_MAX, ROWS_MAX)?;
+    let before = asked.cursor.as_deref().map(|text| cursor::read::<i64>("parked", text)).transpose()?;
+    let mut parked = admin.db().parked_page(before.map(Position), limit + 1).await?;
+    let more = parked.len() > limit as usize;
+    parked.truncate(limit as usize);
+    let next = parked.last().filter(|_| more).map(|last| cursor::write("parked", &last.position.0));
     let positions: Vec<Position> = parked.iter().map(|one| one.position).collect();
     let entries = admin.db().entries_apart(&positions).await?;
     let out = parked.into_iter().map(|parked| {
@@ -52,7 +121,7 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
         ParkedOut { parked, name }
     });
     let out: Vec<ParkedOut> = out.collect();
-    Ok(json_answer(&serde_json::json!({ "parked": out })))
+    Ok(json_page(&request, &Listed { parked: out, next: next.clone() }, next.as_deref()))
 }
 
 async fn redrive_parked(admin: Controls, position: web::Path<String>) -> Answer {
@@ -61,7 +130,7 @@ async fn redrive_parked(admin: Controls, position: web::Path<String>) -> Answer 
     if !redrive(&admin.log, &admin.store, admin.workspace, at).await? {
         return Err(not_parked().into());
     }
-    Ok(json_answer(&serde_json::json!({ "redriven": at })))
+    Ok(json_answer(&PositionRedriven { redriven: at }))
 }
 
 async fn redrive_message(admin: Controls, id: web::Path<String>) -> Answer {
@@ -71,10 +140,11 @@ async fn redrive_message(admin: Controls, id: web::Path<String>) -> Answer {
         let status = message.status.name();
         return Err(Refusal::NotADeadLetter { asked: message.id.to_string(), status }.into());
     }
-    Ok(json_answer(&serde_json::json!({ "redriven": message.id })))
+    Ok(json_answer(&MessageRedriven { redriven: message.id }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = RedriveMessages)]
 #[serde(deny_unknown_fields)]
 struct Which {
     campaign: Option<String>,
@@ -113,5 +183,5 @@ async fn redrive_messages(admin: Controls, request: HttpRequest, payload: Payloa
             break true;
         }
     };
-    Ok(json_answer(&serde_json::json!({ "redriven": redriven, "more": more })))
+    Ok(json_answer(&Redriven { redriven, more }))
 }

@@ -3,23 +3,28 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::{self, Payload};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::audience::Consent;
 use crate::audience::consent::{ConsentState, Via};
 use crate::definition::problem::nearest;
-use crate::ids::ProfileId;
+use crate::ids::{Position, ProfileId};
 use crate::message::{Address, Channel, SuppressionKind, address_of};
 use crate::store::consents::LedgerRow;
 use crate::store::suppressions::{ListFilter, Listed, subject};
 use crate::worker::permission::{About, Answer as Said, ByHand, Desk};
 
 use super::explain::profile_known;
+use super::operation::{Operation, read, write};
 use super::{
-    Admin, Answer, BODY_BYTES_MAX, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, post, query,
-    read_json, resource, rows,
+    Admin, Answer, BODY_BYTES_MAX, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query,
+    read_json, rows,
 };
+use crate::http::cursor;
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
 
 /// Addresses put onto the list by one request.
 const ADDRESSES_MAX: usize = 1_000;
@@ -28,12 +33,57 @@ const LIST_BODY_BYTES_MAX: usize = 1024 * 1024;
 const LEDGER_MAX: u32 = 1_000;
 const TEXT_CHARS_MAX: usize = 200;
 
-pub fn routes(app: &mut ServiceConfig) {
-    let consent = [web::get().to(ledger), web::post().to(say)];
-    let list = [web::get().to(listed), web::post().to(suppress)];
-    app.service(resource("/profiles/{id}/consent", "GET, POST", consent))
-        .service(resource("/suppressions", "GET, POST", list))
-        .service(post("/suppressions/remove", remove));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/profiles/{id}/consent", Scope::PermissionRead, ledger)
+            .says("getConsent", "What a person has answered, and what stands against their addresses")
+            .answers::<Permission>(),
+        write("/profiles/{id}/consent", Scope::PermissionWrite, say)
+            .says("sayConsent", "An answer said for a person, on a channel or a topic")
+            .takes::<Saying>()
+            .answers::<SaidAt>(),
+        read("/suppressions", Scope::PermissionRead, listed)
+            .says("listSuppressions", "Addresses nothing, or no marketing, is sent to; by address")
+            .query::<Asked>()
+            .answers::<SuppressionPage>(),
+        write("/suppressions", Scope::PermissionWrite, suppress)
+            .says("suppress", "Put addresses onto the list, at most 1,000 at once")
+            .takes::<Listing>()
+            .answers::<Suppressed>(),
+        write("/suppressions/remove", Scope::PermissionWrite, remove)
+            .says("unsuppress", "Take an address off the list")
+            .takes::<One>()
+            .answers::<Removed>(),
+    ]
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConsentSaid)]
+struct SaidAt {
+    /// Where the answer stands in the log; none where it changes nothing.
+    position: Option<Position>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SuppressionPage {
+    #[schema(value_type = Vec<AnyObject>)]
+    suppressions: Vec<Listed>,
+    /// None on the last page.
+    next: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Suppressed {
+    added: u64,
+    /// On the list before.
+    known: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unsuppressed)]
+struct Removed {
+    /// It was on the list.
+    removed: bool,
 }
 
 impl Admin {
@@ -43,7 +93,7 @@ impl Admin {
 }
 
 /// What a person has said, and what stands against their addresses.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Permission {
     id: ProfileId,
     user_id: Option<String>,
@@ -52,8 +102,10 @@ struct Permission {
     /// By topic, where they chose; else its default holds.
     topics: BTreeMap<String, Consent>,
     /// Of their present addresses, by channel.
+    #[schema(value_type = Vec<AnyObject>)]
     suppressions: Vec<Listed>,
     /// Every answer that was taken, oldest first.
+    #[schema(value_type = Vec<AnyObject>)]
     ledger: Vec<LedgerRow>,
     /// Newer events are not processed yet.
     is_behind: bool,
@@ -97,9 +149,12 @@ async fn ledger(admin: Controls, id: web::Path<String>) -> Answer {
     Ok(json_answer(&shown))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ConsentAnswer)]
 #[serde(deny_unknown_fields)]
 struct Saying {
+    /// A channel or a topic, one of them.
+    #[schema(value_type = Option<Channel>)]
     channel: Option<String>,
     topic: Option<String>,
     /// granted, denied, unknown; of topics also subscribed, unsubscribed.
@@ -133,7 +188,7 @@ async fn say(admin: Controls, id: web::Path<String>, request: HttpRequest, paylo
         message: None,
     };
     let positions = admin.desk().answer(admin.workspace, profile, vec![said]).await?;
-    Ok(json_answer(&serde_json::json!({ "position": positions.first() })))
+    Ok(json_answer(&SaidAt { position: positions.first().copied() }))
 }
 
 fn about(admin: &Admin, channel: Option<&str>, topic: Option<&str>) -> Result<About, Problem> {
@@ -156,7 +211,7 @@ fn about(admin: &Admin, channel: Option<&str>, topic: Option<&str>) -> Result<Ab
     }
 }
 
-fn channel_of(word: &str) -> Result<Channel, Problem> {
+pub(super) fn channel_of(word: &str) -> Result<Channel, Problem> {
     Channel::parse(word).ok_or_else(|| {
         let names = Channel::ALL.map(Channel::as_str).join(", ");
         let cause = format!("`{}` is no channel; they are {names}", clipped(word));
@@ -186,16 +241,20 @@ fn text(given: Option<String>, field: &'static str) -> Result<Option<String>, Pr
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
     channel: Option<String>,
+    /// unsubscribed, complaint, bounced, manual or topic:KEY
     kind: Option<String>,
     /// In any spelling.
     address: Option<String>,
     /// Removed ones too.
     #[serde(default)]
+    #[param(required = false)]
     history: bool,
+    /// Addresses of the page.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,
@@ -210,7 +269,7 @@ async fn listed(admin: Controls, request: HttpRequest) -> Answer {
         kind: asked.kind.as_deref().map(kind_of).transpose()?,
         address: asked.address.map(|address| normal(channel, &address)),
         history: asked.history,
-        after: asked.cursor,
+        after: asked.cursor.as_deref().map(|text| cursor::read("suppressions", text)).transpose()?,
         limit: limit + 1,
     };
     let mut found = admin.db().list_suppressions(&filter).await?;
@@ -222,7 +281,9 @@ async fn listed(admin: Controls, request: HttpRequest) -> Answer {
     names.truncate(limit as usize);
     let last = names.pop().unwrap_or_default();
     found.retain(|one| name(one) <= last);
-    Ok(json_answer(&serde_json::json!({ "suppressions": found, "next": more.then_some(last) })))
+    let next = more.then(|| cursor::write("suppressions", &last));
+    let page = SuppressionPage { suppressions: found, next: next.clone() };
+    Ok(json_page(&request, &page, next.as_deref()))
 }
 
 /// The normal form, on the channel or on whichever takes it.
@@ -232,15 +293,19 @@ fn normal(channel: Option<Channel>, text: &str) -> String {
     read.next().map_or_else(|| text.trim().to_owned(), |address| address.normalised().to_owned())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SuppressAddresses)]
 #[serde(deny_unknown_fields)]
 struct Listing {
+    #[schema(max_items = 1000)]
     suppressions: Vec<One>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = AddressOfChannel)]
 #[serde(deny_unknown_fields)]
 struct One {
+    #[schema(value_type = Channel)]
     channel: String,
     address: String,
     kind: Option<String>,
@@ -272,7 +337,7 @@ async fn suppress(admin: Controls, request: HttpRequest, payload: Payload) -> An
     }
     let all = listing.suppressions.into_iter().map(One::read).collect::<Result<Vec<_>, _>>()?;
     let added = admin.desk().suppress(admin.workspace, all).await?;
-    Ok(json_answer(&serde_json::json!({ "added": added, "known": count as u64 - added })))
+    Ok(json_answer(&Suppressed { added, known: (count as u64).saturating_sub(added) }))
 }
 
 async fn remove(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
@@ -281,5 +346,5 @@ async fn remove(admin: Controls, request: HttpRequest, payload: Payload) -> Answ
         Err(answer) => return Ok(answer),
     };
     let removed = admin.desk().unsuppress(admin.workspace, vec![one.read()?]).await?;
-    Ok(json_answer(&serde_json::json!({ "removed": removed > 0 })))
+    Ok(json_answer(&Removed { removed: removed > 0 }))
 }

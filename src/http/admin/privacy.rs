@@ -1,22 +1,40 @@
 //! A person's data handed out, and erased.
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, Payload, ServiceConfig};
-use serde::Deserialize;
+use actix_web::web::{self, Payload};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::worker::personal_data::export;
 
 use super::explain::profile_known;
-use super::{
-    Answer, BODY_BYTES_MAX, Controls, ROWS_DEFAULT, ROWS_MAX, Refusal, get, json_answer, post, query, read_json, rows,
-};
+use super::operation::{Operation, read, write};
+use super::{Answer, BODY_BYTES_MAX, Controls, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, query, read_json, rows};
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
 
 const TEXT_BYTES_MAX: usize = 500;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/profiles/{id}/export", everything))
-        .service(post("/profiles/{id}/erase", erased))
-        .service(get("/erasures", listed));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/profiles/{id}/export", Scope::PrivacyWrite, everything)
+            .says("exportProfile", "Everything that is stored of a person")
+            .answers::<AnyObject>(),
+        write("/profiles/{id}/erase", Scope::PrivacyWrite, erased)
+            .says("eraseProfile", "Remove a person from every table, the log included")
+            .takes::<Erase>()
+            .answers::<AnyObject>(),
+        read("/erasures", Scope::PrivacyWrite, listed)
+            .says("listErasures", "Who was erased when, by whom and why, without who they were")
+            .query::<Page>()
+            .answers::<Erasures>(),
+    ]
+}
+
+#[derive(Serialize, ToSchema)]
+struct Erasures {
+    #[schema(value_type = Vec<AnyObject>)]
+    erasures: serde_json::Value,
 }
 
 async fn everything(admin: Controls, id: web::Path<String>) -> Answer {
@@ -25,12 +43,15 @@ async fn everything(admin: Controls, id: web::Path<String>) -> Answer {
     Ok(json_answer(&export(&admin.store, &admin.privacy.sandbox, admin.workspace, profile, now).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ErasePerson)]
 #[serde(deny_unknown_fields)]
 struct Erase {
     /// Who asks for it to be done.
+    #[schema(min_length = 1)]
     by: String,
     /// Why: kept with the erasure, so without the person's name.
+    #[schema(min_length = 1)]
     reason: String,
 }
 
@@ -53,14 +74,17 @@ async fn erased(admin: Controls, id: web::Path<String>, request: HttpRequest, pa
     Ok(json_answer(&erasing.await.map_err(anyhow::Error::from)??))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Page {
+    /// Erasures that are listed, the newest.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 
 async fn listed(admin: Controls, request: HttpRequest) -> Answer {
     let page: Page = query(&request)?;
     let limit = rows(page.limit, ROWS_DEFAULT, ROWS_MAX)?;
-    Ok(json_answer(&serde_json::json!({ "erasures": admin.db().erasures(limit).await? })))
+    let erasures = serde_json::to_value(admin.db().erasures(limit).await?).unwrap_or_default();
+    Ok(json_answer(&Erasures { erasures }))
 }

@@ -1,28 +1,52 @@
 //! Whether marketing waits because a restored backup was recognised, and the word that lets it go.
 
 use actix_web::HttpRequest;
-use actix_web::web::{Payload, ServiceConfig};
-use serde::Deserialize;
+use actix_web::web::Payload;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::worker::restored::{confirm, look};
 
-use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, get, json_answer, post, read_json};
+use super::operation::{Operation, read, write};
+use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, read_json};
+use crate::http::openapi::AnyObject;
+use crate::http::scope::Scope;
 
 /// Of a name.
 const BY_BYTES_MAX: usize = 200;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/restore", state)).service(post("/restore/confirm", confirmed));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/restore", Scope::SettingsRead, state)
+            .says("getRestore", "Whether marketing waits because a restored backup was recognised")
+            .answers::<AnyObject>(),
+        write("/restore/confirm", Scope::ControlWrite, confirmed)
+            .says("confirmRestore", "Let marketing go on after a restored backup")
+            .takes::<Confirmed>()
+            .answers::<LetGo>(),
+    ]
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = RestoreConfirmed)]
+struct LetGo {
+    was_held: bool,
+    /// Messages that were put back into the queue.
+    requeued: usize,
+    #[schema(value_type = AnyObject)]
+    before: serde_json::Value,
 }
 
 async fn state(admin: Controls) -> Answer {
     Ok(json_answer(&look(&admin.store, admin.workspace, admin.log.clock().now()).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ConfirmRestore)]
 #[serde(deny_unknown_fields)]
 struct Confirmed {
     /// Who says so.
+    #[schema(min_length = 1)]
     by: String,
 }
 
@@ -37,9 +61,6 @@ async fn confirmed(admin: Controls, request: HttpRequest, payload: Payload) -> A
     }
     let before = look(&admin.store, admin.workspace, admin.log.clock().now()).await?;
     let requeued = confirm(&admin.log, admin.workspace, by.trim()).await?;
-    Ok(json_answer(&serde_json::json!({
-        "was_held": requeued.is_some(),
-        "requeued": requeued.unwrap_or(0),
-        "before": before,
-    })))
+    let before = serde_json::to_value(&before).unwrap_or_default();
+    Ok(json_answer(&LetGo { was_held: requeued.is_some(), requeued: requeued.unwrap_or(0), before }))
 }

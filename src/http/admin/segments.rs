@@ -1,8 +1,9 @@
 //! Segments: how many people are in each, some of them, and whether a person is in and why.
 
 use actix_web::HttpRequest;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::audience::segment::Defined;
 use crate::definition::problem::nearest;
@@ -12,21 +13,33 @@ use crate::store::segments::looked_at_setting;
 use crate::worker::membership::{Membership, memberships};
 
 use super::explain::profile_known;
-use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, get, json_answer, query, rows};
+use super::operation::{Operation, read};
+use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, json_answer, query, rows};
+use crate::http::scope::Scope;
 
 /// People shown of a segment.
 const SAMPLE_DEFAULT: u32 = 10;
 
-pub fn routes(app: &mut ServiceConfig) {
-    app.service(get("/segments", list)).service(get("/segments/{key}", one));
+pub fn operations() -> Vec<Operation> {
+    vec![
+        read("/segments", Scope::ProfilesRead, list)
+            .says("listSegments", "All segments with how many people are in each")
+            .answers::<Listed>(),
+        read("/segments/{key}", Scope::ProfilesRead, one)
+            .says("getSegment", "One segment with some of its people, and whether a person is in it and why")
+            .query::<Asked>()
+            .answers::<Shown>(),
+    ]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Segments)]
 struct Listed {
     segments: Vec<SegmentOut>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Segment)]
 struct SegmentOut {
     key: String,
     name: String,
@@ -37,14 +50,18 @@ struct SegmentOut {
     is_complete: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
+    /// Say whether this person is in it, and why: by user id, anonymous id or number.
     profile: Option<String>,
+    /// How many of its people to show.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SegmentShown)]
 struct Shown {
     #[serde(flatten)]
     segment: SegmentOut,
@@ -52,22 +69,23 @@ struct Shown {
     person: Option<PersonOut>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SegmentMember)]
 struct MemberOut {
     profile: ProfileId,
     user_id: Option<String>,
     since: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SegmentPerson)]
 struct PersonOut {
     asked: String,
     #[serde(flatten)]
     membership: Membership,
 }
 
-async fn list(admin: Controls, request: HttpRequest) -> Answer {
-    let _: Nothing = query(&request)?;
+async fn list(admin: Controls) -> Answer {
     let live = admin.definitions.live(admin.workspace);
     let (sizes, looked_at) = (admin.db().segment_sizes().await?, looked_at(&admin).await?);
     let shown = live.catalog.terms.segments.iter().map(|defined| {
@@ -78,10 +96,6 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
     segments.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(json_answer(&Listed { segments }))
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;

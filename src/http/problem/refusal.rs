@@ -1,18 +1,25 @@
 //! What the controls answer when they cannot do what was asked: each with a stable code, and where there is one, what
 //! was probably meant.
 
-use actix_web::http::StatusCode;
-
 use crate::definition;
 use crate::event::json::JsonFault;
+use crate::http::scope::Scope;
+
+use super::{Code, of_json};
 
 /// Why a request to the controls was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     #[error("this address needs `Authorization: Bearer TOKEN`; `serve` leaves the token in its data folder")]
     MissingToken,
-    #[error("the token is not the one of this server")]
+    #[error("the token is not known here, or no longer")]
     WrongToken,
+    #[error("the token has expired; make another, or rotate tokens before they do")]
+    ExpiredToken,
+    #[error("this needs a token with the scope `{scope}`, which yours does not have")]
+    MissingScope { scope: Scope },
+    #[error("there is no parameter `{name}` here")]
+    UnknownParameter { name: String, nearest: Option<String> },
     #[error("{cause}")]
     Parameter { field: &'static str, cause: String },
     #[error("the query cannot be read: {cause}")]
@@ -37,10 +44,24 @@ pub enum Refusal {
     UnknownEvent { asked: String },
     #[error("there is no live key `{asked}`: give its id or the part before the secret")]
     UnknownKey { asked: String },
+    #[error("there is no live token `{asked}`: give its id or the first characters of its secret")]
+    UnknownToken { asked: String },
     #[error("nothing is parked at position {asked}, or it was redriven before")]
     NotParked { asked: String },
     #[error("message {asked} is {status}; only failed messages are redriven")]
     NotADeadLetter { asked: String, status: &'static str },
+    #[error("there is no {kind} `{key}` of this version; leave the version away for the newest")]
+    UnknownDefinition { kind: String, key: String, nearest: Option<String> },
+    #[error("the template cannot be filled in: {cause}")]
+    NotRendered { cause: String },
+    #[error("`Idempotency-Key` is given once, as 1 to 255 visible ASCII characters")]
+    IdempotencyKey,
+    #[error("this Idempotency-Key came within the last day with another request")]
+    IdempotencyKeyReused,
+    #[error("a request with this Idempotency-Key is still being carried out")]
+    IdempotencyConflict,
+    #[error("{limit} live streams are open, which is as many as this process serves")]
+    TooManyStreams { limit: usize },
     #[error("{} found and nothing was applied", found(.0.len()))]
     Definitions(Vec<definition::Problem>),
     #[error(
@@ -58,30 +79,47 @@ fn found(problems: usize) -> String {
 }
 
 impl Refusal {
-    /// The stable name, the status and the title.
-    pub(super) fn kind(&self) -> (&'static str, StatusCode, &'static str) {
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::MissingToken => ("missing_token", StatusCode::UNAUTHORIZED, "Token missing"),
-            Self::WrongToken => ("wrong_token", StatusCode::UNAUTHORIZED, "Token not known"),
-            Self::Parameter { .. } => ("invalid_parameter", StatusCode::BAD_REQUEST, "Parameter not accepted"),
-            Self::Query { .. } => ("invalid_query", StatusCode::BAD_REQUEST, "Query not accepted"),
-            Self::Body { .. } => ("invalid_body", StatusCode::BAD_REQUEST, "Body not accepted"),
-            Self::Json(fault) => (fault.code(), StatusCode::BAD_REQUEST, "JSON not accepted"),
-            Self::UnknownProfile { .. } => ("unknown_profile", StatusCode::NOT_FOUND, "Profile not known"),
-            Self::UnknownCampaign { .. } => ("unknown_campaign", StatusCode::NOT_FOUND, "Campaign not known"),
-            Self::UnknownSegment { .. } => ("unknown_segment", StatusCode::NOT_FOUND, "Segment not known"),
-            Self::UnknownTemplate { .. } => ("unknown_template", StatusCode::NOT_FOUND, "Template not known"),
-            Self::UnknownMessage { .. } => ("unknown_message", StatusCode::NOT_FOUND, "Message not known"),
-            Self::UnknownEvent { .. } => ("unknown_event", StatusCode::NOT_FOUND, "Event not known"),
-            Self::UnknownKey { .. } => ("unknown_key", StatusCode::NOT_FOUND, "Key not known"),
-            Self::NotParked { .. } => ("not_parked", StatusCode::NOT_FOUND, "Not parked"),
-            Self::NotADeadLetter { .. } => ("not_a_dead_letter", StatusCode::CONFLICT, "Not a dead letter"),
-            Self::Definitions(_) => {
-                ("invalid_definitions", StatusCode::UNPROCESSABLE_ENTITY, "Definitions not accepted")
-            }
-            Self::ClockIsReal => ("clock_is_real", StatusCode::CONFLICT, "The clock is real"),
-            Self::TestNotSent { .. } => ("test_not_sent", StatusCode::UNPROCESSABLE_ENTITY, "Test not sent"),
-            Self::Unavailable => ("unavailable", StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable"),
+            Self::MissingToken => Code::MissingToken,
+            Self::WrongToken => Code::WrongToken,
+            Self::ExpiredToken => Code::ExpiredToken,
+            Self::MissingScope { .. } => Code::MissingScope,
+            Self::UnknownParameter { .. } => Code::UnknownParameter,
+            Self::Parameter { .. } => Code::InvalidParameter,
+            Self::Query { .. } => Code::InvalidQuery,
+            Self::Body { .. } => Code::InvalidBody,
+            Self::Json(fault) => of_json(fault),
+            Self::UnknownProfile { .. } => Code::UnknownProfile,
+            Self::UnknownCampaign { .. } => Code::UnknownCampaign,
+            Self::UnknownSegment { .. } => Code::UnknownSegment,
+            Self::UnknownTemplate { .. } => Code::UnknownTemplate,
+            Self::UnknownDefinition { .. } => Code::UnknownDefinition,
+            Self::UnknownMessage { .. } => Code::UnknownMessage,
+            Self::UnknownEvent { .. } => Code::UnknownEvent,
+            Self::UnknownKey { .. } => Code::UnknownKey,
+            Self::UnknownToken { .. } => Code::UnknownToken,
+            Self::NotParked { .. } => Code::NotParked,
+            Self::NotADeadLetter { .. } => Code::NotADeadLetter,
+            Self::Definitions(_) => Code::InvalidDefinitions,
+            Self::ClockIsReal => Code::ClockIsReal,
+            Self::TestNotSent { .. } => Code::TestNotSent,
+            Self::NotRendered { .. } => Code::NotRendered,
+            Self::IdempotencyKey => Code::InvalidIdempotencyKey,
+            Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
+            Self::IdempotencyConflict => Code::IdempotencyConflict,
+            Self::TooManyStreams { .. } => Code::TooManyStreams,
+            Self::Unavailable => Code::Unavailable,
+        }
+    }
+
+    /// Seconds after which the same request may succeed.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable => Some(2),
+            Self::IdempotencyConflict => Some(1),
+            Self::TooManyStreams { .. } => Some(5),
+            _ => None,
         }
     }
 
@@ -96,10 +134,20 @@ impl Refusal {
         }
     }
 
+    /// The scope that a token would need.
+    pub(super) fn scope(&self) -> Option<&'static str> {
+        match self {
+            Self::MissingScope { scope } => Some(scope.as_str()),
+            _ => None,
+        }
+    }
+
     pub(super) fn nearest(&self) -> Option<&str> {
         match self {
             Self::UnknownCampaign { nearest, .. }
             | Self::UnknownTemplate { nearest, .. }
+            | Self::UnknownParameter { nearest, .. }
+            | Self::UnknownDefinition { nearest, .. }
             | Self::UnknownSegment { nearest, .. } => nearest.as_deref(),
             _ => None,
         }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::*;
 
-fn written(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
+pub(super) fn written(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
@@ -19,7 +19,7 @@ fn gzipped(content: &[u8]) -> Vec<u8> {
 
 fn opened(content: &[u8]) -> Result<(Vec<Result<Event, RowFault>>, Figures), OpenError> {
     let (_folder, path) = written("file.csv", content);
-    let mut reader = Format::Taobao.open(&path, &provenance())?;
+    let mut reader = Format::Taobao.open(&path, &provenance(), None)?;
     let read: Vec<_> = reader.by_ref().collect();
     let figures = reader.figures().clone();
     assert_eq!(figures.rows, figures.rows_in_events + figures.rows_left());
@@ -93,11 +93,10 @@ fn a_torn_gzip_keeps_what_was_read_and_says_so() {
 
 #[test]
 fn text_that_is_no_table_is_refused_with_the_reason() {
-    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(HEADER.bytes().flat_map(|byte| [byte, 0])).collect();
     let wide = format!("{}\n", vec!["x"; 10_000].join(","));
     let narrow = "user_id,item_id,behavior,ts\n";
     for (content, expected) in [
-        (utf16.as_slice(), "is UTF-16 text; save it as UTF-8"),
+        (b"PK\x03\x04rest".as_slice(), "is a spreadsheet or an archive; save it as CSV"),
         (b"".as_slice(), "is empty"),
         (b"\n\n".as_slice(), "is empty"),
         (wide.as_bytes(), "its first line is not a header: 10000 columns, at most 1000"),
@@ -112,6 +111,57 @@ fn text_that_is_no_table_is_refused_with_the_reason() {
 fn a_byte_order_mark_and_foreign_line_ends_are_passed_over() {
     let content = format!("\u{feff}{}1,i,c,pv,1511658000\r\n\r\n2,i,c,pv,1511658001", HEADER.replace('\n', "\r\n"));
     assert_eq!(opened(content.as_bytes()).unwrap().1.events, 2);
+}
+
+#[test]
+fn utf16_is_read_with_its_mark_and_without() {
+    let text = format!("\u{feff}{HEADER}1,ü😀,c,pv,1511658000\n2,i,c,pv,1511658001");
+    let little: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let big: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for content in [&little[..], &little[2..], &big, &big[2..], &gzipped(&little)] {
+        let (read, figures) = opened(content).unwrap();
+        assert_eq!(figures.events, 2);
+        assert_eq!(read[0].as_ref().unwrap().lookup("properties.product_id").unwrap(), "ü😀");
+    }
+}
+
+#[test]
+fn the_first_line_shows_the_separator() {
+    for separator in [";", "\t", "|", ","] {
+        let content = format!("{HEADER}7,\"a{separator}b\",c,pv,1511658000\n").replace(',', separator);
+        let (read, _) = opened(content.as_bytes()).unwrap();
+        let item = read[0].as_ref().unwrap().lookup("properties.product_id").unwrap().clone();
+        assert_eq!(item, format!("a{separator}b"));
+    }
+}
+
+#[test]
+fn refused_rows_are_kept_beside_the_file_with_line_and_reason_and_come_in_once_they_are_corrected() {
+    let content = format!(
+        "{HEADER}1,i,c,pv,1511658000\n\n2,\"a\nb\",c,look,1511658000\n3,\"i,c,pv,1511658000\n4,i,c,pv,never\n5,i,c,pv,1511658001\n"
+    );
+    let (_folder, path) = written("file.csv", content.as_bytes());
+    let asked = Options { rejects: true, ..options() };
+    let mut kept = Kept::default();
+    let summary = run(&path, Format::Taobao, &asked, &mut kept).unwrap();
+    let rejects = summary.rejects.unwrap();
+    assert_eq!(rejects, path.with_file_name("file.csv.rejects.csv"));
+    let mut reader = csv::Reader::from_path(&rejects).unwrap();
+    assert_eq!(reader.headers().unwrap(), &["line", "reason", "row"][..]);
+    let rows: Vec<[String; 3]> = reader.deserialize().map(Result::unwrap).collect();
+    let expected = [
+        ["4", "behavior: `look` is none of pv, cart, fav, buy [unknown_behavior]", "2,\"a\nb\",c,look,1511658000"],
+        ["6", "a quote is opened and not closed [unclosed_quote]", "3,\"i,c,pv,1511658000"],
+        ["7", "ts: `never` is no Unix time [not_a_time]", "4,i,c,pv,never"],
+    ];
+    assert_eq!(rows, expected);
+    let corrected: String = rows
+        .iter()
+        .map(|row| row[2].replace("look", "pv").replace("\"i", "i").replace("never", "1511658009") + "\n")
+        .collect();
+    let (_other, again) = written("corrected.csv", format!("{HEADER}{corrected}").as_bytes());
+    let summary = run(&again, Format::Taobao, &asked, &mut kept).unwrap();
+    assert_eq!((summary.stored, summary.rejects), (3, None));
 }
 
 #[test]
@@ -158,7 +208,7 @@ fn an_order_too_large_for_an_event_loses_names_first_and_is_refused_after() {
         let line = |n: usize| format!("1,S{n},{},1,2011-01-10 09:00:00,1.5,5,UK\n", "NAME ".repeat(10));
         let (_folder, path) =
             written("file.csv", format!("{header}{}", (0..lines).map(line).collect::<String>()).as_bytes());
-        let mut reader = Format::UciRetail.open(&path, &provenance()).unwrap();
+        let mut reader = Format::UciRetail.open(&path, &provenance(), None).unwrap();
         (reader.next().unwrap(), reader.figures().clone())
     };
     let named = |event: &Event| event.body.text().contains("NAME");

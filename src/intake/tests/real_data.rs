@@ -86,8 +86,13 @@ fn check_events(kept: &Kept, expected: &serde_json::Value) {
 }
 
 fn clicks_agree(test: &str, file: &str, format: Format) {
-    let Some(path) = real(test, file) else { return };
-    let expected = oracle("clicks.py", &path);
+    agrees("clicks.py", test, file, format);
+}
+
+/// The events, where there is such a file.
+fn agrees(script: &str, test: &str, file: &str, format: Format) -> Option<(serde_json::Value, Vec<Event>)> {
+    let path = real(test, file)?;
+    let expected = oracle(script, &path);
     let mut kept = Kept::default();
     let summary = run(&path, format, &options(), &mut kept).unwrap();
     assert_eq!(expected["rows"], summary.figures.rows);
@@ -99,6 +104,53 @@ fn clicks_agree(test: &str, file: &str, format: Format) {
     assert!(kept.events.is_sorted_by_key(|event| event.at));
     assert_eq!(expected["first"], kept.events[0].at.millis());
     assert_eq!(expected["last"], kept.events.last().unwrap().at.millis());
+    Some((expected, kept.events))
+}
+
+#[test]
+fn the_yoochoose_clicks_agree_with_the_oracle() {
+    let test = "the_yoochoose_clicks_agree_with_the_oracle";
+    let file = "A_behaviour/yoochoose_clicks_100k_train_full.tsv.gz";
+    let Some((_, events)) = agrees("shops.py", test, file, Format::Yoochoose) else { return };
+    assert!(events.iter().all(|event| event.user_id.is_none() && event.anonymous_id.is_some()));
+}
+
+#[test]
+fn the_rees46_acts_agree_with_the_oracle_and_their_revenue_to_the_last_digit() {
+    let test = "the_rees46_acts_agree_with_the_oracle_and_their_revenue_to_the_last_digit";
+    let file = "A_behaviour/rees46_2019-Oct_sample.csv.gz";
+    let Some((expected, events)) = agrees("shops.py", test, file, Format::Rees46) else { return };
+    let revenue = events.iter().filter_map(|event| event.lookup("properties.revenue"));
+    let revenue: crate::money::Total = revenue.map(|it| crate::money::parse(&it.to_string()).unwrap()).collect();
+    assert_eq!(expected["revenue"], revenue.to_string());
+}
+
+/// A table that no format of ours is for, with times to the hour; the counts are awk's.
+#[test]
+fn tianchi_s_table_is_read_by_a_mapping() {
+    let test = "tianchi_s_table_is_read_by_a_mapping";
+    let Some(path) = real(test, "A_behaviour/tianchi_mobile_sample.csv.gz") else { return };
+    let mapping = "
+        event:
+          column: behavior_type
+          names: { '1': Product Viewed, '2': Product Added to Wishlist, '3': Product Added, '4': Order Completed }
+        user_id: user_id
+        timestamp: { column: time, format: '%Y-%m-%d %H', zone: Asia/Shanghai }
+        properties: { product_id: item_id, category: item_category }";
+    let asked = Options { mapping: Some(Mapping::read("--map", mapping).unwrap()), ..options() };
+    let mut kept = Kept::default();
+    let summary = run(&path, Format::Csv, &asked, &mut kept).unwrap();
+    assert_eq!((summary.figures.rows, summary.figures.rows_left(), summary.people), (1_999, 0, 34));
+    let mut counts = BTreeMap::<&str, u64>::new();
+    kept.events.iter().for_each(|event| *counts.entry(&event.name).or_default() += 1);
+    let expected =
+        [("Product Viewed", 1_876), ("Product Added to Wishlist", 18), ("Product Added", 70), ("Order Completed", 35)];
+    assert_eq!(counts, BTreeMap::from(expected));
+    // 2014-11-18 10 and 2014-12-18 23 in Shanghai, eight hours before UTC.
+    assert_eq!(kept.events[0].at.to_string(), "2014-11-18T02:00:00Z");
+    assert_eq!(kept.events.last().unwrap().at.to_string(), "2014-12-18T15:00:00Z");
+    let guessed = Options { mapping: Some(Mapping::read("guess", &guess(&path).unwrap()).unwrap()), ..options() };
+    assert_eq!(run(&path, Format::Csv, &guessed, &mut Kept::default()).unwrap().figures.events, 1_999);
 }
 
 #[test]

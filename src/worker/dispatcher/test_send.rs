@@ -10,7 +10,7 @@ use crate::definition::{Definition, DocumentKind};
 use crate::guard::{self, Cleared, Draft, GuardState, Verdict, address_of};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
-use crate::render::{Scope, render};
+use crate::render::{Rendered, Scope, render};
 use crate::store::controls::PAUSE_ALL;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::slots::subject_name;
@@ -53,13 +53,41 @@ impl Dispatcher {
     /// # Errors
     /// The outer error is the database's; the inner one says why nothing was handed over.
     pub async fn send_test(&self, id: WorkspaceId, test: TestSend) -> anyhow::Result<Result<TestSent, NotSent>> {
+        let (key, by) = (test.template.clone(), test.channel);
+        let rendered = match self.rendered_test(id, test, true).await? {
+            Ok(rendered) => rendered,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let Some(channel) = self.parts.channels.of(by) else {
+            return Ok(Err(NotSent::Refused("no provider is set up for this channel".to_owned())));
+        };
+        let outcome = channel.send(&rendered).await;
+        let message = rendered.message();
+        tracing::info!(%message, template = key, "a test message was handed over");
+        Ok(Ok(TestSent { message, template_version: rendered.template_version(), outcome }))
+    }
+
+    /// The message a template makes of a sample, for eyes alone: no pause or suppression stands against looking.
+    ///
+    /// # Errors
+    /// As for [`Dispatcher::send_test`].
+    pub async fn preview(&self, id: WorkspaceId, test: TestSend) -> anyhow::Result<Result<Rendered, NotSent>> {
+        self.rendered_test(id, test, false).await
+    }
+
+    async fn rendered_test(
+        &self,
+        id: WorkspaceId,
+        test: TestSend,
+        leaves: bool,
+    ) -> anyhow::Result<Result<Rendered, NotSent>> {
         let now = self.parts.log.clock().now();
         let live = self.parts.definitions.live(id);
         let Some(template) = live.templates.get(&test.template) else {
             let nearest = nearest(&test.template, live.templates.keys().map(String::as_str));
             return Ok(Err(NotSent::UnknownTemplate { asked: test.template, nearest }));
         };
-        let cleared = match self.clear_test(now, id, &test).await? {
+        let cleared = match self.clear_test(now, id, &test, leaves).await? {
             Ok(cleared) => cleared,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -67,17 +95,8 @@ impl Dispatcher {
             Some(sample) => sample,
             None => self.sample_of(id, &test.template).await?,
         };
-        let rendered = match render(&cleared, template, &Scope::sample(now, &sample), &self.parts.sender) {
-            Ok(rendered) => rendered,
-            Err(error) => return Ok(Err(NotSent::Refused(error.to_string()))),
-        };
-        let Some(channel) = self.parts.channels.of(test.channel) else {
-            return Ok(Err(NotSent::Refused("no provider is set up for this channel".to_owned())));
-        };
-        let outcome = channel.send(&rendered).await;
-        let message = rendered.message();
-        tracing::info!(%message, template = test.template, "a test message was handed over");
-        Ok(Ok(TestSent { message, template_version: rendered.template_version(), outcome }))
+        let rendered = render(&cleared, template, &Scope::sample(now, &sample), &self.parts.sender);
+        Ok(rendered.map_err(|error| NotSent::Refused(error.to_string())))
     }
 
     async fn clear_test(
@@ -85,6 +104,7 @@ impl Dispatcher {
         now: Timestamp,
         id: WorkspaceId,
         test: &TestSend,
+        leaves: bool,
     ) -> anyhow::Result<Result<Cleared, NotSent>> {
         let mut profile = Profile::new(ProfileId(0), now);
         profile.traits.insert(test.channel.address_trait().to_owned(), test.to.clone().into());
@@ -95,7 +115,11 @@ impl Dispatcher {
             let mut listed = self.parts.store.workspace(id).suppressions_of(&[subject.clone()].into()).await?;
             suppressions = listed.remove(&subject).unwrap_or_default();
         }
-        let all_paused = self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL);
+        let mut all_paused = self.parts.store.workspace(id).pauses().await?.contains(PAUSE_ALL);
+        if !leaves {
+            suppressions.clear();
+            all_paused = false;
+        }
         let zone = self.parts.zone.clone();
         let state = GuardState { suppressions: &suppressions, all_paused, zone, ..GuardState::of(&profile) };
         Ok(match guard::check(now, &state, Draft(message(now, test))) {

@@ -1,0 +1,152 @@
+//! The live stream: what is decided is told in order, and who was away misses nothing and hears nothing twice.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::world::World;
+use crate::house::{House, TOKEN};
+
+/// One event of the stream.
+#[derive(Debug)]
+struct Told {
+    name: String,
+    id: Option<String>,
+    data: Value,
+}
+
+struct Stream {
+    answer: reqwest::Response,
+    text: String,
+}
+
+impl Stream {
+    async fn open(house: &House, last_event_id: Option<&str>) -> Self {
+        let mut request = house.request("GET", "/api/v1/live").bearer_auth(TOKEN);
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        Self { answer, text: String::new() }
+    }
+
+    async fn next(&mut self) -> Told {
+        loop {
+            while let Some((block, rest)) = self.text.split_once("\n\n") {
+                let (block, rest) = (block.to_owned(), rest.to_owned());
+                self.text = rest;
+                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(ToOwned::to_owned);
+                let Some(name) = field("event: ") else { continue };
+                let data = serde_json::from_str(&field("data: ").unwrap()).unwrap();
+                return Told { name, id: field("id: "), data };
+            }
+            let piece = self.answer.chunk().await.unwrap().expect("the stream ended");
+            self.text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+    }
+
+    async fn next_called(&mut self, name: &str) -> Told {
+        loop {
+            let told = self.next().await;
+            if told.name == name {
+                return told;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_told_as_they_are_decided_then_messages_then_counts() {
+    let world = World::furnished().await;
+    let key = world.key().await;
+    world.meet_ann(&key).await;
+    world.forward("1s").await;
+    let mut stream = Stream::open(&world, None).await;
+    let before = stream.next_called("counts").await;
+    world.put_in_cart(&key, "c1").await;
+    let added = stream.next_called("event").await;
+    assert_eq!((&added.data["name"], &added.data["user_id"]), (&"Product Added".into(), &"ann".into()));
+    assert_eq!(added.data["findings"][0]["found"], "entered");
+    assert!(added.data.get("body").is_none());
+    world.forward("1h").await;
+    let sent = stream.next_called("message").await;
+    assert_eq!((&sent.data["status"], &sent.data["campaign"]), (&"sent".into(), &"cart_reminder".into()));
+    let accepted = |counts: &Told| counts.data["events"]["accepted"].as_i64().unwrap();
+    let mut counts = stream.next_called("counts").await;
+    while counts.data["messages"]["by_status"]["sent"] != 1 {
+        counts = stream.next_called("counts").await;
+    }
+    assert_eq!(accepted(&counts), accepted(&before) + 1);
+    drop(stream);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_is_told_what_they_missed_and_nothing_twice_also_by_another_process() {
+    let world = World::furnished().await;
+    let key = world.key().await;
+    world.meet_ann(&key).await;
+    world.forward("1s").await;
+    let mut stream = Stream::open(&world, None).await;
+    world.put_in_cart(&key, "c0").await;
+    let first = stream.next_called("event").await;
+    drop(stream);
+    for cart in 1..80 {
+        world.put_in_cart(&key, &format!("c{cart}")).await;
+    }
+    world.forward("1s").await;
+    let neighbour = world.neighbour().await;
+    let there = neighbour.as_ref().unwrap_or(&world.house);
+    let mut last = first.id.unwrap();
+    let mut positions = BTreeSet::new();
+    // Left and taken up again in the middle.
+    for part in [30, 49] {
+        let mut stream = Stream::open(there, Some(&last)).await;
+        for _ in 0..part {
+            let told = stream.next_called("event").await;
+            assert_eq!(told.data["name"], "Product Added");
+            assert!(positions.insert(told.data["position"].as_i64().unwrap()), "told twice: {told:?}");
+            last = told.id.unwrap();
+        }
+    }
+    assert_eq!(positions.len(), 79);
+    assert!(!positions.contains(&first.data["position"].as_i64().unwrap()));
+    if let Some(house) = neighbour {
+        house.close().await;
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_none_is_refused_and_so_is_who_may_not_read_events() {
+    let world = World::new().await;
+    let odd = world.request("GET", "/api/v1/live").bearer_auth(TOKEN).header("Last-Event-ID", "17");
+    assert_eq!(world.ask(odd).await.problem(), (400, "invalid_parameter".to_owned()));
+    let (_, secret) = world.token(&["messages:read"]).await;
+    let refused = world.as_bearer(&secret, "GET", "/api/v1/live", None).await;
+    assert_eq!(refused.problem(), (403, "missing_scope".to_owned()));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_streams_are_served_as_are_promised_and_a_closed_one_makes_room() {
+    let world = World::new().await;
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        streams.push(Stream::open(&world, None).await);
+    }
+    let refused = world.get("/api/v1/live").await;
+    assert_eq!(refused.problem(), (429, "too_many_streams".to_owned()));
+    drop(streams);
+    loop {
+        let answer = world.request("GET", "/api/v1/live").bearer_auth(TOKEN).send().await.unwrap();
+        if answer.status() == 200 {
+            break;
+        }
+    }
+    world.close().await;
+}

@@ -1,0 +1,157 @@
+//! What a program reads: people and their lives in pages, definitions with their versions, counts, settings, and the
+//! document that describes it all.
+
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::house::Answer;
+
+/// Follows `next` to the end; every row of every page under this name.
+async fn all(world: &World, path: &str, name: &str) -> Vec<Value> {
+    let (mut rows, mut next) = (Vec::new(), String::new());
+    loop {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let page = world.get(&format!("{path}{sign}limit=2{next}")).await.ok();
+        rows.extend(page[name].as_array().unwrap().iter().cloned());
+        let Some(cursor) = page["next"].as_str() else { return rows };
+        next = format!("&cursor={cursor}");
+    }
+}
+
+/// Ann with a reminder sent, and others with nothing.
+async fn shop() -> World {
+    let world = World::furnished().await;
+    let key = world.key().await;
+    world.meet_ann(&key).await;
+    for user in ["ben", "cleo", "dan"] {
+        world.send(&key, "identify", json!({ "userId": user, "messageId": format!("i-{user}") })).await;
+    }
+    world.forward("1s").await;
+    world.put_in_cart(&key, "c1").await;
+    world.forward("1h").await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_paged_and_one_life_is_told_in_order() {
+    let world = shop().await;
+    let people = all(&world, "/api/v1/profiles", "profiles").await;
+    let mut names: Vec<&str> = people.iter().filter_map(|person| person["user_id"].as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["ann", "ben", "cleo", "dan"]);
+    let found = world.get("/api/v1/profiles?q=ann").await.ok();
+    assert_eq!(found["profiles"][0]["traits"]["email"], "ann@example.com");
+    let life = all(&world, "/api/v1/profiles/ann/timeline", "moments").await;
+    let at_once = world.get("/api/v1/profiles/ann/timeline?limit=200").await.ok();
+    assert_eq!(&life, at_once["moments"].as_array().unwrap());
+    let kinds: Vec<&str> = life.iter().map(|moment| moment["kind"].as_str().unwrap()).collect();
+    for kind in ["event", "answer", "entered", "message", "ended"] {
+        assert!(kinds.contains(&kind), "{kind} is not among {kinds:?}");
+    }
+    let sent = life.iter().find(|moment| moment["kind"] == "message").unwrap();
+    assert_eq!(sent["message"]["status"], "sent");
+    let added = life.iter().find(|moment| moment["name"] == "Product Added").unwrap();
+    assert_eq!(added["findings"][0]["found"], "entered");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_newest_first_by_name_and_by_person_and_messages_by_what_they_are() {
+    let world = shop().await;
+    let events = all(&world, "/api/v1/events", "events").await;
+    assert_eq!(events.len(), 5, "{events:?}");
+    assert_eq!(events[0]["name"], "Product Added");
+    assert_eq!(all(&world, "/api/v1/events?name=Product%20Added", "events").await.len(), 1);
+    let anns = all(&world, "/api/v1/events?profile=ann", "events").await;
+    assert!(anns.iter().all(|event| event["user_id"] == "ann") && anns.len() >= 2, "{anns:?}");
+    let sent = all(&world, "/api/v1/messages?template=cart_reminder&channel=email&status=sent", "messages").await;
+    assert_eq!(sent.len(), 1);
+    assert!(all(&world, "/api/v1/messages?template=none", "messages").await.is_empty());
+    let request = world.request("GET", "/api/v1/events?limit=2&own=false").bearer_auth(crate::house::TOKEN);
+    let link = request.send().await.unwrap().headers()["link"].to_str().unwrap().to_owned();
+    let path = link.trim_start_matches('<').split('>').next().unwrap();
+    assert!(path.starts_with("/api/v1/events?limit=2&own=false&cursor=") && link.ends_with("rel=\"next\""), "{link}");
+    assert_eq!(world.get(path).await.ok()["events"].as_array().unwrap().len(), 2);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_read_one_by_one_with_every_version() {
+    let world = World::furnished().await;
+    let all = world.get("/api/v1/definitions/all").await.ok();
+    let campaigns = world.get("/api/v1/definitions/campaign").await.ok();
+    let count = |answer: &Value| answer["definitions"].as_array().unwrap().len();
+    assert!(count(&all) > count(&campaigns) && count(&campaigns) > 0);
+    let one = world.get("/api/v1/definitions/campaign/cart_reminder").await.ok();
+    assert_eq!((&one["version"], &one["versions"].as_array().unwrap().len()), (&json!(1), &1));
+    assert!(one["files"][0]["text"].as_str().unwrap().contains("cart_reminder"));
+    let wrong: [(&str, Option<&str>); 3] = [
+        ("/api/v1/definitions/campaing", Some("campaign")),
+        ("/api/v1/definitions/campaign/cart_remider", Some("cart_reminder")),
+        ("/api/v1/definitions/campaign/cart_reminder?version=9", None),
+    ];
+    for (path, nearest) in wrong {
+        let refused: Answer = world.get(path).await;
+        assert_eq!(refused.problem(), (404, "unknown_definition".to_owned()), "{path}");
+        assert_eq!(refused.json()["nearest"].as_str(), nearest, "{path}");
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_is_shown_with_its_sample_or_another_and_nothing_is_sent() {
+    let world = World::furnished().await;
+    let path = "/api/v1/templates/cart_reminder/render";
+    world.post("/api/v1/pause", json!({ "scope": "all" })).await.ok();
+    let made = world.post(path, json!({ "channel": "email" })).await.ok();
+    assert_eq!((&made["template"], &made["content"]["kind"]), (&json!("cart_reminder"), &json!("email")));
+    assert!(made["content"]["html"].as_str().unwrap().contains("<html") && made["content"]["subject"].is_string());
+    let bare = world.post(path, json!({ "channel": "email", "sample": {} })).await;
+    assert_eq!(bare.problem(), (422, "not_rendered".to_owned()));
+    let near = world.post("/api/v1/templates/cart_remindr/render", json!({ "channel": "email" })).await;
+    assert_eq!((near.problem(), &near.json()["nearest"]), ((404, "unknown_template".into()), &json!("cart_reminder")));
+    assert_eq!(world.get("/api/v1/messages").await.ok()["messages"], json!([]));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_counted_as_they_are_and_settings_hold_no_secret() {
+    let world = shop().await;
+    let counted = world.get("/api/v1/statistics?campaign=cart_reminder").await.ok();
+    let sent = &counted["counts"][0];
+    assert_eq!(
+        (&sent["status"], &sent["count"], &sent["day"]),
+        (&json!("sent"), &json!(1), &json!("2026-03-01T00:00:00Z"))
+    );
+    let none = world.get("/api/v1/statistics?until=2026-02-01T00:00:00Z&period=7d").await.ok();
+    assert_eq!(none["counts"], json!([]));
+    for (path, code) in [("period=93d", "invalid_parameter"), ("until=soon", "invalid_parameter")] {
+        assert_eq!(world.get(&format!("/api/v1/statistics?{path}")).await.problem(), (400, code.to_owned()));
+    }
+    let settings = world.get("/api/v1/settings").await.ok();
+    assert_eq!(
+        (&settings["settings"]["sending"], &settings["now"]),
+        (&json!("sandbox"), &json!("2026-03-01T11:00:01Z"))
+    );
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_and_the_page_of_all_requests_ask_for_no_token() {
+    let world = World::new().await;
+    let served = world.ask(world.request("GET", "/api/v1/openapi.json")).await.ok();
+    assert_eq!(served["openapi"], "3.1.0");
+    let page = world.ask(world.request("GET", "/api")).await;
+    assert!(page.status == 200 && page.text.contains("/api/v1/profiles/{id}/timeline"), "{}", page.text);
+    // What is documented is there: no request of the document is answered with "nothing at this address".
+    for (path, methods) in served["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace(['{', '}'], "");
+            let answer = world.ask(world.request(&method.to_uppercase(), &path)).await;
+            let code = answer.json()["code"].as_str().unwrap().to_owned();
+            let wanted = if path.starts_with("/api/") { "missing_token" } else { "invalid_json" };
+            assert_eq!(code, wanted, "{method} {path}: {answer:?}");
+        }
+    }
+    world.close().await;
+}

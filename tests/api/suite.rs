@@ -1,0 +1,9 @@
+//! What holds on every database.
+
+mod live;
+mod reading;
+mod repeats;
+mod tokens;
+mod world;
+
+pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -1,0 +1,67 @@
+//! A service on the database of the suite, and callers with tokens.
+
+use std::ops::Deref;
+
+use carillon::store::Address;
+use serde_json::{Value, json};
+
+use super::BACKEND;
+use crate::database::{Backend, Place};
+use crate::house::{Answer, House};
+
+pub struct World {
+    pub house: House,
+    _place: Place,
+}
+
+impl Deref for World {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.house
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let place = Place::new(BACKEND).await;
+        let database = match BACKEND {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(place.address()),
+        };
+        Self { house: House::on(database, None).await, _place: place }
+    }
+
+    /// With the demo's definitions in force.
+    pub async fn furnished() -> Self {
+        let world = Self::new().await;
+        world.furnish().await;
+        world
+    }
+
+    /// The id and the secret of a new token.
+    pub async fn token(&self, scopes: &[&str]) -> (String, String) {
+        let made = self.post("/api/v1/tokens", json!({ "name": "a program", "scopes": scopes })).await.ok();
+        (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
+    }
+
+    pub async fn as_bearer(&self, secret: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.request(method, path).bearer_auth(secret);
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        self.ask(request).await
+    }
+
+    /// Another process on the same database: PostgreSQL only.
+    pub async fn neighbour(&self) -> Option<House> {
+        match self._place.address() {
+            Address::Sqlite(_) => None,
+            address @ Address::Postgres(_) => Some(House::on(Some(address), None).await),
+        }
+    }
+
+    pub async fn close(self) {
+        self.house.close().await;
+    }
+}
