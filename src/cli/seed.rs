@@ -70,28 +70,46 @@ async fn keep(carillon: &Carillon, name: &'static str, value: String) -> anyhow:
 /// Caps, templates and recipes (with topics, segments and the consent policy), as they stand in the repository.
 pub fn definitions() -> Vec<SourceFile> {
     macro_rules! files {
-        ($($name:literal),* $(,)?) => {
-            [$(($name, include_str!(concat!("../../", $name)))),*]
+        ($folder:literal: $($name:literal),*) => {
+            &[$((concat!($folder, "/", $name), include_str!(concat!("../../", $folder, "/", $name)))),*][..]
         };
     }
-    let files = files![
-        "demo/definitions/caps.yaml",
-        "templates/cart_reminder/template.yaml",
-        "templates/cart_reminder/email.html",
-        "templates/cart_reminder/email.txt",
-        "templates/cart_reminder/preheader",
-        "templates/cart_reminder/sms.hbs",
-        "templates/cart_reminder/subject",
-        "templates/order_thanks/template.yaml",
-        "templates/order_thanks/email.html",
-        "templates/order_thanks/email.txt",
-        "templates/order_thanks/preheader",
-        "templates/order_thanks/subject",
-        "templates/recipes/cart_reminder.yaml",
-        "templates/recipes/newsletter.yaml",
-        "templates/recipes/vip.yaml",
+    macro_rules! template {
+        ($key:literal; mail) => {
+            files![$key: "template.yaml", "email.mjml", "subject", "preheader"]
+        };
+        ($key:literal; language) => {
+            files![$key: "email.mjml", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs"]
+        };
+        ($key:literal; all) => {
+            files![$key: "template.yaml", "email.mjml", "email.txt", "subject", "preheader", "sms.hbs", "push.hbs"]
+        };
+    }
+    let folders: &[&[(&str, &str)]] = &[
+        files!["demo/definitions": "caps.yaml"],
+        template!["templates/back_in_stock"; all],
+        template!["templates/birthday"; all],
+        template!["templates/browse_reminder"; all],
+        template!["templates/cart_reminder"; all],
+        template!["templates/cart_reminder/de"; language],
+        template!["templates/confirm_email"; mail],
+        template!["templates/new_product"; mail],
+        template!["templates/newsletter"; all],
+        template!["templates/newsletter_welcome"; mail],
+        template!["templates/order_confirmation"; all],
+        template!["templates/order_confirmation/de"; language],
+        template!["templates/order_thanks"; mail],
+        template!["templates/review_request"; all],
+        template!["templates/shipping_update"; all],
+        template!["templates/vip_welcome"; mail],
+        template!["templates/welcome"; all],
+        template!["templates/welcome/de"; language],
+        template!["templates/win_back"; all],
+        files!["templates/recipes":
+            "back_in_stock.yaml", "birthday.yaml", "browse_reminder.yaml", "cart_reminder.yaml", "newsletter.yaml", "order_confirmation.yaml", "review_request.yaml", "shipping_update.yaml", "vip.yaml", "welcome.yaml", "win_back.yaml"],
     ];
-    files.map(|(name, text)| SourceFile { name: name.to_owned(), text: text.to_owned() }).into()
+    let files = folders.concat().into_iter();
+    files.map(|(name, text)| SourceFile { name: name.to_owned(), text: text.to_owned() }).collect()
 }
 
 #[cfg(test)]
@@ -101,7 +119,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::definition::{Known, cross_check, read};
+    use crate::definition::{Definition, Known, cross_check, read};
+    use crate::ids::Timestamp;
+    use crate::message::Channel;
+    use crate::render::inspection::{CLIP_BYTES, preheader_remark, remarks};
+    use crate::render::template::Template;
+    use crate::render::{Compiled, Content, Scope, Sender, preview};
+    use crate::story::run_all;
 
     #[test]
     fn the_compiled_in_definitions_are_all_there_are_and_fit_together() {
@@ -121,5 +145,99 @@ mod tests {
             }
         }
         assert_eq!(files.into_iter().map(|file| file.name).collect::<BTreeSet<_>>(), on_disk);
+    }
+
+    fn templates() -> Vec<Template> {
+        let documents = read(&definitions()).unwrap();
+        let template = |definition| if let Definition::Template(it) = definition { Some(it) } else { None };
+        documents.into_iter().filter_map(|document| template(document.definition)).collect()
+    }
+
+    /// Made with its own sample, for everybody and for the readers of each language.
+    fn made(template: &Template, channel: Channel) -> Vec<Content> {
+        let compiled = Compiled::new(template).unwrap();
+        let sender = Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap();
+        let locales = std::iter::once("en").chain(template.variants.keys().map(String::as_str));
+        let written = locales.map(|locale| {
+            let mut sample = template.sample.clone();
+            sample["profile"]["traits"]["locale"] = locale.into();
+            let scope = Scope::sample(Timestamp::from_millis(0), &sample);
+            preview(&compiled, channel, &scope, &sender, "ann@example.com").unwrap().content().clone()
+        });
+        written.collect()
+    }
+
+    #[test]
+    fn the_recipes_tell_the_truth() {
+        let reports = run_all(&read(&definitions()).unwrap());
+        // Three for each of the ten, and those of the best customers.
+        assert_eq!(reports.len(), 33);
+        for report in reports {
+            assert!(report.passed, "{}: {:?}\n{}", report.name, report.failures, report.timeline);
+        }
+    }
+
+    #[test]
+    fn the_starter_set_speaks_on_every_channel_and_nothing_is_to_be_remarked_on_it() {
+        let all = templates();
+        let ten = ["welcome", "cart_reminder", "browse_reminder", "order_confirmation", "shipping_update"];
+        let more = ["review_request", "win_back", "back_in_stock", "birthday", "newsletter"];
+        for key in ten.into_iter().chain(more) {
+            let template = all.iter().find(|template| template.key == key).unwrap();
+            assert!(
+                [Channel::Email, Channel::Sms, Channel::Push].into_iter().all(|it| template.parts.has(it)),
+                "{key}"
+            );
+        }
+        let german: Vec<&str> = all.iter().filter(|it| it.variants.contains_key("de")).map(|it| &*it.key).collect();
+        assert_eq!(german, ["cart_reminder", "order_confirmation", "welcome"]);
+        for template in &all {
+            // What is sent whatever somebody chose needs no way out.
+            let is_marketing = !["order_confirmation", "shipping_update", "confirm_email"].contains(&&*template.key);
+            let part = template.parts.email.as_ref().unwrap();
+            for content in made(template, Channel::Email) {
+                let Content::Email(email) = content else { panic!() };
+                let told: Vec<String> = remarks(&email, is_marketing).into_iter().collect();
+                assert_eq!(told, Vec::<String>::new(), "{}", template.key);
+                assert_eq!(
+                    preheader_remark(part.preheader.as_deref(), email.subject.as_str()),
+                    None,
+                    "{}",
+                    template.key
+                );
+                assert!(email.html.len() < CLIP_BYTES / 3, "{}: {} bytes", template.key, email.html.len());
+                assert!(email.html.contains("prefers-color-scheme: dark"), "{}", template.key);
+                assert!(email.text.contains("Ann") || email.text.len() > 100, "{}: {}", template.key, email.text);
+            }
+        }
+    }
+
+    #[test]
+    fn text_messages_are_short_say_the_way_out_and_need_no_wider_alphabet() {
+        let basic = "@£$¥èéùìòÇØøÅåÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
+                     abcdefghijklmnopqrstuvwxyzäöñüà";
+        for template in templates().iter().filter(|template| template.parts.has(Channel::Sms)) {
+            for content in made(template, Channel::Sms) {
+                let Content::Sms { text, .. } = content else { panic!() };
+                assert!(text.chars().all(|c| basic.contains(c)), "{}: {text}", template.key);
+                assert!(text.chars().count() <= 160, "{}: {text}", template.key);
+                let is_marketing = !["order_confirmation", "shipping_update"].contains(&&*template.key);
+                assert_eq!(text.contains("/u/preview"), is_marketing, "{}: {text}", template.key);
+            }
+            for content in made(template, Channel::Push) {
+                let Content::Push { title, body, link, .. } = content else { panic!() };
+                assert!(title.chars().count() <= 50 && body.chars().count() <= 120, "{}", template.key);
+                assert!(link.is_some_and(|link| link.starts_with("https://shop.example/")), "{}", template.key);
+            }
+        }
+    }
+
+    #[test]
+    fn all_mails_have_one_look() {
+        let heads = templates().into_iter().map(|template| {
+            let source = template.parts.email.unwrap().markup.source().to_owned();
+            source[source.find("<mj-head>").unwrap()..source.find("</mj-head>").unwrap()].to_owned()
+        });
+        assert_eq!(heads.collect::<BTreeSet<_>>().len(), 1, "what one head says all say");
     }
 }

@@ -6,6 +6,7 @@
 mod chance;
 mod history;
 mod person;
+mod pictures;
 mod shop;
 mod trickle;
 mod visit;
@@ -17,6 +18,7 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::WorkspaceId;
 
 pub use history::{History, history};
+pub use pictures::with_pictures;
 pub use shop::BadShop;
 pub use trickle::{TRICKLE_MAX, trickle};
 

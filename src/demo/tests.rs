@@ -158,6 +158,19 @@ fn the_catalog_has_a_page_and_a_picture_for_every_product_once() {
     for product in &catalog.products {
         let ours = |url: &str| url.starts_with("https://shop.example/");
         assert!(ours(&product.url) && ours(&product.image_url) && !product.amount.is_zero(), "{}", product.id);
+        let png = pictures::drawn(&product.category).unwrap();
+        assert!(png.starts_with(b"\x89PNG") && png.len() < 10_000, "{}", product.category);
+    }
+}
+
+#[test]
+fn the_shops_own_pictures_are_put_into_a_mail_that_is_shown_and_no_others() {
+    let html = |src: &str| format!("<img alt=\"\" src=\"{src}\"><p>https://shop.example/images/</p>");
+    let shown = with_pictures(&html("https://shop.example/images/enamel-kettle.png")).into_owned();
+    assert!(shown.starts_with("<img alt=\"\" src=\"data:image/png;base64,iVBOR"), "{shown}");
+    assert!(shown.ends_with("\"><p>https://shop.example/images/</p>"), "{shown}");
+    for other in ["https://shop.example/images/unknown.png", "https://example.com/images/enamel-kettle.png", ""] {
+        assert_eq!(with_pictures(&html(other)), html(other));
     }
 }
 

@@ -232,28 +232,6 @@ expect:
 }
 
 #[test]
-fn the_recipes_tell_the_truth() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = |name: &str| SourceFile {
-        name: name.to_owned(),
-        text: std::fs::read_to_string(root.join("templates").join(name)).unwrap(),
-    };
-    let folder = ["template.yaml", "email.html", "subject", "preheader"];
-    let folders = ["cart_reminder", "order_thanks"];
-    let parts = folders.iter().flat_map(|key| folder.iter().map(move |name| format!("{key}/{name}")));
-    let mut files: Vec<SourceFile> = parts.map(|name| text(&name)).collect();
-    files.extend(
-        ["cart_reminder/sms.hbs", "recipes/cart_reminder.yaml", "recipes/newsletter.yaml", "recipes/vip.yaml"]
-            .map(text),
-    );
-    let reports = run_all(&read(&files).unwrap());
-    assert_eq!(reports.len(), 7);
-    for report in reports {
-        assert!(report.passed, "{}: {:?}\n{}", report.name, report.failures, report.timeline);
-    }
-}
-
-#[test]
 fn a_story_begins_with_everybody_where_their_traits_put_them() {
     let segments = "\
 kind: segment

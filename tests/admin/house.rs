@@ -133,7 +133,7 @@ impl House {
     }
 
     pub async fn furnish(&self) {
-        let files = ["templates/cart_reminder", "templates/order_thanks", "templates/recipes", "demo/definitions"];
+        let files = ["templates", "demo/definitions"];
         let files: Vec<Value> = files.iter().flat_map(|folder| files_in(folder)).collect();
         let applied = self.post("/api/v1/definitions", json!({ "files": files })).await.ok();
         assert!(applied["created"].as_array().unwrap().contains(&json!("campaign cart_reminder")), "{applied}");
@@ -232,8 +232,9 @@ impl House {
 fn files_in(folder: &str) -> Vec<Value> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    files
-        .iter()
-        .map(|path| json!({ "name": path.to_str().unwrap(), "text": std::fs::read_to_string(path).unwrap() }))
-        .collect()
+    let read = |path: &std::path::PathBuf| match path.is_dir() {
+        true => files_in(path.to_str().unwrap()),
+        false => vec![json!({ "name": path.to_str().unwrap(), "text": std::fs::read_to_string(path).unwrap() })],
+    };
+    files.iter().flat_map(read).collect()
 }

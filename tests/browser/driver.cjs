@@ -103,15 +103,19 @@ const guard = (asked) => async (route) => {
   return route.fulfill({ response, headers });
 };
 
+// What is written into a page is fetched from nowhere, so nothing can be refused.
+const pictureless = (html) => html.replace(/src="data:image[^"]*"/g, 'src="http://127.0.0.1:1/none.png"');
+
 const open = async (context, asked, errors) => {
   const page = await context.newPage();
-  page.on("console", (it) => { if (it.type() === "error") errors.push(it.text()); });
+  const refused = (it) => asked.images === false && it.text().startsWith("Failed to load resource");
+  page.on("console", (it) => { if (it.type() === "error" && !refused(it)) errors.push(it.text()); });
   page.on("pageerror", (it) => errors.push(String(it)));
   await page.route("**/*", guard(asked));
   await page.setViewportSize({ width: asked.width, height: asked.height ?? 800 });
   let status = 200;
   if (asked.url) status = (await page.goto(asked.url, { waitUntil: "load" }))?.status() ?? 0;
-  else await page.setContent(asked.html, { waitUntil: "load" });
+  else await page.setContent(asked.images === false ? pictureless(asked.html) : asked.html, { waitUntil: "load" });
   return { page, status };
 };
 

@@ -11,5 +11,6 @@ mod browser;
 #[allow(dead_code)]
 #[path = "../admin/house.rs"]
 mod house;
+mod mails;
 mod pages;
 mod sights;

@@ -184,7 +184,7 @@ expect:
 "#;
     let file = folder.write("look.yaml", text);
     let told = folder.ok(&["test", root().join("templates").to_str().unwrap(), file.to_str().unwrap()]);
-    assert!(told.ends_with("8 passed, 0 failed\n"), "{told}");
+    assert!(told.ends_with("34 passed, 0 failed\n"), "{told}");
     let twice = folder
         .write("again.yaml", "kind: consent_policy\nkey: mine\nrules: [ { channel: email, unknown: allowed } ]\n");
     let said = folder.run(&["apply", root().join("templates").to_str().unwrap(), twice.to_str().unwrap()]);

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
 
+use crate::demo::with_pictures;
 use crate::http::inbox::{Asked, Listed, found, listed, source_of};
 use crate::http::problem::{Problem, Refusal};
 use crate::render::kept::{Kept, KeptSummary};
@@ -163,7 +164,7 @@ pub(super) async fn html(desk: Pages, visitor: Visitor, request: HttpRequest) ->
     let made = match desk.inbox.clone() {
         Some(inbox) => match found(inbox, request.match_info().query("id")).await {
             Ok(Kept { content: Content::Email(email), .. }) => {
-                Ok(raw("text/html; charset=utf-8", FRAME_POLICY, with_links_beside(&email.html)))
+                Ok(raw("text/html; charset=utf-8", FRAME_POLICY, with_links_beside(&with_pictures(&email.html))))
             }
             Ok(_) => Err(Problem::NotFound),
             Err(problem) => Err(problem),

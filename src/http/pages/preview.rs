@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::audience::{History, Profile};
 use crate::decision::Campaign;
+use crate::demo::with_pictures;
 use crate::event::Event;
 use crate::message::{Channel, Purpose};
 use crate::render::template::Template;
@@ -350,7 +351,7 @@ pub(super) async fn html(desk: Pages, _: Visitor, request: HttpRequest) -> HttpR
                 Some(scheme) => in_scheme(&email.html, scheme == "dark"),
                 None => email.html,
             };
-            (StatusCode::OK, with_links_beside(&html))
+            (StatusCode::OK, with_links_beside(&with_pictures(&html)))
         }
         Ok(_) => (StatusCode::NOT_FOUND, "<p>This channel has no HTML.</p>".to_owned()),
         Err(error) => (StatusCode::NOT_FOUND, html!("<p>{}</p>", error).as_str().to_owned()),
