@@ -156,6 +156,10 @@ fn question(prometheus: &str, expression: &str) -> Option<Value> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = url::Url::parse_with_params(&url, [("query", expression)]).unwrap();
         let answer = client.get(url).send().await.ok()?;
+        if answer.status() == 503 {
+            // It listens before it is ready.
+            return None;
+        }
         let text = answer.text().await.ok()?;
         Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     })
