@@ -114,7 +114,13 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     #[command(subcommand)]
     Key(controls::Key),
     /// Create, list, rotate and revoke API tokens: for programs, each with the scopes it needs
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  carillon token create --name dashboard --scope read
+  carillon token rotate ID --grace 1h"
+    )]
     Token(token::Token),
     /// List messages with their states and reasons, or show one with its whole path
     Messages(trace::Messages),

@@ -152,7 +152,7 @@ async fn bad_orders_change_nothing_and_say_why() {
         ),
         (
             "/api/v1/send-test",
-            json!({ "template": "cart_reminder", "channel": "push", "to": "token" }),
+            json!({ "template": "cart_reminder", "channel": "webhook", "to": "https://shop.example/hook" }),
             422,
             "test_not_sent",
         ),

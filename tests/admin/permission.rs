@@ -382,7 +382,7 @@ async fn a_segment_tells_who_is_in_it_since_when_and_why() {
         .iter()
         .map(|one| (one["key"].as_str().unwrap(), one["size"].as_u64().unwrap()))
         .collect();
-    assert_eq!(sizes, [("lapsed", 0), ("vip", 1)]);
+    assert_eq!(sizes, [("gone_quiet", 0), ("lapsed", 0), ("vip", 1)]);
     let vip = house.get("/api/v1/segments/vip?profile=ann").await.ok();
     assert_eq!((&vip["sample"][0]["user_id"], &vip["is_complete"]), (&"ann".into(), &true.into()), "{vip}");
     let person = &vip["person"];

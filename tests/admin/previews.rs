@@ -39,8 +39,8 @@ async fn a_template_is_shown_for_a_person_and_an_event() {
     }
     let sms = house.page("/preview/cart_reminder?channel=sms&as=ann").await;
     has_all(&sms, &["class=\"bubble\"", "characters"]);
-    // Made for a mail that thanks for an order, and an order there is none.
-    let missing = house.page("/preview/order_thanks?as=ann&event=add-c1").await;
+    // Made for a mail that tells where a parcel is, and a parcel there is none.
+    let missing = house.page("/preview/shipping_update?as=ann&event=add-c1").await;
     has_all(&missing, &["It cannot be rendered", "has no value and no default", "such a message would fail"]);
     house.close().await;
 }

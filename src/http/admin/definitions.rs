@@ -86,8 +86,8 @@ async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
     let (log, store, definitions) = (admin.log.clone(), admin.store.clone(), admin.definitions.clone());
     let id = admin.workspace;
     // Goes on when the caller goes away: applied, and then in force.
-    let applied = tokio::spawn(async move { apply(&log, &store, &definitions, id, files, how.dry_run).await });
-    match applied.await.map_err(anyhow::Error::from)?? {
+    let applied = aside(async move { apply(&log, &store, &definitions, id, files, how.dry_run).await });
+    match applied.await? {
         Ok(applied) => {
             if !how.dry_run {
                 (admin.refresh_keys)(()).await?;
@@ -98,6 +98,12 @@ async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
     }
 }
 
+/// Reading and trying templates takes a while: on a thread of its own, and not on one that answers others.
+async fn aside<T: Send + 'static>(work: impl Future<Output = anyhow::Result<T>> + Send + 'static) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(work)).await?
+}
+
 /// What applying would change and would have done; changes nothing.
 async fn planned(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
     let files = match files_in(&request, payload).await? {
@@ -105,7 +111,8 @@ async fn planned(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
         Err(answer) => return Ok(answer),
     };
     let now = admin.log.clock().now();
-    match plan(&admin.store, &admin.definitions, admin.workspace, &files, now).await? {
+    let planned = aside(async move { plan(&admin.store, &admin.definitions, admin.workspace, &files, now).await });
+    match planned.await? {
         Ok(plan) => Ok(json_answer(&plan)),
         Err(problems) => Err(Refusal::Definitions(problems).into()),
     }

@@ -43,7 +43,7 @@ pub async fn admitted(
             let caller = Arc::new(caller);
             request.extensions_mut().insert(caller.clone());
             match admin {
-                Some(admin) if is_write(request.method()) => repeats::write(admin, caller, request, next).await,
+                Some(admin) if is_write(&request) => repeats::write(admin, caller, request, next).await,
                 _ => Ok(next.call(request).await?.map_into_boxed_body()),
             }
         }
@@ -54,8 +54,12 @@ pub async fn admitted(
     }
 }
 
-fn is_write(method: &Method) -> bool {
-    matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
+/// Whether it changes something; what nobody offers changes nothing.
+fn is_write(request: &ServiceRequest) -> bool {
+    let pattern = request.match_pattern().unwrap_or_default();
+    let rules = request.app_data::<web::Data<Rules>>();
+    let is_known = rules.is_some_and(|rules| rules.find(&pattern, request.method()).is_some());
+    is_known && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
 }
 
 async fn pass(admin: &Admin, request: &ServiceRequest) -> Result<Caller, Problem> {

@@ -131,7 +131,7 @@ fn mail_envelope(email: &Email) -> Vec<(&str, Html)> {
 fn parts(kept: &Kept) -> Html {
     match &kept.content {
         Content::Email(email) => html!(
-            "<h2>As HTML</h2><div class=\"frames\"><figure class=\"wide\"><iframe sandbox=\"allow-popups \
+            "<h2>As HTML</h2><div class=\"frames\" tabindex=\"0\" role=\"region\" aria-label=\"As HTML\"><figure class=\"wide\"><iframe sandbox=\"allow-popups \
              allow-popups-to-escape-sandbox\" src=\"/inbox/{}/html\" title=\"The message as HTML\"></iframe></figure></div>\
              <h2>As text</h2><pre class=\"panel\" tabindex=\"0\">{}</pre><p><a href=\"/inbox/{}/source\">Source</a></p>",
             kept.message,

@@ -151,8 +151,8 @@ fn mail(key: &str, query: &str, email: &Email, template: &Template, is_marketing
         )
     };
     html!(
-        "<h2>Remarks</h2>{}<p class=\"muted\">{}</p><h2>In a mailbox</h2><div class=\"frames\">{}{}</div><h2>In a dark \
-         mailbox</h2><div class=\"frames dark\">{}{}</div><div class=\"columns\"><section><h2>As text</h2><pre \
+        "<h2>Remarks</h2>{}<p class=\"muted\">{}</p><h2>In a mailbox</h2><div class=\"frames\" tabindex=\"0\" role=\"region\" aria-label=\"In a mailbox\">{}{}</div><h2>In a dark \
+         mailbox</h2><div class=\"frames dark\" tabindex=\"0\" role=\"region\" aria-label=\"In a dark mailbox\">{}{}</div><div class=\"columns\"><section><h2>As text</h2><pre \
          class=\"panel tall\" tabindex=\"0\">{}</pre></section><section><h2>Headers</h2>{}</section></div>",
         told,
         size,
