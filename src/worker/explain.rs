@@ -157,11 +157,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     {
         listed.extend(store.message(asked).await?);
     }
-    let mut messages = Vec::with_capacity(listed.len());
-    for message in listed {
-        let steps = store.steps_of(message.id).await?;
-        messages.push((message, steps));
-    }
+    let messages = with_steps(store, listed).await?;
     let mut enrollments: BTreeMap<EnrollmentId, Enrollment> =
         enrollments.into_iter().map(|one| (one.id, one)).collect();
     let missing: BTreeSet<EnrollmentId> =
@@ -210,12 +206,31 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    let mut pruned_before = store.pruned_before().await?;
-    if pruned_before.is_some() {
-        let person = store.person(question.profile).await?;
-        pruned_before = pruned_before.filter(|before| person.is_none_or(|person| person.profile.created_at < *before));
-    }
+    let pruned_before = pruned_before(store, question.profile).await?;
     Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, pruned_before, denials })
+}
+
+/// Each with its states.
+async fn with_steps<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    listed: Vec<Message>,
+) -> Result<Vec<(Message, Vec<Step>)>, Error> {
+    let mut messages = Vec::with_capacity(listed.len());
+    for message in listed {
+        let steps = store.steps_of(message.id).await?;
+        messages.push((message, steps));
+    }
+    Ok(messages)
+}
+
+/// What is older than this is no longer there, where the person was there before it.
+async fn pruned_before<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    profile: ProfileId,
+) -> Result<Option<Timestamp>, Error> {
+    let Some(before) = store.pruned_before().await? else { return Ok(None) };
+    let person = store.person(profile).await?;
+    Ok(person.is_none_or(|person| person.profile.created_at < before).then_some(before))
 }
 
 /// The newest events of the person by position, and those among all that spoke of consent.

@@ -245,6 +245,8 @@ impl World {
     pub async fn restart(self) -> Self {
         let (place, kept, carrier) = (self.place.clone(), self.kept.clone(), self.carrier.clone());
         let now = self.clock.now().millis();
+        // What was not committed is gone, also what the log's writer keeps for a quiet moment.
+        let _ = self.log.writer().connection().close_by_ref().await;
         drop(self);
         let world = Self::open(place, kept, carrier, Faults::none(), now).await;
         world.dispatcher.recover(world.clock.now()).await.unwrap();
