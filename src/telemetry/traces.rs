@@ -41,12 +41,10 @@ pub fn start(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Exporte
     if let Some(other) = protocol.filter(|protocol| protocol != "http/protobuf") {
         return Err(format!("OTEL_EXPORTER_OTLP_PROTOCOL={other}: traces are sent as http/protobuf (port 4318) alone"));
     }
-    // This program speaks TLS with relays and databases alone.
     let endpoint = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
-    if endpoint.is_some_and(|endpoint| !endpoint.trim().starts_with("http://")) {
-        return Err(
-            "OTEL_EXPORTER_OTLP_ENDPOINT begins with http://: name a collector or agent near this machine".to_owned()
-        );
+    let schemes = ["http://", "https://"];
+    if let Some(other) = endpoint.filter(|endpoint| !schemes.iter().any(|scheme| endpoint.trim().starts_with(scheme))) {
+        return Err(format!("OTEL_EXPORTER_OTLP_ENDPOINT={other}: it begins with http:// or https://"));
     }
     let exporter = SpanExporter::builder().with_http().build().map_err(|error| format!("traces: {error}"))?;
     let mut resource = Resource::builder();

@@ -36,7 +36,8 @@ async fn no_request_makes_it_fail_and_every_answer_is_as_documented() {
     let mut command = Command::new("timeout");
     command
         .args([SECONDS_MAX, program.to_str().unwrap()])
-        .args(["run", "--url", &house.address(), "--seed", "1", "--max-examples", "12", "--workers", "2"])
+        // Python 3.11 cannot parse in two threads at a time ("AST constructor recursion depth mismatch"): one worker.
+        .args(["run", "--url", &house.address(), "--seed", "1", "--max-examples", "12", "--workers", "1"])
         .args(["--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color"])
         .args(["--include-path-regex", "^/api/v1/"])
         // One never ends, one examines the machine, one moves the clock under everybody.

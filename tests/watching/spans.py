@@ -1,15 +1,18 @@
 """A collector for the tests: takes OTLP traces over HTTP as protobuf, by the official definitions, and keeps each span as
 a line of JSON.
 
-spans.py FILE prints "ready PORT" and runs until its standard input closes.
+spans.py FILE prints "ready PORT" and runs until its standard input closes. With spans.py FILE AUTHORITY it speaks TLS for
+`localhost`, and writes the certificate of the authority that vouches for it to AUTHORITY.
 """
 
 import gzip
 import http.server
 import json
+import ssl
 import sys
 import threading
 
+import trustme
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 OUT = open(sys.argv[1], "a", buffering=1)
@@ -62,6 +65,12 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
 server.daemon_threads = True
+if len(sys.argv) > 2:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(sys.argv[2])
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print("ready", server.server_address[1], flush=True)
 sys.stdin.read()

@@ -59,6 +59,30 @@ fn a_trace_leads_from_the_request_over_the_log_to_the_provider() {
 }
 
 #[test]
+fn a_collector_with_tls_is_believed_by_its_authority_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, authority) = (folder.path().join("spans.jsonl"), folder.path().join("authority.pem"));
+    let (_collector, port) = beside("tests/watching/spans.py", &[&file, &authority]);
+    let endpoint = format!("https://localhost:{port}");
+    let settings = [("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "100")];
+    // Nobody vouches for it here, so it gets nothing; the service sends its mail all the same.
+    let stranger = Shop::open(&settings);
+    stranger.order("o1", "ann@example.com", &[]);
+    stranger.until("sent", 1);
+    assert_eq!(stranger.server.stop(), 0);
+    assert_eq!(spans(&file), Vec::<Value>::new());
+    let shop = Shop::open(&[settings[0], settings[1], ("SSL_CERT_FILE", authority.to_str().unwrap())]);
+    shop.order("o1", "ann@example.com", &[]);
+    shop.until("sent", 1);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !spans(&file).iter().any(|span| span["name"] == "send") {
+        assert!(Instant::now() < deadline, "{:#?}", spans(&file));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(shop.server.stop(), 0);
+}
+
+#[test]
 fn a_collector_that_is_away_stops_nothing() {
     // Nothing listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -82,4 +106,9 @@ fn variables_that_cannot_be_meant_are_refused_at_the_start() {
     let said = crate::program::said(&mut command);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("http/protobuf"), "{}", said.err);
+    let mut command = folder.command();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318");
+    let said = crate::program::said(&mut command);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("http:// or https://"), "{}", said.err);
 }
