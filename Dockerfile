@@ -5,6 +5,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY migrations ./migrations
+COPY tests/forgetful_disk ./tests/forgetful_disk
 COPY config ./config
 COPY benches ./benches
 COPY demo ./demo
