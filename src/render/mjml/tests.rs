@@ -282,8 +282,16 @@ mod real_data {
         for entry in std::fs::read_dir(&folder).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display())) {
             let path = entry.unwrap().path();
             let source = std::fs::read_to_string(&path).unwrap();
-            let made = to_html(&source)
-                .unwrap_or_else(|(line, column, message)| panic!("{}:{line}:{column}: {message}", path.display()));
+            let made = match to_html(&source) {
+                Ok(made) => made,
+                // One has a stray letter, which MJML drops without a sign.
+                Err((line, column, message)) => {
+                    let at = format!("{}:{line}:{column}: {message}", path.display());
+                    assert!(message.contains("text cannot stand inside `mj-section`"), "{at}");
+                    assert!(path.ends_with("ticketshop.mjml"), "{at}");
+                    continue;
+                }
+            };
             assert!(made.text.contains("</html>"), "{}", path.display());
             if source.contains("inline=\"inline\"") {
                 let links: Vec<&str> = made.text.split("<a ").skip(1).filter_map(|it| it.split('>').next()).collect();
@@ -293,6 +301,6 @@ mod real_data {
             }
             converted += 1;
         }
-        assert!(converted >= 18 && inlined >= 4, "{converted}, {inlined}");
+        assert!(converted >= 17 && inlined >= 3, "{converted}, {inlined}");
     }
 }
