@@ -181,7 +181,7 @@ impl TemplateFolder<'_> {
     }
 
     /// A shared piece's name, as if it stood within.
-    fn beside<'f>(name: &'f str) -> &'f str {
+    fn beside(name: &str) -> &str {
         let above = shelf(name).map_or(0, str::len);
         name[above..].trim_start_matches(['/', '\\'])
     }
