@@ -121,7 +121,7 @@ fn partials(map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, St
 fn variants(at: &At<'_>, map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, Parts>> {
     let inline = map.maybe("locales", |at| at.open_map())?;
     let mut tags: BTreeSet<String> =
-        files.iter().filter_map(|file| locale_of(file.name).0).map(str::to_owned).collect();
+        files.iter().filter(|it| it.is_part()).filter_map(|it| locale_of(it.name).0).map(str::to_owned).collect();
     for (key, place) in inline.iter().flat_map(Map::iter) {
         if !is_locale(&key.text) {
             return place.wrong(format!("`{}` is not a locale such as de or de-AT", key.text));

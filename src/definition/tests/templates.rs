@@ -107,6 +107,7 @@ fn templates_share_pieces_that_are_versioned_and_written_back_with_them() {
         other => panic!("{other:?}"),
     };
     assert_eq!(pieces(0), ["partials/deep/shop.hbs", "partials/foot.txt"]);
+    assert!(template(&documents).variants.is_empty(), "a folder of pieces is no locale");
     assert_eq!(pieces(1), ["partials/deep/shop.hbs", "partials/foot.txt", "partials/own.txt"]);
     // Each is whole by itself, whatever becomes of what it shares.
     for document in &documents {
