@@ -12,6 +12,8 @@ use crate::store::shards::{Layout, Shard};
 
 /// The setting with the instant before which something of people's past was pruned.
 const PRUNED_BEFORE: &str = "pruned_before";
+/// The setting with the day, since 1970, on which that last moved.
+const PRUNED_ON: &str = "pruned_on";
 /// States in which a message has come to its end.
 const ENDED: &str = "('sent', 'unknown', 'suppressed', 'cancelled', 'failed')";
 
@@ -34,10 +36,11 @@ async fn pruned_before<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>
 
 /// # Errors
 /// The database refuses.
-pub async fn note_pruned<C: ConnectionTrait>(tx: &C, before: Timestamp) -> Result<(), Error> {
+pub async fn note_pruned<C: ConnectionTrait>(tx: &C, before: Timestamp, now: Timestamp) -> Result<(), Error> {
     if pruned_before(tx).await?.is_none_or(|known| known < before) {
         set_setting(tx, PRUNED_BEFORE, &before.millis().to_string()).await?;
     }
+    set_setting(tx, PRUNED_ON, &now.day().to_string()).await?;
     Ok(())
 }
 
@@ -82,9 +85,11 @@ pub async fn prune_reasons<C: ConnectionTrait>(
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// The instant before which something was pruned, if anything was.
-    pub async fn pruned_before(&self) -> Result<Option<Timestamp>, Error> {
-        pruned_before(self.conn).await
+    /// The instant before which something of people's past was pruned, and the day, since 1970, on which something
+    /// last was; none: nothing.
+    pub async fn pruned_before(&self) -> Result<Option<(Timestamp, Option<i64>)>, Error> {
+        let Some(before) = pruned_before(self.conn).await? else { return Ok(None) };
+        Ok(Some((before, setting(self.conn, PRUNED_ON).await?.and_then(|day| day.parse().ok()))))
     }
 
     /// Moves messages that ended and were created before an instant into the counts, with their states, tries and hits.

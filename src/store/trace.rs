@@ -53,6 +53,8 @@ pub struct EventAccounts {
     pub parked: i64,
     pub duplicates: i64,
     pub dropped: i64,
+    /// Of those processed: how many are no longer in the log, only their daily counts.
+    pub rolled_up: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -74,6 +76,9 @@ impl Accounts {
                 "accepted {} is not processed {} + unprocessed {} + parked {}",
                 events.accepted, events.processed, events.unprocessed, events.parked
             ));
+        }
+        if events.rolled_up > events.processed {
+            wrong.push(format!("pruned {} are more than processed {}", events.rolled_up, events.processed));
         }
         let sum: i64 = self.messages.by_status.values().chain(self.messages.rolled_up.values()).sum();
         if self.messages.created != sum {
@@ -191,6 +196,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
              UNION ALL SELECT 'duplicates', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
              UNION ALL SELECT 'dropped', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
              UNION ALL SELECT 'created', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
+             UNION ALL SELECT 'pruned', CAST(coalesce(sum(count), 0) AS BIGINT) FROM entry_rollups
+                WHERE workspace = ?1 AND kind NOT IN ('own', 'timer', 'message_ended', 'redriven')
              UNION ALL SELECT 'rolled:' || status, CAST(sum(count) AS BIGINT) FROM message_rollups
                 WHERE workspace = ?1 GROUP BY status
              UNION ALL SELECT 'status:' || status, count(*) FROM messages WHERE workspace = ?1 GROUP BY status"
@@ -213,6 +220,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 parked: count("parked"),
                 duplicates: count("duplicates"),
                 dropped: count("dropped"),
+                rolled_up: count("pruned"),
             },
             messages: MessageAccounts { created: count("created"), by_status, rolled_up },
         })

@@ -2,6 +2,7 @@
 
 mod erased;
 mod pruned;
+mod pruned_log;
 mod restored;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
