@@ -50,7 +50,7 @@ const UP: &[&str] = &[
         PRIMARY KEY (workspace, day, kind, name)
     ) WITHOUT ROWID",
     // Clients' events stand in their person's history.
-    "CREATE INDEX entries_own ON entries (profile, position) WHERE kind IN ('own', 'message_ended')",
+    "CREATE INDEX entries_own ON entries (profile, position) WHERE kind IN ('own', 'message_ended', 'timer')",
     // What an erasure still has to empty, packed; NULL: the whole log is looked through.
     "ALTER TABLE erasures ADD COLUMN entries BLOB",
 ];

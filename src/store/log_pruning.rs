@@ -236,13 +236,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         marks_of(self.conn, Class::Bodies).await
     }
 
-    /// How much of the log was pruned: entries by kind.
-    pub async fn entries_rolled_up(&self) -> Result<BTreeMap<String, i64>, Error> {
-        let sql = "SELECT kind, CAST(sum(count) AS BIGINT) FROM entry_rollups WHERE workspace = ? GROUP BY kind";
-        let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
-        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
-    }
-
     /// On which day, since 1970, what these people did was pruned, the newest that was; none of it: none.
     pub async fn past_pruned_on(&self, class: Class, positions: &[Position]) -> Result<Option<i64>, Error> {
         let marks = marks_of(self.conn, class).await?;

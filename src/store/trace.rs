@@ -166,6 +166,32 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
+    /// What these people bought that counts for a message.
+    pub async fn conversions_of(&self, people: &[ProfileId]) -> Result<Vec<Conversion>, Error> {
+        let sql = format!(
+            "SELECT message, position, campaign, at, value, currency FROM conversions
+             WHERE workspace = ? AND message IN (SELECT id FROM messages WHERE profile IN ({})) ORDER BY at, position",
+            crate::store::rows::marks(people.len())
+        );
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(people.iter().map(|profile| sea_orm::Value::from(profile.0)));
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let message: Vec<u8> = row.try_get_by_index(0)?;
+                Ok(Conversion {
+                    message: MessageId::try_from(message.as_slice())
+                        .map_err(|error| Error::unreadable("conversion", error))?,
+                    position: Position(row.try_get_by_index(1)?),
+                    campaign: row.try_get_by_index(2)?,
+                    at: Timestamp::from_millis(row.try_get_by_index(3)?),
+                    value: row.try_get_by_index(4)?,
+                    currency: row.try_get_by_index(5)?,
+                })
+            })
+            .collect()
+    }
+
     async fn add_conversion(&self, profile: ProfileId, conversion: &Conversion) -> Result<(), Error> {
         let sql = "INSERT INTO conversions (message, position, workspace, campaign, profile, at, value, currency)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, position) DO NOTHING";

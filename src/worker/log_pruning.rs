@@ -110,12 +110,17 @@ pub async fn prune_log(
         holds.insert(id, Hold::of(store.workspace(id), definitions, (now, carried)).await?);
     }
     let round = Round { now, layout: store.layout(), holds: Arc::new(holds) };
-    for shard in store.layout().all().iter() {
-        while let Some((gone, held)) = round.strip(log, shard, carried).await? {
-            pruned.bodies += gone;
-            pruned.held += held;
-            if *stop.borrow() {
-                return Ok(pruned);
+    let mut goes_on = true;
+    // A shard may wait for another.
+    while std::mem::take(&mut goes_on) {
+        for shard in store.layout().all().iter() {
+            while let Some((gone, held)) = round.strip(log, shard, carried).await? {
+                pruned.bodies += gone;
+                pruned.held += held;
+                goes_on = true;
+                if *stop.borrow() {
+                    return Ok(pruned);
+                }
             }
         }
     }
@@ -147,7 +152,8 @@ impl Round {
             Box::pin(async move {
                 let marks = marks_of(tx, Class::Bodies).await?;
                 let until = cursors(tx).await?.of(shard);
-                let Some(stretch) = round.stretch(tx, shard, (&marks, until), before).await? else { return Ok(None) };
+                let places = (marks.of(shard), until);
+                let Some(stretch) = round.stretch(tx, places, before, Some(&marks)).await? else { return Ok(None) };
                 let Stretch { from, last, entries } = stretch;
                 if !move_mark(tx, Class::Bodies, shard, (from, last), round.now).await? {
                     return Ok(None);
@@ -162,21 +168,22 @@ impl Round {
                 }
                 replace(tx, &gone).await?;
                 hold(tx, &held).await?;
-                Ok(Some((gone.len() as u64, held.len() as u64)))
+                Ok(Some((events(&gone), held.len() as u64)))
             })
         })
         .await
     }
 
-    /// The next entries behind a mark that are processed and old, as far as they may be folded; none: there are none.
+    /// The next entries behind a position, up to another, that are old, as far as they may be folded onto what is
+    /// `folded`; none: there are none.
     async fn stretch(
         &self,
         tx: &DatabaseTransaction,
-        shard: Shard,
-        (marks, until): (&Heads, Position),
+        (from, until): (Position, Position),
         before: Timestamp,
+        folded: Option<&Heads>,
     ) -> anyhow::Result<Option<Stretch>> {
-        let from = marks.of(shard);
+        let shard = self.layout.shard_at(from);
         let (mut last, mut entries) = (from, Vec::new());
         let read = read_after(tx, from, SLICE).await?;
         let losers: Vec<ProfileId> = read.iter().flatten().filter_map(|entry| entry.joins).collect();
@@ -190,7 +197,9 @@ impl Round {
             // What the other profile did before must be folded before, wherever it stands.
             let waits = |loser: ProfileId| {
                 let elsewhere = self.layout.shard_of(loser);
-                elsewhere != shard && heirs.get(&loser).is_some_and(|heir| heir.loser_head > marks.of(elsewhere))
+                let (head, come_to) =
+                    (heirs.get(&loser).map(|heir| heir.loser_head), folded.map(|at| at.of(elsewhere)));
+                elsewhere != shard && head.zip(come_to).is_some_and(|(head, come_to)| head > come_to)
             };
             if one.as_ref().is_ok_and(|entry| entry.joins.is_some_and(waits)) {
                 break;
@@ -244,7 +253,7 @@ impl Round {
                     .partition(|entry| entry.position <= marks.of(round.layout.shard_at(entry.position)));
                 remove(tx, &late).await?;
                 replace(tx, &free).await?;
-                Ok((late.len() + free.len()) as u64)
+                Ok(events(&late) + events(&free))
             })
         })
         .await
@@ -260,7 +269,8 @@ impl Round {
                 let stride = round.layout.next(Position(0)).0;
                 let end = heads(tx, ShardSet::EVERY).await?.0.of(shard).0 - KEPT_LAST * stride;
                 let until = Position(end.min(marks_of(tx, Class::Bodies).await?.of(shard).0));
-                let Some(stretch) = round.stretch(tx, shard, (&marks, until), before).await? else { return Ok(None) };
+                let places = (marks.of(shard), until);
+                let Some(stretch) = round.stretch(tx, places, before, None).await? else { return Ok(None) };
                 let Stretch { from, last, entries } = stretch;
                 if !move_mark(tx, Class::Entries, shard, (from, last), round.now).await? {
                     return Ok(None);
@@ -288,6 +298,10 @@ fn carries(entry: &Entry) -> bool {
             false
         }
     }
+}
+
+fn events(entries: &[Entry]) -> u64 {
+    entries.iter().filter(|entry| matches!(entry.logged, Logged::Event(_))).count() as u64
 }
 
 /// Whether it is of a kind that goes: what concerns everybody stays.

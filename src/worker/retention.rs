@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use crate::eventlog::{EventLog, Queue};
 use crate::guard::frequency_cap;
 use crate::ids::{MessageId, Position, Span, Timestamp, WorkspaceId};
-use crate::store::retention::{Place, note_pruned, prune_hits, prune_reasons, workspaces_with_messages};
+use crate::store::retention::{
+    Kind, Place, note_left, note_pruned, prune_hits, prune_reasons, workspaces_with_messages,
+};
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::worker::live::Definitions;
@@ -107,6 +109,11 @@ pub async fn prune(
     }
     let gone = prune_log(log, store, definitions, (before(retention.bodies), before(retention.entries)), stop).await?;
     (pruned.bodies, pruned.entries) = (gone.bodies, gone.entries);
+    if let Some(kept) = [retention.bodies, retention.entries].into_iter().filter(|span| *span != Span::ZERO).min()
+        && pruned.bodies > 0
+    {
+        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Bodies, kept).await?) })).await?;
+    }
     let oldest = [(pruned.reasons, before(retention.reasons)), (pruned.messages, before(retention.messages))];
     let oldest = oldest.into_iter().filter(|(count, _)| *count > 0).filter_map(|(_, before)| before).max();
     if let Some(before) = oldest {
@@ -151,7 +158,8 @@ async fn messages(
     let live = definitions.live(id);
     let goals = live.catalog.campaigns().filter_map(|campaign| campaign.goal.as_ref().map(|goal| goal.within)).max();
     let before = now.minus(kept.max(goals.map_or(Span::ZERO, |within| within.max(LEAST))));
-    let slots_since = now.minus(frequency_cap::horizon(&live.rules).max(kept));
+    let slots = frequency_cap::horizon(&live.rules).max(kept);
+    let slots_since = now.minus(slots);
     let mut from: Option<Place> = Some((Timestamp::from_millis(i64::MIN), MessageId::from_bytes([0; 16])));
     let mut pruned = 0;
     while let Some(place) = from.filter(|_| !*stop.borrow()) {
@@ -161,6 +169,9 @@ async fn messages(
         .await?;
         pruned += slice.pruned;
         from = slice.next;
+    }
+    if pruned > 0 {
+        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Slots, slots).await?) })).await?;
     }
     Ok(pruned)
 }

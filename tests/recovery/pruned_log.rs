@@ -162,7 +162,7 @@ async fn what_a_live_condition_looks_back_at_stays_until_it_does_not() {
     let place = Place::new(BACKEND).await;
     let shop = shop(&place).await;
     shop.apply(LOYAL).await;
-    shop.identify("ann", r#"{"email":"ann@example.com"}"#).await;
+    shop.identify("ann", r#"{"email":"ann@example.com","name":"Ann"}"#).await;
     shop.track("ann", "Order Placed", "c1").await;
     shop.track("ann", "Product Viewed", "c1").await;
     shop.settle().await;

@@ -1,6 +1,7 @@
 //! What holds on every database.
 
 mod erased;
+mod erased_by_index;
 mod pruned;
 mod pruned_log;
 mod restored;
