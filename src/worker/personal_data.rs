@@ -12,7 +12,7 @@ use crate::render::kept::KeptMessages;
 use crate::store::Store;
 use crate::store::entries::{Entry, Logged};
 use crate::store::shards::{ShardSet, heads};
-use crate::store::suppressions::{ListFilter, subject};
+use crate::store::suppressions::{ListFilter, Listed, subject};
 
 /// Positions of the log that are looked through at once.
 const LOOKED_THROUGH: i64 = 50_000;
@@ -46,25 +46,6 @@ pub async fn export(
         .into_iter()
         .map(|(anonymous, id)| json!({ "kind": if anonymous { "anonymous_id" } else { "user_id" }, "id": id }))
         .collect();
-    let mut suppressions = Vec::new();
-    for channel in Channel::ALL {
-        let Ok(address) = address_of(&person.profile, channel) else { continue };
-        let filter = ListFilter {
-            channel: Some(channel),
-            address: Some(address.normalised().to_owned()),
-            history: true,
-            limit: 1,
-            ..ListFilter::default()
-        };
-        let name = subject(channel, address.normalised());
-        let listed = db.list_suppressions(&filter).await?;
-        suppressions.extend(listed.into_iter().filter(|one| subject(one.channel, &one.address) == name));
-    }
-    for one in db.suppressions_by(&people).await? {
-        if !suppressions.contains(&one) {
-            suppressions.push(one);
-        }
-    }
     let about = match db.entries_about(&people).await? {
         Some(about) => about,
         None => looked_through(store, id, &people).await?,
@@ -95,7 +76,7 @@ pub async fn export(
         "history": history(store, id, &people, &person).await?,
         "identifiers": identifiers,
         "consents": db.ledger_of(profile, ROWS_MAX).await?,
-        "suppressions": suppressions,
+        "suppressions": suppressions(store, id, &people, &person).await?,
         "segments": person.profile.segments.by_segment,
         "enrollments": db.enrollments_of(profile, None, ROWS_MAX).await?,
         "messages": messages(store, sandbox, id, &people).await?,
@@ -104,6 +85,36 @@ pub async fn export(
         "decisions": decisions,
         "problems": problems.iter().map(|one| json!({ "position": one.position, "cause": one.cause })).collect::<Vec<_>>(),
     }))
+}
+
+/// What stands on the list for their addresses, and what they said of any.
+async fn suppressions(
+    store: &Store,
+    id: WorkspaceId,
+    people: &[ProfileId],
+    person: &Person,
+) -> anyhow::Result<Vec<Listed>> {
+    let db = store.workspace(id);
+    let mut suppressions = Vec::new();
+    for channel in Channel::ALL {
+        let Ok(address) = address_of(&person.profile, channel) else { continue };
+        let filter = ListFilter {
+            channel: Some(channel),
+            address: Some(address.normalised().to_owned()),
+            history: true,
+            limit: 1,
+            ..ListFilter::default()
+        };
+        let name = subject(channel, address.normalised());
+        let listed = db.list_suppressions(&filter).await?;
+        suppressions.extend(listed.into_iter().filter(|one| subject(one.channel, &one.address) == name));
+    }
+    for one in db.suppressions_by(people).await? {
+        if !suppressions.contains(&one) {
+            suppressions.push(one);
+        }
+    }
+    Ok(suppressions)
 }
 
 async fn messages(
