@@ -1,8 +1,9 @@
 //! A house whose disk can lose its power: orders come from several clients at once while its loops run.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use carillon::app::{Carillon, Options, WORKSPACE};
 use carillon::channel::{Channel, Unusable};
@@ -22,6 +23,7 @@ use forgetful_disk::Loss;
 use futures::future::{BoxFuture, join_all};
 use sea_orm::ConnectionTrait;
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::chance::Chance;
 
@@ -79,6 +81,12 @@ pub struct Life {
 #[derive(Clone, Default)]
 struct Carrier(Arc<Mutex<Taken>>);
 
+impl Carrier {
+    fn taken(&self) -> Taken {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 impl Channel for Carrier {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
         self.0.lock().unwrap().entry(rendered.message()).or_insert((0, rendered.purpose())).0 += 1;
@@ -88,6 +96,39 @@ impl Channel for Carrier {
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
         Box::pin(std::future::ready(Ok("takes everything".into())))
     }
+}
+
+/// What the clients were answered.
+#[derive(Default)]
+struct Counter {
+    accepted: Mutex<Vec<Event>>,
+    answered: Notify,
+    is_over: AtomicBool,
+}
+
+impl Counter {
+    fn accepted(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.accepted.lock().unwrap()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::SeqCst)
+    }
+}
+
+/// The power goes in the midst of a commit, so many writes from now.
+async fn cut(writes: u64, seed: u64, house: &House, counter: &Arc<Counter>, into: &Path) -> (Vec<Event>, Taken, Loss) {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let (counter, carrier) = (counter.clone(), house.carrier.clone());
+    let (folder, into) = (house.folder.path().to_owned(), into.to_owned());
+    let mut chance = Chance::new(seed);
+    forgetful_disk::install().after_writes(writes, move |disk| {
+        // In this order: whatever was answered or handed over by now must be known afterwards.
+        let (accepted, taken) = (counter.accepted().clone(), carrier.taken());
+        let loss = disk.copy(&folder, &into, || chance.percent(50)).unwrap();
+        let _ = tell.send((accepted, taken, loss));
+    });
+    told.await.unwrap()
 }
 
 pub struct House {
@@ -106,7 +147,7 @@ impl House {
         let options = Options {
             threads: 1,
             data: folder.path().to_owned(),
-            database: Some(folder.path().join("carillon.db").into()),
+            database: Some((&folder.path().join("carillon.db")).into()),
             ingest: http::config::Config::default(),
             smtp: None,
             sender: Sender::new(Some("Shop"), "shop@shop.example", None).unwrap(),
@@ -142,47 +183,57 @@ impl House {
         // What was set up is on the disk; the test is about what comes now.
         parts.database.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
         let orders = 60 + usize::try_from(chance.below(240)).unwrap();
-        let (accepted, is_over) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let counter = Arc::new(Counter::default());
         let left = tempfile::tempdir().unwrap();
-        let clients = join_all((0..CLIENTS).map(|client| house.order(client, &accepted, &is_over)));
-        let cutting = async {
-            while accepted.lock().unwrap().len() < orders {
-                house.work(chance).await;
+        let clients = join_all((0..CLIENTS).map(|client| house.order(client, &counter)));
+        let working = async {
+            while !counter.is_over() {
+                parts.workers.settle().await.unwrap();
             }
-            // In this order: whatever was answered or handed over by now must be known afterwards.
-            let accepted = accepted.lock().unwrap().clone();
-            let taken = house.taken();
-            let disk = forgetful_disk::install();
-            let loss = disk.cut(house.folder.path(), left.path(), || chance.percent(50)).unwrap();
-            is_over.store(true, Ordering::SeqCst);
-            (accepted, taken, loss)
         };
-        let (_, (accepted, taken, loss)) = futures::join!(clients, cutting);
+        // While orders come without end, the loops' own turn would not come to sending.
+        let sending = async {
+            while !counter.is_over() {
+                parts.workers.dispatcher().tick(house.clock.now()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let cutting = async {
+            while counter.accepted().len() < orders {
+                counter.answered.notified().await;
+                house.copy_log(chance).await;
+            }
+            let writes = 1 + chance.below(60);
+            let cut = cut(writes, chance.next(), &house, &counter, left.path()).await;
+            counter.is_over.store(true, Ordering::SeqCst);
+            cut
+        };
+        let (_, (), (), (accepted, taken, loss)) = futures::join!(clients, working, sending, cutting);
         house.carillon.database.close().await;
         Life { accepted, taken, loss, left }
     }
 
     /// One client: an order, its answer, the next.
-    async fn order(&self, client: usize, accepted: &Mutex<Vec<Event>>, is_over: &AtomicBool) {
+    async fn order(&self, client: usize, counter: &Counter) {
         let mut n = 0;
-        while !is_over.load(Ordering::SeqCst) {
-            let event = self.event(&format!("{client}-{n}"));
-            self.carillon.log.append(WORKSPACE, vec![event.clone()]).await.unwrap();
-            accepted.lock().unwrap().push(event);
+        while !counter.is_over() {
+            let events = self.events(&format!("{client}-{n}"));
+            self.carillon.log.append(WORKSPACE, events.clone()).await.unwrap();
+            counter.accepted().extend(events);
+            counter.answered.notify_one();
+            self.clock.advance(Span::from_seconds(1));
             n += 1;
         }
     }
 
-    fn event(&self, order: &str) -> Event {
+    /// Somebody with an address, and their order.
+    fn events(&self, order: &str) -> Vec<Event> {
         let at = self.clock.now();
-        let body = format!(
-            r#"{{"context":{{"traits":{{"email":"a{order}@example.com"}}}},"properties":{{"order_id":"{order}"}}}}"#
-        );
-        Event {
-            id: EventId::derive(&[order.as_bytes()]),
-            kind: Kind::Track,
-            name: "Order Completed".into(),
-            message_id: order.into(),
+        let event = |kind: Kind, name: &str, body: String| Event {
+            id: EventId::derive(&[name.as_bytes(), order.as_bytes()]),
+            kind,
+            name: name.into(),
+            message_id: format!("{name} {order}"),
             version: 1,
             source: "web".into(),
             correlation_id: String::new(),
@@ -196,18 +247,19 @@ impl House {
             sent_at: None,
             origin: Origin::Live,
             body: Body::new(body),
-        }
+        };
+        let traits = format!(r#"{{"traits":{{"email":"a{order}@example.com"}}}}"#);
+        let properties = format!(r#"{{"properties":{{"order_id":"{order}"}}}}"#);
+        vec![event(Kind::Identify, "Identified", traits), event(Kind::Track, "Order Completed", properties)]
     }
 
-    /// The loops, and now and then the log's way back into the file.
-    async fn work(&self, chance: &mut Chance) {
-        self.carillon.workers.settle().await.unwrap();
-        match chance.below(6) {
+    /// Now and then, the log's way back into the file.
+    async fn copy_log(&self, chance: &mut Chance) {
+        match chance.below(40) {
             0 => self.run(&self.carillon.database.reader, "PRAGMA wal_checkpoint(PASSIVE)").await,
             1 => self.run(&self.carillon.database.writer, "PRAGMA wal_checkpoint(RESTART)").await,
             _ => {}
         }
-        tokio::task::yield_now().await;
     }
 
     /// A checkpoint that cannot be had at present is no failure.
@@ -216,7 +268,7 @@ impl House {
     }
 
     pub fn taken(&self) -> Taken {
-        self.carrier.0.lock().unwrap().clone()
+        self.carrier.taken()
     }
 
     /// Orders this house has never heard of, by their ids: sent again, they are new to it.

@@ -1,7 +1,7 @@
 //! For tests: an SQLite whose disk forgets what was not synced when the power goes.
 //!
 //! Files are SQLite's own on the usual disk. Beside them stands, for every sector written since its file's last sync, what
-//! it held before. [`Disk::cut`] copies a folder as a loss of power would leave it: of each such sector, and of each
+//! it held before. [`Frozen::copy`] copies a folder as a loss of power would leave it: of each such sector, and of each
 //! length, either what was there before or what was written, as chance has it. Disks promise no more than that, and
 //! SQLite expects no more. A sync costs nothing here, for what survives is decided here.
 
@@ -36,7 +36,12 @@ struct State {
     /// By the address of SQLite's file object: which file it is, and how SQLite itself treats it.
     open: HashMap<usize, (PathBuf, Methods)>,
     unsynced: BTreeMap<PathBuf, Unsynced>,
+    /// What happens after so many more writes.
+    then: Option<(u64, Box<dyn FnOnce(Frozen) + Send>)>,
 }
+
+/// The disk between two writes, while everybody waits.
+pub struct Frozen<'a>(&'a State);
 
 /// What a file was like when it was last synced, as far as that is not so any more.
 struct Unsynced {
@@ -76,13 +81,23 @@ pub fn install() -> &'static Disk {
 }
 
 impl Disk {
+    /// Calls `then` once, in the midst of things: right after so many more writes, before anything else is written.
+    pub fn after_writes(&self, count: u64, then: impl FnOnce(Frozen) + Send + 'static) {
+        self.state().then = Some((count, Box::new(then)));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Frozen<'_> {
     /// Copies the files of a folder into another as a loss of power at this instant leaves them. `forgets` is asked for
     /// each sector that was not synced, and for each length. What SQLite shares between processes in memory is gone.
     ///
     /// # Errors
     /// A file cannot be read or written.
-    pub fn cut(&self, folder: &Path, into: &Path, mut forgets: impl FnMut() -> bool) -> io::Result<Loss> {
-        let state = self.state();
+    pub fn copy(&self, folder: &Path, into: &Path, mut forgets: impl FnMut() -> bool) -> io::Result<Loss> {
         let mut loss = Loss::default();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
@@ -90,7 +105,7 @@ impl Disk {
                 continue;
             }
             let mut bytes = std::fs::read(&path)?;
-            if let Some(unsynced) = state.unsynced.get(&path) {
+            if let Some(unsynced) = self.0.unsynced.get(&path) {
                 for (index, before) in &unsynced.sectors {
                     loss.unsynced += 1;
                     if forgets() {
@@ -106,10 +121,6 @@ impl Disk {
         }
         Ok(loss)
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn put(bytes: &mut Vec<u8>, index: u64, sector: &Sector) {
@@ -121,6 +132,18 @@ fn put(bytes: &mut Vec<u8>, index: u64, sector: &Sector) {
 }
 
 impl State {
+    /// One more write.
+    fn count(&mut self) {
+        match &mut self.then {
+            Some((left, _)) if *left > 1 => *left -= 1,
+            _ => {
+                if let Some((_, then)) = self.then.take() {
+                    then(Frozen(self));
+                }
+            }
+        }
+    }
+
     fn methods(&self, file: *mut ffi::sqlite3_file) -> Option<Methods> {
         self.open.get(&(file as usize)).map(|(_, methods)| *methods)
     }
@@ -200,7 +223,9 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, c
     unsafe {
         state.keep(file, from, Some(from + u64::try_from(count).unwrap_or(0)));
         let write = state.methods(file).and_then(|methods| methods.xWrite);
-        write.map_or(ffi::SQLITE_IOERR_WRITE, |write| write(file, bytes, count, at))
+        let written = write.map_or(ffi::SQLITE_IOERR_WRITE, |write| write(file, bytes, count, at));
+        state.count();
+        written
     }
 }
 
