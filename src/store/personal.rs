@@ -176,9 +176,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// being decided of them meanwhile is decided again, and finds nobody.
     pub async fn blank_people(&self, people: &[ProfileId]) -> Result<(), Error> {
         let marks = marks(people.len());
-        for table in ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members"] {
-            Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
-        }
         let sql = format!("UPDATE parked SET cause = 'erased' WHERE profile IN ({marks})");
         Rows(self.conn).run(&sql, ids(people)).await?;
         let sql = format!(
@@ -188,6 +185,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut values: Values = vec![History::default().pack().into()];
         values.extend(ids(people));
         Rows(self.conn).run(&sql, values).await?;
+        // After their rows: whoever was filing what they are called has done so by now, and it goes too.
+        for table in ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members"] {
+            Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
+        }
         Ok(())
     }
 

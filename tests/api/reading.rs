@@ -41,6 +41,12 @@ async fn people_are_paged_and_one_life_is_told_in_order() {
     assert_eq!(names, ["ann", "ben", "cleo", "dan"]);
     let found = world.get("/api/v1/profiles?q=ann").await.ok();
     assert_eq!(found["profiles"][0]["traits"]["email"], "ann@example.com");
+    for typed in ["ANN@exam", "ann", "nn@example.com", "ben"] {
+        let answer = world.get(&format!("/api/v1/profiles?q={typed}")).await.ok();
+        let names: Vec<&str> =
+            answer["profiles"].as_array().unwrap().iter().filter_map(|it| it["user_id"].as_str()).collect();
+        assert_eq!(names.contains(&"ann"), typed.to_lowercase().starts_with("ann"), "{typed}: {names:?}");
+    }
     let life = all(&world, "/api/v1/profiles/ann/timeline", "moments").await;
     let at_once = world.get("/api/v1/profiles/ann/timeline?limit=200").await.ok();
     assert_eq!(&life, at_once["moments"].as_array().unwrap());

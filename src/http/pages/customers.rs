@@ -8,9 +8,10 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::audience::Profile;
 use crate::decision::Person;
+use crate::http::cursor;
 use crate::ids::ProfileId;
 use crate::message::{Channel, address_of};
-use crate::store::search::fits;
+use crate::store::search::Sought;
 use crate::store::suppressions::subject;
 use crate::worker::cap_report::{RuleUse, cap_report};
 
@@ -20,35 +21,13 @@ use super::looked_up::{self, Query, start_of};
 use super::sign_in::{Visitor, redirect};
 use super::{Desk, Nothing, Pages, or_say, timeline};
 
-const FOUND_MAX: usize = 50;
+const FOUND_MAX: u32 = 50;
 /// Rows of the consent ledger.
 const LEDGER_MAX: u32 = 50;
 
 pub(super) async fn search(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
     let made = searched(&desk, &visitor, &Query::of(&request)).await;
     or_say(&desk, &visitor, Part::Customers, made).await
-}
-
-/// People by any id, address, number or name.
-pub(super) async fn matching(desk: &Desk, asked: &str) -> Result<Vec<Person>, Nothing> {
-    let db = desk.db();
-    let mut ids: Vec<ProfileId> = looked_up::profile(desk, asked).await?.into_iter().collect();
-    let named = db.people_by_term(asked).await?;
-    for id in &named {
-        let current = db.current_profile(*id).await?;
-        if !ids.contains(&current) {
-            ids.push(current);
-        }
-        if ids.len() >= FOUND_MAX * 2 {
-            break;
-        }
-    }
-    let exact = ids.first().copied().filter(|first| !named.contains(first));
-    let mut people = db.people(&ids).await?;
-    let found = ids.iter().filter_map(|id| people.remove(id)?.ok());
-    // A term may be of what they were called once.
-    let found = found.filter(|person| Some(person.profile.id) == exact || fits(&person.profile.traits, asked));
-    Ok(found.take(FOUND_MAX).collect())
 }
 
 async fn searched(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
@@ -58,15 +37,22 @@ async fn searched(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpR
             "<div class=\"panel empty\"><p>Type a customer’s id, e-mail address, telephone number, or the beginning of a name.</p></div>"
         ),
         Some(asked) => {
-            let found = matching(desk, asked).await?;
-            if found.is_empty() {
+            let list = format!("customers called {asked}");
+            let wrong = |_| Nothing::Senseless("This page of the list is not known; begin with the first.".to_owned());
+            let from = query.get("after").map(|text| cursor::read::<Sought>(&list, text)).transpose().map_err(wrong)?;
+            let (found, next) = desk.db().people_called(asked, from.as_ref(), FOUND_MAX).await?;
+            let more = next.map(|place| {
+                let after = cursor::write(&list, &place);
+                html!("<p class=\"pager\"><a href=\"/customers?q={}&amp;after={}\">More</a></p>", encoded(asked), after)
+            });
+            if found.is_empty() && from.is_none() && more.is_none() {
                 let start = start_of(asked);
                 html!(
                     "<div class=\"panel empty\"><p>Nobody is known by “{}”. Names and addresses are found from their beginning.</p></div>",
                     start
                 )
             } else {
-                found_table(&found)
+                html!("{}{}", found_table(&found), more)
             }
         }
     };

@@ -89,7 +89,7 @@ async fn found(desk: &Desk, asked: &str) -> Result<String, Nothing> {
     if let Some(profile) = looked_up::numbered(desk, asked).await? {
         return Ok(format!("/why?person={profile}"));
     }
-    match super::customers::matching(desk, asked).await?.as_slice() {
+    match desk.db().people_called(asked, None, 2).await?.0.as_slice() {
         [] => Err(Nothing::Unknown(format!(
             "Nothing is known by “{}”. Take a customer’s id, e-mail address, telephone number or name, an event’s \
              messageId or position, a message’s id, or a campaign’s key.",
