@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::History;
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -16,7 +17,7 @@ use crate::store::shards::unprocessed;
 use crate::store::suppressions::hashed;
 
 /// One erasure, and how far it came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Erasure {
     pub profile: ProfileId,
     #[serde(skip)]

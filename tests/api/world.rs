@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-use carillon::store::Address;
+use carillon::store::{Address, Rows};
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use super::BACKEND;
@@ -11,7 +12,7 @@ use crate::house::{Answer, House};
 
 pub struct World {
     pub house: House,
-    _place: Place,
+    place: Place,
 }
 
 impl Deref for World {
@@ -25,11 +26,38 @@ impl Deref for World {
 impl World {
     pub async fn new() -> Self {
         let place = Place::new(BACKEND).await;
-        let database = match BACKEND {
-            Backend::Sqlite => None,
-            Backend::Postgres => Some(place.address()),
+        Self { house: House::on(Some(place.address()), None).await, place }
+    }
+
+    /// Changes what is stored, behind everybody's back.
+    pub async fn change(&self, sql: &str) {
+        let database = carillon::store::open(self.place.address()).await.unwrap();
+        database.writer.execute_unprepared(sql).await.unwrap();
+        database.reader.close().await.unwrap();
+        database.writer.close().await.unwrap();
+    }
+
+    /// A service on a database where all there was is another workspace's.
+    pub async fn given_away(self) -> Self {
+        let Self { house, place } = self;
+        house.close().await;
+        let database = carillon::store::open(place.address()).await.unwrap();
+        let named = match BACKEND {
+            Backend::Sqlite => {
+                "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'workspace' WHERE m.type = 'table'"
+            }
+            Backend::Postgres => {
+                "SELECT table_name::text FROM information_schema.columns WHERE column_name = 'workspace' AND table_schema = 'public'"
+            }
         };
-        Self { house: House::on(database, None).await, _place: place }
+        for row in Rows(&database.writer).all(named, vec![]).await.unwrap() {
+            let table: String = row.try_get_by_index(0).unwrap();
+            let sql = format!("UPDATE {table} SET workspace = 2 WHERE workspace = 1");
+            database.writer.execute_unprepared(&sql).await.unwrap();
+        }
+        database.reader.close().await.unwrap();
+        database.writer.close().await.unwrap();
+        Self { house: House::on(Some(place.address()), None).await, place }
     }
 
     /// With the demo's definitions in force.
@@ -55,7 +83,7 @@ impl World {
 
     /// Another process on the same database: PostgreSQL only.
     pub async fn neighbour(&self) -> Option<House> {
-        match self._place.address() {
+        match self.place.address() {
             Address::Sqlite(_) => None,
             address @ Address::Postgres(_) => Some(House::on(Some(address), None).await),
         }

@@ -133,7 +133,6 @@ struct MomentOut {
     name: Option<String>,
     /// What campaigns made of an event.
     findings: Vec<FindingOut>,
-    #[schema(value_type = Option<AnyObject>)]
     answer: Option<LedgerRow>,
     enrollment: Option<Enrollment>,
     message: Option<MessageOut>,
