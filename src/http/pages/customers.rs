@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use crate::audience::Profile;
 use crate::decision::Person;
 use crate::http::cursor;
+use crate::http::scope::Scope;
 use crate::ids::ProfileId;
 use crate::message::{Channel, address_of};
 use crate::store::search::Sought;
@@ -31,6 +32,7 @@ pub(super) async fn search(desk: Pages, visitor: Visitor, request: HttpRequest) 
 }
 
 async fn searched(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::ProfilesRead)?;
     let asked = query.get("q");
     let list = match asked {
         None => html!(
@@ -101,7 +103,10 @@ fn found_table(found: &[Person]) -> Html {
 /// The caps of a person have their place on the person's page.
 pub(super) async fn caps(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
     let query = Query::of(&request);
-    let made = found_by(&desk, query.get("profile").unwrap_or_default()).await;
+    let made = match visitor.must(Scope::ProfilesRead) {
+        Ok(()) => found_by(&desk, query.get("profile").unwrap_or_default()).await,
+        Err(nothing) => Err(nothing),
+    };
     or_say(&desk, &visitor, Part::Customers, made.map(|id| redirect(&format!("/customers/{id}#caps")))).await
 }
 
@@ -118,6 +123,7 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 
 /// Numbers are of profiles; whatever else somebody is known by leads there.
 async fn shown(desk: &Desk, visitor: &Visitor, asked: &str, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::ProfilesRead)?;
     let is_number = asked.parse::<i64>().is_ok();
     let known = if is_number { looked_up::numbered(desk, asked).await? } else { None };
     let Some(id) = known else {
@@ -134,6 +140,7 @@ async fn shown(desk: &Desk, visitor: &Visitor, asked: &str, query: &Query) -> Re
 async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) -> Result<HttpResponse, Nothing> {
     let profile = &person.profile;
     let called = profile.user_id.clone().unwrap_or_else(|| format!("anonymous {}", profile.id));
+    let reads_answers = visitor.may(Scope::PermissionRead);
     let name = name_of(profile).map(|name| html!(" <span class=\"h\">{}</span>", name));
     let behind = if desk.db().is_behind(profile.id).await? {
         html!("<p class=\"notice warn\">Newer events of this customer are not processed yet.</p>")
@@ -142,7 +149,7 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
     };
     let body = html!(
         "<p class=\"crumb\"><a href=\"/customers\">Customers</a></p><h1>{}{}</h1><p><a href=\"/why?person={}\">Why they got \
-         what they got</a></p>{}<div class=\"columns\"><section aria-labelledby=\"timeline\"><h2 id=\"timeline\">Timeline, \
+         what they got</a></p>{}<div class=\"columns\"><section><h2 id=\"timeline\">Timeline, \
          newest first</h2>{}</section><div>{}{}{}{}{}</div></div>",
         called,
         name,
@@ -151,8 +158,8 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
         timeline::shown(desk, person, query.get("before")).await?,
         known(desk, profile).await?,
         traits(profile),
-        consent(desk, profile).await?,
-        stops(desk, profile).await?,
+        if reads_answers { consent(desk, profile).await? } else { Html::default() },
+        if reads_answers { stops(desk, profile).await? } else { Html::default() },
         cap_card(desk, profile.id).await?
     );
     Ok(framed(desk, visitor, Some(Part::Customers), StatusCode::OK, &called, body).await)
