@@ -1,7 +1,6 @@
 //! What holds on every database.
 
 mod hostile;
-mod isolation;
 mod live;
 mod reading;
 mod repeats;
