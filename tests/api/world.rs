@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use super::BACKEND;
-use crate::database::{Backend, Place};
+use crate::database::Place;
 use crate::house::{Answer, House};
 
 pub struct World {
