@@ -31,7 +31,7 @@ use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
-use crate::store::dispatch::{Shut, due_after};
+use crate::store::dispatch::{Shut, due_after, is_any_due};
 use crate::store::locks::Reach;
 use crate::store::shards::{Heads, ShardSet};
 use crate::worker::leases::Leases;
@@ -156,12 +156,13 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let _turn = self.turn.lock().await;
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
-        let shut = self.shut(now);
+        if !is_any_due(self.parts.store.reader(), self.leases.held(), now).await? {
+            return Ok(changed);
+        }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
-        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &shut).await?;
+        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &self.shut(now)).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
-        let plan = self.plan(now, restore_unconfirmed, due, &beside, &sights).await?;
-        let plan = Plan { unreadable, ..plan };
+        let plan = Plan { unreadable, ..self.plan(now, restore_unconfirmed, due, &beside, &sights).await? };
         if plan.claims.is_empty() && plan.moves.is_empty() && plan.unreadable.is_empty() {
             return Ok(changed);
         }
