@@ -83,6 +83,7 @@ impl Carillon {
             preview: self.previewing(),
             doctor: self.examining(),
             check_caps: self.checking_caps(),
+            house: self.workspace.clone(),
             settings: self.settings.clone(),
             streams: Arc::default(),
             privacy: self.privacy.clone(),

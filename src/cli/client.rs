@@ -2,7 +2,9 @@
 //! own that answers and does nothing else.
 
 use std::fmt;
+use std::io::{Write, stderr};
 use std::net::TcpListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,11 @@ use crate::app::{Carillon, Options};
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::serving::pages;
 
-/// A server that has just started builds its parts first; a large log takes a while.
-const ANNOUNCED_WITHIN: Duration = Duration::from_secs(20);
+/// Whoever has the folder's lock lives, for the lock goes with its process: one that has just started builds its parts
+/// first, and a large log or a busy machine takes a while.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(180);
+/// After which the person at the terminal is told what is waited for.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -65,29 +70,38 @@ impl Client {
     /// # Errors
     /// The folder is held by something that does not answer, or cannot be used.
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let find = async {
-            loop {
-                let holder = match place.take("a command")? {
-                    Ok(held) => return Self::alone(place, held).await,
-                    Err(holder) => holder,
-                };
-                if holder.command == "import" {
-                    anyhow::bail!("{holder} is importing into {}: wait until it is done", place.folder().display());
-                }
-                if let Some(there) = place.whereabouts()
-                    && answers(&there.address).await
-                {
-                    return Self::to(&there);
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
+        let folder = place.folder().display();
+        let mut find = pin!(Self::find(place));
+        if let Ok(found) = tokio::time::timeout(TOLD_AFTER, &mut find).await {
+            return found;
+        }
+        // Answers go to stdout. Who closed the other has no use for this.
+        let _ = writeln!(stderr(), "{folder} is held by a process that does not answer yet; waiting for it");
         match tokio::time::timeout(ANNOUNCED_WITHIN, find).await {
             Ok(found) => found,
             Err(_) => anyhow::bail!(
-                "{} is in use by a process that does not answer: look at its log, or end it and try again",
-                place.folder().display()
+                "{folder} is held by a process that has not answered for {} seconds: look at its log, or end it and try \
+                 again",
+                ANNOUNCED_WITHIN.as_secs()
             ),
+        }
+    }
+
+    async fn find(place: &Place) -> anyhow::Result<Self> {
+        loop {
+            let holder = match place.take("a command")? {
+                Ok(held) => return Self::alone(place, held).await,
+                Err(holder) => holder,
+            };
+            if holder.command == "import" {
+                anyhow::bail!("{holder} is importing into {}: wait until it is done", place.folder().display());
+            }
+            if let Some(there) = place.whereabouts()
+                && answers(&there.address).await
+            {
+                return Self::to(&there);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

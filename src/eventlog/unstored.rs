@@ -132,7 +132,9 @@ impl UnstoredIds {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use sea_orm::TransactionTrait;
+    use sea_orm::prelude::async_trait::async_trait;
+    use sea_orm::{DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement, TransactionTrait};
+    use tokio::sync::Mutex;
 
     use crate::clock::Clock;
     use crate::event::{Body, Event, Kind, Origin};
@@ -261,5 +263,73 @@ mod tests {
             }
         }
         assert!(log.known.len() > 600 && rounds.len() > 3, "{} known, {rounds:?}", log.known.len());
+    }
+
+    /// A reader between whose questions ids are stored.
+    struct Meanwhile<'d> {
+        database: &'d Database,
+        appender: Mutex<Appender>,
+    }
+
+    impl Meanwhile<'_> {
+        async fn store(&self) -> &DatabaseConnection {
+            let mut appender = self.appender.lock().await;
+            let tx = self.database.writer.begin().await.unwrap();
+            appender.begin();
+            appender.store_ids(&tx).await.unwrap();
+            tx.commit().await.unwrap();
+            drop(appender.committed());
+            &self.database.reader
+        }
+    }
+
+    #[async_trait]
+    impl ConnectionTrait for Meanwhile<'_> {
+        fn get_database_backend(&self) -> DbBackend {
+            self.database.reader.get_database_backend()
+        }
+
+        async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+            self.store().await.execute_raw(statement).await
+        }
+
+        async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+            self.store().await.execute_unprepared(sql).await
+        }
+
+        async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+            let answer = self.database.reader.query_one_raw(statement).await;
+            self.store().await;
+            answer
+        }
+
+        async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+            let answer = self.database.reader.query_all_raw(statement).await;
+            self.store().await;
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_that_is_stored_between_two_looks_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+        let clock = Clock::fixed("2026-03-01T11:00Z".parse().unwrap());
+        let appender = Appender::load(&database.writer, clock.clone()).await.unwrap();
+        let mut log = Log { database: database.clone(), clock, appender, known: BTreeSet::new(), dice: 7 };
+        for _ in 0..12 {
+            let mut known = BTreeSet::new();
+            let tx = database.writer.begin().await.unwrap();
+            log.appender.begin();
+            log.append(&tx, &mut known).await;
+            tx.commit().await.unwrap();
+            drop(log.appender.committed());
+            let appender = Appender::load(&database.writer, log.clock.clone()).await.unwrap();
+            let busy = Meanwhile { database: &database, appender: Mutex::new(appender) };
+            for id in known {
+                assert!(event_ids::position_of(&busy, id).await.unwrap().is_some());
+            }
+            log.appender = busy.appender.into_inner();
+        }
     }
 }

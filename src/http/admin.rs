@@ -10,7 +10,7 @@ mod control;
 mod definitions;
 mod events;
 mod explain;
-mod gate;
+pub mod gate;
 pub mod health;
 pub mod keys;
 mod live;
@@ -88,6 +88,8 @@ pub struct Admin {
     pub doctor: Doing<(), Vec<Check>>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
+    /// Who writes, as templates may say it.
+    pub house: crate::render::Workspace,
     /// The settings in force, without their secrets.
     pub settings: serde_json::Value,
     /// Of live streams that are open.
@@ -157,6 +159,7 @@ pub fn operations() -> Vec<Operation> {
         restore::operations(),
         privacy::operations(),
         checks::operations(),
+        super::inbox::operations(),
     ]
     .into_iter()
     .flatten()
@@ -181,13 +184,13 @@ where
 }
 
 /// The query, of which every part must be known.
-fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
     let read = web::Query::<T>::from_query(request.query_string());
     Ok(read.map_err(|error| Refusal::Query { cause: error.to_string() })?.into_inner())
 }
 
 /// The rows asked for, refused where out of range.
-fn rows(asked: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
+pub(super) fn rows(asked: Option<u32>, default: u32, most: u32) -> Result<u32, Problem> {
     match asked.unwrap_or(default) {
         limit if (1..=most).contains(&limit) => Ok(limit),
         _ => Err(Refusal::Parameter { field: "limit", cause: format!("`limit` is 1 to {most}") }.into()),

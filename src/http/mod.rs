@@ -20,6 +20,7 @@ mod rate;
 pub mod scope;
 mod settings;
 pub mod tracking;
+mod tried;
 mod words;
 
 use std::time::Duration;

@@ -171,6 +171,11 @@ fn described(one: &Operation) -> Value {
         "security": [{ "token": [one.scope.as_str()] }],
         "responses": responses,
     });
+    if one.is_open_here
+        && let Some(ways) = operation["security"].as_array_mut()
+    {
+        ways.push(json!({}));
+    }
     if let (Some(takes), Some(fields)) = (&one.takes, operation.as_object_mut()) {
         let content = json!({ "application/json": { "schema": value(&takes.schema) } });
         // Without a body is with an empty one.

@@ -98,6 +98,8 @@ impl fmt::Display for Scope {
 pub struct Caller {
     /// Of the token; none: the one in the data folder, which may do everything.
     pub token: Option<String>,
+    /// Of the secret of that token: whoever listens for long is asked again by it.
+    pub secret: Option<Vec<u8>>,
     pub scopes: BTreeSet<Scope>,
     /// Known only while the caller speaks: what is kept for them is sealed with it.
     pub seal: [u8; 32],
@@ -106,7 +108,7 @@ pub struct Caller {
 impl Caller {
     /// The holder of the data folder.
     pub fn local(seal: [u8; 32]) -> Self {
-        Self { token: None, scopes: Scope::ALL.into(), seal }
+        Self { token: None, secret: None, scopes: Scope::ALL.into(), seal }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Outcome;
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, decode, encode, int};
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Attempt {
     pub attempt: u32,
     /// The request that led to it.

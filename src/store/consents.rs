@@ -2,6 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::consent::{Consent, ConsentState, Via};
 use crate::ids::{Position, ProfileId, Timestamp};
@@ -9,7 +10,7 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows};
 
 /// A row of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LedgerRow {
     /// The entry of the log that brought it.
     pub position: Position,

@@ -142,6 +142,9 @@ pub async fn set_stored_until<C: ConnectionTrait>(conn: &C, position: Position) 
 /// Where the entry of an id stands that is remembered, or on which something was decided; none where several processes
 /// append.
 pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Option<Position>, Error> {
+    let is_shared = Layout::of(conn.get_database_backend()).is_shared();
+    // Asked first: what is stored in the table while we look stands behind this in the log, too.
+    let until = if is_shared { Position::default() } else { stored_until(conn).await? };
     let sql = format!(
         "WITH {RANGES} SELECT position FROM ranges CROSS JOIN event_ids
          WHERE event_ids.day = ranges.day AND event_ids.id = ? AND position IS NOT NULL
@@ -149,11 +152,10 @@ pub async fn position_of<C: ConnectionTrait>(conn: &C, id: EventId) -> Result<Op
     );
     let id = id.as_bytes().to_vec();
     let stored = Rows(conn).scalar(&sql, vec![id.clone().into(), id.clone().into()]).await?;
-    if stored.is_some() || Layout::of(conn.get_database_backend()).is_shared() {
+    if stored.is_some() || is_shared {
         return Ok(stored.map(Position));
     }
     let sql = "SELECT position FROM entries WHERE position > ? AND event_id = ? ORDER BY position LIMIT 1";
-    let until = stored_until(conn).await?;
     Ok(Rows(conn).scalar(sql, vec![until.0.into(), id.into()]).await?.map(Position))
 }
 

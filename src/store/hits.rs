@@ -2,6 +2,7 @@
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::event::engagement::{Hit, Machine};
 use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
@@ -63,7 +64,8 @@ pub async fn first_waiting_hit<C: ConnectionTrait>(conn: &C) -> Result<Option<Ti
 }
 
 /// What became of one hit, for whoever asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Hit)]
 pub struct HitSeen {
     pub at: Timestamp,
     /// `open` or `click`.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::History;
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -16,7 +17,7 @@ use crate::store::shards::unprocessed;
 use crate::store::suppressions::hashed;
 
 /// One erasure, and how far it came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Erasure {
     pub profile: ProfileId,
     #[serde(skip)]
@@ -184,11 +185,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// being decided of them meanwhile is decided again, and finds nobody.
     pub async fn blank_people(&self, people: &[ProfileId]) -> Result<(), Error> {
         let marks = marks(people.len());
-        for table in
-            ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members", "baselines"]
-        {
-            Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
-        }
         let sql = format!("UPDATE parked SET cause = 'erased' WHERE profile IN ({marks})");
         Rows(self.conn).run(&sql, ids(people)).await?;
         let sql = format!(
@@ -198,6 +194,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut values: Values = vec![History::default().pack().into()];
         values.extend(ids(people));
         Rows(self.conn).run(&sql, values).await?;
+        // After their rows: whoever was filing what they are called has done so by now, and it goes too.
+        for table in
+            ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members", "baselines"]
+        {
+            Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
+        }
         Ok(())
     }
 

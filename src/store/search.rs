@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
+use serde::{Deserialize, Serialize};
 
 use crate::audience::Traits;
+use crate::decision::Person;
 use crate::ids::ProfileId;
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values};
@@ -14,8 +16,9 @@ use crate::store::rows::{Error, Rows, Values};
 const TERM_BYTES_MAX: usize = 80;
 /// Words of a name that are terms of their own.
 const WORDS_MAX: usize = 6;
-/// Terms that are looked at for one question.
-const FOUND_MAX: i64 = 400;
+/// Terms that are looked at together, and for one page.
+const SLICE: usize = 100;
+const LOOKED_AT_MAX: usize = 400;
 /// Traits that name a person, in the track API's spelling and in others.
 const NAMES: [&str; 6] = ["name", "first_name", "firstName", "last_name", "lastName", "username"];
 
@@ -66,28 +69,125 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
-    /// People who have, or had, a term that begins like this; by term.
-    pub async fn people_by_term(&self, typed: &str) -> Result<Vec<ProfileId>, Error> {
-        let whole = folded(typed).into_bytes();
-        let first = folded(typed.split_whitespace().next().unwrap_or_default()).into_bytes();
-        let mut found = Vec::new();
-        for start in [whole, first] {
-            if start.is_empty() || !found.is_empty() {
-                continue;
-            }
-            // No text has this byte.
-            let end = [start.as_slice(), &[0xFF]].concat();
-            let sql = "SELECT profile FROM people_terms WHERE workspace = ? AND term >= ? AND term < ?
-                       ORDER BY term, profile LIMIT ?";
-            let values: Values = vec![self.id.0.into(), start.into(), end.into(), FOUND_MAX.into()];
-            for row in Rows(self.conn).all(sql, values).await? {
-                let profile = ProfileId(row.try_get_by_index(0)?);
-                if !found.contains(&profile) {
-                    found.push(profile);
+    /// A page of those who may be meant by what was typed: who is known by that user id, anonymous id or number, and then
+    /// by terms that begin so, in their order; everybody once. A page may hold fewer than `limit` and not be the last.
+    pub async fn people_called(
+        &self,
+        typed: &str,
+        from: Option<&Sought>,
+        limit: u32,
+    ) -> Result<(Vec<Person>, Option<Sought>), Error> {
+        let (typed, limit) = (typed.trim(), limit as usize);
+        let exact = self.exactly(typed).await?;
+        let mut page = match from {
+            None => self.in_order(&exact).await?,
+            Some(_) => Vec::new(),
+        };
+        let whole = Sought::first(folded(typed));
+        let mut place = from.cloned().unwrap_or_else(|| whole.clone());
+        let mut looked_at = 0;
+        while !place.start.is_empty() && page.len() < limit && looked_at < LOOKED_AT_MAX {
+            let rows = self.terms_after(&place).await?;
+            looked_at += rows.len();
+            let ids: Vec<ProfileId> = rows.iter().map(|(_, profile)| *profile).collect();
+            let people = self.people(&ids).await?;
+            let is_last = rows.len() < SLICE;
+            for (term, profile) in rows {
+                place = Sought { term, profile: profile.0, ..place };
+                let Some(Ok(person)) = people.get(&profile) else { continue };
+                if !exact.contains(&profile) && place.is_of(person, typed) {
+                    page.push(person.clone());
+                }
+                if page.len() == limit {
+                    return Ok((page, Some(place)));
                 }
             }
+            if is_last {
+                let first_word = Sought::first(folded(typed.split_whitespace().next().unwrap_or_default()));
+                if looked_at > 0 || from.is_some() || first_word == whole {
+                    return Ok((page, None));
+                }
+                place = first_word;
+                looked_at = 1;
+            }
         }
-        Ok(found)
+        Ok((page, (!place.start.is_empty()).then_some(place)))
+    }
+
+    /// Who is known by this user id, anonymous id or number.
+    async fn exactly(&self, typed: &str) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT profile FROM identifiers WHERE workspace = ? AND kind IN (0, 1) AND value = ? ORDER BY kind";
+        let mut found = self.ids(sql, vec![self.id.0.into(), typed.into()]).await?;
+        if let Ok(number) = typed.parse::<i64>() {
+            let sql = "SELECT id FROM profiles WHERE workspace = ? AND id = ?";
+            found.extend(self.ids(sql, vec![self.id.0.into(), number.into()]).await?);
+        }
+        let mut people = Vec::new();
+        for profile in found {
+            let current = self.current_profile(profile).await?;
+            if !people.contains(&current) {
+                people.push(current);
+            }
+        }
+        Ok(people)
+    }
+
+    async fn terms_after(&self, place: &Sought) -> Result<Vec<(Vec<u8>, ProfileId)>, Error> {
+        // No text has this byte.
+        let end = [place.start.as_bytes(), &[0xFF]].concat();
+        let sql = "SELECT term, profile FROM people_terms WHERE workspace = ? AND (term, profile) > (?, ?) AND term < ?
+                   ORDER BY term, profile LIMIT ?";
+        let (term, profile) = (place.term.clone(), place.profile);
+        let limit = i64::try_from(SLICE).unwrap_or(i64::MAX);
+        let values: Values = vec![self.id.0.into(), term.into(), profile.into(), end.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, ProfileId(row.try_get_by_index(1)?)))).collect()
+    }
+
+    /// Files the terms of the next people behind `after`, for whoever was stored before terms were kept: the last of
+    /// them, none where there is nobody more. In one transaction with reading them, so that nobody who is being erased
+    /// is filed again.
+    pub async fn file_terms(&self, after: ProfileId, limit: u32) -> Result<Option<ProfileId>, Error> {
+        let lock = match self.conn.get_database_backend() {
+            DbBackend::Postgres => " FOR SHARE",
+            _ => "",
+        };
+        let sql = format!("SELECT id, traits FROM profiles WHERE workspace = ? AND id > ? ORDER BY id LIMIT ?{lock}");
+        let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), after.0.into(), i64::from(limit).into()]).await?;
+        let (mut terms, mut last) = (Vec::new(), None);
+        for row in &rows {
+            let id = ProfileId(row.try_get_by_index(0)?);
+            let traits: String = row.try_get_by_index(1)?;
+            last = Some(id);
+            // A row that cannot be read is found by its id alone, as before.
+            if let Ok(traits) = serde_json::from_str(&traits) {
+                terms.push((id, terms_of(&traits)));
+            }
+        }
+        self.add_terms(terms).await?;
+        Ok(last)
+    }
+}
+
+/// How far a search has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sought {
+    /// What terms begin with: all that was typed, or where nothing begins so its first word.
+    start: String,
+    term: Vec<u8>,
+    profile: i64,
+}
+
+impl Sought {
+    fn first(start: String) -> Self {
+        Self { term: start.clone().into_bytes(), start, profile: -1 }
+    }
+
+    /// Whether this is the row under which a person is shown: the first of those they are called by now.
+    fn is_of(&self, person: &Person, typed: &str) -> bool {
+        let traits = &person.profile.traits;
+        let first = terms_of(traits).into_iter().find(|term| term.starts_with(&self.start));
+        person.merged_into.is_none() && first.is_some_and(|first| first.as_bytes() == self.term) && fits(traits, typed)
     }
 }
 

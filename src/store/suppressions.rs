@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::guard::Neighbour;
 use crate::ids::{MessageId, ProfileId, Timestamp};
@@ -14,7 +15,8 @@ use crate::store::controls::{keep_setting, setting};
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// One time an address came onto the list, and how it left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ListedSuppression)]
 pub struct Listed {
     pub channel: Channel,
     /// In its normal form.

@@ -48,7 +48,7 @@ use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 pub(super) use slots::{move_on, unite_slots};
 use slots::{tell, withdraw};
-pub use test_send::{NotSent, TestSend, TestSent};
+pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;

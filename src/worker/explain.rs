@@ -1,6 +1,7 @@
 //! Why a person got what they got, and why not the rest: what the log, the findings, the enrollments and the paths of
 //! messages say, in the order of the log, as the same timeline that stories print.
 
+pub mod checks;
 pub mod misfits;
 mod pruned;
 pub mod words;

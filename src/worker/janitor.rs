@@ -15,6 +15,7 @@ use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::telemetry;
 use crate::worker::effects::finish_merges;
+use crate::worker::filing;
 use crate::worker::live::Definitions;
 use crate::worker::privacy::Privacy;
 use crate::worker::restored::Boots;
@@ -48,6 +49,8 @@ impl Janitor {
         let mut round: u32 = 0;
         let privacy = self.privacy.clone();
         let erasing = tokio::spawn(async move { erase_what_was_begun(&privacy).await });
+        let leases = self.workers.dispatcher().leases().clone();
+        let filing = tokio::spawn(filing::run(self.log.clone(), self.store.clone(), leases));
         while !*stop.borrow() {
             tokio::select! {
                 () = tokio::time::sleep(ROUND) => {}
@@ -76,6 +79,7 @@ impl Janitor {
         }
         // What is not finished goes on with the next start.
         erasing.abort();
+        filing.abort();
     }
 
     /// Whether this still is the database we knew.

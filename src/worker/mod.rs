@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod effects;
 pub mod engagement;
 pub mod explain;
+pub mod filing;
 pub mod gauges;
 pub mod janitor;
 pub mod leases;

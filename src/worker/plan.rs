@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::audience::condition::needs::Needs;
 use crate::decision::campaign::CampaignStatus;
@@ -38,7 +39,7 @@ pub use tally::{CampaignPlan, Figure, SegmentPlan, Tally};
 const LOOKED_BACK: Span = Span::from_days(30);
 
 /// What would be if the files were applied.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Plan {
     pub documents: Vec<Change>,
     /// In force and not in the files, each as `kind key`: they stay.
@@ -52,7 +53,8 @@ pub struct Plan {
 }
 
 /// One document of the files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PlannedChange)]
 pub struct Change {
     /// `kind key`.
     pub document: String,
@@ -63,7 +65,8 @@ pub struct Change {
     pub differences: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ChangeKind)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Created,
@@ -72,7 +75,8 @@ pub enum Kind {
 }
 
 /// What was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PlanLookedAt)]
 pub struct Looked {
     pub from: Timestamp,
     pub to: Timestamp,

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::caps::redis::Server;
 use crate::eventlog::{EventLog, Queue, logged};
@@ -34,7 +35,8 @@ const RECOGNISED: &str = "restore_recognised";
 const IDENTITY: &str = "database_identity";
 
 /// Why marketing waits, and since when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = RecognisedRestore)]
 pub struct Recognised {
     pub at: Timestamp,
     pub because: String,
@@ -43,7 +45,8 @@ pub struct Recognised {
 }
 
 /// What a person looks at before confirming.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RestoreState)]
 pub struct Restored {
     pub is_held: bool,
     pub recognised: Option<Recognised>,

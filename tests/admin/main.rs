@@ -8,6 +8,7 @@ mod house;
 mod pages;
 mod previews;
 mod permission;
+mod scoped;
 mod switches;
 mod templates;
 mod tour;

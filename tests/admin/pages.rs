@@ -72,6 +72,18 @@ async fn the_path_of_a_message_tells_every_check_and_what_came_of_it() {
         &["Received", "Product Added", "entered cart_reminder@v1", "took the slot of", "Accepted", "As it was sent"],
     );
     assert!(!page.contains("Stopped here") && !page.contains("Not reached"), "{page}");
+    // What spoke for it is shown, too.
+    has_all(
+        &page,
+        &[
+            "granted at",
+            "by telephone",
+            "<dt>expires_at</dt>",
+            "<dt>asked_at</dt>",
+            "1 of 3",
+            "nothing stood against it",
+        ],
+    );
     assert!(page.contains("a***@example.com") && !page.contains("to ann@example.com"), "{page}");
     let denied = only(&house, "status=suppressed").await;
     let page = house.page(&format!("/why?message={}", denied["id"].as_str().unwrap())).await;
@@ -135,14 +147,18 @@ async fn what_is_not_known_is_a_page_that_says_so() {
         "/inbox/00000000000000000000000000000000",
         "/inbox/00000000000000000000000000000000/html",
         "/inbox/..%2f..%2fsecret",
-        "/inbox?after=x",
     ] {
         let answer = house.ask(house.request("GET", path)).await;
         assert_eq!((answer.status, answer.kind.as_str()), (404, "text/html; charset=utf-8"), "{path}: {}", answer.text);
     }
-    for path in
-        ["/why?status=gone", "/why?before=x", "/customers/1?before=x", "/dead-letters/redrive", "/inbox?limit=many"]
-    {
+    for path in [
+        "/why?status=gone",
+        "/why?before=x",
+        "/customers/1?before=x",
+        "/dead-letters/redrive",
+        "/inbox?limit=many",
+        "/inbox?after=x",
+    ] {
         let answer = house.ask(house.request("GET", path)).await;
         assert_eq!((answer.status, answer.kind.as_str()), (400, "text/html; charset=utf-8"), "{path}: {}", answer.text);
     }

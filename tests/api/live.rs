@@ -22,7 +22,11 @@ struct Stream {
 
 impl Stream {
     async fn open(house: &House, last_event_id: Option<&str>) -> Self {
-        let mut request = house.request("GET", "/api/v1/live").bearer_auth(TOKEN);
+        Self::open_as(house, TOKEN, last_event_id).await
+    }
+
+    async fn open_as(house: &House, token: &str, last_event_id: Option<&str>) -> Self {
+        let mut request = house.request("GET", "/api/v1/live").bearer_auth(token);
         if let Some(id) = last_event_id {
             request = request.header("Last-Event-ID", id);
         }
@@ -129,6 +133,23 @@ async fn an_id_that_is_none_is_refused_and_so_is_who_may_not_read_events() {
     let (_, secret) = world.token(&["messages:read"]).await;
     let refused = world.as_bearer(&secret, "GET", "/api/v1/live", None).await;
     assert_eq!(refused.problem(), (403, "missing_scope".to_owned()));
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_the_token_that_opened_it_and_not_with_another() {
+    let world = World::new().await;
+    let (id, secret) = world.token(&["events:read"]).await;
+    let (_, other) = world.token(&["events:read"]).await;
+    let mut ended = Stream::open_as(&world, &secret, None).await;
+    let mut goes_on = Stream::open_as(&world, &other, None).await;
+    ended.next_called("counts").await;
+    world.ask(world.request("DELETE", &format!("/api/v1/tokens/{id}")).bearer_auth(TOKEN)).await.ok();
+    while ended.answer.chunk().await.unwrap().is_some() {}
+    let key = world.key().await;
+    world.meet_ann(&key).await;
+    world.forward("1s").await;
+    assert_eq!(goes_on.next_called("event").await.data["user_id"], "ann");
     world.close().await;
 }
 

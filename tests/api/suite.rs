@@ -1,5 +1,6 @@
 //! What holds on every database.
 
+mod hostile;
 mod live;
 mod reading;
 mod repeats;

@@ -3,15 +3,16 @@
 use std::ops::Deref;
 
 use carillon::store::Address;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use super::BACKEND;
-use crate::database::{Backend, Place};
+use crate::database::Place;
 use crate::house::{Answer, House};
 
 pub struct World {
     pub house: House,
-    _place: Place,
+    place: Place,
 }
 
 impl Deref for World {
@@ -25,11 +26,15 @@ impl Deref for World {
 impl World {
     pub async fn new() -> Self {
         let place = Place::new(BACKEND).await;
-        let database = match BACKEND {
-            Backend::Sqlite => None,
-            Backend::Postgres => Some(place.address()),
-        };
-        Self { house: House::on(database, None).await, _place: place }
+        Self { house: House::on(Some(place.address()), None).await, place }
+    }
+
+    /// Changes what is stored, behind everybody's back.
+    pub async fn change(&self, sql: &str) {
+        let database = carillon::store::open(self.place.address()).await.unwrap();
+        database.writer.execute_unprepared(sql).await.unwrap();
+        database.reader.close().await.unwrap();
+        database.writer.close().await.unwrap();
     }
 
     /// With the demo's definitions in force.
@@ -55,7 +60,7 @@ impl World {
 
     /// Another process on the same database: PostgreSQL only.
     pub async fn neighbour(&self) -> Option<House> {
-        match self._place.address() {
+        match self.place.address() {
             Address::Sqlite(_) => None,
             address @ Address::Postgres(_) => Some(House::on(Some(address), None).await),
         }

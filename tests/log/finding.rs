@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use carillon::event::Kind;
-use carillon::ids::{Position, ProfileId, Span};
+use carillon::event::{Event, Kind};
+use carillon::ids::{Position, Span};
 use carillon::store::newest::EventFilter;
 use carillon::store::timeline::Happened;
+use carillon::worker::filing::{self, Filed};
+use carillon::worker::leases::Leases;
 
 use super::support::{House, WORKSPACE, build, event, identify, name_of};
 
@@ -50,6 +52,70 @@ async fn events_are_listed_by_name_without_those_carillon_made_unless_they_are_a
     assert_eq!(names(EventFilter { name: Some("Sold".into()), own: true }).await, named(&[]));
 }
 
+/// User ids of everybody found, page by page.
+async fn called(house: &House, typed: &str, limit: u32) -> Vec<String> {
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let (page, next) = house.workspace().people_called(typed, from.as_ref(), limit).await.unwrap();
+        assert!(page.len() <= limit as usize);
+        found.extend(page.into_iter().map(|person| person.profile.user_id.unwrap()));
+        let Some(next) = next else { return found };
+        from = Some(next);
+    }
+}
+
+fn named(message_id: &str, user: &str, traits: &str) -> Event {
+    build(message_id, Kind::Identify, "Identified", Some(user), None, &format!(r#"{{"traits":{traits}}}"#))
+}
+
+#[tokio::test]
+async fn people_are_found_by_what_they_are_called_now_each_once_on_pages_of_any_length() {
+    let house = House::new().await;
+    for number in 0..230 {
+        let traits =
+            format!(r#"{{"email":"ann{number:03}@example.com","name":"Ann Smith","phone":"+44 20 {number:03}"}}"#);
+        house.append(vec![named(&format!("i{number}"), &format!("u{number:03}"), &traits)]).await;
+    }
+    house.append(vec![named("b", "bob", r#"{"name":"Bob Annan"}"#), named("c", "cy", r#"{"name":"Ann Jones"}"#)]).await;
+    house.append(vec![named("c2", "cy", r#"{"name":"Cy Jones"}"#)]).await;
+    house.process().await;
+    let everybody: Vec<String> = (0..230).map(|number| format!("u{number:03}")).collect();
+    for limit in [1, 7, 200] {
+        let mut found = called(&house, "ann smi", limit).await;
+        found.sort();
+        assert_eq!(found, everybody, "{limit}");
+    }
+    assert_eq!(called(&house, "smith ann", 50).await.len(), 230);
+    let mut all = called(&house, "ANN", 50).await;
+    all.sort();
+    assert_eq!(all, [vec!["bob".to_owned()], everybody].concat(), "and not who was called so once");
+    assert_eq!(called(&house, "+442000", 4).await.len(), 10);
+    assert_eq!(called(&house, "ann17@", 4).await, Vec::<String>::new());
+    assert_eq!(called(&house, "u017", 4).await, ["u017"]);
+}
+
+#[tokio::test]
+async fn who_was_stored_before_terms_were_kept_is_filed_once_a_slice_at_a_time() {
+    let house = House::new().await;
+    house.apply("kind: topic\nkey: news\nname: News\n").await;
+    for number in 0..450 {
+        let traits = format!(r#"{{"email":"ann{number:03}@example.com"}}"#);
+        house.append(vec![named(&format!("i{number}"), &format!("u{number:03}"), &traits)]).await;
+    }
+    house.process().await;
+    house.damage("DELETE FROM people_terms").await;
+    assert_eq!(called(&house, "ann", 50).await.len(), 0);
+    let leases = Leases::alone(house.store.layout());
+    let mut slices = 0;
+    while filing::tick(&house.log, &house.store, &leases).await.unwrap() != Filed::Everybody {
+        slices += 1;
+    }
+    assert_eq!(slices, 4, "three of people, and the one that finds nobody more");
+    assert_eq!(called(&house, "ann", 50).await.len(), 450);
+    let other = filing::tick(&house.log, &house.store, &Leases::none()).await.unwrap();
+    assert_eq!(other, Filed::Everybody, "it is not done again");
+}
+
 #[tokio::test]
 async fn people_are_listed_in_pages_and_found_by_every_id_once() {
     let house = House::new().await;
@@ -62,15 +128,12 @@ async fn people_are_listed_in_pages_and_found_by_every_id_once() {
         ])
         .await;
     house.process().await;
-    let found = async |typed: &str, more: Vec<ProfileId>| {
-        let found = house.workspace().profiles_called(typed, more, 10).await.unwrap();
-        found.into_iter().map(|person| person.profile.user_id.unwrap()).collect::<Vec<String>>()
-    };
-    assert_eq!(found(" ann ", vec![people[0], people[1]]).await, ["ann", "ben"]);
-    assert_eq!(found("device-2", vec![]).await, ["ben"]);
-    assert_eq!(found(&people[2].to_string(), vec![]).await, ["50%_off"]);
+    let found = async |typed: &str| called(&house, typed, 10).await;
+    assert_eq!(found(" ann ").await[0], "ann", "and then whoever has such an address");
+    assert_eq!(found("device-2").await, ["ben"]);
+    assert_eq!(found(&people[2].to_string()).await, ["50%_off"]);
     for nothing in ["", " ", "%", "_nn", "'; DROP TABLE profiles; --", "\u{10ffff}"] {
-        assert_eq!(found(nothing, vec![]).await, Vec::<String>::new(), "{nothing}");
+        assert_eq!(found(nothing).await, Vec::<String>::new(), "{nothing}");
     }
     let (mut all, mut before) = (Vec::new(), None);
     loop {

@@ -107,14 +107,8 @@ impl House {
     /// Where the event of this id stands.
     pub async fn at(&self, message_id: &str) -> Position {
         let id = EventId::derive(&[b"test", message_id.as_bytes()]);
-        // Ids are stored in a quiet moment of the writer's.
-        for _ in 0..1_000 {
-            if let Some(entry) = self.workspace().entry_of_event(id).await.unwrap() {
-                return entry.position;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("{message_id} is not in the log")
+        let found = self.workspace().entry_of_event(id).await.unwrap();
+        found.unwrap_or_else(|| panic!("{message_id} is not in the log")).position
     }
 
     /// Entries whose effects are stored: all that are not waiting.

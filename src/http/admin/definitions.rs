@@ -7,11 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::definition::SourceFile;
 use crate::worker::apply::{apply, export};
-use crate::worker::plan::plan;
+use crate::worker::plan::{Plan, plan};
 
 use super::operation::{Operation, read, write};
 use super::{Answer, Controls, Refusal, json_answer, query, read_json};
-use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
 use crate::worker::apply::Applied;
 
@@ -32,7 +31,7 @@ pub fn operations() -> Vec<Operation> {
         write("/definitions/plan", Scope::DefinitionsRead, planned)
             .says("planDefinitions", "What applying would change, and would have done over the stored last 30 days")
             .takes::<FilesIn>()
-            .answers::<AnyObject>(),
+            .answers::<Plan>(),
     ]
 }
 

@@ -102,7 +102,11 @@ async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Problem> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Refusal::MissingToken.into());
     }
-    let text = text.trim();
+    by_secret(admin, text.trim()).await
+}
+
+/// The caller who has this secret.
+pub async fn by_secret(admin: &Admin, text: &str) -> Result<Caller, Problem> {
     let seal = blake3::derive_key("carillon idempotent answers", text.as_bytes());
     // `blake3::Hash` compares in constant time.
     if Admin::hash_of(text) == admin.token {
@@ -112,7 +116,12 @@ async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Problem> {
     if !tokens::is_well_formed(text) {
         return Err(Refusal::WrongToken.into());
     }
-    let presented = admin.db().token_of(&hash_of(text)).await?.ok_or(Refusal::WrongToken)?;
+    by_hash(admin, &hash_of(text), seal).await
+}
+
+/// The caller whose secret has this hash, as long as it is taken.
+pub async fn by_hash(admin: &Admin, hash: &[u8], seal: [u8; 32]) -> Result<Caller, Problem> {
+    let presented = admin.db().token_of(hash).await?.ok_or(Refusal::WrongToken)?;
     let (token, now) = (presented.token, admin.log.clock().now());
     if token.revoked_at.is_some() || presented.valid_until.is_some_and(|until| until <= now) {
         return Err(Refusal::WrongToken.into());
@@ -124,7 +133,7 @@ async fn caller(admin: &Admin, headers: &HeaderMap) -> Result<Caller, Problem> {
         note_used(admin, token.id.clone(), now);
     }
     let scopes = token.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-    Ok(Caller { token: Some(token.id), scopes, seal })
+    Ok(Caller { token: Some(token.id), secret: Some(hash.to_vec()), scopes, seal })
 }
 
 /// Beside the request, which does not wait for it.

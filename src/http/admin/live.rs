@@ -9,18 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use utoipa::IntoParams;
 
 use super::events::FindingOut;
+use super::gate::by_hash;
 use super::messages::shown;
 use super::operation::{Operation, read};
 use super::{Admin, Answer, Controls, Problem, Refusal, query};
 use crate::http::cursor;
-use crate::http::scope::Scope;
+use crate::http::scope::{Caller, Scope};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::store::entries::{Entry, Logged};
 use crate::store::newest::Reached;
@@ -37,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const QUIET_LOOKS: u32 = 60;
 /// Looks between two counts, at least.
 const LOOKS_PER_COUNT: u32 = 4;
+/// How often a watcher's token is looked at again.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
 const ID: &str = "live";
 
 pub fn operations() -> Vec<Operation> {
@@ -69,7 +72,7 @@ struct Asked {
     last_event_id: Option<String>,
 }
 
-async fn live(admin: Controls, request: HttpRequest) -> Answer {
+async fn live(admin: Controls, caller: ReqData<Arc<Caller>>, request: HttpRequest) -> Answer {
     let asked: Asked = query(&request)?;
     let header = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()).map(ToOwned::to_owned);
     let decided = admin.db().decided().await?;
@@ -81,7 +84,8 @@ async fn live(admin: Controls, request: HttpRequest) -> Answer {
         return Err(Refusal::TooManyStreams { limit: STREAMS_MAX }.into());
     };
     let (told, mut hears) = mpsc::channel(AHEAD_MAX);
-    let watcher = Watcher { admin, from, told, _place: place };
+    let asked_at = admin.log.clock().boot_time();
+    let watcher = Watcher { admin, caller: caller.into_inner(), asked_at, from, told, _place: place };
     actix_web::rt::spawn(watcher.run());
     let pieces = futures::stream::poll_fn(move |context| hears.poll_recv(context));
     Ok(HttpResponse::Ok()
@@ -102,6 +106,9 @@ fn reached(id: &str, decided: &Reached) -> Result<Reached, Problem> {
 
 struct Watcher {
     admin: Controls,
+    caller: Arc<Caller>,
+    /// When their token was looked at last.
+    asked_at: Duration,
     from: Reached,
     told: mpsc::Sender<Bytes>,
     /// Given back when the watcher goes.
@@ -113,7 +120,7 @@ impl Watcher {
         // How soon to come back.
         let mut piece = "retry: 2000\n\n".to_owned();
         let (mut quiet, mut since_count, mut is_counted) = (0, LOOKS_PER_COUNT, false);
-        while !self.admin.is_stopping() && !self.told.is_closed() {
+        while !self.admin.is_stopping() && !self.told.is_closed() && self.may_still().await {
             let more = match self.next(&mut piece).await {
                 Ok(more) => more,
                 Err(error) => {
@@ -138,6 +145,21 @@ impl Watcher {
             if !more {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
+        }
+    }
+
+    /// Whether the token that opened the stream still may: one that is revoked, expires or is replaced ends it, and where
+    /// nobody can tell it goes on.
+    async fn may_still(&mut self) -> bool {
+        let (Some(secret), now) = (&self.caller.secret, self.admin.log.clock().boot_time()) else { return true };
+        if now.saturating_sub(self.asked_at) < ASKED_EVERY {
+            return true;
+        }
+        self.asked_at = now;
+        match by_hash(&self.admin, secret, self.caller.seal).await {
+            Ok(caller) => caller.scopes.contains(&Scope::EventsRead),
+            Err(Problem::Control(_)) => false,
+            Err(_) => true,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::store::attempts::Attempt;
 use crate::store::entries::Logged;
 use crate::store::hits::HitSeen;
 use crate::store::trace::MessageFilter;
+use crate::worker::explain::checks::{Check, checks};
 use crate::worker::explain::words::{Named, masked, sentence, state};
 use crate::worker::explain::{blocking, names_of};
 
@@ -222,11 +223,11 @@ struct Path {
     newest_event: Option<EventOut>,
     enrollment_state: Option<Enrollment>,
     findings: Vec<FindingOut>,
+    /// What was asked before it might go, in the guard's order.
+    checks: Vec<Check>,
     states: Vec<StateOut>,
-    #[schema(value_type = Vec<AnyObject>)]
     tries: Vec<Attempt>,
     /// Clicks and opens, newest first; machines' too, each with the reason.
-    #[schema(value_type = Vec<AnyObject>)]
     hits: Vec<HitSeen>,
 }
 
@@ -259,6 +260,8 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
         reason: step.state.reason().map(|reason| ReasonOut::new(reason, &named)),
     });
     let states = states.collect();
+    let live = admin.definitions.live(admin.workspace);
+    let checks = checks(db, &live, &message, &steps, &named, &admin.zone).await?;
     let entries = db.entries_apart(&[message.entry, message.event]).await?;
     let event = |position: Position| match &entries.get(&position)?.logged {
         Logged::Event(event) => Some(EventOut::new(position, event)),
@@ -271,5 +274,15 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     let tries = db.attempts_of(message.id).await?;
     let hits = db.hits_seen(message.id, HITS_MAX).await?;
     let Some(message) = shown(&admin, vec![message]).await?.pop() else { return Err(Problem::NotFound) };
-    Ok(json_answer(&Path { message, cause_event, newest_event, enrollment_state, findings, states, tries, hits }))
+    Ok(json_answer(&Path {
+        message,
+        cause_event,
+        newest_event,
+        enrollment_state,
+        findings,
+        checks,
+        states,
+        tries,
+        hits,
+    }))
 }

@@ -60,6 +60,8 @@ pub struct Operation {
     pub answers: Vec<Answers>,
     /// Statuses of problems beyond those that every operation of its kind may answer.
     pub statuses: Vec<u16>,
+    /// Asked for without a token by whoever sees the pages.
+    pub is_open_here: bool,
     route: Route,
 }
 
@@ -90,6 +92,7 @@ where
         takes: None,
         answers: Vec::new(),
         statuses: Vec::new(),
+        is_open_here: false,
     }
 }
 
@@ -154,6 +157,11 @@ impl Operation {
     pub fn may(mut self, statuses: &[u16]) -> Self {
         self.statuses.extend(statuses);
         self
+    }
+
+    /// Answered without a token to whoever sees the pages.
+    pub fn open_here(self) -> Self {
+        Self { is_open_here: true, ..self }
     }
 
     pub fn is_write(&self) -> bool {

@@ -9,7 +9,7 @@ use super::events::FindingOut;
 use super::explain::profile_known;
 use super::messages::{MessageOut, shown};
 use super::operation::{Operation, read};
-use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query, rows};
+use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, json_page, query, rows};
 use crate::audience::Traits;
 use crate::decision::{Enrollment, Person};
 use crate::http::cursor;
@@ -18,6 +18,7 @@ use crate::http::scope::Scope;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::message::Message;
 use crate::store::consents::LedgerRow;
+use crate::store::search::Sought;
 use crate::store::timeline::{Happened, Moment, Place};
 
 const LIST: &str = "profiles";
@@ -39,9 +40,10 @@ pub fn operations() -> Vec<Operation> {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// A user id, an anonymous id or the number of a profile; the best matches, without pages.
+    /// What somebody typed: a user id, an anonymous id or the number of a profile, or the beginning of an e-mail address,
+    /// a telephone number or a name.
     q: Option<String>,
-    /// People of the page.
+    /// People of the page; with `q` one may hold fewer and not be the last.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// What `next` of the page before said.
@@ -84,12 +86,12 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
     let limit = rows(asked.limit, ROWS_DEFAULT, ROWS_MAX)?;
     let out = |people: Vec<Person>| people.into_iter().map(PersonOut::from).collect();
     if let Some(typed) = &asked.q {
-        if asked.cursor.is_some() {
-            let cause = "`q` has no pages: type more of what is looked for".to_owned();
-            return Err(Refusal::Parameter { field: "cursor", cause }.into());
-        }
-        let found = admin.db().profiles_called(typed, Vec::new(), limit).await?;
-        return Ok(json_answer(&Listed { profiles: out(found), next: None }));
+        // Of this question alone.
+        let list = format!("{LIST} called {typed}");
+        let from = asked.cursor.as_deref().map(|text| cursor::read::<Sought>(&list, text)).transpose()?;
+        let (found, next) = admin.db().people_called(typed, from.as_ref(), limit).await?;
+        let next = next.map(|place| cursor::write(&list, &place));
+        return Ok(json_page(&request, &Listed { profiles: out(found), next: next.clone() }, next.as_deref()));
     }
     let before = asked.cursor.as_deref().map(|text| cursor::read::<i64>(LIST, text)).transpose()?;
     let mut people = admin.db().profiles_page(before.map(ProfileId), limit + 1).await?;
@@ -131,7 +133,6 @@ struct MomentOut {
     name: Option<String>,
     /// What campaigns made of an event.
     findings: Vec<FindingOut>,
-    #[schema(value_type = Option<AnyObject>)]
     answer: Option<LedgerRow>,
     enrollment: Option<Enrollment>,
     message: Option<MessageOut>,

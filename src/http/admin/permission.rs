@@ -23,7 +23,6 @@ use super::{
     read_json, rows,
 };
 use crate::http::cursor;
-use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
 
 /// Addresses put onto the list by one request.
@@ -66,7 +65,6 @@ struct SaidAt {
 
 #[derive(Serialize, ToSchema)]
 struct SuppressionPage {
-    #[schema(value_type = Vec<AnyObject>)]
     suppressions: Vec<Listed>,
     /// None on the last page.
     next: Option<String>,
@@ -102,10 +100,8 @@ struct Permission {
     /// By topic, where they chose; else its default holds.
     topics: BTreeMap<String, Consent>,
     /// Of their present addresses, by channel.
-    #[schema(value_type = Vec<AnyObject>)]
     suppressions: Vec<Listed>,
     /// Every answer that was taken, oldest first.
-    #[schema(value_type = Vec<AnyObject>)]
     ledger: Vec<LedgerRow>,
     /// Newer events are not processed yet.
     is_behind: bool,

@@ -5,6 +5,7 @@ use actix_web::web::{self, Payload};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::store::personal::Erasure;
 use crate::worker::personal_data::export;
 
 use super::explain::profile_known;
@@ -23,7 +24,7 @@ pub fn operations() -> Vec<Operation> {
         write("/profiles/{id}/erase", Scope::PrivacyWrite, erased)
             .says("eraseProfile", "Remove a person from every table, the log included")
             .takes::<Erase>()
-            .answers::<AnyObject>(),
+            .answers::<Erasure>(),
         read("/erasures", Scope::PrivacyWrite, listed)
             .says("listErasures", "Who was erased when, by whom and why, without who they were")
             .query::<Page>()
@@ -33,8 +34,7 @@ pub fn operations() -> Vec<Operation> {
 
 #[derive(Serialize, ToSchema)]
 struct Erasures {
-    #[schema(value_type = Vec<AnyObject>)]
-    erasures: serde_json::Value,
+    erasures: Vec<Erasure>,
 }
 
 async fn everything(admin: Controls, id: web::Path<String>) -> Answer {
@@ -85,6 +85,5 @@ struct Page {
 async fn listed(admin: Controls, request: HttpRequest) -> Answer {
     let page: Page = query(&request)?;
     let limit = rows(page.limit, ROWS_DEFAULT, ROWS_MAX)?;
-    let erasures = serde_json::to_value(admin.db().erasures(limit).await?).unwrap_or_default();
-    Ok(json_answer(&Erasures { erasures }))
+    Ok(json_answer(&Erasures { erasures: admin.db().erasures(limit).await? }))
 }

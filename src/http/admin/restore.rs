@@ -5,11 +5,10 @@ use actix_web::web::Payload;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::worker::restored::{confirm, look};
+use crate::worker::restored::{Restored, confirm, look};
 
 use super::operation::{Operation, read, write};
 use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, read_json};
-use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
 
 /// Of a name.
@@ -19,7 +18,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         read("/restore", Scope::SettingsRead, state)
             .says("getRestore", "Whether marketing waits because a restored backup was recognised")
-            .answers::<AnyObject>(),
+            .answers::<Restored>(),
         write("/restore/confirm", Scope::ControlWrite, confirmed)
             .says("confirmRestore", "Let marketing go on after a restored backup")
             .takes::<Confirmed>()
@@ -33,8 +32,7 @@ struct LetGo {
     was_held: bool,
     /// Messages that were put back into the queue.
     requeued: usize,
-    #[schema(value_type = AnyObject)]
-    before: serde_json::Value,
+    before: Restored,
 }
 
 async fn state(admin: Controls) -> Answer {
@@ -61,6 +59,5 @@ async fn confirmed(admin: Controls, request: HttpRequest, payload: Payload) -> A
     }
     let before = look(&admin.store, admin.workspace, admin.log.clock().now()).await?;
     let requeued = confirm(&admin.log, admin.workspace, by.trim()).await?;
-    let before = serde_json::to_value(&before).unwrap_or_default();
     Ok(json_answer(&LetGo { was_held: requeued.is_some(), requeued: requeued.unwrap_or(0), before }))
 }

@@ -2,18 +2,22 @@
 //! a value has many shapes, what all of them share is named and the rest left open.
 
 use utoipa::openapi::schema::{
-    AdditionalProperties, KnownFormat, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, ArrayItems, KnownFormat, Object, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaFormat, SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::audience::Consent;
 use crate::audience::consent::ConsentState;
+use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Enrollment, Finding};
 use crate::event::Origin;
 use crate::http::scope::Scope;
 use crate::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Channel, Purpose};
+use crate::message::{Channel, Outcome, Purpose, Suppression};
+use crate::render::Content;
+use crate::render::kept::{Kept, KeptSummary};
 
 /// A type that is described by hand, under its own name.
 macro_rules! described {
@@ -59,6 +63,36 @@ fn instant() -> RefOr<Schema> {
 
 fn maybe(kind: Type) -> Object {
     Object::with_type(SchemaType::from_iter([kind, Type::Null]))
+}
+
+fn flag(says: &str) -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(says)).build()
+}
+
+fn list(of: impl Into<ArrayItems>) -> ArrayBuilder {
+    ArrayBuilder::new().items(of)
+}
+
+fn one_or_null(name: &str, says: &str) -> Schema {
+    let null = Object::with_type(Type::Null);
+    OneOfBuilder::new().item(Ref::from_schema_name(name)).item(null).description(Some(says)).build().into()
+}
+
+fn mailbox() -> Object {
+    let address = Object::with_type(Type::String);
+    ObjectBuilder::new()
+        .property("name", maybe(Type::String))
+        .property("address", address)
+        .required("name")
+        .required("address")
+        .build()
+}
+
+/// A message of one kind, with these texts.
+fn content(kind: &str, texts: &[&str]) -> ObjectBuilder {
+    let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
+    let of_kind = ObjectBuilder::new().property("kind", kind).required("kind");
+    texts.iter().fold(of_kind, |object, name| object.property(*name, Object::with_type(Type::String)).required(*name))
 }
 
 /// With these fields, and maybe others.
@@ -118,6 +152,53 @@ described! {
             .required("state"))
         .required("id").required("profile").required("campaign").required("version").required("entered_at")
         .required("state");
+    Suppression as "Suppression" => ObjectBuilder::new().description(Some("Why an address is on the list"))
+        .property("kind", text("Unsubscribed and topic stop marketing, the others everything")
+            .pattern(Some("^(unsubscribed|complaint|bounced|manual|topic:.+)$")))
+        .property("source", text("Where it came from: a provider's answer, a link, a person's words"))
+        .property("at", instant())
+        .property("profile", one_or_null("ProfileId", "Whose answer it was, where it was somebody's"))
+        .required("kind").required("source").required("at").required("profile");
+    Outcome as "Outcome" => ObjectBuilder::new().description(Some("What came of handing a message to a provider"))
+        .property("outcome", one_of("Its name", ["accepted", "retry", "rejected", "transport_down", "unknown"]))
+        .property("reply", text("Accepted: the provider's answer"))
+        .property("cause", text("Of every other: what the provider said, or what stood in the way"))
+        .property("after", maybe(Type::String))
+        .property("slow_domain", flag("Retry: the whole domain of the address asks for patience"))
+        .property("suppress", flag("Rejected: the address itself is dead"))
+        .required("outcome");
+    CampaignStatus as "CampaignStatus" => one_of("Whether a campaign sends", ["draft", "live", "paused", "archived"]);
+    Content as "Content" => OneOfBuilder::new().description(Some("A message as its channel carries it, told apart by `kind`"))
+        .item(content("email", &["subject", "html", "text", "message_id"])
+            .property("from", mailbox()).property("to", mailbox()).property("reply_to", maybe(Type::String))
+            .property("headers", list(list(Object::with_type(Type::String))))
+            .property("date", instant())
+            .required("from").required("to").required("reply_to").required("headers").required("date"))
+        .item(content("sms", &["to", "text"]))
+        .item(content("push", &["to", "title", "body"]).property("link", maybe(Type::String)).required("link"))
+        .item(content("whatsapp", &["to", "name", "language"])
+            .property("parameters", list(Object::with_type(Type::String))).required("parameters"))
+        .item(content("webhook", &["url", "json"]));
+    KeptSummary as "InboxLine" => ObjectBuilder::new().description(Some("A message of the sandbox in a list"))
+        .property("message", Ref::from_schema_name("MessageId"))
+        .property("at", instant())
+        .property("channel", Ref::from_schema_name("Channel"))
+        .property("campaign", text("The campaign's key"))
+        .property("to", text("The address"))
+        .property("title", text("The subject, or the start of the text"))
+        .required("message").required("at").required("channel").required("campaign").required("to").required("title");
+    Kept as "InboxMessage" => ObjectBuilder::new().description(Some("A message that would have been sent"))
+        .property("message", Ref::from_schema_name("MessageId"))
+        .property("profile", Ref::from_schema_name("ProfileId"))
+        .property("campaign", text("The campaign's key"))
+        .property("template", text("The template's key"))
+        .property("template_version", integer("Which version of it"))
+        .property("purpose", Ref::from_schema_name("Purpose"))
+        .property("channel", Ref::from_schema_name("Channel"))
+        .property("at", instant())
+        .property("content", Ref::from_schema_name("Content"))
+        .required("message").required("profile").required("campaign").required("template")
+        .required("template_version").required("purpose").required("channel").required("at").required("content");
     Finding as "Finding" => open_object("What one campaign made of an input")
         .property("campaign", text("The campaign's key"))
         .required("campaign");

@@ -8,9 +8,11 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::audience::Profile;
 use crate::decision::Person;
+use crate::http::cursor;
+use crate::http::scope::Scope;
 use crate::ids::ProfileId;
 use crate::message::{Channel, address_of};
-use crate::store::search::fits;
+use crate::store::search::Sought;
 use crate::store::suppressions::subject;
 use crate::worker::cap_report::{RuleUse, cap_report};
 
@@ -20,7 +22,7 @@ use super::looked_up::{self, Query, start_of};
 use super::sign_in::{Visitor, redirect};
 use super::{Desk, Nothing, Pages, or_say, timeline};
 
-const FOUND_MAX: usize = 50;
+const FOUND_MAX: u32 = 50;
 /// Rows of the consent ledger.
 const LEDGER_MAX: u32 = 50;
 
@@ -29,44 +31,30 @@ pub(super) async fn search(desk: Pages, visitor: Visitor, request: HttpRequest) 
     or_say(&desk, &visitor, Part::Customers, made).await
 }
 
-/// People by any id, address, number or name.
-pub(super) async fn matching(desk: &Desk, asked: &str) -> Result<Vec<Person>, Nothing> {
-    let db = desk.db();
-    let mut ids: Vec<ProfileId> = looked_up::profile(desk, asked).await?.into_iter().collect();
-    let named = db.people_by_term(asked).await?;
-    for id in &named {
-        let current = db.current_profile(*id).await?;
-        if !ids.contains(&current) {
-            ids.push(current);
-        }
-        if ids.len() >= FOUND_MAX * 2 {
-            break;
-        }
-    }
-    let exact = ids.first().copied().filter(|first| !named.contains(first));
-    let mut people = db.people(&ids).await?;
-    let found = ids.iter().filter_map(|id| people.remove(id)?.ok());
-    // A term may be of what they were called once.
-    let found = found.filter(|person| Some(person.profile.id) == exact || fits(&person.profile.traits, asked));
-    Ok(found.take(FOUND_MAX).collect())
-}
-
 async fn searched(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::ProfilesRead)?;
     let asked = query.get("q");
     let list = match asked {
         None => html!(
             "<div class=\"panel empty\"><p>Type a customer’s id, e-mail address, telephone number, or the beginning of a name.</p></div>"
         ),
         Some(asked) => {
-            let found = matching(desk, asked).await?;
-            if found.is_empty() {
+            let list = format!("customers called {asked}");
+            let wrong = |_| Nothing::Senseless("This page of the list is not known; begin with the first.".to_owned());
+            let from = query.get("after").map(|text| cursor::read::<Sought>(&list, text)).transpose().map_err(wrong)?;
+            let (found, next) = desk.db().people_called(asked, from.as_ref(), FOUND_MAX).await?;
+            let more = next.map(|place| {
+                let after = cursor::write(&list, &place);
+                html!("<p class=\"pager\"><a href=\"/customers?q={}&amp;after={}\">More</a></p>", encoded(asked), after)
+            });
+            if found.is_empty() && from.is_none() && more.is_none() {
                 let start = start_of(asked);
                 html!(
                     "<div class=\"panel empty\"><p>Nobody is known by “{}”. Names and addresses are found from their beginning.</p></div>",
                     start
                 )
             } else {
-                found_table(&found)
+                html!("{}{}", found_table(&found), more)
             }
         }
     };
@@ -115,7 +103,10 @@ fn found_table(found: &[Person]) -> Html {
 /// The caps of a person have their place on the person's page.
 pub(super) async fn caps(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
     let query = Query::of(&request);
-    let made = found_by(&desk, query.get("profile").unwrap_or_default()).await;
+    let made = match visitor.must(Scope::ProfilesRead) {
+        Ok(()) => found_by(&desk, query.get("profile").unwrap_or_default()).await,
+        Err(nothing) => Err(nothing),
+    };
     or_say(&desk, &visitor, Part::Customers, made.map(|id| redirect(&format!("/customers/{id}#caps")))).await
 }
 
@@ -132,6 +123,7 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 
 /// Numbers are of profiles; whatever else somebody is known by leads there.
 async fn shown(desk: &Desk, visitor: &Visitor, asked: &str, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::ProfilesRead)?;
     let is_number = asked.parse::<i64>().is_ok();
     let known = if is_number { looked_up::numbered(desk, asked).await? } else { None };
     let Some(id) = known else {
@@ -148,6 +140,7 @@ async fn shown(desk: &Desk, visitor: &Visitor, asked: &str, query: &Query) -> Re
 async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) -> Result<HttpResponse, Nothing> {
     let profile = &person.profile;
     let called = profile.user_id.clone().unwrap_or_else(|| format!("anonymous {}", profile.id));
+    let reads_answers = visitor.may(Scope::PermissionRead);
     let name = name_of(profile).map(|name| html!(" <span class=\"h\">{}</span>", name));
     let behind = if desk.db().is_behind(profile.id).await? {
         html!("<p class=\"notice warn\">Newer events of this customer are not processed yet.</p>")
@@ -156,7 +149,7 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
     };
     let body = html!(
         "<p class=\"crumb\"><a href=\"/customers\">Customers</a></p><h1>{}{}</h1><p><a href=\"/why?person={}\">Why they got \
-         what they got</a></p>{}<div class=\"columns\"><section aria-labelledby=\"timeline\"><h2 id=\"timeline\">Timeline, \
+         what they got</a></p>{}<div class=\"columns\"><section><h2 id=\"timeline\">Timeline, \
          newest first</h2>{}</section><div>{}{}{}{}{}</div></div>",
         called,
         name,
@@ -165,8 +158,8 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
         timeline::shown(desk, person, query.get("before")).await?,
         known(desk, profile).await?,
         traits(profile),
-        consent(desk, profile).await?,
-        stops(desk, profile).await?,
+        if reads_answers { consent(desk, profile).await? } else { Html::default() },
+        if reads_answers { stops(desk, profile).await? } else { Html::default() },
         cap_card(desk, profile.id).await?
     );
     Ok(framed(desk, visitor, Some(Part::Customers), StatusCode::OK, &called, body).await)

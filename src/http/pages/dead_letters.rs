@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
+use crate::http::scope::Scope;
 use crate::ids::Position;
 use crate::message::Message;
 use crate::store::controls::Parked;
@@ -36,6 +37,13 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 }
 
 async fn page(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::MessagesRead)?;
+    let may = visitor.may(Scope::ControlWrite);
+    let parked = if visitor.may(Scope::EventsRead) {
+        html!("<h2>Parked entries</h2>{}", parked(&desk.db().still_parked(PARKED_MAX).await?, may))
+    } else {
+        Html::default()
+    };
     let done = query
         .get("redriven")
         .and_then(|count| count.parse::<i64>().ok())
@@ -43,16 +51,17 @@ async fn page(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpRespo
     let body = html!(
         "<h1>Dead letters</h1>{}<p class=\"muted\">What was tried as often as it may be, or could not be made. Mend the cause \
          first, then put it back: it goes through every check once more.</p><h2>Messages that failed</h2>{}<h2>Answers that \
-         were lost</h2>{}<h2>Parked entries</h2>{}",
+         were lost</h2>{}{}",
         done,
-        failed(desk).await?,
+        failed(desk, may).await?,
         unknown(desk).await?,
-        parked(&desk.db().still_parked(PARKED_MAX).await?)
+        parked
     );
     Ok(framed(desk, visitor, Some(Part::DeadLetters), StatusCode::OK, "Dead letters", body).await)
 }
 
-async fn failed(desk: &Desk) -> Result<Html, Nothing> {
+/// With what puts them back, for whoever may.
+async fn failed(desk: &Desk, may: bool) -> Result<Html, Nothing> {
     let mut causes: Vec<(String, i64)> = desk
         .db()
         .standing_by_reason("failed")
@@ -67,21 +76,29 @@ async fn failed(desk: &Desk) -> Result<Html, Nothing> {
     let mut shown = Html::default();
     for (code, count) in causes {
         let examples = desk.db().failed_for(&code, EXAMPLES).await?;
+        let put_back = may.then(|| {
+            let href = format!("/dead-letters/redrive?reason={}", encoded(&code));
+            html!("<a class=\"button\" href=\"{}\">Put back all of them</a>", href)
+        });
         shown.push(html!(
-            "<section class=\"cause\"><h3>{} <span class=\"count\">{}</span></h3>{}<p class=\"row\"><a class=\"button\" \
-             href=\"/dead-letters/redrive?reason={}\">Put back all of them</a><a \
+            "<section class=\"cause\"><h3>{} <span class=\"count\">{}</span></h3>{}<p class=\"row\">{}<a \
              href=\"/why?status=failed&amp;reason={}\">See all</a></p></section>",
             reason(&code),
             bounded(count, COUNTED_MAX),
-            examples_table(desk, &examples).await?,
-            encoded(&code),
+            examples_table(desk, &examples, may).await?,
+            put_back,
             encoded(&code)
         ));
     }
     Ok(shown)
 }
 
-async fn examples_table(desk: &Desk, examples: &[Message]) -> Result<Html, Nothing> {
+/// The way to put one thing back, where they may.
+fn put_back_link(may: bool, which: &str, what: &str) -> Option<Html> {
+    may.then(|| html!("<a href=\"/dead-letters/redrive?{}\" aria-label=\"Put back {}\">Put back</a>", which, what))
+}
+
+async fn examples_table(desk: &Desk, examples: &[Message], may: bool) -> Result<Html, Nothing> {
     let called = looked_up::names(desk, examples.iter().map(|message| message.profile)).await?;
     let rows: Html = examples
         .iter()
@@ -89,16 +106,14 @@ async fn examples_table(desk: &Desk, examples: &[Message]) -> Result<Html, Nothi
             let cause = message.status.reason().map(|reason| reason.sentence());
             html!(
                 "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"wide\">{}</td><td><a href=\"/why?message={}\" \
-                 aria-label=\"Why message {} failed\">Why</a></td><td><a href=\"/dead-letters/redrive?message={}\" \
-                 aria-label=\"Put back message {}\">Put back</a></td></tr>",
+                 aria-label=\"Why message {} failed\">Why</a></td><td>{}</td></tr>",
                 message.created_at,
                 looked_up::person(&called, message.profile),
                 message.campaign,
                 cause,
                 message.id,
                 message.id,
-                message.id,
-                message.id
+                put_back_link(may, &format!("message={}", message.id), &format!("message {}", message.id))
             )
         })
         .collect();
@@ -119,7 +134,7 @@ async fn unknown(desk: &Desk) -> Result<Html, Nothing> {
     ))
 }
 
-fn parked(parked: &[Parked]) -> Html {
+fn parked(parked: &[Parked], may: bool) -> Html {
     if parked.is_empty() {
         return html!("<div class=\"panel empty\"><p>Every entry could be applied.</p></div>");
     }
@@ -131,23 +146,24 @@ fn parked(parked: &[Parked]) -> Html {
         let rows = all.iter().take(EXAMPLES as usize).map(|one| {
             let who = one.profile.map(|id| html!("<a href=\"/customers/{}\">profile {}</a>", id, id));
             html!(
-                "<tr><td>{}</td><td><a href=\"/why?event={}\">{}</a></td><td>{}</td><td><a \
-                 href=\"/dead-letters/redrive?entry={}\" aria-label=\"Put back entry {}\">Put back</a></td></tr>",
+                "<tr><td>{}</td><td><a href=\"/why?event={}\">{}</a></td><td>{}</td><td>{}</td></tr>",
                 one.parked_at,
                 one.position,
                 one.position,
                 who,
-                one.position,
-                one.position
+                put_back_link(may, &format!("entry={}", one.position), &format!("entry {}", one.position))
             )
         });
+        let put_back = may.then(|| {
+            let href = format!("/dead-letters/redrive?cause={}", encoded(cause));
+            html!("<p class=\"row\"><a class=\"button\" href=\"{}\">Put back all of them</a></p>", href)
+        });
         html!(
-            "<section class=\"cause\"><h3>{} <span class=\"count\">{}</span></h3>{}<p class=\"row\"><a class=\"button\" \
-             href=\"/dead-letters/redrive?cause={}\">Put back all of them</a></p></section>",
+            "<section class=\"cause\"><h3>{} <span class=\"count\">{}</span></h3>{}{}</section>",
             cause,
             all.len(),
             table("The newest entries parked for this", &["Parked", "Entry", "Who", ""], rows.collect()),
-            encoded(cause)
+            put_back
         )
     });
     shown.collect()
@@ -206,6 +222,7 @@ pub(super) async fn confirm(desk: Pages, visitor: Visitor, request: HttpRequest)
 }
 
 async fn confirmation(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::ControlWrite)?;
     let which = Which::of(desk, |name| query.get(name).map(ToOwned::to_owned)).await?;
     let (what, field) = which.named();
     let stands = match &which {
@@ -233,7 +250,10 @@ pub(super) async fn redrive(desk: Pages, visitor: Visitor, request: HttpRequest,
         Ok(form) => form,
         Err(answer) => return answer,
     };
-    let made = put_back(&desk, &form).await;
+    let made = match visitor.must(Scope::ControlWrite) {
+        Ok(()) => put_back(&desk, &form).await,
+        Err(nothing) => Err(nothing),
+    };
     let to = |count: usize| redirect(&format!("/dead-letters?redriven={count}"));
     or_say(&desk, &visitor, Part::DeadLetters, made.map(to)).await
 }

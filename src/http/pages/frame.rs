@@ -7,6 +7,7 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 
+use crate::http::scope::Scope;
 use crate::message::Channel;
 use crate::store::Error;
 use crate::store::controls::{PAUSE_ALL, setting};
@@ -35,13 +36,14 @@ pub enum Part {
     Inbox,
 }
 
-const PARTS: [(Part, &str, &str); 6] = [
-    (Part::Overview, "/", "Overview"),
-    (Part::Customers, "/customers", "Customers"),
-    (Part::Messages, "/why", "Messages"),
-    (Part::Templates, "/preview", "Templates"),
-    (Part::DeadLetters, "/dead-letters", "Dead letters"),
-    (Part::Inbox, "/inbox", "Inbox"),
+/// With the scope that reads it.
+const PARTS: [(Part, &str, &str, Scope); 6] = [
+    (Part::Overview, "/", "Overview", Scope::MessagesRead),
+    (Part::Customers, "/customers", "Customers", Scope::ProfilesRead),
+    (Part::Messages, "/why", "Messages", Scope::MessagesRead),
+    (Part::Templates, "/preview", "Templates", Scope::DefinitionsRead),
+    (Part::DeadLetters, "/dead-letters", "Dead letters", Scope::MessagesRead),
+    (Part::Inbox, "/inbox", "Inbox", Scope::MessagesRead),
 ];
 
 /// What holds sending up, if anything.
@@ -148,8 +150,8 @@ pub(super) async fn framed(
     let standing = Standing::of(desk).await.ok();
     let links: Html = PARTS
         .iter()
-        .filter(|(one, ..)| *one != Part::Inbox || desk.inbox.is_some())
-        .map(|(one, path, name)| {
+        .filter(|(one, .., scope)| visitor.may(*scope) && (*one != Part::Inbox || desk.inbox.is_some()))
+        .map(|(one, path, name, _)| {
             let current = if part == Some(*one) { html!(" aria-current=\"page\"") } else { Html::default() };
             html!("<li><a href=\"{}\"{}>{}</a></li>", path, current, name)
         })
@@ -219,7 +221,12 @@ pub(super) fn status(class: &str, word: &str) -> Html {
 
 /// A table that scrolls inside itself where it is too wide; `label` is for those who do not see it.
 pub(super) fn table(label: &str, heads: &[&str], rows: Html) -> Html {
-    let heads: Html = heads.iter().map(|head| html!("<th scope=\"col\">{}</th>", head)).collect();
+    // A column of links needs no name: each link has its own.
+    let head = |name: &&str| match *name {
+        "" => html!("<td></td>"),
+        name => html!("<th scope=\"col\">{}</th>", name),
+    };
+    let heads: Html = heads.iter().map(head).collect();
     html!(
         "<div class=\"panel scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><thead><tr>{}</tr></thead>\
          <tbody>{}</tbody></table></div>",

@@ -8,13 +8,15 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TY
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::demo::with_pictures;
-use crate::http::inbox::{Asked, Listed, found, listed, source_of};
+use crate::http::inbox::{Asked, Listed, PAGE_ROWS, found, listed, source_of};
 use crate::http::problem::{Problem, Refusal};
+use crate::http::scope::Scope;
 use crate::render::kept::{Kept, KeptSummary};
 use crate::render::{Content, Email};
 
 use super::frame::{Part, facts, framed, table};
 use super::html::{Html, Shown, html};
+use super::looked_up::Query;
 use super::preview::{FRAME_POLICY, mailbox, push_card, sms_bubble, with_links_beside};
 use super::sign_in::Visitor;
 use super::{Desk, Nothing, Pages, or_say};
@@ -25,7 +27,7 @@ const INTRO: &str = "The sandbox keeps what would have been sent. Nothing here l
 fn nothing(problem: Problem) -> Nothing {
     match problem {
         Problem::NotFound => Nothing::Unknown("There is no such message here.".to_owned()),
-        Problem::Control(refusal) if matches!(*refusal, Refusal::Query { .. }) => {
+        Problem::Control(refusal) if matches!(*refusal, Refusal::Parameter { .. }) => {
             Nothing::Senseless(refusal.to_string())
         }
         other => Nothing::Failed(anyhow::anyhow!("{other}")),
@@ -38,8 +40,12 @@ pub(super) async fn list(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 }
 
 async fn list_page(desk: &Desk, visitor: &Visitor, request: &HttpRequest) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::MessagesRead)?;
     let inbox = desk.inbox.clone().ok_or_else(|| nothing(Problem::NotFound))?;
-    let asked = Asked::of(request).map_err(nothing)?;
+    let query = Query::of(request);
+    let wrong = |_| Nothing::Senseless("A page of the list has 1 to 200 messages.".to_owned());
+    let limit = query.get("limit").map(str::parse).transpose().map_err(wrong)?.unwrap_or(PAGE_ROWS);
+    let asked = Asked::new(limit, query.get("after")).map_err(nothing)?;
     let Listed { messages, next } = listed(inbox, asked).await.map_err(nothing)?;
     let rows: Html = messages.iter().map(row).collect();
     let list = if rows.is_empty() {
@@ -73,6 +79,7 @@ pub(super) async fn message(desk: Pages, visitor: Visitor, request: HttpRequest)
 }
 
 async fn message_page(desk: &Desk, visitor: &Visitor, id: &str) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::MessagesRead)?;
     let inbox = desk.inbox.clone().ok_or_else(|| nothing(Problem::NotFound))?;
     let kept = found(inbox, id).await.map_err(nothing)?;
     let title = KeptSummary::from(&kept).title;
@@ -161,6 +168,9 @@ fn raw(kind: &'static str, policy: &'static str, body: impl Into<Vec<u8>>) -> Ht
 }
 
 pub(super) async fn html(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
+    if let Err(nothing) = visitor.must(Scope::MessagesRead) {
+        return or_say(&desk, &visitor, Part::Inbox, Err(nothing)).await;
+    }
     let made = match desk.inbox.clone() {
         Some(inbox) => match found(inbox, request.match_info().query("id")).await {
             Ok(Kept { content: Content::Email(email), .. }) => {
@@ -175,6 +185,9 @@ pub(super) async fn html(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 }
 
 pub(super) async fn source(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
+    if let Err(nothing) = visitor.must(Scope::MessagesRead) {
+        return or_say(&desk, &visitor, Part::Inbox, Err(nothing)).await;
+    }
     let made = match desk.inbox.clone() {
         Some(inbox) => source_of(inbox, request.match_info().query("id")).await,
         None => Err(Problem::NotFound),

@@ -30,6 +30,7 @@ use crate::worker::dispatcher::Stopped;
 use super::admin::Admin;
 use super::body;
 use super::problem::Problem;
+use super::scope::Scope;
 use frame::{Part, framed};
 use html::html;
 use sign_in::Visitor;
@@ -91,7 +92,10 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
             .service(add("/ui/bell.svg", vec![get().to(bell)]));
         if let Some(kept) = pages.inbox.clone() {
             let desk = pages.clone();
-            let admits = Arc::new(move |request: &HttpRequest| sign_in::admits(&desk, request));
+            let admits: super::inbox::Admits = Arc::new(move |request: HttpRequest| {
+                let desk = desk.clone();
+                Box::pin(async move { sign_in::admits(&desk, &request).await })
+            });
             app.configure(super::inbox::configure(web::Data::from(kept), admits));
             app.service(add("/inbox", vec![get().to(inbox::list)]))
                 .service(add("/inbox/{id}", vec![get().to(inbox::message)]))
@@ -129,6 +133,9 @@ enum Nothing {
     /// The question makes no sense; says why.
     #[error("{0}")]
     Senseless(String),
+    /// Their token lacks this scope.
+    #[error("Your token may not do this: it lacks the scope `{0}`. Sign in with one that has it.")]
+    NotAllowed(Scope),
     #[error("{0}")]
     Failed(anyhow::Error),
 }
@@ -151,6 +158,7 @@ async fn or_say(desk: &Desk, visitor: &Visitor, part: Part, made: Result<HttpRes
         Ok(page) => return page,
         Err(Nothing::Unknown(says)) => (StatusCode::NOT_FOUND, "Nothing found", says),
         Err(Nothing::Senseless(says)) => (StatusCode::BAD_REQUEST, "Not understood", says),
+        Err(nothing @ Nothing::NotAllowed(_)) => (StatusCode::FORBIDDEN, "Not allowed", nothing.to_string()),
         Err(Nothing::Failed(error)) => {
             tracing::error!(error = format!("{error:#}"), "a page could not be made");
             let says =
@@ -158,6 +166,7 @@ async fn or_say(desk: &Desk, visitor: &Visitor, part: Part, made: Result<HttpRes
             (StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable", says)
         }
     };
-    let body = html!("<h1>{}</h1><p>{}</p>{}", title, says, why::search_box(""));
+    let ask = visitor.may(Scope::ProfilesRead).then(|| why::search_box(""));
+    let body = html!("<h1>{}</h1><p>{}</p>{}", title, says, ask);
     framed(desk, visitor, Some(part), status, title, body).await
 }

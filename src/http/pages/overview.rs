@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::decision::Finding;
 use crate::decision::effect::FindingVerdict;
+use crate::http::scope::Scope;
 use crate::ids::{MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::Message;
 use crate::store::controls::PAUSE_ALL;
@@ -39,18 +40,20 @@ pub(super) async fn show(desk: Pages, visitor: Visitor) -> HttpResponse {
 }
 
 async fn page(desk: &Desk, visitor: &Visitor) -> Result<HttpResponse, Nothing> {
+    visitor.must(Scope::MessagesRead)?;
+    let reads_people = visitor.may(Scope::ProfilesRead);
     let now = desk.admin.log.clock().now();
     let days = day_starts(desk, now);
     let counts = Counts::of(&desk.db().outcomes_since(&days).await?);
     let body = html!(
-        "<h1>Overview</h1>{}<div class=\"columns\"><section aria-labelledby=\"week\"><h2 id=\"week\">Messages of the last \
-         {} days</h2>{}</section><section aria-labelledby=\"sending\"><h2 id=\"sending\">Sending</h2>{}</section></div>\
-         <section aria-labelledby=\"decisions\"><h2 id=\"decisions\">Last decisions</h2>{}</section>",
-        why::search_box(""),
+        "<h1>Overview</h1>{}<div class=\"columns\"><section><h2 id=\"week\">Messages of the last \
+         {} days</h2>{}</section><section><h2 id=\"sending\">Sending</h2>{}</section></div>\
+         {}",
+        reads_people.then(|| why::search_box("")),
         DAYS,
         counts.shown(&days),
         sending(desk, visitor, now).await?,
-        decisions(desk).await?
+        if reads_people { decisions(desk).await? } else { Html::default() }
     );
     Ok(framed(desk, visitor, Some(Part::Overview), StatusCode::OK, "Overview", body).await)
 }
@@ -208,9 +211,13 @@ async fn sending(desk: &Desk, visitor: &Visitor, now: Timestamp) -> Result<Html,
         oldest.unwrap_or_else(|| html!("none")),
         number(behind)
     );
+    let may_switch = visitor.may(Scope::ControlWrite);
     let switch = match db.pause_note(PAUSE_ALL).await? {
-        Some(note) => resume_form(visitor, &note),
-        None => pause_form(visitor),
+        Some(note) => {
+            html!("<div class=\"panel act\">{}{}</div>", paused(&note), may_switch.then(|| resume_form(visitor)))
+        }
+        None if may_switch => pause_form(visitor),
+        None => Html::default(),
     };
     Ok(html!("{}{}", facts, switch))
 }
@@ -244,16 +251,17 @@ fn pause_form(visitor: &Visitor) -> Html {
     )
 }
 
-fn resume_form(visitor: &Visitor, note: &PauseNote) -> Html {
+fn paused(note: &PauseNote) -> Html {
     let by = note.who.as_ref().map(|who| html!(" by <strong>{}</strong>", who));
     let why = note.why.as_ref().map(|why| html!(": {}", why));
+    html!("<p>Paused since {}{}{}.</p>", note.at, by, why)
+}
+
+fn resume_form(visitor: &Visitor) -> Html {
     html!(
-        "<div class=\"panel act\"><p>Paused since {}{}{}.</p><form method=\"post\" action=\"/resume\">{}{}\
+        "<form method=\"post\" action=\"/resume\">{}{}\
          <p><label class=\"check\"><input type=\"checkbox\" name=\"sure\" value=\"yes\" required> What waited goes out now, \
-         as far as it is still allowed</label></p><p><button>Resume sending</button></p></form></div>",
-        note.at,
-        by,
-        why,
+         as far as it is still allowed</label></p><p><button>Resume sending</button></p></form>",
         visitor.token_field(),
         who_and_why()
     )
@@ -274,6 +282,7 @@ async fn switch(desk: &Desk, visitor: &Visitor, request: &HttpRequest, payload: 
     };
     let note = |name: &str| form.get(name).map(|text| text.chars().take(NOTE_MAX).collect::<String>());
     let made = match (note("who"), note("why"), form.get("sure")) {
+        _ if !visitor.may(Scope::ControlWrite) => Err(Nothing::NotAllowed(Scope::ControlWrite)),
         (Some(who), Some(why), Some("yes")) => set(desk, paused, (Some(who), Some(why))).await,
         _ => Err(Nothing::Senseless("Say who you are and why, and confirm it. Nothing was changed.".to_owned())),
     };
@@ -322,7 +331,10 @@ async fn decisions(desk: &Desk) -> Result<Html, Nothing> {
     let db = desk.db();
     let decided = newest(desk).await?;
     if decided.is_empty() {
-        return Ok(html!("<div class=\"panel empty\"><p>No campaign has looked at anything yet.</p></div>"));
+        return Ok(html!(
+            "<section><h2 id=\"decisions\">Last decisions</h2><div class=\"panel empty\">\
+             <p>No campaign has looked at anything yet.</p></div></section>"
+        ));
     }
     let ids: Vec<MessageId> = decided.iter().filter_map(|one| one.message).collect();
     let messages: BTreeMap<MessageId, Message> = db.messages(&ids).await?.into_iter().map(|it| (it.id, it)).collect();
@@ -362,5 +374,6 @@ async fn decisions(desk: &Desk) -> Result<Html, Nothing> {
             )
         })
         .collect();
-    Ok(table("Last decisions", &["When", "Who", "Campaign", "Outcome", "Because", ""], rows))
+    let list = table("Last decisions", &["When", "Who", "Campaign", "Outcome", "Because", ""], rows);
+    Ok(html!("<section><h2 id=\"decisions\">Last decisions</h2>{}</section>", list))
 }

@@ -11,16 +11,15 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use crate::audience::{History, Profile};
 use crate::decision::Campaign;
 use crate::demo::with_pictures;
-use crate::event::Event;
+use crate::http::scope::Scope as Permission;
+use crate::http::tried::{Tried, newest_event};
 use crate::message::{Channel, Purpose};
 use crate::render::template::Template;
 use crate::render::{Compiled, Content, RenderError, Scope, preview};
-use crate::store::entries::Logged;
 
 use super::frame::{Part, framed, table};
 use super::html::{Html, encoded, html};
@@ -41,6 +40,7 @@ pub(super) async fn list(desk: Pages, visitor: Visitor) -> HttpResponse {
 }
 
 async fn list_page(desk: &Desk, visitor: &Visitor) -> Result<HttpResponse, Nothing> {
+    visitor.must(Permission::DefinitionsRead)?;
     let rows: Html = drafts(desk).await?.iter().map(|draft| list_row(desk, draft)).collect();
     let from = match &desk.folder {
         Some(folder) => html!(
@@ -99,16 +99,21 @@ fn senders(desk: &Desk, key: &str) -> Vec<Arc<Campaign>> {
 struct Look {
     draft: Draft,
     channel: Channel,
-    locale: Option<String>,
-    person: Option<Profile>,
-    event: Option<Arc<Event>>,
+    with: Tried,
     campaigns: Vec<Arc<Campaign>>,
 }
 
 impl Look {
-    async fn of(desk: &Desk, request: &HttpRequest) -> Result<Self, Nothing> {
+    async fn of(desk: &Desk, visitor: &Visitor, request: &HttpRequest) -> Result<Self, Nothing> {
+        visitor.must(Permission::DefinitionsRead)?;
         let key = request.match_info().query("template").to_owned();
         let query = Query::of(request);
+        if query.get("person").or(query.get("as")).or(query.get("event")).is_some() {
+            visitor.must(Permission::ProfilesRead)?;
+        }
+        if query.get("event").is_some() {
+            visitor.must(Permission::EventsRead)?;
+        }
         let unknown = || Nothing::Unknown(format!("There is no template {}.", start_of(&key)));
         let draft = draft(desk, &key).await?.ok_or_else(unknown)?;
         let campaigns = senders(desk, &key);
@@ -129,37 +134,25 @@ impl Look {
             }
             (None, None) => None,
         };
-        let mut look =
-            Self { draft, channel, locale: query.get("locale").map(start_of), person: None, event: None, campaigns };
+        let with = Tried { locale: query.get("locale").map(start_of), ..Tried::default() };
+        let mut look = Self { draft, channel, with, campaigns };
         if let Some(asked) = query.get("event") {
             let unknown = || Nothing::Unknown(format!("There is no event {}.", start_of(asked)));
             let (entry, event) = looked_up::event(desk, asked).await?.ok_or_else(unknown)?;
-            look.event = Some(event);
+            look.with.event = Some(event);
             if let (None, Some(of)) = (&person, entry.profile) {
-                look.person = desk.db().person(desk.db().current_profile(of).await?).await?.map(|it| it.profile);
+                look.with.person = desk.db().person(desk.db().current_profile(of).await?).await?.map(|it| it.profile);
             }
         }
         if let Some(id) = person {
-            look.person = desk.db().person(id).await?.map(|it| it.profile);
-            if look.event.is_none() {
-                look.event = look.newest_event(desk).await?;
+            look.with.person = desk.db().person(id).await?.map(|it| it.profile);
+            if let (None, Some(person)) = (&look.with.event, &look.with.person)
+                && visitor.may(Permission::EventsRead)
+            {
+                look.with.event = newest_event(desk.db(), person, &look.campaigns).await?;
             }
         }
         Ok(look)
-    }
-
-    /// The person's newest event that would lead to this template.
-    async fn newest_event(&self, desk: &Desk) -> Result<Option<Arc<Event>>, Nothing> {
-        let Some(person) = &self.person else { return Ok(None) };
-        let begins = |name: &str| self.campaigns.iter().any(|campaign| campaign.entry.event == name);
-        let newest =
-            |history: &History| history.iter().filter(|past| begins(past.name)).map(|past| past.position).max();
-        let Some(position) = newest(&person.history) else { return Ok(None) };
-        let entry = desk.db().entries_at(&[position]).await?.remove(&position);
-        Ok(entry.and_then(|entry| match entry.logged {
-            Logged::Event(event) => Some(event),
-            _ => None,
-        }))
     }
 
     fn is_marketing(&self) -> bool {
@@ -167,44 +160,13 @@ impl Look {
         mine().count() == 0 || mine().any(|it| it.purpose == Purpose::Marketing)
     }
 
-    /// The variables it is rendered with.
-    fn sample(&self, desk: &Desk, template: &Template) -> Map<String, Value> {
-        let mut sample = template.sample.clone();
-        if let Some(person) = &self.person {
-            let shown = json!({ "id": person.id, "user_id": person.user_id, "traits": person.traits });
-            sample.insert("profile".to_owned(), shown);
-        }
-        if let (Some(person), Some(event)) = (&self.person, &self.event) {
-            sample = Scope::tried_sample(person, event);
-        }
-        let house = &desk.workspace;
-        sample.insert(
-            "workspace".to_owned(),
-            json!({ "name": house.name, "postal_address": house.postal_address, "timezone": house.timezone }),
-        );
-        if let Some(campaign) = self.campaigns.first() {
-            let name = &campaign.name;
-            sample.insert("campaign".to_owned(), json!({ "key": campaign.key, "name": name }));
-        }
-        if let Some(locale) = &self.locale {
-            let profile = sample.entry("profile").or_insert_with(|| json!({ "traits": {} }));
-            if profile.get("traits").is_none()
-                && let Some(profile) = profile.as_object_mut()
-            {
-                profile.insert("traits".to_owned(), json!({}));
-            }
-            if let Some(traits) = profile.get_mut("traits").and_then(Value::as_object_mut) {
-                traits.insert("locale".to_owned(), locale.clone().into());
-            }
-        }
-        sample
-    }
-
     /// As its reader would get it, or what is wrong.
     fn content(&self, desk: &Desk, template: &Template) -> Result<Content, String> {
         let compiled = Compiled::new(template).map_err(|error| error.to_string())?;
-        let scope = Scope::sample(desk.admin.log.clock().now(), &self.sample(desk, template));
-        let address = self.person.as_ref().and_then(|person| person.address(self.channel.address_trait()));
+        let campaign = self.campaigns.first().map(Arc::as_ref);
+        let variables = self.with.variables(&template.sample, &desk.workspace, campaign);
+        let scope = Scope::sample(desk.admin.log.clock().now(), &variables);
+        let address = self.with.person.as_ref().and_then(|person| person.address(self.channel.address_trait()));
         let to = address.unwrap_or(match self.channel {
             Channel::Email => "sample@example.com",
             Channel::Sms | Channel::Whatsapp => "+44 7700 900123",
@@ -222,7 +184,7 @@ impl Look {
     }
 
     fn explained(&self, error: &RenderError) -> String {
-        let with = match (&self.person, &self.event) {
+        let with = match (&self.with.person, &self.with.event) {
             (Some(_), Some(_)) => "this customer and event: such a message would fail",
             (Some(_), None) => "this customer and the template's sample",
             _ => "the template's sample; name a customer and an event, or give it one",
@@ -233,13 +195,13 @@ impl Look {
     /// The same look at another address.
     fn query(&self) -> String {
         let mut query = format!("channel={}", self.channel.as_str());
-        if let Some(person) = &self.person {
+        if let Some(person) = &self.with.person {
             query.push_str(&format!("&person={}", person.id));
         }
-        if let Some(event) = &self.event {
+        if let Some(event) = &self.with.event {
             query.push_str(&format!("&event={}", event.id));
         }
-        if let Some(locale) = &self.locale {
+        if let Some(locale) = &self.with.locale {
             query.push_str(&format!("&locale={}", encoded(locale)));
         }
         query
@@ -252,7 +214,7 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 }
 
 async fn look_page(desk: &Desk, visitor: &Visitor, request: &HttpRequest) -> Result<HttpResponse, Nothing> {
-    let look = Look::of(desk, request).await?;
+    let look = Look::of(desk, visitor, request).await?;
     let key = &look.draft.key;
     let shown = match &look.draft.template {
         None => problems(&look.draft),
@@ -270,7 +232,7 @@ async fn look_page(desk: &Desk, visitor: &Visitor, request: &HttpRequest) -> Res
         "<p class=\"crumb\"><a href=\"/preview\">Templates</a></p><h1>{}</h1>{}<div id=\"watched\" data-changed=\"/preview/{}/changed?seen={}\">\
          {}</div><script src=\"/ui/preview.js\" defer></script>",
         key,
-        choices(&look),
+        choices(&look, visitor.may(Permission::ProfilesRead) && visitor.may(Permission::EventsRead)),
         encoded(key),
         seen,
         shown
@@ -296,7 +258,7 @@ fn problems(draft: &Draft) -> Html {
 }
 
 /// The form that chooses with what it is shown.
-fn choices(look: &Look) -> Html {
+fn choices(look: &Look, for_whom: bool) -> Html {
     let option = |value: &str, name: &str, chosen: bool| {
         let chosen = if chosen { html!(" selected") } else { Html::default() };
         html!("<option value=\"{}\"{}>{}</option>", value, chosen, name)
@@ -309,35 +271,40 @@ fn choices(look: &Look) -> Html {
         .collect();
     let mut locales: Vec<&str> =
         template.into_iter().flat_map(|it| it.locale.iter().chain(it.variants.keys())).map(String::as_str).collect();
-    locales.extend(look.locale.as_deref().filter(|chosen| !locales.contains(chosen)));
+    locales.extend(look.with.locale.as_deref().filter(|chosen| !locales.contains(chosen)));
     let languages = if locales.is_empty() {
         Html::default()
     } else {
-        let options: Html = locales.iter().map(|it| option(it, it, look.locale.as_deref() == Some(it))).collect();
+        let options: Html = locales.iter().map(|it| option(it, it, look.with.locale.as_deref() == Some(it))).collect();
         html!(
             "<label for=\"locale\">Language</label><select id=\"locale\" name=\"locale\"><option value=\"\">the \
              reader’s</option>{}</select>",
             options
         )
     };
-    let who = look.person.as_ref().map(|it| it.user_id.clone().unwrap_or_else(|| it.id.to_string()));
-    let event = look.event.as_ref().map(|it| it.message_id.clone());
+    let who = look.with.person.as_ref().map(|it| it.user_id.clone().unwrap_or_else(|| it.id.to_string()));
+    let event = look.with.event.as_ref().map(|it| it.message_id.clone());
+    let whom = for_whom.then(|| {
+        html!(
+            "<label for=\"as\">As customer</label><input id=\"as\" name=\"as\" value=\"{}\" placeholder=\"the sample\" \
+             spellcheck=\"false\" size=\"14\"><label for=\"event\">Event</label><input id=\"event\" name=\"event\" \
+             value=\"{}\" placeholder=\"the newest that fits\" spellcheck=\"false\" size=\"20\">",
+            who,
+            event
+        )
+    });
     html!(
-        "<form class=\"row\"><label for=\"as\">As customer</label><input id=\"as\" name=\"as\" value=\"{}\" \
-         placeholder=\"the sample\" spellcheck=\"false\" size=\"14\"><label for=\"event\">Event</label><input id=\"event\" \
-         name=\"event\" value=\"{}\" placeholder=\"the newest that fits\" spellcheck=\"false\" size=\"20\"><label \
-         for=\"channel\">Channel</label><select id=\"channel\" name=\"channel\">{}</select>{}<button \
-         class=\"plain\">Show</button></form>",
-        who,
-        event,
+        "<form class=\"row\">{}<label for=\"channel\">Channel</label><select id=\"channel\" name=\"channel\">{}</select>{}\
+         <button class=\"plain\">Show</button></form>",
+        whom,
         channels,
         languages
     )
 }
 
 /// The mail's HTML alone, for the frames.
-pub(super) async fn html(desk: Pages, _: Visitor, request: HttpRequest) -> HttpResponse {
-    let content = match Look::of(&desk, &request).await {
+pub(super) async fn html(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
+    let content = match Look::of(&desk, &visitor, &request).await {
         Ok(look) => look
             .draft
             .template
@@ -365,7 +332,10 @@ pub(super) async fn html(desk: Pages, _: Visitor, request: HttpRequest) -> HttpR
 }
 
 /// Answers when what was seen is no longer what there is, or after a while that it still is.
-pub(super) async fn changed(desk: Pages, _: Visitor, request: HttpRequest) -> HttpResponse {
+pub(super) async fn changed(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
+    if let Err(nothing) = visitor.must(Permission::DefinitionsRead) {
+        return or_say(&desk, &visitor, Part::Templates, Err(nothing)).await;
+    }
     let query = Query::of(&request);
     let seen = query.get("seen").unwrap_or_default();
     let waiting = async {

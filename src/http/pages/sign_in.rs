@@ -1,11 +1,12 @@
 //! Who sees the pages: they show personal data. On the machine itself, while nothing real is sent, whoever sits there;
-//! everybody else signs in with a token of the controls and is known by a cookie until they sign out.
+//! everybody else signs in with a token of the controls and is known by a cookie until they sign out; what they see and
+//! may do is what that token may.
 //!
 //! "On the machine" is asked of the connection and of the name that was asked for: a page elsewhere that has its name
 //! lead to this machine, or a proxy that stands in front of it, does not count. Every POST must come from a page of ours
 //! and carry what only such a page knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,19 +17,24 @@ use actix_web::http::header::{
 };
 use actix_web::http::{StatusCode, Uri};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, web};
-use futures::future::{Ready, ready};
+use futures::future::LocalBoxFuture;
 
-use crate::http::admin::Admin;
+use crate::http::admin::gate::{by_hash, by_secret, holds};
+use crate::http::admin::tokens::hash_of;
 use crate::http::body;
+use crate::http::problem::{Problem, Refusal};
+use crate::http::scope::Scope;
 
 use super::frame::bare;
 use super::html::{Html, encoded, html};
-use super::{Desk, Pages};
+use super::{Desk, Nothing, Pages};
 
 const SESSION: &str = "carillon_session";
 /// Without a request for so long, a session has ended.
 const IDLE_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 const SESSIONS_MAX: usize = 1_000;
+/// The pages keep no answers that would be sealed.
+const NO_SEAL: [u8; 32] = [0; 32];
 const FORM_BYTES_MAX: usize = 16 * 1024;
 const FORM_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -37,9 +43,19 @@ const FORM_DEADLINE: Duration = Duration::from_secs(10);
 pub struct Sessions(Mutex<BTreeMap<[u8; 32], Session>>);
 
 struct Session {
+    holder: Holder,
     /// What its forms carry.
     form_token: String,
     last_used: Duration,
+}
+
+/// Whose session it is: what they may do is asked anew with every request, for a token may end or be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holder {
+    /// Of the token of the data folder, which ends with the process as sessions do.
+    Local,
+    /// Of an API token, by the hash of its secret.
+    Token(Vec<u8>),
 }
 
 fn random() -> String {
@@ -48,7 +64,7 @@ fn random() -> String {
 
 impl Sessions {
     /// The cookie of a new session; the one that was idle longest makes room.
-    fn begin(&self, now: Duration) -> String {
+    fn begin(&self, holder: Holder, now: Duration) -> String {
         let (cookie, form_token) = (random(), random());
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| now.saturating_sub(session.last_used) < IDLE_MAX);
@@ -56,18 +72,19 @@ impl Sessions {
             let oldest = sessions.iter().min_by_key(|(_, session)| session.last_used).map(|(key, _)| *key);
             oldest.and_then(|key| sessions.remove(&key));
         }
-        sessions.insert(key_of(&cookie), Session { form_token, last_used: now });
+        sessions.insert(key_of(&cookie), Session { holder, form_token, last_used: now });
         cookie
     }
 
-    fn form_token(&self, cookie: &str, now: Duration) -> Option<String> {
+    /// Whose it is, and what its forms carry.
+    fn of(&self, cookie: &str, now: Duration) -> Option<(Holder, String)> {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&key_of(cookie))?;
         if now.saturating_sub(session.last_used) >= IDLE_MAX {
             return None;
         }
         session.last_used = now;
-        Some(session.form_token.clone())
+        Some((session.holder.clone(), session.form_token.clone()))
     }
 
     fn end(&self, cookie: &str) {
@@ -92,9 +109,20 @@ impl Default for OpenToken {
 pub struct Visitor {
     form_token: String,
     session: bool,
+    scopes: BTreeSet<Scope>,
 }
 
 impl Visitor {
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// # Errors
+    /// Their token lacks the scope.
+    pub fn must(&self, scope: Scope) -> Result<(), Nothing> {
+        if self.may(scope) { Ok(()) } else { Err(Nothing::NotAllowed(scope)) }
+    }
+
     pub fn has_session(&self) -> bool {
         self.session
     }
@@ -124,35 +152,49 @@ impl ResponseError for SignInFirst {
 
 impl FromRequest for Visitor {
     type Error = SignInFirst;
-    type Future = Ready<Result<Self, SignInFirst>>;
+    type Future = LocalBoxFuture<'static, Result<Self, SignInFirst>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let desk = request.app_data::<Pages>();
-        let visitor = desk.and_then(|desk| known(desk, request));
+        let (desk, request) = (request.app_data::<Pages>().cloned(), request.clone());
         let to = request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         // What was sent with a form is lost; the page it came from is where to begin again.
         let to = if request.method().is_safe() { to } else { "/".to_owned() };
-        ready(visitor.ok_or(SignInFirst { to }))
+        Box::pin(async move {
+            let visitor = match &desk {
+                Some(desk) => known(desk, &request).await,
+                None => None,
+            };
+            visitor.ok_or(SignInFirst { to })
+        })
     }
 }
 
-fn known(desk: &Desk, request: &HttpRequest) -> Option<Visitor> {
+async fn known(desk: &Desk, request: &HttpRequest) -> Option<Visitor> {
     let now = desk.admin.log.clock().monotonic();
     let cookie = session_of(request.headers());
-    if let Some(form_token) = cookie.and_then(|cookie| desk.sessions.form_token(cookie, now)) {
-        return Some(Visitor { form_token, session: true });
+    if let Some((holder, form_token)) = cookie.and_then(|cookie| desk.sessions.of(cookie, now)) {
+        let scopes = match holder {
+            Holder::Local => Some(Scope::ALL.into()),
+            Holder::Token(hash) => by_hash(&desk.admin, &hash, NO_SEAL).await.ok().map(|caller| caller.scopes),
+        };
+        if let Some(scopes) = scopes {
+            return Some(Visitor { form_token, session: true, scopes });
+        }
     }
     let open = desk.inbox.is_some() && is_local(request);
-    open.then(|| Visitor { form_token: desk.open_token.0.clone(), session: false })
+    open.then(|| Visitor { form_token: desk.open_token.0.clone(), session: false, scopes: Scope::ALL.into() })
 }
 
-/// Whether somebody may read what the pages show: who sees them, and who has a token.
-pub(super) fn admits(desk: &Desk, request: &HttpRequest) -> bool {
-    let bearer = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.trim().split_once(' '));
-    let has_token = bearer.is_some_and(|(scheme, token)| {
-        scheme.eq_ignore_ascii_case("bearer") && Admin::hash_of(token.trim()) == desk.admin.token
-    });
-    has_token || known(desk, request).is_some()
+/// Whether somebody may read messages as JSON: who sees the pages of them, and who has a token for them.
+pub(super) async fn admits(desk: &Desk, request: &HttpRequest) -> Result<(), Problem> {
+    if request.headers().contains_key(AUTHORIZATION) {
+        return holds(&desk.admin, request.headers(), Scope::MessagesRead).await;
+    }
+    match known(desk, request).await {
+        Some(visitor) if visitor.may(Scope::MessagesRead) => Ok(()),
+        Some(_) => Err(Refusal::MissingScope { scope: Scope::MessagesRead }.into()),
+        None => Err(Refusal::MissingToken.into()),
+    }
 }
 
 /// What the browser kept of a session.
@@ -254,8 +296,9 @@ fn sign_in_page(status: StatusCode, to: &str, wrong: &str) -> HttpResponse {
     let wrong =
         if wrong.is_empty() { Html::default() } else { html!("<p class=\"notice bad\" role=\"alert\">{}</p>", wrong) };
     let body = html!(
-        "<h1>Carillon</h1><p>These pages show customers' data. Sign in with a token of the controls: a running service \
-         leaves one in <code>server.json</code> of its data folder.</p>{}<form method=\"post\" action=\"/sign-in\">\
+        "<h1>Carillon</h1><p>These pages show customers' data. Sign in with an API token, and see what it may \
+         read: <code>carillon token create --name me --scope read</code> makes one. The one a running service leaves in \
+         <code>server.json</code> of its data folder may do everything.</p>{}<form method=\"post\" action=\"/sign-in\">\
          <input type=\"hidden\" name=\"to\" value=\"{}\"><p><label for=\"secret\">Token</label><input id=\"secret\" \
          name=\"secret\" type=\"password\" autocomplete=\"current-password\" required spellcheck=\"false\"></p>\
          <p><button>Sign in</button></p></form><p class=\"muted\">Came here by a link and signed in already? \
@@ -282,10 +325,22 @@ pub(super) async fn sign_in(desk: Pages, request: HttpRequest, payload: web::Pay
     if !is_from_here(&request) {
         return not_from_here();
     }
-    if Admin::hash_of(form.get("secret").unwrap_or_default()) != desk.admin.token {
-        return sign_in_page(StatusCode::FORBIDDEN, &to, "This is not a token of this service.");
-    }
-    let session = desk.sessions.begin(desk.admin.log.clock().monotonic());
+    let secret = form.get("secret").unwrap_or_default();
+    let holder = match by_secret(&desk.admin, secret).await {
+        Ok(caller) if caller.token.is_none() => Holder::Local,
+        Ok(_) => Holder::Token(hash_of(secret)),
+        Err(Problem::Control(refusal)) if matches!(*refusal, Refusal::ExpiredToken) => {
+            return sign_in_page(StatusCode::FORBIDDEN, &to, "This token has expired.");
+        }
+        Err(Problem::Control(_)) => {
+            return sign_in_page(StatusCode::FORBIDDEN, &to, "This is not a token of this service.");
+        }
+        Err(_) => {
+            let says = "The database could not be read. Try again in a moment.";
+            return sign_in_page(StatusCode::SERVICE_UNAVAILABLE, &to, says);
+        }
+    };
+    let session = desk.sessions.begin(holder, desk.admin.log.clock().monotonic());
     let mut answer = redirect(&to);
     if let Some(kept) = keep(&request, Some(&session)) {
         answer.headers_mut().insert(SET_COOKIE, kept);
@@ -341,14 +396,15 @@ mod tests {
     #[test]
     fn a_session_ends_when_it_was_idle_and_the_oldest_makes_room() {
         let sessions = Sessions::default();
-        let first = sessions.begin(Duration::ZERO);
-        assert!(sessions.form_token(&first, Duration::from_secs(60)).is_some());
-        assert!(sessions.form_token("another", Duration::ZERO).is_none());
-        assert!(sessions.form_token(&first, IDLE_MAX + Duration::from_secs(60)).is_none());
-        let all: Vec<String> = (0..=SESSIONS_MAX as u64).map(|n| sessions.begin(Duration::from_millis(n))).collect();
-        assert!(sessions.form_token(&all[0], Duration::from_secs(2)).is_none());
-        assert!(sessions.form_token(&all[2], Duration::from_secs(2)).is_some());
+        let first = sessions.begin(Holder::Local, Duration::ZERO);
+        assert!(sessions.of(&first, Duration::from_secs(60)).is_some());
+        assert!(sessions.of("another", Duration::ZERO).is_none());
+        assert!(sessions.of(&first, IDLE_MAX + Duration::from_secs(60)).is_none());
+        let all: Vec<String> =
+            (0..=SESSIONS_MAX as u64).map(|n| sessions.begin(Holder::Local, Duration::from_millis(n))).collect();
+        assert!(sessions.of(&all[0], Duration::from_secs(2)).is_none());
+        assert!(sessions.of(&all[2], Duration::from_secs(2)).is_some());
         sessions.end(&all[2]);
-        assert!(sessions.form_token(&all[2], Duration::from_secs(2)).is_none());
+        assert!(sessions.of(&all[2], Duration::from_secs(2)).is_none());
     }
 }

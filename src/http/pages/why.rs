@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use crate::decision::Finding;
 use crate::event::Event;
+use crate::http::scope::Scope;
 use crate::ids::{MessageId, Position, ProfileId};
 use crate::store::entries::Entry;
 use crate::store::shards::cursors;
@@ -48,19 +49,24 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
 
 async fn answer(desk: &Desk, visitor: &Visitor, query: &Query) -> Result<HttpResponse, Nothing> {
     if let Some(asked) = query.get("q") {
+        visitor.must(Scope::ProfilesRead)?;
         return found(desk, asked).await.map(|to| redirect(&to));
     }
     if let Some(asked) = query.get("message") {
+        visitor.must(Scope::MessagesRead)?;
         let message = looked_up::message(desk, asked).await?;
         let message = message.ok_or_else(|| Nothing::Unknown(format!("There is no message {}.", start_of(asked))))?;
         return path::page(desk, visitor, message).await;
     }
     if let Some(asked) = query.get("event") {
+        visitor.must(Scope::EventsRead)?;
         let event = looked_up::event(desk, asked).await?;
         let (entry, event) =
             event.ok_or_else(|| Nothing::Unknown(format!("There is no event {}.", start_of(asked))))?;
         return event_page(desk, visitor, &entry, &event).await;
     }
+    let is_of_person = query.get("person").or(query.get("profile")).is_some();
+    visitor.must(if is_of_person { Scope::ProfilesRead } else { Scope::MessagesRead })?;
     let asked = match (query.get("person"), query.get("profile")) {
         (Some(number), _) => Some((number, looked_up::numbered(desk, number).await?)),
         (None, Some(id)) => Some((id, looked_up::profile(desk, id).await?)),
@@ -89,7 +95,7 @@ async fn found(desk: &Desk, asked: &str) -> Result<String, Nothing> {
     if let Some(profile) = looked_up::numbered(desk, asked).await? {
         return Ok(format!("/why?person={profile}"));
     }
-    match super::customers::matching(desk, asked).await?.as_slice() {
+    match desk.db().people_called(asked, None, 2).await?.0.as_slice() {
         [] => Err(Nothing::Unknown(format!(
             "Nothing is known by “{}”. Take a customer’s id, e-mail address, telephone number or name, an event’s \
              messageId or position, a message’s id, or a campaign’s key.",
@@ -146,8 +152,10 @@ async fn event_page(
     };
     let who = profile.map_or_else(|| html!("nobody’s"), |id| person(&called, id));
     let story = match profile {
-        Some(profile) => told(desk, question(desk, profile, None, Some(entry.position), None).await?).await?,
-        None => Html::default(),
+        Some(profile) if visitor.may(Scope::ProfilesRead) => {
+            told(desk, question(desk, profile, None, Some(entry.position), None).await?).await?
+        }
+        _ => Html::default(),
     };
     let body = html!(
         "<p class=\"crumb\"><a href=\"/why\">Messages</a></p><h1>Event {}</h1>{}<h2>What campaigns made of it</h2>{}\

@@ -1,8 +1,10 @@
 //! One message to one address, on demand, to see a template arrive: through the same guard, renderer and channel as
 //! every other, and nowhere in the books. It is for the operator's own eyes, so it counts against no cap.
 
+use sea_orm::ConnectionTrait;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::audience::Profile;
 use crate::definition::problem::nearest;
@@ -12,6 +14,7 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, 
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
 use crate::render::{Rendered, Scope, render};
 use crate::store::controls::PAUSE_ALL;
+use crate::store::{self, Workspace};
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::read_stored;
@@ -30,7 +33,7 @@ pub struct TestSend {
 }
 
 /// What came of handing it over.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct TestSent {
     pub message: MessageId,
     pub template_version: u32,
@@ -93,7 +96,7 @@ impl Dispatcher {
         };
         let sample = match test.sample {
             Some(sample) => sample,
-            None => self.sample_of(id, &test.template).await?,
+            None => sample_of(self.parts.store.workspace(id), &test.template).await?,
         };
         let rendered = render(&cleared, template, &Scope::sample(now, &sample), &self.parts.sender);
         Ok(rendered.map_err(|error| NotSent::Refused(error.to_string())))
@@ -128,17 +131,24 @@ impl Dispatcher {
             Verdict::NeedsSlots(_) => Err(NotSent::Refused("a test message may not take slots".to_owned())),
         })
     }
+}
 
-    async fn sample_of(&self, id: WorkspaceId, key: &str) -> anyhow::Result<Map<String, Value>> {
-        let stored = self.parts.store.workspace(id).definitions().await?;
-        let kind = DocumentKind::Template.as_str();
-        let templates = stored.iter().filter(|one| one.kind == kind && one.key == key).flat_map(read_stored);
-        let mut samples = templates.filter_map(|definition| match definition {
-            Definition::Template(template) => Some(template.sample),
-            _ => None,
-        });
-        Ok(samples.next().unwrap_or_default())
-    }
+/// The sample that a template in force has of its own.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn sample_of<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    key: &str,
+) -> Result<Map<String, Value>, store::Error> {
+    let stored = store.definitions().await?;
+    let kind = DocumentKind::Template.as_str();
+    let templates = stored.iter().filter(|one| one.kind == kind && one.key == key).flat_map(read_stored);
+    let mut samples = templates.filter_map(|definition| match definition {
+        Definition::Template(template) => Some(template.sample),
+        _ => None,
+    });
+    Ok(samples.next().unwrap_or_default())
 }
 
 fn message(now: Timestamp, test: &TestSend) -> Message {

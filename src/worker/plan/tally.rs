@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Asked, Lived};
 use crate::decision::Catalog;
@@ -13,7 +14,8 @@ use crate::story::What;
 const NAMES_MAX: usize = 5;
 
 /// How often, for how many people, and the first five of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PlanFigure)]
 pub struct Figure {
     pub count: u64,
     pub people: u64,
@@ -34,7 +36,8 @@ impl Figure {
 }
 
 /// What came of one campaign.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PlanTally)]
 pub struct Tally {
     /// Enrollments that were open as the time looked at began; with those that began they are all that follows.
     pub carried_over: Figure,
@@ -93,7 +96,7 @@ impl Tally {
 }
 
 /// A campaign that is new, changed, or shares with others what is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CampaignPlan {
     pub campaign: String,
     /// Its own status in the files; a draft and a paused one are looked at as if they were live.
@@ -104,7 +107,7 @@ pub struct CampaignPlan {
 }
 
 /// A segment that is new or changed, as of now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SegmentPlan {
     pub segment: String,
     /// In it by what is in force; none where it is not.

@@ -31,9 +31,14 @@ pub struct Draft {
 
 /// All, by key; one in the folder stands before one in force.
 pub async fn drafts(desk: &Desk) -> Result<Vec<Draft>, Nothing> {
+    those(desk, None).await
+}
+
+/// All, or that of one key: reading a template takes some milliseconds.
+async fn those(desk: &Desk, key: Option<&str>) -> Result<Vec<Draft>, Nothing> {
     let mut all: BTreeMap<String, Draft> = BTreeMap::new();
     for stored in desk.db().definitions().await? {
-        if stored.kind != DocumentKind::Template.as_str() {
+        if stored.kind != DocumentKind::Template.as_str() || key.is_some_and(|key| stored.key != key) {
             continue;
         }
         for definition in read_stored(&stored) {
@@ -44,14 +49,14 @@ pub async fn drafts(desk: &Desk) -> Result<Vec<Draft>, Nothing> {
             all.insert(draft.key.clone(), draft);
         }
     }
-    for draft in in_folder(&files(desk).await?) {
+    for draft in in_folder(&files(desk).await?, key) {
         all.insert(draft.key.clone(), draft);
     }
     Ok(all.into_values().collect())
 }
 
 pub async fn draft(desk: &Desk, key: &str) -> Result<Option<Draft>, Nothing> {
-    Ok(drafts(desk).await?.into_iter().find(|draft| draft.key == key))
+    Ok(those(desk, Some(key)).await?.into_iter().find(|draft| draft.key == key))
 }
 
 /// Another whenever a file or what is in force is another.
@@ -99,8 +104,10 @@ fn gather(folder: &Path, within: &str, depth: usize, files: &mut Vec<SourceFile>
     Ok(())
 }
 
-/// Each template's folder by itself, so that what is wrong with one does not hide another.
-fn in_folder(files: &[SourceFile]) -> Vec<Draft> {
+/// Each template's folder by itself, so that what is wrong with one does not hide another; where a key is given, those
+/// that may have it.
+fn in_folder(files: &[SourceFile], key: Option<&str>) -> Vec<Draft> {
+    let may_be = |text: &str| key.is_none_or(|key| text.contains(key));
     let folder_of = |name: &str| name.rfind('/').map_or("", |end| &name[..end]).to_owned();
     let is_main = |file: &&SourceFile| file.name == MAIN_FILE || file.name.ends_with("/template.yaml");
     let homes: Vec<String> = files.iter().filter(is_main).map(|file| folder_of(&file.name)).collect();
@@ -124,10 +131,16 @@ fn in_folder(files: &[SourceFile]) -> Vec<Draft> {
         let belongs = |file: &&SourceFile| is_in(file, home) && !deeper(file) || is_beside(file, home);
         let own: Vec<SourceFile> = files.iter().filter(belongs).cloned().collect();
         let name = home.rsplit('/').next().unwrap_or_default();
+        if !may_be(name) && !own.iter().any(|file| is_main(&file) && may_be(&file.text)) {
+            continue;
+        }
         drafts.extend(read_as_drafts(&own, if name.is_empty() { "template" } else { name }));
     }
     let elsewhere = |file: &&SourceFile| !homes.iter().any(|home| is_in(file, home));
     for file in files.iter().filter(elsewhere).filter(|file| file.text.contains("template")) {
+        if !may_be(&file.name) && !may_be(&file.text) {
+            continue;
+        }
         let own = file.name.rsplit('/').next().unwrap_or_default();
         let stem = own.split('.').next().unwrap_or_default();
         let says_template = file.text.lines().any(|line| line.trim_start().starts_with("kind: template"));
@@ -177,7 +190,9 @@ mod tests {
             file("recipes/x.yaml", "kind: campaign\nkey: x\n"),
             file("c.yaml", "kind: template\nkey: c\nsms: Hi\n"),
         ];
-        let drafts = in_folder(&files);
+        let drafts = in_folder(&files, None);
+        let keys = |key: &str| in_folder(&files, Some(key)).into_iter().map(|it| it.key).collect::<Vec<_>>();
+        assert_eq!((keys("b"), keys("nothing")), (vec!["b".to_owned()], vec![]));
         let found: Vec<(&str, bool)> = drafts.iter().map(|it| (it.key.as_str(), it.template.is_some())).collect();
         assert_eq!(found, [("a", true), ("b", false), ("c", true)]);
         assert!(drafts[0].template.as_ref().unwrap().variants.contains_key("de"));

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use serde_json::{Map, Value};
 
 use crate::decision::effect::FindingVerdict;
+use crate::http::scope::Scope;
 use crate::ids::MessageId;
-use crate::message::{Message, Outcome, Purpose, Reason, Status};
+use crate::message::{Message, Outcome, Status};
 use crate::store::attempts::Attempt;
 use crate::store::entries::Logged;
 use crate::store::messages::Step;
+use crate::worker::explain::checks::{Came, Check, checks};
 use crate::worker::explain::words::{Named, found_sentence, masked, sentence as reason_sentence, state};
 use crate::worker::explain::{blocking, names_of};
 
 use super::{body_of, question, told};
 use crate::http::pages::frame::{Part, framed, sentence, status, table};
-use crate::http::pages::html::{Html, Shown, html};
+use crate::http::pages::html::{Html, html};
 use crate::http::pages::looked_up::{names, person};
 use crate::http::pages::sign_in::Visitor;
 use crate::http::pages::words::outcome;
@@ -25,40 +28,14 @@ use crate::http::pages::{Desk, Nothing};
 /// Hits that are shown.
 const HITS_MAX: u32 = 50;
 
-/// What is asked before a message may go, in the guard's order, and the codes of the reasons each gives.
-const GATES: [(&str, &[&str]); 8] = [
-    ("The address is not suppressed", &["address_suppressed"]),
-    ("Consent for the channel", &["consent_denied", "consent_pending", "consent_unknown"]),
-    ("Subscribed to the topic", &["topic_unsubscribed"]),
-    ("Still wanted: no exit, campaign live, not expired", &["exited", "campaign_not_live", "expired", "merged"]),
-    ("Not the same to this address before", &["same_address", "too_many_confirmations"]),
-    ("Nothing on hold", &["sending_paused", "campaign_paused", "restore_unconfirmed"]),
-    ("An address to send to", &["no_address", "invalid_address"]),
-    ("Room under every frequency cap", &["capped", "caps_unreachable", "caps_unsettled"]),
-];
-const CONSENT: usize = 1;
-const TOPIC: usize = 2;
-const CAPS: usize = 7;
-
-/// How far something on the path came.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Came {
-    Passed,
-    Stopped,
-    Held,
-    NotReached,
-    DoesNotApply,
-}
-
-impl Came {
-    const fn shown(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Passed => ("ok", "Passed"),
-            Self::Stopped => ("bad", "Stopped here"),
-            Self::Held => ("warn", "Held here"),
-            Self::NotReached => ("idle", "Not reached"),
-            Self::DoesNotApply => ("idle", "Does not apply"),
-        }
+/// Class and word of how far a message came.
+const fn shown(came: Came) -> (&'static str, &'static str) {
+    match came {
+        Came::Passed => ("ok", "Passed"),
+        Came::Stopped => ("bad", "Stopped here"),
+        Came::Held => ("warn", "Held here"),
+        Came::NotReached => ("idle", "Not reached"),
+        Came::DoesNotApply => ("idle", "Does not apply"),
     }
 }
 
@@ -73,6 +50,14 @@ pub(super) async fn page(desk: &Desk, visitor: &Visitor, message: Message) -> Re
     let headline = message.status.reason().map(|reason| reason_sentence(reason, &named));
     let title = format!("{word}: {}", message.campaign);
     let address = message.address.as_deref().map(|address| html!(" at {}", masked(message.channel, address)));
+    let live = desk.admin.definitions.live(desk.admin.workspace);
+    let checks = checks(db, &live, &message, &steps, &named, &desk.admin.zone).await?;
+    let story = if visitor.may(Scope::ProfilesRead) {
+        let question = question(desk, message.profile, Some(message.campaign.clone()), None, Some(message.id));
+        told(desk, question.await?).await?
+    } else {
+        Html::default()
+    };
     let body = html!(
         "<p class=\"crumb\"><a href=\"/why\">Messages</a></p><h1>{} <span class=\"h\">{}</span></h1>{}<p class=\"muted\">{} of \
          campaign <a href=\"/why?campaign={}\">{}@v{}</a> to {}{} · {} · priority {} · message <code>{}</code></p>\
@@ -91,12 +76,11 @@ pub(super) async fn page(desk: &Desk, visitor: &Visitor, message: Message) -> Re
         message.id,
         received(desk, &message).await?,
         matched(desk, &message).await?,
-        checked(&message, &steps, &named),
+        checked(&checks),
         rendered(desk, &message),
         tried(&db.attempts_of(message.id).await?),
         ended(desk, &message, &steps, &named).await?,
-        told(desk, question(desk, message.profile, Some(message.campaign.clone()), None, Some(message.id)).await?)
-            .await?
+        story
     );
     Ok(framed(desk, visitor, Some(Part::Messages), StatusCode::OK, &title, body).await)
 }
@@ -153,68 +137,34 @@ async fn matched(desk: &Desk, message: &Message) -> Result<Html, Nothing> {
     Ok(stage("Matched", "ok", lines))
 }
 
-/// How far the message came at each gate, by what was recorded.
-fn gates(message: &Message, steps: &[Step]) -> [Came; GATES.len()] {
-    let was_cleared = steps.iter().any(|step| matches!(step.state, Status::Claimed { .. } | Status::Sending { .. }));
-    let at =
-        message.status.reason().and_then(|reason| GATES.iter().position(|(_, codes)| codes.contains(&reason.code())));
-    let mut came = [Came::NotReached; GATES.len()];
-    for (n, gate) in came.iter_mut().enumerate() {
-        let is_marketing = message.purpose == Purpose::Marketing;
-        let applies = match n {
-            CONSENT => is_marketing,
-            TOPIC => is_marketing && message.topic.is_some(),
-            CAPS => is_marketing && (message.caps.obey || message.caps.count),
-            _ => true,
-        };
-        *gate = match at {
-            Some(stop) if n == stop => match &message.status {
-                Status::Deferred { .. } => Came::Held,
-                _ => Came::Stopped,
-            },
-            _ if !applies => Came::DoesNotApply,
-            Some(stop) if n < stop => Came::Passed,
-            Some(_) => Came::NotReached,
-            None if was_cleared => Came::Passed,
-            None => Came::NotReached,
-        };
-    }
-    came
-}
-
-fn checked(message: &Message, steps: &[Step], named: &BTreeMap<MessageId, Named>) -> Html {
-    let came = gates(message, steps);
-    let class = match came {
-        _ if came.contains(&Came::Stopped) => "bad",
-        _ if came.contains(&Came::Held) => "warn",
-        _ if came.contains(&Came::Passed) => "ok",
-        _ => "idle",
+fn checked(checks: &[Check]) -> Html {
+    let came = |which: Came| checks.iter().any(|check| check.result == which);
+    let class = match () {
+        () if came(Came::Stopped) => "bad",
+        () if came(Came::Held) => "warn",
+        () if came(Came::Passed) => "ok",
+        () => "idle",
     };
-    let rows: Html = GATES
+    let rows: Html = checks
         .iter()
-        .zip(came)
-        .enumerate()
-        .map(|(n, ((name, _), came))| {
-            let (class, word) = came.shown();
-            let values = match (came, message.status.reason()) {
-                (Came::Stopped | Came::Held, Some(reason)) => {
-                    Some(html!("{}{}", sentence(&reason_sentence(reason, named)), operands(reason)))
-                }
-                (Came::Passed, _) if n == CAPS => message.slot_at.map(|at| html!("took the slot of {}", at)),
-                (Came::Passed, _) if n == TOPIC => message.topic.as_ref().map(|topic| topic.shown()),
-                _ => None,
-            };
-            html!("<tr><td>{}</td><td>{}</td><td class=\"wide\">{}</td></tr>", name, status(class, word), values)
+        .map(|check| {
+            let (class, word) = shown(check.result);
+            html!(
+                "<tr><td>{}</td><td>{}</td><td class=\"wide\">{}{}</td></tr>",
+                check.check,
+                status(class, word),
+                check.sentence.as_deref().map(sentence),
+                values(&check.values)
+            )
         })
         .collect();
     stage("Checked", class, table("What is asked before a message may go", &["Check", "Result", "Values"], rows))
 }
 
-/// What the reason was decided on, value by value.
-fn operands(reason: &Reason) -> Html {
-    let values = serde_json::to_value(reason).unwrap_or_default();
-    let rows = values.as_object().into_iter().flatten().filter(|(name, _)| *name != "code");
-    let rows: Html = rows
+/// What it was decided on, value by value.
+fn values(values: &Map<String, Value>) -> Html {
+    let rows: Html = values
+        .iter()
         .map(|(name, value)| {
             let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
             html!("<dt>{}</dt><dd>{}</dd>", name, text)
