@@ -26,7 +26,7 @@ use crate::http::pages::{Desk, Nothing};
 const HITS_MAX: u32 = 50;
 
 /// What is asked before a message may go, in the guard's order, and the codes of the reasons each gives.
-const GATES: [(&str, &[&str]); 8] = [
+const GATES: [(&str, &[&str]); 9] = [
     ("The address is not suppressed", &["address_suppressed"]),
     ("Consent for the channel", &["consent_denied", "consent_pending", "consent_unknown"]),
     ("Subscribed to the topic", &["topic_unsubscribed"]),
@@ -35,6 +35,7 @@ const GATES: [(&str, &[&str]); 8] = [
     ("Nothing on hold", &["sending_paused", "campaign_paused", "restore_unconfirmed"]),
     ("An address to send to", &["no_address", "invalid_address"]),
     ("Room under every frequency cap", &["capped", "caps_unreachable", "caps_unsettled"]),
+    ("The recipient's domain takes mail", &["domain_slow"]),
 ];
 const CONSENT: usize = 1;
 const TOPIC: usize = 2;
