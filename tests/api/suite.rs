@@ -2,6 +2,7 @@
 
 mod live;
 mod reading;
+mod redriven;
 mod repeats;
 mod tokens;
 mod world;

@@ -178,8 +178,9 @@ impl Dispatcher {
             let waits = one.domain.as_ref().is_some_and(|domain| {
                 let count = in_hand.entry(domain.clone()).or_default();
                 let is_much = *count > self.domains.pace(domain).claims(usize::MAX);
-                *count -= usize::from(is_much);
-                is_much
+                let is_back = is_much || self.domains.patient_until(now, domain).is_some();
+                *count -= usize::from(is_back);
+                is_back
             });
             if waits || monotonic.saturating_sub(one.since) > usable_lease() {
                 back.push(line.ready.remove(at));
