@@ -193,6 +193,7 @@ fn template(html: &str, text: Option<&str>) -> Template {
         locale: None,
         parts: Parts { email: Some(email), ..Parts::default() },
         variants: std::collections::BTreeMap::new(),
+        partials: std::collections::BTreeMap::new(),
     }
 }
 

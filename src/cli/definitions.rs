@@ -1,5 +1,6 @@
 //! Definitions between folders and the service: put into force, written back, and tried on stories.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,6 +12,7 @@ use crate::cli::client::Client;
 use crate::cli::table::{cell, list};
 use crate::cli::{Answer, Usage, print, print_json, tell};
 use crate::definition::{self, Definition, Known, Problem, SourceFile};
+use crate::render::includes::FOLDER;
 use crate::story;
 
 /// A definition is a page; a larger file is something else.
@@ -206,8 +208,20 @@ pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     let mut found = Vec::new();
     for path in paths {
         let metadata = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-        if metadata.is_dir() { walk(path, &mut found)? } else { found.push(path.clone()) }
+        if !metadata.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        walk(path, &mut found)?;
+        // A template by itself needs what it shares with the others.
+        let shared = path.with_file_name(FOLDER);
+        if path.join("template.yaml").is_file() && path.file_name().is_some() && shared.is_dir() {
+            walk(&shared, &mut found)?;
+        }
     }
+    // Two templates named side by side share one folder.
+    let mut known = BTreeSet::new();
+    found.retain(|path| known.insert(path.clone()));
     if found.is_empty() {
         return Err(Usage("there are no definitions there: files end in .yaml, .yml or .json".to_owned()).into());
     }
@@ -230,8 +244,10 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         }
         // A name without an ending is part of a template, of its variant for a locale, or a LICENSE.
         let is_template = |folder: &Path| folder.join("template.yaml").is_file();
-        let belongs = name.contains('.') || is_template(folder) || folder.parent().is_some_and(is_template);
-        if belongs && definition::is_definition_file(&name) && path.is_file() {
+        let is_part = is_template(folder) || folder.parent().is_some_and(is_template);
+        let is_piece = is_part && definition::template::may_be_included(&name);
+        let belongs = name.contains('.') || is_part;
+        if belongs && (is_piece || definition::is_definition_file(&path.to_string_lossy())) && path.is_file() {
             found.push(path);
         }
     }

@@ -105,6 +105,9 @@ pub fn definitions() -> Vec<SourceFile> {
         template!["templates/welcome"; all],
         template!["templates/welcome/de"; language],
         template!["templates/win_back"; all],
+        files!["templates/partials":
+            "brand.mjml", "foot.mjml", "foot.txt", "foot_order.mjml", "foot_order.txt", "foot_plain.mjml", "head.mjml"],
+        files!["templates/partials/de": "foot.mjml", "foot.txt", "foot_order.mjml", "foot_order.txt"],
         files!["templates/recipes":
             "back_in_stock.yaml", "birthday.yaml", "browse_reminder.yaml", "cart_reminder.yaml", "newsletter.yaml", "order_confirmation.yaml", "review_request.yaml", "shipping_update.yaml", "vip.yaml", "welcome.yaml", "win_back.yaml"],
     ];
@@ -221,6 +224,9 @@ mod tests {
                 let Content::Sms { text, .. } = content else { panic!() };
                 assert!(text.chars().all(|c| basic.contains(c)), "{}: {text}", template.key);
                 assert!(text.chars().count() <= 160, "{}: {text}", template.key);
+                // A signed link is about as long as all the rest; together that is two messages' worth.
+                let signed = text.replace("https://example.com/u/preview", &"x".repeat(110));
+                assert!(signed.chars().count() <= 2 * 153, "{}: {text}", template.key);
                 let is_marketing = !["order_confirmation", "shipping_update"].contains(&&*template.key);
                 assert_eq!(text.contains("/u/preview"), is_marketing, "{}: {text}", template.key);
             }
@@ -234,10 +240,16 @@ mod tests {
 
     #[test]
     fn all_mails_have_one_look() {
-        let heads = templates().into_iter().map(|template| {
-            let source = template.parts.email.unwrap().markup.source().to_owned();
-            source[source.find("<mj-head>").unwrap()..source.find("</mj-head>").unwrap()].to_owned()
-        });
-        assert_eq!(heads.collect::<BTreeSet<_>>().len(), 1, "what one head says all say");
+        let all: Vec<Template> = templates();
+        let heads: BTreeSet<&String> = all.iter().filter_map(|it| it.partials.get("partials/head.mjml")).collect();
+        assert_eq!(heads.len(), 1);
+        for template in &all {
+            let parts = std::iter::once(&template.parts).chain(template.variants.values());
+            for email in parts.filter_map(|parts| parts.email.as_ref()) {
+                for piece in ["{{> head}}", "{{> brand}}", "{{> foot"] {
+                    assert!(email.markup.source().contains(piece), "{}: {piece}", template.key);
+                }
+            }
+        }
     }
 }

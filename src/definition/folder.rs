@@ -1,14 +1,15 @@
 //! Files on disk and documents: which files belong together, and how a template's folder is kept as one text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{At, Reader, is_key};
-use crate::definition::template::{PART_FILES, PartFile, is_locale};
+use crate::definition::template::{PART_FILES, PartFile, is_locale, may_be_included};
 use crate::definition::yaml::{self, Content, Node};
-use crate::definition::{Document, DocumentKind, SourceFile, definition};
+use crate::definition::{Definition, Document, DocumentKind, SourceFile, definition};
+use crate::render::includes::FOLDER;
 
 /// The stored form of a template's folder.
 const PACKED_KIND: &str = "template_folder";
@@ -24,6 +25,8 @@ pub enum Unit<'a> {
 pub struct TemplateFolder<'a> {
     main: &'a SourceFile,
     parts: Vec<&'a SourceFile>,
+    /// What stands in `partials` beside the folder.
+    shared: Vec<&'a SourceFile>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -38,23 +41,28 @@ pub fn group(files: &[SourceFile]) -> Vec<Unit<'_>> {
     for main in files.iter().filter(|file| own_name(&file.name) == MAIN_FILE) {
         folders.insert(folder(&main.name), Vec::new());
     }
+    let mut shared: BTreeMap<&str, Vec<&SourceFile>> = folders.keys().map(|home| (parent(home), Vec::new())).collect();
     for file in files.iter().filter(|file| own_name(&file.name) != MAIN_FILE) {
-        let home = home(&file.name, |folder| folders.contains_key(folder));
-        if let Some(parts) = home.and_then(|home| folders.get_mut(home)) {
-            parts.push(file);
+        match place(&file.name, |folder| folders.contains_key(folder)) {
+            Place::Within(home) => folders.entry(home).or_default().push(file),
+            Place::Beside(above) => shared.entry(above).or_default().push(file),
+            Place::Elsewhere => {}
         }
     }
     files
         .iter()
         .filter_map(|file| {
             let own = own_name(&file.name);
-            match home(&file.name, |folder| folders.contains_key(folder)).and_then(|home| folders.get(home)) {
-                Some(parts) if own == MAIN_FILE => {
-                    Some(Unit::Template(TemplateFolder { main: file, parts: parts.clone() }))
+            match place(&file.name, |folder| folders.contains_key(folder)) {
+                Place::Within(home) if own == MAIN_FILE => {
+                    let parts = folders.get(home).cloned().unwrap_or_default();
+                    let shared = shared.get(parent(home)).cloned().unwrap_or_default();
+                    Some(Unit::Template(TemplateFolder { main: file, parts, shared }))
                 }
-                Some(_) => None,
-                None if is_definitions(own) && !PART_FILES.contains(&own) => Some(Unit::File(file)),
-                None => Some(Unit::Stray(stray(file))),
+                Place::Within(_) => None,
+                Place::Beside(above) if folders.keys().any(|home| parent(home) == above) => None,
+                _ if is_definitions(own) && !PART_FILES.contains(&own) => Some(Unit::File(file)),
+                _ => Some(Unit::Stray(stray(file))),
             }
         })
         .collect()
@@ -69,9 +77,10 @@ pub fn is_definitions(own: &str) -> bool {
 }
 
 fn stray(file: &SourceFile) -> Problem {
-    let message = match PART_FILES.contains(&own_name(&file.name)) {
-        true => "a part of a template, but there is no template.yaml beside it",
-        false => "not a definition: those end in .yaml, .yml or .json",
+    let message = match (shelf(&file.name), PART_FILES.contains(&own_name(&file.name))) {
+        (Some(_), _) => "a piece that templates may include, but there is no template in this folder or beside it",
+        (None, true) => "a part of a template, but there is no template.yaml beside it",
+        (None, false) => "not a definition: those end in .yaml, .yml or .json",
     };
     Problem {
         file: file.name.clone(),
@@ -92,13 +101,76 @@ fn folder(name: &str) -> &str {
     name.rfind(['/', '\\']).map_or("", |end| &name[..end])
 }
 
-/// The template's folder a file belongs to: its own, or the one above where its own is named for a locale.
-fn home(name: &str, is_template: impl Fn(&str) -> bool) -> Option<&str> {
+/// The folder a folder stands in. Those at the top stand in one without a name, apart from the top itself.
+fn parent(home: &str) -> &str {
+    if home.is_empty() { "/" } else { folder(home) }
+}
+
+/// Which templates a file belongs to.
+enum Place<'f> {
+    /// The one of this folder.
+    Within(&'f str),
+    /// All whose folders stand in this one.
+    Beside(&'f str),
+    Elsewhere,
+}
+
+/// In a template's own folder, in one there that is named for a locale, or among the pieces of one or all.
+fn place(name: &str, is_template: impl Fn(&str) -> bool) -> Place<'_> {
     let own = folder(name);
     if is_template(own) {
-        return Some(own);
+        return Place::Within(own);
     }
-    Some(folder(own)).filter(|above| *above != own && is_locale(own_name(own)) && is_template(above))
+    if let Some(holder) = shelf(name) {
+        return if is_template(holder) { Place::Within(holder) } else { Place::Beside(holder) };
+    }
+    let above = Some(folder(own)).filter(|above| *above != own && is_locale(own_name(own)) && is_template(above));
+    above.map_or(Place::Elsewhere, Place::Within)
+}
+
+/// The folder that holds the `partials` a file stands in.
+fn shelf(name: &str) -> Option<&str> {
+    if !may_be_included(own_name(name)) {
+        return None;
+    }
+    let at = name.rmatch_indices(FOLDER).map(|(at, _)| at).find(|at| {
+        let is_end = |rest: &str| rest.starts_with(['/', '\\']);
+        is_end(&name[at + FOLDER.len()..]) && (*at == 0 || name[..*at].ends_with(['/', '\\']))
+    })?;
+    Some(name[..at].trim_end_matches(['/', '\\']))
+}
+
+/// Whether a file that stands there may be a piece that templates include.
+pub fn is_shared_piece(name: &str) -> bool {
+    shelf(name).is_some()
+}
+
+/// Documents' files put into one folder: pieces of equal text that several templates include stand beside them once.
+pub fn shelved(files: Vec<SourceFile>) -> Vec<SourceFile> {
+    let templates = format!("{}/", DocumentKind::Template.folder());
+    // `templates/KEY/partials/NAME` is `partials/NAME` of KEY.
+    let piece = |file: &SourceFile| {
+        let (_, name) = file.name.strip_prefix(&templates)?.split_once('/')?;
+        name.starts_with(FOLDER).then(|| format!("{templates}{name}")).filter(|it| is_shared_piece(it))
+    };
+    let mut texts: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for file in &files {
+        if let Some(shared) = piece(file) {
+            texts.entry(shared).or_default().insert(&file.text);
+        }
+    }
+    let alike: BTreeSet<String> =
+        texts.into_iter().filter(|(_, texts)| texts.len() == 1).map(|(name, _)| name).collect();
+    let mut written = BTreeSet::new();
+    let mut out = Vec::with_capacity(files.len());
+    for file in files {
+        match piece(&file).filter(|shared| alike.contains(shared)) {
+            Some(name) if written.insert(name.clone()) => out.push(SourceFile { name, text: file.text }),
+            Some(_) => {}
+            None => out.push(file),
+        }
+    }
+    out
 }
 
 impl TemplateFolder<'_> {
@@ -106,6 +178,18 @@ impl TemplateFolder<'_> {
     fn within<'f>(&self, name: &'f str) -> &'f str {
         let home = folder(&self.main.name);
         name[home.len()..].trim_start_matches(['/', '\\'])
+    }
+
+    /// A shared piece's name, as if it stood within.
+    fn beside(name: &str) -> &str {
+        let above = shelf(name).map_or(0, str::len);
+        name[above..].trim_start_matches(['/', '\\'])
+    }
+
+    fn all(&self) -> Vec<PartFile<'_>> {
+        let own = self.parts.iter().map(|file| (self.within(&file.name), *file, false));
+        let all = own.chain(self.shared.iter().map(|file| (Self::beside(&file.name), *file, true)));
+        all.map(|(name, file, is_shared)| PartFile { file: &file.name, name, text: &file.text, is_shared }).collect()
     }
 
     pub fn read(&self) -> (Vec<Document>, Vec<Problem>) {
@@ -138,32 +222,30 @@ impl TemplateFolder<'_> {
         if is_key(folder_key) && key != folder_key {
             return map.get("key")?.wrong(format!("the folder is called `{folder_key}`; both must be the same"));
         }
-        let parts: Vec<PartFile> = self
-            .parts
-            .iter()
-            .map(|file| PartFile { file: &file.name, name: self.within(&file.name), text: &file.text })
-            .collect();
+        let parts = self.all();
         let definition = definition(at, DocumentKind::Template, &key, &parts)?;
         Some(Document {
             kind: DocumentKind::Template,
             file: self.main.name.clone(),
             line: at.node.line,
-            text: self.pack(&key),
+            text: self.pack(&key, &parts, &definition),
             key,
             definition,
             references: Vec::new(),
         })
     }
 
-    fn pack(&self, key: &str) -> String {
-        let files = self
-            .parts
-            .iter()
-            .chain([&self.main])
-            .map(|file| {
-                (format!("{}/{key}/{}", DocumentKind::Template.folder(), self.within(&file.name)), file.text.clone())
-            })
-            .collect();
+    /// The folder with those of the shared pieces that it includes, so that the text is whole by itself.
+    fn pack(&self, key: &str, parts: &[PartFile<'_>], definition: &Definition) -> String {
+        let Definition::Template(template) = definition else { return String::new() };
+        let own = parts.iter().filter(|file| !file.is_shared);
+        let is_own = |name: &str| own.clone().any(|file| file.name == name);
+        let included = |file: &&PartFile<'_>| template.partials.contains_key(file.name) && !is_own(file.name);
+        let shared = parts.iter().filter(|file| file.is_shared).filter(included);
+        let main = (self.within(&self.main.name), self.main.text.as_str());
+        let files = own.clone().chain(shared).map(|file| (file.name, file.text)).chain([main]);
+        let folder = DocumentKind::Template.folder();
+        let files = files.map(|(name, text)| (format!("{folder}/{key}/{name}"), text.to_owned())).collect();
         let packed = Packed { kind: PACKED_KIND.to_owned(), files };
         // Serialising two strings and a map of strings cannot fail.
         serde_json::to_string(&packed).unwrap_or_default()

@@ -40,6 +40,7 @@ use crate::money::Rates;
 use crate::render::template::Template;
 pub use consent_policy::PolicyRule;
 pub use cross_check::{Known, built_on, cross_check};
+pub use folder::shelved;
 pub use problem::{Code, Problem};
 use reader::{At, Reader, Reference};
 pub use story::Story;
@@ -160,10 +161,10 @@ impl Document {
     }
 }
 
-/// Whether a file found in a folder of definitions is one, by its name.
+/// Whether a file found in a folder of definitions is one, by its name and the folder it stands in.
 pub fn is_definition_file(name: &str) -> bool {
     let own = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    folder::is_definitions(own) || template::PART_FILES.contains(&own) || own == "email.mjml"
+    folder::is_definitions(own) || template::PART_FILES.contains(&own) || folder::is_shared_piece(name)
 }
 
 /// All documents of all files, or every problem in them. A template's folder is joined into one document.

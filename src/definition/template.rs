@@ -9,10 +9,12 @@ use crate::definition::reader::{At, Map, Reader};
 use crate::definition::template_check;
 use crate::definition::yaml;
 use crate::message::Channel;
+use crate::render::includes;
 use crate::render::links::Tracks;
 use crate::render::template::{EmailPart, Markup, Parts, PushPart, Template, WhatsappPart};
 
-const FIELDS: [&str; 9] = ["kind", "key", "name", "owner", "defaults", "sample", "track", "locale", "locales"];
+const FIELDS: [&str; 10] =
+    ["kind", "key", "name", "owner", "defaults", "sample", "track", "locale", "locales", "partials"];
 /// One for each channel.
 const PARTS: [&str; 5] = ["email", "sms", "push", "whatsapp", "webhook"];
 const LATER: [&str; 1] = ["topic"];
@@ -37,17 +39,26 @@ pub struct PartFile<'a> {
     pub file: &'a str,
     pub name: &'a str,
     pub text: &'a str,
+    /// Whether other templates may include it, too.
+    pub is_shared: bool,
+}
+
+impl PartFile<'_> {
+    fn is_part(&self) -> bool {
+        PART_FILES.contains(&locale_of(self.name).1)
+    }
+}
+
+/// Whether a file's own name is that of a text which parts may include.
+pub fn may_be_included(own: &str) -> bool {
+    let ending = own.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, ending)| ending);
+    ending.is_some_and(|ending| includes::ENDINGS.contains(&ending))
 }
 
 /// `version` is 0: the store counts versions when the text is applied.
 pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> {
     let fields: Vec<&str> = FIELDS.into_iter().chain(PARTS).collect();
     let map = at.map(&fields, &LATER)?;
-    let mut files_known = true;
-    for file in files.iter().filter(|file| !PART_FILES.contains(&locale_of(file.name).1)) {
-        files_known = false;
-        unknown_file(at.reader, file);
-    }
     let name = map.maybe("name", |at| at.name());
     let defaults = map.optional("defaults", Json::new(), |at| object(&at));
     let sample = map.optional("sample", Json::new(), |at| object(&at));
@@ -55,7 +66,8 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     let own = map.maybe("locale", |at| locale(&at));
     let parts = Folder { at, map: Some(&map), files, locale: None }.parts();
     let variants = variants(at, &map, files);
-    let (parts, variants) = (parts?, variants?);
+    let partials = partials(&map, files);
+    let (parts, variants, partials) = (parts?, variants?, partials?);
     if parts == Parts::default() {
         return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
     }
@@ -65,7 +77,7 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
             return at.wrong(format!("{channel} is written for `{tag}` and not for everybody else"));
         }
     }
-    let template = Template {
+    let mut template = Template {
         key: key.to_owned(),
         version: 0,
         name: name?,
@@ -75,16 +87,41 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
         locale: own?,
         parts,
         variants,
+        partials,
     };
+    let used = includes::included(&template);
     template_check::check(at, &template, files)?;
-    files_known.then_some(template)
+    let unknown = |file: &&PartFile<'_>| !file.is_part() && !file.is_shared && !used.contains(file.name);
+    let unknown: Vec<_> = files.iter().filter(unknown).collect();
+    unknown.iter().for_each(|file| unknown_file(at.reader, file));
+    template.partials.retain(|name, _| used.contains(name));
+    unknown.is_empty().then_some(template)
+}
+
+/// What parts may include: under `partials`, in the folder, or beside it, the nearest first.
+fn partials(map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, String>> {
+    let inline = map.maybe("partials", |at| at.open_map())?;
+    let mut all = BTreeMap::new();
+    for (key, place) in inline.iter().flat_map(Map::iter) {
+        if !may_be_included(&key.text) || key.text.split('/').any(|step| step.is_empty() || step.starts_with('.')) {
+            let endings = includes::ENDINGS.join(", .");
+            return place.wrong(format!("wanted the name of a file that ends in .{endings}"));
+        }
+        all.insert(format!("{}/{}", includes::FOLDER, key.text), place.text()?.to_owned());
+    }
+    let (shared, own): (Vec<&PartFile<'_>>, Vec<&PartFile<'_>>) =
+        files.iter().filter(|file| !file.is_part() && may_be_included(file.name)).partition(|file| file.is_shared);
+    for file in own.iter().chain(&shared) {
+        all.entry(file.name.to_owned()).or_insert_with(|| file.text.to_owned());
+    }
+    Some(all)
 }
 
 /// What readers of some places get instead: under `locales`, or in folders named for them.
 fn variants(at: &At<'_>, map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, Parts>> {
     let inline = map.maybe("locales", |at| at.open_map())?;
     let mut tags: BTreeSet<String> =
-        files.iter().filter_map(|file| locale_of(file.name).0).map(str::to_owned).collect();
+        files.iter().filter(|it| it.is_part()).filter_map(|it| locale_of(it.name).0).map(str::to_owned).collect();
     for (key, place) in inline.iter().flat_map(Map::iter) {
         if !is_locale(&key.text) {
             return place.wrong(format!("`{}` is not a locale such as de or de-AT", key.text));
@@ -137,7 +174,7 @@ fn unknown_file(reader: &Reader<'_>, file: &PartFile<'_>) {
         column: 1,
         field: file.name.to_owned(),
         code: Code::UnknownField,
-        message: format!("not a part of a template; those are {}", PART_FILES.join(", ")),
+        message: format!("not a part of a template, and none includes it; parts are {}", PART_FILES.join(", ")),
         nearest: nearest(file.name, PART_FILES),
     });
 }

@@ -8,6 +8,7 @@ use crate::definition::reader::At;
 use crate::definition::template::PartFile;
 use crate::ids::Timestamp;
 use crate::message::Channel;
+use crate::render::includes::FOLDER;
 use crate::render::template::Template;
 use crate::render::{Compiled, RenderError, Scope, Sender, TemplateError, preview};
 
@@ -91,13 +92,16 @@ impl Place<'_, '_> {
             _ => own,
         };
         let name = if folder.is_empty() { own_file.to_owned() } else { format!("{folder}/{own_file}") };
+        // What is included has names of its own, and may stand in the document as well.
+        let name = if self.files.iter().any(|file| file.name == part) { part.to_owned() } else { name };
         // Parts of a YAML file have lines of their own, which the file's are not.
         let is_mapping = matches!(own_file, "push.hbs" | "whatsapp.yaml");
         let (file, line, column, message) = match self.files.iter().find(|file| file.name == name) {
             Some(file) if is_mapping => (file.file, 1, 1, message),
             Some(file) => (file.file, line, column, message),
             None => {
-                let message = format!("line {line}, column {column} of it: {message}");
+                let of = if part.starts_with(FOLDER) { part } else { "it" };
+                let message = format!("line {line}, column {column} of {of}: {message}");
                 (self.at.reader.file, self.at.node.line, self.at.node.column, message)
             }
         };

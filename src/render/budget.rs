@@ -132,7 +132,9 @@ impl Piece {
     }
 
     fn failed(&self, failure: &Failure) -> RenderError {
-        let (part, line, column) = (self.name.clone(), failure.line_no.unwrap_or(1), failure.column_no.unwrap_or(1));
+        let place = (failure.line_no.unwrap_or(1), failure.column_no.unwrap_or(1));
+        let (part, line, column) = self.origins.written(place);
+        let part = part.to_owned();
         match failure.reason() {
             RenderErrorReason::MissingVariable(path) => {
                 let variable = path.clone().unwrap_or_default();
@@ -150,12 +152,15 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use proptest::sample::select;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::render::compile::{Escape, compiled};
+    use crate::render::compile::{Escape, Source, compiled};
+    use crate::render::includes::Origins;
 
     const ELEMENTS: [&str; 18] = [
         "plain <b>text</b>\n  ",
@@ -190,7 +195,9 @@ mod tests {
     type Done = (String, u64);
 
     fn both(source: &str, escape: Escape, data: Value) -> (Option<Done>, Result<Done, RenderError>) {
-        let piece = compiled("it", source, escape, None, None).unwrap();
+        let origins = Arc::new(Origins::own("it"));
+        let piece =
+            compiled(&Source { name: "it", text: source, places: None, origins: &origins }, escape, None).unwrap();
         let mut context = Context::null();
         *context.data_mut() = data;
         let mail = Mail { preheader: "", tracking: None };

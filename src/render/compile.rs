@@ -5,7 +5,7 @@
 //! render's budget.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use handlebars::template::{HelperTemplate, Parameter, Template as Tree, TemplateElement};
 use handlebars::{Handlebars, Path, PathSeg};
@@ -13,14 +13,17 @@ use serde_json::Value;
 
 use crate::message::Channel;
 use crate::render::direct::direct;
+use crate::render::includes::{Origins, Shelf};
 use crate::render::pieces::{Maker, Piece, Pieces};
 use crate::render::places::{Place, move_back};
 use crate::render::template::Template;
 use crate::render::{dressing, formatting, locale, syntax};
 
 /// What a template may start a path with; inside `each` and `with` any name may.
-const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
+pub(super) const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
 const BLOCKS: [&str; 12] = ["if", "unless", "each", "with", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or"];
+
+const UNKNOWN_NAME: &str = "is not known; variables start with";
 
 /// What is wrong with a template, and where. Lines and columns start at 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,17 @@ pub(super) enum Escape {
     Plain,
     /// Inside a JSON string.
     Json,
+}
+
+impl Origins {
+    /// What is wrong at a place of a part's text, where its author finds it.
+    pub(super) fn error(&self, part: &str, place: Place, mut message: String) -> TemplateError {
+        let (file, line, column) = self.written(place);
+        if file != part && message.contains(UNKNOWN_NAME) {
+            message.push_str(", or are given where this is included: {{> … name=value}}");
+        }
+        TemplateError { part: file.to_owned(), line, column, message }
+    }
 }
 
 impl Escape {
@@ -85,14 +99,17 @@ impl Compiled {
     /// Compiles every part.
     ///
     /// # Errors
-    /// The first problem with the name of its part, line and column: bad syntax, `{{{raw}}}`, partials, decorators,
-    /// unknown names, too long, too deep.
+    /// The first problem with the name of its part, line and column: bad syntax, `{{{raw}}}`, pieces that are not there,
+    /// decorators, unknown names, too long, too deep.
     pub fn new(template: &Template) -> Result<Self, TemplateError> {
         let variants = template.variants.iter().map(|(locale, parts)| {
-            let maker = Maker { folder: format!("{locale}/"), language: Some(locale), tracks: template.tracks };
+            let shelf = Shelf { partials: &template.partials, locale: Some(locale) };
+            let maker = Maker { folder: format!("{locale}/"), language: Some(locale), tracks: template.tracks, shelf };
             Ok((locale.to_ascii_lowercase(), maker.pieces(parts)?))
         });
-        let maker = Maker { folder: String::new(), language: template.locale.as_deref(), tracks: template.tracks };
+        let shelf = Shelf { partials: &template.partials, locale: None };
+        let language = template.locale.as_deref();
+        let maker = Maker { folder: String::new(), language, tracks: template.tracks, shelf };
         Ok(Self {
             key: template.key.clone(),
             version: template.version,
@@ -131,16 +148,18 @@ fn steps(path: &str) -> Vec<String> {
     path.split('.').map(str::to_owned).collect()
 }
 
-/// With `places` the source is made by us of one that was compiled before: its tags stand elsewhere than they were
-/// written, and it may call `mail`.
-pub(super) fn compiled(
-    name: &str,
-    source: &str,
-    escape: Escape,
-    language: Option<&str>,
-    places: Option<&BTreeMap<Place, Place>>,
-) -> Result<Piece, TemplateError> {
-    let error = |line, column, message| TemplateError { part: name.to_owned(), line, column, message };
+/// A text to compile. With `places` it is made by us of one that was compiled before: its tags stand elsewhere than they
+/// were written, and it may call `mail`.
+pub(super) struct Source<'s> {
+    pub name: &'s str,
+    pub text: &'s str,
+    pub places: Option<&'s BTreeMap<Place, Place>>,
+    pub origins: &'s Arc<Origins>,
+}
+
+pub(super) fn compiled(of: &Source<'_>, escape: Escape, language: Option<&str>) -> Result<Piece, TemplateError> {
+    let Source { name, text: source, places, origins } = *of;
+    let error = |line, column, message| origins.error(name, (line, column), message);
     syntax::bound(source).map_err(|(line, column, message)| error(line, column, message))?;
     // The parser is not ours; should it panic on some text, that text is a bad template and nothing else.
     let parsed = std::panic::catch_unwind(|| Tree::compile(source))
@@ -159,7 +178,8 @@ pub(super) fn compiled(
     let has_loops = source.contains("each");
     // Values are about as long as what names them; and so that one more loop fits.
     let length = source.len() + source.len() / 4;
-    Ok(Piece { name: name.to_owned(), direct: direct(&tree), tree, escape, has_loops, is_dressed, length })
+    let origins = Arc::clone(origins);
+    Ok(Piece { name: name.to_owned(), origins, direct: direct(&tree), tree, escape, has_loops, is_dressed, length })
 }
 
 type Problem = (Place, String);
@@ -200,9 +220,11 @@ fn prepare_element(element: &mut TemplateElement, rules: Rules<'_>) -> Result<us
         TemplateElement::Expression(call) => prepare_expression(call, rules).map(|()| 0).map_err(here),
         TemplateElement::HelperBlock(call) => prepare_block(call, rules),
         TemplateElement::HtmlExpression(_) => Err(here("unescaped output ({{{…}}} or {{&…}}) is not allowed")),
-        TemplateElement::PartialExpression(_) | TemplateElement::PartialBlock(_) => {
-            Err(here("templates cannot include others ({{> …}})"))
+        // All others were replaced by what they name.
+        TemplateElement::PartialExpression(_) => {
+            Err(here("`\\{{>` cannot stand here; without the \\ it includes a file"))
         }
+        TemplateElement::PartialBlock(_) => Err(here("a piece is included by {{> name}}; {{#> …}} is not known")),
         _ => Err(here("decorators ({{* …}}) are not allowed")),
     }
 }
@@ -312,5 +334,5 @@ fn unknown(name: &str) -> String {
     if formatting::NAMES.contains(&name) {
         return format!("`{name}` needs something to work on");
     }
-    format!("`{name}` is not known; variables start with {}", ROOTS.join(", "))
+    format!("`{name}` {UNKNOWN_NAME} {}", ROOTS.join(", "))
 }

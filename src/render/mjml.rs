@@ -5,8 +5,11 @@
 //! there afterwards stood where MJML shows nothing, and is told.
 
 mod components;
+mod inlining;
+mod selector;
 mod stand_ins;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -34,17 +37,36 @@ pub(super) fn to_html(source: &str) -> Result<Made, Problem> {
     let masked = syntax::without_tags(source, UNKNOWN);
     let between = Checker { source, masked: &masked, open: Vec::new(), html: Vec::new(), between: Between::default() };
     let between = between.check()?;
+    let asked = inlining::asked(&masked).map_err(|(at, what)| at_place(source, at, what))?;
     let Some(letters) = StandIns::of(&masked, tags.len()) else {
         return Err((1, 1, "has too many tags, or characters that no font shows".to_owned()));
     };
-    let (protected, moved) = protect(&masked, &tags, &between, &letters);
+    let (protected, moved) = protect(&masked, &tags, &between, &asked.cuts, &letters);
     let html = convert(&protected).map_err(|(at, what)| {
         // The last piece that began before it tells how far the text has moved.
         let (from, to) = moved.iter().rev().find(|(_, to)| *to <= at).copied().unwrap_or_default();
         let there = (from + (at - to)).min(source.len());
         at_place(source, source.floor_char_boundary(there), what)
     })?;
-    restore(source, &tags, &letters, &html)
+    let inlined = asked.with(|range| lettered(&masked, range, &tags, &letters));
+    restore(source, &tags, &letters, &inlined.write_into(&html))
+}
+
+/// A range of a source with its tags and odd characters as letters.
+fn lettered(source: &str, range: Range<usize>, tags: &[Range<usize>], letters: &StandIns) -> String {
+    let mut out = String::with_capacity(range.len());
+    let mut end = range.start;
+    let inside = tags.iter().enumerate().filter(|(_, tag)| range.start <= tag.start && tag.end <= range.end);
+    let mut push = |text: &str, tag: Option<usize>| {
+        out.extend(text.chars().map(|c| letters.of_character(c).unwrap_or(c)));
+        out.extend(tag.map(|n| letters.of_tag(n)));
+    };
+    for (n, tag) in inside {
+        push(&source[end..tag.start], Some(n));
+        end = tag.end;
+    }
+    push(&source[end..range.end], None);
+    out
 }
 
 /// What stands where the converter would not take it as it is meant.
@@ -64,6 +86,7 @@ fn protect(
     source: &str,
     tags: &[Range<usize>],
     between: &Between,
+    cuts: &[Range<usize>],
     letters: &StandIns,
 ) -> (String, Vec<(usize, usize)>) {
     let numbered = tags.iter().enumerate().map(|(n, tag)| {
@@ -77,7 +100,8 @@ fn protect(
     });
     let blanks = between.blanks.iter().map(|range| (range.clone(), String::new()));
     let values = between.values.iter().map(|(range, instead)| (range.clone(), (*instead).to_owned()));
-    let mut changes: Vec<_> = numbered.chain(blanks).chain(values).chain(odd).collect();
+    let cuts = cuts.iter().map(|range| (range.clone(), String::new()));
+    let mut changes: Vec<_> = numbered.chain(blanks).chain(values).chain(odd).chain(cuts).collect();
     changes.sort_by_key(|(range, _)| range.start);
     let mut out = String::with_capacity(source.len() + 64);
     let mut moved = vec![(0, 0)];
@@ -169,11 +193,13 @@ struct Checker<'s> {
 
 impl<'s> Checker<'s> {
     fn check(mut self) -> Result<Between, Problem> {
-        let mut has_body = false;
+        let mut seen = BTreeSet::new();
         for part in parts(self.masked) {
             match part {
                 Part::Open { at, name, attributes, is_empty, .. } => {
-                    has_body |= name == "mj-body";
+                    if matches!(name, "mjml" | "mj-head" | "mj-body") && !seen.insert(name) {
+                        return self.refuse(at, format!("there is a second <{name}>; one is enough"));
+                    }
                     self.values(&attributes);
                     self.open(at, name, &attributes, is_empty)?;
                 }
@@ -181,7 +207,11 @@ impl<'s> Checker<'s> {
                 Part::Text { at, text } => self.text(at, text)?,
             }
         }
-        if has_body { Ok(self.between) } else { Err((1, 1, "begins with <mjml> and has one <mj-body>".to_owned())) }
+        if seen.contains("mj-body") {
+            Ok(self.between)
+        } else {
+            Err((1, 1, "begins with <mjml> and has one <mj-body>".to_owned()))
+        }
     }
 
     /// The converter writes a value between double quotes and on one line, whatever is in it.
@@ -240,9 +270,6 @@ impl<'s> Checker<'s> {
         }
         if parent.name == "mj-attributes" {
             return self.default_of(at, name, attributes);
-        }
-        if let Some(problem) = left_out(name) {
-            return self.refuse(at, problem);
         }
         match component(name) {
             Some(known) if parent.children().any(|it| it == name) => self.enter(at, known, attributes, is_empty),
@@ -327,9 +354,7 @@ impl<'s> Checker<'s> {
         }
         let takes_raw = parent.children().any(|it| it == "mj-raw");
         let Some(offset) = text.find(UNKNOWN) else {
-            if !takes_raw {
-                self.between.blanks.push(at..at + text.len());
-            }
+            self.between.blanks.push(at..at + text.len());
             return Ok(());
         };
         if !takes_raw {
@@ -337,17 +362,6 @@ impl<'s> Checker<'s> {
         }
         self.between.loose.push(at..at + text.len());
         Ok(())
-    }
-}
-
-/// What MJML has and we have not.
-fn left_out(name: &str) -> Option<&'static str> {
-    match name {
-        "mj-include" => Some("templates cannot include others (`mj-include`)"),
-        "mj-html-attributes" | "mj-selector" | "mj-html-attribute" => {
-            Some("`mj-html-attributes` is not supported; write the attribute in <mj-raw>")
-        }
-        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod compile;
 mod direct;
 mod dressing;
 mod formatting;
+pub mod includes;
 pub mod inspection;
 pub mod kept;
 pub mod line;
@@ -271,6 +272,8 @@ impl Writer<'_> {
             Channel::Push => {
                 let pieces = pieces.push.as_ref().ok_or_else(missing)?;
                 let link = pieces.link.as_ref().map(write).transpose()?.map(|link| link.trim().to_owned());
+                // What leads nowhere is no link.
+                let link = link.filter(|link| !link.is_empty());
                 let (title, body) = (write(&pieces.title)?, write(&pieces.body)?);
                 Ok(Content::Push { to, title: title.trim().to_owned(), body: body.trim().to_owned(), link })
             }

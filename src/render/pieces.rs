@@ -1,11 +1,13 @@
 //! What a template consists of once it is compiled: for each channel its pieces, and how they are made of its parts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use handlebars::template::Template as Tree;
 
 use crate::message::Channel;
-use crate::render::compile::{Escape, TemplateError, compiled};
+use crate::render::compile::{Escape, Source, TemplateError, compiled};
+use crate::render::includes::{self, Expanded, Kind, Origins, Shelf};
 use crate::render::links::Tracks;
 use crate::render::places::Place;
 use crate::render::template::{EmailPart, Markup, Parts};
@@ -15,6 +17,8 @@ use crate::render::{dressing, mjml, plain_text, schemes, syntax};
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
     pub(super) name: String,
+    /// Where its author wrote what.
+    pub(super) origins: Arc<Origins>,
     pub(super) tree: Tree,
     /// For each element of the tree, whether it is written without Handlebars.
     pub(super) direct: Vec<bool>,
@@ -89,6 +93,7 @@ pub(super) struct Maker<'t> {
     pub(super) folder: String,
     pub(super) language: Option<&'t str>,
     pub(super) tracks: Tracks,
+    pub(super) shelf: Shelf<'t>,
 }
 
 impl Maker<'_> {
@@ -122,44 +127,60 @@ impl Maker<'_> {
     }
 
     fn piece(&self, name: &str, source: &str, escape: Escape) -> Result<Piece, TemplateError> {
-        compiled(&format!("{}{name}", self.folder), source, escape, self.language, None)
+        self.whole(name, source, Kind::of(escape)).and_then(|whole| self.compiled(&whole, escape))
+    }
+
+    /// A part with all that it includes.
+    fn whole(&self, name: &str, source: &str, kind: Kind) -> Result<Whole, TemplateError> {
+        let name = format!("{}{name}", self.folder);
+        let Expanded { text, origins } = includes::expand(self.shelf, &name, source, kind)?;
+        Ok(Whole { name, text, origins: Arc::new(origins) })
+    }
+
+    fn compiled(&self, whole: &Whole, escape: Escape) -> Result<Piece, TemplateError> {
+        let Whole { name, text, origins } = whole;
+        compiled(&Source { name, text, places: None, origins }, escape, self.language)
     }
 
     /// The HTML of a mail: what it links to is looked at where it is written out.
-    fn html_piece(&self, name: &str, source: &str) -> Result<Piece, TemplateError> {
-        let piece = self.piece(name, source, Escape::Html)?;
-        let written = syntax::without_tags(source, schemes::UNKNOWN);
+    fn html_piece(&self, whole: &Whole) -> Result<Piece, TemplateError> {
+        let piece = self.compiled(whole, Escape::Html)?;
+        let written = syntax::without_tags(&whole.text, schemes::UNKNOWN);
         let Some(refused) = schemes::refused_in_template(&written) else { return Ok(piece) };
-        let (line, column, message) = syntax::at_place(source, refused.at, refused.to_string());
-        Err(TemplateError { part: piece.name, line, column, message })
+        Err(whole.error(syntax::at_place(&whole.text, refused.at, refused.to_string())))
     }
 
     fn email(&self, part: &EmailPart) -> Result<EmailPieces, TemplateError> {
-        let body = self.body(&part.markup)?;
+        let whole = self.whole(part.markup.part(), part.markup.source(), part.markup.kind())?;
+        let body = self.body(&part.markup, &whole)?;
         if part.preheader.is_some()
-            && let Markup::Mjml(source) = &part.markup
-            && let Some(at) = source.find("<mj-preview")
+            && matches!(part.markup, Markup::Mjml(_))
+            && let Some(at) = whole.text.find("<mj-preview")
         {
             let what = "the line an inbox shows is written here and as the preheader".to_owned();
-            let (line, column, message) = syntax::at_place(source, at, what);
-            return Err(TemplateError { part: body.name, line, column, message });
+            return Err(whole.error(syntax::at_place(&whole.text, at, what)));
         }
         let dressed = |tracks| {
             let dressed = dressing::dress(&body.html, part.preheader.is_some(), tracks);
             let places = dressed.places(&body.html, &body.places);
-            compiled(&body.name, &dressed.text, Escape::Html, self.language, Some(&places))
+            let source =
+                Source { name: &whole.name, text: &dressed.text, places: Some(&places), origins: &whole.origins };
+            compiled(&source, Escape::Html, self.language)
         };
         let text = match &part.text {
             Some(text) => Text::Written(self.piece("email.txt", text, Escape::Plain)?),
             None => {
                 let made = plain_text::template(&body.html);
-                let made = made.and_then(|text| self.piece(part.markup.part(), &text, Escape::Plain).ok());
+                let derived = |text| Whole { text, name: whole.name.clone(), origins: Arc::clone(&whole.origins) };
+                let made = made.and_then(|text| self.compiled(&derived(text), Escape::Plain).ok());
                 made.map_or(Text::OfEachMail, Text::Derived)
             }
         };
+        let preheader = part.preheader.as_ref();
+        let preheader = preheader.map(|it| self.html_piece(&self.whole("preheader", it, Kind::HTML)?));
         Ok(EmailPieces {
             subject: self.piece("subject", &part.subject, Escape::Plain)?,
-            preheader: part.preheader.as_ref().map(|it| self.html_piece("preheader", it)).transpose()?,
+            preheader: preheader.transpose()?,
             html: dressed(Tracks::NONE)?,
             tracked: self.tracks.any().then(|| dressed(self.tracks)).transpose()?,
             text,
@@ -167,23 +188,34 @@ impl Maker<'_> {
     }
 
     /// Checked as its author wrote it, so that every problem has its place.
-    fn body(&self, markup: &Markup) -> Result<Body, TemplateError> {
-        let name = self.html_piece(markup.part(), markup.source())?.name;
+    fn body(&self, markup: &Markup, whole: &Whole) -> Result<Body, TemplateError> {
+        self.html_piece(whole)?;
         match markup {
-            Markup::Html(html) => Ok(Body { name, html: html.clone(), places: BTreeMap::new() }),
-            Markup::Mjml(source) => {
-                let error = |(line, column, message)| TemplateError { part: name.clone(), line, column, message };
-                let made = mjml::to_html(source).map_err(error)?;
-                let places = made.places(source, &BTreeMap::new());
-                Ok(Body { name, html: made.text, places })
+            Markup::Html(_) => Ok(Body { html: whole.text.clone(), places: BTreeMap::new() }),
+            Markup::Mjml(_) => {
+                let made = mjml::to_html(&whole.text).map_err(|problem| whole.error(problem))?;
+                let places = made.places(&whole.text, &BTreeMap::new());
+                Ok(Body { html: made.text, places })
             }
         }
     }
 }
 
+/// A part with all that it includes, and where its authors wrote it.
+struct Whole {
+    name: String,
+    text: String,
+    origins: Arc<Origins>,
+}
+
+impl Whole {
+    fn error(&self, (line, column, message): syntax::Problem) -> TemplateError {
+        self.origins.error(&self.name, (line, column), message)
+    }
+}
+
 /// A mail's HTML, and where its tags stand in what its author wrote.
 struct Body {
-    name: String,
     html: String,
     places: BTreeMap<Place, Place>,
 }

@@ -73,10 +73,11 @@ fn deepest_bracket(tag: &str) -> usize {
     })
 }
 
+/// Columns count characters, as the parser's and editors' do.
 pub(super) fn at_place(source: &str, at: usize, what: String) -> Problem {
     let before = &source[..at];
     let line_start = before.rfind('\n').map_or(0, |n| n + 1);
-    (before.matches('\n').count() + 1, at - line_start + 1, what)
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1, what)
 }
 
 /// The text in which every tag is replaced, byte for byte, by `filler`.
@@ -175,7 +176,8 @@ fn unbalanced(source: &str) -> Option<Problem> {
 
 fn offset(source: &str, line: usize, column: usize) -> usize {
     let start = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
-    start + column.saturating_sub(1)
+    let before = source[start..].chars().take(column.saturating_sub(1));
+    start + before.map(char::len_utf8).sum::<usize>()
 }
 
 fn first_line(text: &str) -> &str {

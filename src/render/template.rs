@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::message::Channel;
+use crate::render::includes::Kind;
 use crate::render::links::Tracks;
 
 /// A template as written; `parts` hold Handlebars source.
@@ -24,6 +25,8 @@ pub struct Template {
     pub parts: Parts,
     /// By locale such as `de` or `de-AT`: what its readers get instead, channel by channel.
     pub variants: BTreeMap<String, Parts>,
+    /// What parts include, by name within the template's folder: `partials/head.mjml`.
+    pub partials: BTreeMap<String, String>,
 }
 
 /// One part per channel; a template has at least one.
@@ -57,6 +60,13 @@ impl Markup {
     pub fn source(&self) -> &str {
         match self {
             Self::Html(source) | Self::Mjml(source) => source,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Html(_) => Kind::HTML,
+            Self::Mjml(_) => Kind::MJML,
         }
     }
 

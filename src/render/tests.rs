@@ -166,7 +166,7 @@ fn what_could_escape_the_rules_is_refused_at_compile_time() {
     let rows = [
         ("a\n b {{{event.name}}}", "not allowed"),
         ("a\n b {{&event.name}}", "not allowed"),
-        ("a\n b {{> header}}", "include"),
+        ("a\n b {{> header}}", "there is no partials/header"),
         ("a\n b {{* inline}}", "decorators"),
         ("a\n b {{first_name}}", "`first_name` is not known"),
         ("a\n b {{upper event.name}}", "`upper` is not a function"),
@@ -233,8 +233,18 @@ fn loops_stop_at_the_step_budget_and_output_at_its_limit() {
 /// Whatever the template, the text made once is the text of the finished mail.
 #[test]
 fn a_text_derived_once_is_the_text_of_each_finished_mail() {
-    let cart = mjml(include_str!("../../templates/cart_reminder/email.mjml"));
-    let thanks = mjml(include_str!("../../templates/order_thanks/email.mjml"));
+    let starter = |source: &str| {
+        let mut case = mjml(source);
+        let pieces = [
+            ("partials/head.mjml", include_str!("../../templates/partials/head.mjml")),
+            ("partials/brand.mjml", include_str!("../../templates/partials/brand.mjml")),
+            ("partials/foot.mjml", include_str!("../../templates/partials/foot.mjml")),
+        ];
+        case.template.partials = pieces.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        case
+    };
+    let cart = starter(include_str!("../../templates/cart_reminder/email.mjml"));
+    let thanks = starter(include_str!("../../templates/order_thanks/email.mjml"));
     let items = "{{#each event.properties.items}}<tr><td>{{name}}</td>\n<td>{{price}}</td></tr>{{/each}}";
     let sources = [
         "<p>Hi {{profile.traits.first_name}},</p>{{#if event.properties.none}}<p>never</p>{{else}}<div>A</div>{{/if}}<p>B</p>",
@@ -317,6 +327,11 @@ fn every_channel_gets_its_own_content_and_a_missing_part_is_said() {
     let mut case = case(parts, Channel::Push);
     let Content::Push { title, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(title, "T Product Added");
+    case.template.parts.push.as_mut().unwrap().link = Some(" {{default event.properties.url \"\"}} ".to_owned());
+    assert!(
+        matches!(case.render().unwrap().content, Content::Push { link: None, .. }),
+        "what leads nowhere is no link"
+    );
     (case.channel, case.to) = (Channel::Whatsapp, "+491701234567".to_owned());
     let Content::Whatsapp { parameters, .. } = case.render().unwrap().content else { panic!() };
     assert_eq!(parameters, ["Product Added"]);

@@ -82,7 +82,7 @@ pub(super) async fn checked(
 pub async fn export(store: &Store, id: WorkspaceId) -> anyhow::Result<Vec<SourceFile>> {
     let stored = store.workspace(id).definitions().await?;
     let files = stored.into_iter().flat_map(|one| one.files);
-    Ok(files.map(|file| SourceFile { name: file.name, text: file.text }).collect())
+    Ok(definition::shelved(files.map(|file| SourceFile { name: file.name, text: file.text }).collect()))
 }
 
 /// In the writer's transaction, so that two appliers see each other's versions.

@@ -70,6 +70,7 @@ fn template(wording: &Wording) -> Template {
         locale: None,
         parts: Parts { email: Some(email), ..Parts::default() },
         variants: std::collections::BTreeMap::new(),
+        partials: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Templates as folders and as one document, and the starter content.
 
 use crate::definition::tests::{bad, file, good, lines};
-use crate::definition::{Definition, Document, Known, SourceFile, cross_check, read};
+use crate::definition::{Definition, Document, Known, SourceFile, cross_check, read, shelved};
 use crate::message::Channel;
 use crate::render::template::{PushPart, Template, WhatsappPart};
 
@@ -82,6 +82,104 @@ fn a_folder_for_a_locale_holds_what_its_readers_get_instead() {
     // What is named for no locale belongs to nobody.
     let stray = [folder(), vec![file("x/templates/hello/German/subject", "x")]].concat();
     assert!(lines(&read(&stray).unwrap_err()).contains("there is no template.yaml beside it"));
+}
+
+/// Two templates in a folder, and what they share.
+fn sharing() -> Vec<SourceFile> {
+    vec![
+        file("x/templates/one/template.yaml", "kind: template\n"),
+        file("x/templates/one/sms.hbs", "One {{> foot}}"),
+        file("x/templates/two/template.yaml", "kind: template\n"),
+        file("x/templates/two/sms.hbs", "Two {{> foot}}{{> own}}"),
+        file("x/templates/two/partials/own.txt", "!"),
+        file("x/templates/partials/foot.txt", "-- {{> deep/shop}}\n"),
+        file("x/templates/partials/deep/shop.hbs", "{{workspace.name}}"),
+        file("x/templates/partials/unused.mjml", "<mj-nothing>"),
+    ]
+}
+
+#[test]
+fn templates_share_pieces_that_are_versioned_and_written_back_with_them() {
+    let documents = read(&sharing()).unwrap();
+    assert_eq!(documents.len(), 2);
+    let pieces = |n: usize| match &documents[n].definition {
+        Definition::Template(template) => template.partials.keys().cloned().collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(pieces(0), ["partials/deep/shop.hbs", "partials/foot.txt"]);
+    assert!(template(&documents).variants.is_empty(), "a folder of pieces is no locale");
+    assert_eq!(pieces(1), ["partials/deep/shop.hbs", "partials/foot.txt", "partials/own.txt"]);
+    // Each is whole by itself, whatever becomes of what it shares.
+    for document in &documents {
+        let stored = read(&[file("stored", &document.text)]).unwrap();
+        let again = read(&document.files()).unwrap();
+        assert_eq!((&stored[0].text, &stored[0].definition), (&document.text, &document.definition));
+        assert_eq!((&again[0].text, &again[0].definition), (&document.text, &document.definition));
+    }
+    let written = shelved(documents.iter().flat_map(Document::files).collect());
+    let names: Vec<&str> = written.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(
+        names.iter().filter(|name| name.ends_with("foot.txt")).collect::<Vec<_>>(),
+        [&"templates/partials/foot.txt"]
+    );
+    let again = read(&written).unwrap();
+    for (one, other) in documents.iter().zip(&again) {
+        assert_eq!(
+            (&one.text, &one.definition),
+            (&other.text, &other.definition),
+            "reading what was written changes nothing"
+        );
+    }
+    // A changed piece is another text of every template that includes it.
+    let mut changed = sharing();
+    changed.iter_mut().filter(|file| file.name.ends_with("shop.hbs")).for_each(|file| file.text = "Us".to_owned());
+    let other = read(&changed).unwrap();
+    assert!(documents.iter().zip(&other).all(|(one, other)| one.text != other.text));
+    // Two that were applied with different ones keep their own.
+    let apart = shelved([documents[0].files(), other[1].files()].concat());
+    let names: Vec<&str> = apart.iter().map(|file| file.name.as_str()).collect();
+    assert!(
+        names.contains(&"templates/one/partials/deep/shop.hbs")
+            && names.contains(&"templates/two/partials/deep/shop.hbs"),
+        "{names:?}"
+    );
+    assert!(names.contains(&"templates/partials/foot.txt"), "{names:?}");
+    let apart = read(&apart).unwrap();
+    assert_eq!((&apart[0].text, &apart[1].text), (&documents[0].text, &other[1].text));
+}
+
+#[test]
+fn what_is_wrong_with_a_piece_is_told_in_its_file() {
+    let with = |name: &str, text: &str| {
+        let mut files = sharing();
+        files.retain(|file| !file.name.ends_with(name));
+        files.push(file(&format!("x/templates/{name}"), text));
+        lines(&read(&files).unwrap_err())
+    };
+    let told = with("partials/deep/shop.hbs", "\n {{worksp.name}}");
+    assert!(
+        told.contains("x/templates/partials/deep/shop.hbs:2:2: partials/deep/shop.hbs: `worksp.name` is not known"),
+        "{told}"
+    );
+    let told = with("two/sms.hbs", "Two {{> foo}}");
+    assert!(told.contains("two/sms.hbs:1:5: sms: there is no partials/foo.txt"), "{told}");
+}
+
+#[test]
+fn pieces_that_nothing_includes_are_told_and_those_of_nobody_too() {
+    let with = |name: &str| lines(&read(&[sharing(), vec![file(name, "x")]].concat()).unwrap_err());
+    let told = with("x/templates/two/partials/more.txt");
+    assert!(
+        told.contains("two/partials/more.txt:1:1: partials/more.txt: not a part of a template, and none includes it"),
+        "{told}"
+    );
+    assert!(with("y/partials/foot.txt").contains("there is no template in this folder or beside it"));
+    let inline = "kind: template\nkey: hello\npartials: { foot.txt: 'bye {{event.nme.}}' }\nsms: 'Hi {{> foot}}'\n";
+    let told = bad(inline);
+    assert!(told.contains("test.yaml:1:1: partials/foot.txt: line 1, column 5 of partials/foot.txt"), "{told}");
+    assert_eq!(good(&inline.replace("nme.", "name")).len(), 1);
+    assert!(bad("kind: template\nkey: h\npartials: { ../x.txt: '' }\nsms: Hi\n").contains("wanted the name of a file"));
+    assert!(bad("kind: template\nkey: h\npartials: { x.exe: '' }\nsms: Hi\n").contains("wanted the name of a file"));
 }
 
 #[test]

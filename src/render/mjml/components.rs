@@ -1,5 +1,5 @@
 //! What MJML 4 consists of: its components with the attributes each may have and what may stand inside, from the
-//! reference of mjml 4.18. Left out is what the converter cannot do: includes, inlined styles, attributes of HTML.
+//! reference of mjml 4.18. Left out is `mj-include`, which is replaced by what it names before this is asked.
 
 /// A component; `attributes` and `children` are names with spaces between.
 pub(super) struct Component {
@@ -30,12 +30,15 @@ pub(super) const EVERYWHERE: [&str; 2] = ["mj-class", "css-class"];
 #[rustfmt::skip]
 pub(super) const COMPONENTS: &[Component] = &[
     Component { name: "mjml", text: false, children: "mj-head mj-body", attributes: "dir lang owa" },
-    Component { name: "mj-head", text: false, children: "mj-attributes mj-breakpoint mj-font mj-preview mj-style mj-title mj-raw", attributes: "" },
+    Component { name: "mj-head", text: false, children: "mj-attributes mj-breakpoint mj-font mj-html-attributes mj-preview mj-style mj-title mj-raw", attributes: "" },
     Component { name: "mj-attributes", text: false, children: "", attributes: "" },
     Component { name: "mj-breakpoint", text: true, children: "", attributes: "width" },
     Component { name: "mj-font", text: false, children: "", attributes: "href name" },
+    Component { name: "mj-html-attributes", text: false, children: "mj-selector", attributes: "" },
+    Component { name: "mj-selector", text: false, children: "mj-html-attribute", attributes: "path" },
+    Component { name: "mj-html-attribute", text: true, children: "", attributes: "name" },
     Component { name: "mj-preview", text: true, children: "", attributes: "" },
-    Component { name: "mj-style", text: true, children: "", attributes: "" },
+    Component { name: "mj-style", text: true, children: "", attributes: "inline" },
     Component { name: "mj-title", text: true, children: "", attributes: "" },
     Component { name: "mj-body", text: false, children: "mj-raw mj-section mj-wrapper mj-hero", attributes: "background-color width" },
     Component { name: "mj-wrapper", text: false, children: "mj-hero mj-raw mj-section", attributes: "background-color background-position background-position-x background-position-y background-repeat background-size background-url border border-bottom border-left border-radius border-right border-top direction full-width gap padding padding-bottom padding-left padding-right padding-top text-align text-padding" },

@@ -100,7 +100,6 @@ fn unknown_names_are_refused_where_they_stand_with_what_may_stand_there() {
             (4, 12),
             "cannot stand inside `mj-social`",
         ),
-        (page("<mj-include path=\"/etc/passwd\" />"), (3, 1), "templates cannot include others"),
         (
             "<mjml><mj-head><mj-attributes><mj-text colr=\"red\"/></mj-attributes></mj-head><mj-body></mj-body></mjml>"
                 .to_owned(),
@@ -108,9 +107,9 @@ fn unknown_names_are_refused_where_they_stand_with_what_may_stand_there() {
             "did you mean `color`?",
         ),
         (
-            "<mjml><mj-head><mj-style inline=\"inline\">p{}</mj-style></mj-head><mj-body></mj-body></mjml>".to_owned(),
+            "<mjml><mj-head><mj-style inline=\"yes\">p{}</mj-style></mj-head><mj-body></mj-body></mjml>".to_owned(),
             (1, 26),
-            "no attribute `inline`",
+            "`inline` is `inline` or not there",
         ),
         ("<p>Hi</p>".to_owned(), (1, 1), "all inside one <mjml>"),
         ("<mjml></mjml>".to_owned(), (1, 1), "one <mj-body>"),
@@ -127,6 +126,28 @@ fn unknown_names_are_refused_where_they_stand_with_what_may_stand_there() {
 }
 
 #[test]
+fn lines_may_end_as_they_do_on_windows_and_blanks_stand_anywhere() {
+    let source =
+        styled("<mj-title>T</mj-title> <mj-raw><meta /></mj-raw>", "Hi").replace('>', "> ").replace("> Hi", ">Hi");
+    let html = |source: &str| to_html(source).unwrap().text.replace(char::is_whitespace, "");
+    assert_eq!(html(&source.replace('\n', "\r\n")), html(&source));
+    let twice = styled("", "x").replace("<mj-head></mj-head>", "<mj-head></mj-head><mj-head></mj-head>");
+    assert_eq!(refused(&twice), (2, 20, "there is a second <mj-head>; one is enough".to_owned()));
+}
+
+#[test]
+fn what_is_written_for_outlook_alone_stays_its_own() {
+    let inside = "<mj-raw><!--[if mso]><p>For {{event.name}} in Outlook</p><![endif]--></mj-raw>\n\
+                  <mj-text><!--[if !mso]><!-- --><i>Others</i><!--<![endif]--></mj-text>";
+    let html = to_html(&column(inside)).unwrap().text;
+    for part in ["<!--[if mso]><p>For {{event.name}} in Outlook</p><![endif]-->", "<i>Others</i>"] {
+        assert!(html.contains(part), "{part} is not in\n{html}");
+    }
+    let (begun, ended) = (html.matches("<!--[if").count(), html.matches("<![endif]").count());
+    assert_eq!(begun, ended, "{html}");
+}
+
+#[test]
 fn what_is_not_closed_or_never_shown_is_told() {
     assert_eq!(refused(&column("<mj-text>a <b>c</mj-text>")), (4, 12, "<b> is not closed: add </b>".to_owned()));
     assert_eq!(refused(&column("<mj-text>a</b></mj-text>")).2, "</b> ends nothing here; <mj-text> must end first");
@@ -137,6 +158,77 @@ fn what_is_not_closed_or_never_shown_is_told() {
     let (line, column, message) = refused(&page("<mj-section text-padding=\"{{event.name}}\"></mj-section>"));
     assert_eq!((line, column), (3, 27), "{message}");
     assert!(message.contains("shows nothing"), "{message}");
+}
+
+/// A head with this in it, before one text with HTML.
+fn styled(head: &str, inside: &str) -> String {
+    column(&format!("<mj-text css-class=\"ink\">{inside}</mj-text>"))
+        .replace("<mj-body>", &format!("<mj-head>{head}</mj-head><mj-body>"))
+}
+
+#[test]
+fn inlined_styles_stand_in_the_elements_they_mean_and_nowhere_else() {
+    let css = ".ink a, #b { color: {{default profile.traits.color \"red\"}}; FONT-family: \"A;B\", serif } /* a { x: y } */\n\
+               a { color: blue; margin: 0 } p > a { margin: 1px !important; border:0!important } .none { top: 0 }";
+    let inside = "<a href=\"https://a.example\">x</a><p><a STYLE='margin: 5px; Padding: 2px'>y</a></p><i id=\"b\" style=\"top:1px\">z</i><br>";
+    let made = to_html(&styled(&format!("<mj-style inline=\"inline\">{css}</mj-style>"), inside)).unwrap().text;
+    let color = "color:{{default profile.traits.color \"red\"}};font-family:&quot;A;B&quot;, serif;";
+    for part in [
+        format!("<a style=\"margin:0;{color}\" href=\"https://a.example\">x</a>"),
+        format!("<p><a STYLE=\"{color}Padding: 2px;margin:1px;border:0;\">y</a></p>"),
+        format!("<i id=\"b\" style=\"{color}top:1px;\">z</i>"),
+    ] {
+        assert!(made.contains(&part), "{part} is not in\n{made}");
+    }
+    assert!(!made.contains("mj-style") && !made.contains(".ink a"), "{made}");
+    let outlook = |html: &str| html.matches("<!--[if mso | IE]>").count();
+    assert_eq!(outlook(&made), outlook(&to_html(&styled("", inside)).unwrap().text), "Outlook's comments stay");
+}
+
+#[test]
+fn attributes_of_html_are_set_where_a_selector_says() {
+    let head = "<mj-html-attributes><mj-selector path=\".ink a\"><mj-html-attribute name=\"data-id\">{{event.name}}</mj-html-attribute>\
+                <mj-html-attribute name=\"title\">\"T\"</mj-html-attribute></mj-selector>\n<mj-selector path=\".ink\">\
+                <mj-html-attribute name=\"role\">note</mj-html-attribute></mj-selector></mj-html-attributes>";
+    let made = to_html(&styled(head, "<a title=\"old\" href=\"https://a.example\">x</a>")).unwrap().text;
+    assert!(made.contains("<a data-id=\"{{event.name}}\" title=\"&quot;T&quot;\" href"), "{made}");
+    assert_eq!(made.matches("role=\"note\"").count(), 1, "{made}");
+}
+
+#[test]
+fn what_cannot_be_written_into_elements_is_refused_where_it_stands() {
+    for (css, place, says) in [
+        ("a:hover { color: red }", (3, 2), "depends on the moment"),
+        ("\n@media print { a { color: red } }", (4, 1), "put it into an <mj-style> without `inline`"),
+        ("a { color }", (3, 5), "wanted `name: value`"),
+        ("a { color: red", (3, 3), "never ends"),
+        ("a + b {}", (3, 3), "neighbours"),
+        ("a { {{event.name}}: red }", (3, 5), "can stand in a value"),
+        ("{{event.name}} { color: red }", (3, 1), "cannot stand in a selector"),
+        (".none { color: {{event.name}} }", (3, 16), "shows nothing"),
+        ("nonsense", (3, 1), "a rule is written"),
+    ] {
+        let (line, column, message) = refused(&styled(&format!("<mj-style inline=\"inline\">\n{css}</mj-style>"), "x"));
+        assert!(message.contains(says), "{css}: {message}");
+        assert_eq!((line, column), place, "{css}: {message}");
+    }
+    for (head, says) in [
+        (
+            "<mj-html-attributes><mj-selector><mj-html-attribute name=\"a\">x</mj-html-attribute></mj-selector></mj-html-attributes>",
+            "needs a `path`",
+        ),
+        ("<mj-html-attributes><mj-selector path=\"a:b\"></mj-selector></mj-html-attributes>", "depends on the moment"),
+        (
+            "<mj-html-attributes><mj-selector path=\"a\"><mj-html-attribute name=\"a b\">x</mj-html-attribute></mj-selector></mj-html-attributes>",
+            "letters, digits",
+        ),
+        (
+            "<mj-html-attributes><mj-selector path=\"a\">x</mj-selector></mj-html-attributes>",
+            "text cannot stand inside `mj-selector`",
+        ),
+    ] {
+        assert!(refused(&styled(head, "x")).2.contains(says), "{head}: {:?}", refused(&styled(head, "x")));
+    }
 }
 
 #[test]
@@ -150,6 +242,9 @@ fn a_mail_in_mjml_is_rendered_escaped_and_told_of_at_its_authors_place() {
     let mail = case.mail();
     assert!(mail.html.contains("Hi A&lt;b&gt;") && mail.html.contains("Look"), "{}", mail.html);
     assert_eq!(mail.text, "Hi A<b>\nx\n", "the line an inbox shows is no text of the mail");
+    let german = mjml(&column("<mj-text>\nGrüße an {{profile.traits.none}}</mj-text>"));
+    let told = german.try_mail().unwrap_err().to_string();
+    assert_eq!(told, "email.mjml, line 5, column 10: `profile.traits.none` has no value and no default");
     let broken = mjml(&column("<mj-text>\n{{#if event.name}}</mj-text>")).refused();
     assert_eq!((broken.part.as_str(), broken.line, broken.column), ("email.mjml", 5, 1), "{broken}");
     let mut twice = mjml(&page("").replace("<mj-body>", "<mj-head><mj-preview>a</mj-preview></mj-head><mj-body>"));
@@ -179,26 +274,33 @@ mod real_data {
     use super::*;
 
     #[test]
-    fn published_templates_convert_unless_they_ask_for_inlined_styles() {
+    fn published_templates_convert_and_styles_stand_where_they_ask_for_it() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| root.join("../shared/data"), Into::into);
         let folder = data.join("D_templates/mjml");
-        let mut converted = 0;
+        let (mut converted, mut inlined) = (0, 0);
         for entry in std::fs::read_dir(&folder).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display())) {
             let path = entry.unwrap().path();
             let source = std::fs::read_to_string(&path).unwrap();
-            match to_html(&source) {
-                Ok(made) => {
-                    assert!(made.text.contains("</html>"), "{}", path.display());
-                    converted += 1;
-                }
+            let made = match to_html(&source) {
+                Ok(made) => made,
+                // One has a stray letter, which MJML drops without a sign.
                 Err((line, column, message)) => {
                     let at = format!("{}:{line}:{column}: {message}", path.display());
-                    assert!(message.contains("`inline`"), "{at}");
-                    assert!(source.lines().nth(line - 1).is_some_and(|it| it.len() >= column), "{at}");
+                    assert!(message.contains("text cannot stand inside `mj-section`"), "{at}");
+                    assert!(path.ends_with("ticketshop.mjml"), "{at}");
+                    continue;
                 }
+            };
+            assert!(made.text.contains("</html>"), "{}", path.display());
+            if source.contains("inline=\"inline\"") {
+                let links: Vec<&str> = made.text.split("<a ").skip(1).filter_map(|it| it.split('>').next()).collect();
+                let plain = |it: &&str| it.contains("text-decoration:none") || it.contains("text-decoration: none");
+                assert!(links.iter().all(|it| plain(it) || path.ends_with("ugg-royale.mjml")), "{links:#?}");
+                inlined += 1;
             }
+            converted += 1;
         }
-        assert!(converted >= 12, "{converted}");
+        assert!(converted >= 17 && inlined >= 3, "{converted}, {inlined}");
     }
 }

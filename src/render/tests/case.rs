@@ -86,6 +86,7 @@ pub(crate) fn link(message: MessageId) -> Link {
 }
 
 /// One render, with everything it needs.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) template: Template,
     pub(crate) traits: Value,
@@ -125,6 +126,7 @@ pub(crate) fn case(parts: Parts, channel: Channel) -> Case {
         locale: None,
         parts,
         variants: BTreeMap::new(),
+        partials: BTreeMap::new(),
     };
     let event = r#"{"properties":{"price":40.00,"currency":"EUR","quantity":2,"gone":null,"title":"Shoes & <b>more</b>",
         "items":[{"name":"A","price":1.10},{"name":"B","price":2.20}],"tags":["x",null]}}"#;

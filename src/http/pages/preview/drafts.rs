@@ -7,8 +7,10 @@ use std::path::Path;
 use actix_web::web;
 use anyhow::Context;
 
+use crate::definition::template::may_be_included;
 use crate::definition::{Definition, DocumentKind, Problem, SourceFile, is_definition_file, read};
 use crate::http::pages::{Desk, Nothing};
+use crate::render::includes::FOLDER;
 use crate::render::template::Template;
 use crate::worker::live::read_stored;
 
@@ -88,7 +90,8 @@ fn gather(folder: &Path, within: &str, depth: usize, files: &mut Vec<SourceFile>
         let Ok(meta) = entry.metadata() else { continue };
         if meta.is_dir() && depth < DEPTH_MAX {
             gather(&entry.path(), &name, depth + 1, files)?;
-        } else if meta.is_file() && meta.len() <= FILE_BYTES_MAX && is_definition_file(&own) {
+        } else if meta.is_file() && meta.len() <= FILE_BYTES_MAX && (is_definition_file(&name) || may_be_included(&own))
+        {
             let Ok(bytes) = fs::read(entry.path()) else { continue };
             files.push(SourceFile { name, text: String::from_utf8_lossy(&bytes).into_owned() });
         }
@@ -107,13 +110,19 @@ fn in_folder(files: &[SourceFile]) -> Vec<Draft> {
         } else {
             file.name.strip_prefix(home).and_then(|it| it.strip_prefix('/'))
         };
-        rest.is_some_and(|rest| rest.matches('/').count() <= 1)
+        rest.is_some_and(|rest| rest.matches('/').count() <= 1 || rest.starts_with(&format!("{FOLDER}/")))
+    };
+    // What the templates of a folder share stands beside them.
+    let is_beside = |file: &SourceFile, home: &str| {
+        let above = home.rfind('/').map_or("", |end| &home[..=end]);
+        !home.is_empty() && file.name.strip_prefix(above).is_some_and(|it| it.starts_with(&format!("{FOLDER}/")))
     };
     let mut drafts = Vec::new();
     for home in &homes {
         // A folder within that is a template of its own, or none of a locale, is not part of this one.
         let deeper = |file: &SourceFile| homes.iter().any(|other| other.len() > home.len() && is_in(file, other));
-        let own: Vec<SourceFile> = files.iter().filter(|file| is_in(file, home) && !deeper(file)).cloned().collect();
+        let belongs = |file: &&SourceFile| is_in(file, home) && !deeper(file) || is_beside(file, home);
+        let own: Vec<SourceFile> = files.iter().filter(belongs).cloned().collect();
         let name = home.rsplit('/').next().unwrap_or_default();
         drafts.extend(read_as_drafts(&own, if name.is_empty() { "template" } else { name }));
     }
