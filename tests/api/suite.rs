@@ -2,7 +2,6 @@
 
 mod live;
 mod reading;
-mod redriven;
 mod repeats;
 mod tokens;
 mod world;

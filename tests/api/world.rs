@@ -1,9 +1,7 @@
 //! A service on the database of the suite, and callers with tokens.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
-use carillon::channel::Channel;
 use carillon::store::Address;
 use serde_json::{Value, json};
 
@@ -26,21 +24,12 @@ impl Deref for World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::carried(None).await
-    }
-
-    /// With this provider for every channel.
-    pub async fn carried_by(provider: Arc<dyn Channel>) -> Self {
-        Self::carried(Some(provider)).await
-    }
-
-    async fn carried(provider: Option<Arc<dyn Channel>>) -> Self {
         let place = Place::new(BACKEND).await;
         let database = match BACKEND {
             Backend::Sqlite => None,
             Backend::Postgres => Some(place.address()),
         };
-        Self { house: House::on(database, provider).await, _place: place }
+        Self { house: House::on(database, None).await, _place: place }
     }
 
     /// With the demo's definitions in force.

@@ -1,8 +1,7 @@
 //! A recipient's domain that hangs holds its own messages and nobody else's: a hundred domains over a provider whose
 //! answers take virtual time.
 //!
-//! Seen failing: with `Pace::share` giving every domain all connections, the 99 others end up to 30 s later; with a
-//! `Dispatcher::advance` that waits for every answer, as a group did, likewise.
+//! To see it fail, let `Pace::share` give every domain all connections, or `Dispatcher::advance` wait for every answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,7 @@
 //! Whoever buys, or wants no more, while reminders go out: nothing is claimed for them after their word is stored.
 //! `RACING=100000` races so many; by default it is a size for every day.
 //!
-//! Seen failing: with `Held::holds` and `due_ids` not looking at people with newer entries, purchases are followed by
-//! claims; with `Addressed::stops` always false and the same, refusals are.
+//! To see it fail, let neither `Held::holds` nor `due_ids` look at people with newer entries.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -39,10 +38,7 @@ async fn due(count: usize) -> World {
 
 /// Everybody says a word, the last first, while reminders go out. Returns messages that waited when the word of their
 /// person was stored, and how many had gone by then.
-async fn race<'a, F: Future<Output = ()>>(
-    world: &'a mut World,
-    say: impl Fn(usize) -> F,
-) -> (BTreeSet<MessageId>, usize) {
+async fn race<F: Future<Output = ()>>(world: &mut World, say: impl Fn(usize) -> F) -> (BTreeSet<MessageId>, usize) {
     let count = racing();
     let messages: Vec<(MessageId, ProfileId)> =
         world.messages().await.into_iter().map(|message| (message.id, message.profile)).collect();

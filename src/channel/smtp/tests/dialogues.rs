@@ -1,8 +1,7 @@
 //! Every dialogue of `dialogues.txt` over a socket: what a server says or does once, and what must come of the letter to
 //! Ann, whether it cost a try, whether her address is suppressed, and that the letter to Bob behind it suffers nothing.
 //!
-//! Seen failing: without the count of answers in `wire` (`poll_silence`), "two answers after the dot, the second a
-//! refusal" fails Bob's letter; without `Lines`, an acceptance in Latin-1 or without a text is unknown.
+//! To see it fail, let `poll_silence` in `wire` ask nothing, or `Lines` pass bytes as they came.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
