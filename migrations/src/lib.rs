@@ -29,6 +29,7 @@ mod m20261121_000086_erasures;
 mod m20261121_000087_retention;
 mod m20261121_000090_correlation;
 mod m20261121_000098_pages;
+mod m20261121_000103_prune_the_log;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000087_retention::Migration),
             Box::new(m20261121_000090_correlation::Migration),
             Box::new(m20261121_000098_pages::Migration),
+            Box::new(m20261121_000103_prune_the_log::Migration),
         ]
     }
 }

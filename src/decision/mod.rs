@@ -153,6 +153,16 @@ pub fn needs_of_all(catalog: &Catalog) -> Needs {
         campaign.entry.filter.iter().chain(goal).for_each(|filter| condition_needs(filter, set, &mut needs));
         campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
     }
+    let policies = crate::message::Channel::ALL.into_iter().filter_map(|channel| catalog.policy(channel));
+    policies.filter_map(|policy| policy.condition()).for_each(|asked| condition_needs(asked, set, &mut needs));
+    needs
+}
+
+/// What the exits of these versions may look at: those that enrollments are pinned to.
+pub fn needs_of_walks<'a>(catalog: &Catalog, versions: impl IntoIterator<Item = (&'a str, u32)>) -> Needs {
+    let (mut needs, set) = (Needs::default(), &catalog.terms.segments);
+    let campaigns = versions.into_iter().filter_map(|(key, version)| catalog.pinned(key, version));
+    campaigns.flat_map(|campaign| &campaign.exit).for_each(|exit| ending::exit_needs(exit, set, &mut needs));
     needs
 }
 

@@ -164,6 +164,11 @@ impl<'de> Deserialize<'de> for Body {
 }
 
 impl Event {
+    /// Whether what it carried was erased or pruned: no event comes without an id.
+    pub fn is_blank(&self) -> bool {
+        self.message_id.is_empty()
+    }
+
     /// The value at a dotted path such as `properties.cart_id`, or `None` where absent or null.
     pub fn lookup(&self, path: &str) -> Option<&Value> {
         json::lookup(self.body.document(), path)

@@ -4,6 +4,7 @@
 //! uses. Functions that write take the writer's transaction.
 
 pub mod attempts;
+pub mod baselines;
 pub mod bell;
 pub mod boots;
 pub mod connect;
@@ -23,6 +24,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod leases;
 pub mod locks;
+pub mod log_pruning;
 pub mod merges;
 pub mod messages;
 pub mod newest;

@@ -30,12 +30,14 @@ pub struct Erasure {
     pub until: Position,
     #[serde(skip)]
     pub done: Position,
+    /// What of the log is to be scrubbed, in order; none: whatever is found by looking through all of it.
+    #[serde(skip)]
+    pub entries: Option<Vec<Position>>,
     /// None: the log is still being scrubbed.
     pub finished_at: Option<Timestamp>,
 }
 
-const SELECT: &str =
-    "SELECT profile, workspace, created_at, erased_at, asked_by, reason, until, done, finished_at FROM erasures";
+const SELECT: &str = "SELECT profile, workspace, created_at, erased_at, asked_by, reason, until, done, finished_at, entries FROM erasures";
 
 fn read(row: &QueryResult) -> Result<Erasure, Error> {
     Ok(Erasure {
@@ -48,6 +50,7 @@ fn read(row: &QueryResult) -> Result<Erasure, Error> {
         until: Position(row.try_get_by_index(6)?),
         done: Position(row.try_get_by_index(7)?),
         finished_at: row.try_get_by_index::<Option<i64>>(8)?.map(Timestamp::from_millis),
+        entries: row.try_get_by_index::<Option<Vec<u8>>>(9)?.and_then(|packed| postcard::from_bytes(&packed).ok()),
     })
 }
 
@@ -66,6 +69,9 @@ pub async fn note_scrubbed<C: ConnectionTrait>(
 ) -> Result<(), Error> {
     let sql = "UPDATE erasures SET done = ?, finished_at = ? WHERE profile = ?";
     Rows(tx).run(sql, vec![done.0.into(), finished_at.map(Timestamp::millis).into(), profile.0.into()]).await?;
+    if finished_at.is_some() {
+        Rows(tx).run("UPDATE erasures SET entries = NULL WHERE profile = ?", vec![profile.0.into()]).await?;
+    }
     Ok(())
 }
 
@@ -80,8 +86,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn add_erasure(&self, one: &Erasure) -> Result<(), Error> {
-        let sql = "INSERT INTO erasures (profile, workspace, created_at, erased_at, asked_by, reason, until, done)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT INTO erasures (profile, workspace, created_at, erased_at, asked_by, reason, until, done,
+                   entries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
         let values: Values = vec![
             one.profile.0.into(),
             self.id.0.into(),
@@ -91,6 +97,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             one.reason.clone().into(),
             one.until.0.into(),
             one.done.0.into(),
+            // Numbers into memory: cannot fail.
+            one.entries.as_ref().map(|entries| postcard::to_stdvec(entries).unwrap_or_default()).into(),
         ];
         Rows(self.conn).run(sql, values).await?;
         Ok(())
@@ -176,7 +184,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// being decided of them meanwhile is decided again, and finds nobody.
     pub async fn blank_people(&self, people: &[ProfileId]) -> Result<(), Error> {
         let marks = marks(people.len());
-        for table in ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members"] {
+        for table in
+            ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members", "baselines"]
+        {
             Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
         }
         let sql = format!("UPDATE parked SET cause = 'erased' WHERE profile IN ({marks})");
@@ -247,6 +257,37 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let sql = "DELETE FROM cap_subjects WHERE workspace = ? AND subject = ?";
         Rows(self.conn).run(sql, vec![self.id.0.into(), subject.into()]).await?;
         Ok(())
+    }
+
+    /// Where the log has something about these people, without looking through it: what their histories list, what was
+    /// made of it (timers, messages that ended, events of our own), and what could not be applied. None: a page of a
+    /// history cannot be read.
+    pub async fn entries_about(&self, people: &[ProfileId]) -> Result<Option<Vec<Position>>, Error> {
+        let of = marks(people.len());
+        let mut found = BTreeSet::new();
+        let sql = format!(
+            "SELECT history FROM profiles WHERE id IN ({of})
+             UNION ALL SELECT packed FROM history_pages WHERE profile IN ({of})"
+        );
+        for row in Rows(self.conn).all(&sql, [ids(people), ids(people)].concat()).await? {
+            let packed: Vec<u8> = row.try_get_by_index(0)?;
+            let Ok(history) = History::unpack(&packed) else { return Ok(None) };
+            found.extend(history.iter().map(|past| past.position));
+        }
+        // The first condition is that of the index, word for word.
+        let sql = format!(
+            "SELECT position FROM entries WHERE kind IN ('own', 'message_ended', 'timer') AND profile IN ({of})
+             UNION ALL SELECT position FROM parked WHERE profile IN ({of})
+             UNION ALL SELECT position FROM consents WHERE profile IN ({of})
+             UNION ALL SELECT entry FROM enrollments WHERE profile IN ({of})
+             UNION ALL SELECT event FROM enrollments WHERE profile IN ({of})
+             UNION ALL SELECT cause FROM messages WHERE profile IN ({of})"
+        );
+        let values = std::iter::repeat_with(|| ids(people)).take(6).flatten().collect();
+        for row in Rows(self.conn).all(&sql, values).await? {
+            found.insert(Position(row.try_get_by_index(0)?));
+        }
+        Ok(Some(found.into_iter().collect()))
     }
 
     /// Entries of these people after one position and up to another.

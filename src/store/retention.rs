@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use crate::ids::{MessageId, Position, Timestamp, WorkspaceId};
+use crate::ids::{MessageId, Position, Span, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::rows::{Error, Rows, Values, marks};
@@ -12,8 +12,33 @@ use crate::store::shards::{Layout, Shard};
 
 /// The setting with the instant before which something of people's past was pruned.
 const PRUNED_BEFORE: &str = "pruned_before";
+/// The setting with the day, since 1970, on which that last moved.
+const PRUNED_ON: &str = "pruned_on";
 /// States in which a message has come to its end.
 const ENDED: &str = "('sent', 'unknown', 'suppressed', 'cancelled', 'failed')";
+
+/// What definitions may look back at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What events carried.
+    Bodies,
+    /// Slots of frequency caps.
+    Slots,
+}
+
+impl Kind {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Bodies => "pruned_to:bodies",
+            Self::Slots => "pruned_to:slots",
+        }
+    }
+}
+
+/// Of what definitions look back at so much was left when it was last pruned.
+pub async fn note_left<C: ConnectionTrait>(tx: &C, kind: Kind, left: Span) -> Result<(), Error> {
+    set_setting(tx, kind.setting(), &left.millis().to_string()).await
+}
 
 /// Where the next slice of messages begins: created then, and after this id.
 pub type Place = (Timestamp, MessageId);
@@ -34,10 +59,11 @@ async fn pruned_before<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>
 
 /// # Errors
 /// The database refuses.
-pub async fn note_pruned<C: ConnectionTrait>(tx: &C, before: Timestamp) -> Result<(), Error> {
+pub async fn note_pruned<C: ConnectionTrait>(tx: &C, before: Timestamp, now: Timestamp) -> Result<(), Error> {
     if pruned_before(tx).await?.is_none_or(|known| known < before) {
         set_setting(tx, PRUNED_BEFORE, &before.millis().to_string()).await?;
     }
+    set_setting(tx, PRUNED_ON, &now.day().to_string()).await?;
     Ok(())
 }
 
@@ -82,9 +108,17 @@ pub async fn prune_reasons<C: ConnectionTrait>(
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// The instant before which something was pruned, if anything was.
-    pub async fn pruned_before(&self) -> Result<Option<Timestamp>, Error> {
-        pruned_before(self.conn).await
+    /// The instant before which something of people's past was pruned, and the day, since 1970, on which something
+    /// last was; none: nothing.
+    pub async fn pruned_before(&self) -> Result<Option<(Timestamp, Option<i64>)>, Error> {
+        let Some(before) = pruned_before(self.conn).await? else { return Ok(None) };
+        Ok(Some((before, setting(self.conn, PRUNED_ON).await?.and_then(|day| day.parse().ok()))))
+    }
+
+    /// How much of what definitions look back at was left when it was last pruned; none: it never was.
+    pub async fn left_of(&self, kind: Kind) -> Result<Option<Span>, Error> {
+        let known = setting(self.conn, kind.setting()).await?;
+        Ok(known.and_then(|left| left.parse().ok()).map(Span::from_millis))
     }
 
     /// Moves messages that ended and were created before an instant into the counts, with their states, tries and hits.

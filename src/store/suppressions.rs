@@ -200,6 +200,18 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| read(row).map(|(_, listed)| listed)).collect()
     }
 
+    /// What these people said of any address, as it stands on the list.
+    pub async fn suppressions_by(&self, people: &[ProfileId]) -> Result<Vec<Listed>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND profile IN ({}) ORDER BY subject, at, kind, profile",
+            marks(people.len())
+        );
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(people.iter().map(|profile| sea_orm::Value::from(profile.0)));
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter().map(|row| read(row).map(|(_, listed)| listed)).collect()
+    }
+
     /// Messages cleared for these addresses (by their subjects) and created since, that went or are about to.
     pub async fn neighbours_of(
         &self,

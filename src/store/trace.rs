@@ -53,6 +53,8 @@ pub struct EventAccounts {
     pub parked: i64,
     pub duplicates: i64,
     pub dropped: i64,
+    /// Of those processed: how many are no longer in the log, only their daily counts.
+    pub rolled_up: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -74,6 +76,9 @@ impl Accounts {
                 "accepted {} is not processed {} + unprocessed {} + parked {}",
                 events.accepted, events.processed, events.unprocessed, events.parked
             ));
+        }
+        if events.rolled_up > events.processed {
+            wrong.push(format!("pruned {} are more than processed {}", events.rolled_up, events.processed));
         }
         let sum: i64 = self.messages.by_status.values().chain(self.messages.rolled_up.values()).sum();
         if self.messages.created != sum {
@@ -161,6 +166,32 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
+    /// What these people bought that counts for a message.
+    pub async fn conversions_of(&self, people: &[ProfileId]) -> Result<Vec<Conversion>, Error> {
+        let sql = format!(
+            "SELECT message, position, campaign, at, value, currency FROM conversions
+             WHERE workspace = ? AND message IN (SELECT id FROM messages WHERE profile IN ({})) ORDER BY at, position",
+            crate::store::rows::marks(people.len())
+        );
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(people.iter().map(|profile| sea_orm::Value::from(profile.0)));
+        let rows = Rows(self.conn).all(&sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let message: Vec<u8> = row.try_get_by_index(0)?;
+                Ok(Conversion {
+                    message: MessageId::try_from(message.as_slice())
+                        .map_err(|error| Error::unreadable("conversion", error))?,
+                    position: Position(row.try_get_by_index(1)?),
+                    campaign: row.try_get_by_index(2)?,
+                    at: Timestamp::from_millis(row.try_get_by_index(3)?),
+                    value: row.try_get_by_index(4)?,
+                    currency: row.try_get_by_index(5)?,
+                })
+            })
+            .collect()
+    }
+
     async fn add_conversion(&self, profile: ProfileId, conversion: &Conversion) -> Result<(), Error> {
         let sql = "INSERT INTO conversions (message, position, workspace, campaign, profile, at, value, currency)
                    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message, position) DO NOTHING";
@@ -191,6 +222,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
              UNION ALL SELECT 'duplicates', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'events_duplicate'
              UNION ALL SELECT 'dropped', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name LIKE 'door_dropped:%'
              UNION ALL SELECT 'created', CAST(coalesce(sum(value), 0) AS BIGINT) FROM counters WHERE workspace = ?1 AND name = 'messages_created'
+             UNION ALL SELECT 'pruned', CAST(coalesce(sum(count), 0) AS BIGINT) FROM entry_rollups
+                WHERE workspace = ?1 AND kind NOT IN ('own', 'timer', 'message_ended', 'redriven')
              UNION ALL SELECT 'rolled:' || status, CAST(sum(count) AS BIGINT) FROM message_rollups
                 WHERE workspace = ?1 GROUP BY status
              UNION ALL SELECT 'status:' || status, count(*) FROM messages WHERE workspace = ?1 GROUP BY status"
@@ -213,6 +246,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 parked: count("parked"),
                 duplicates: count("duplicates"),
                 dropped: count("dropped"),
+                rolled_up: count("pruned"),
             },
             messages: MessageAccounts { created: count("created"), by_status, rolled_up },
         })

@@ -2,6 +2,7 @@
 //! messages say, in the order of the log, as the same timeline that stories print.
 
 pub mod misfits;
+mod pruned;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use crate::store::trace::{Findings, MessageFilter};
 use crate::store::{Error, Workspace};
 use crate::story::Timeline;
 use misfits::Misfits;
+use pruned::{Gone, gone};
 use words::{Named, Said};
 
 /// Enrollments and messages looked at; the newest win.
@@ -92,8 +94,7 @@ struct Rows {
     is_behind: bool,
     /// Older events are left out.
     is_cut: bool,
-    /// Of what this person did before, decisions and messages may be pruned.
-    pruned_before: Option<Timestamp>,
+    gone: Gone,
     /// Events by which the person took a consent back, each with the enrollments whose message that stopped.
     denials: BTreeMap<Position, BTreeSet<EnrollmentId>>,
 }
@@ -193,7 +194,8 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     findings.retain(|position, _| newest.contains(position));
     for (position, entry) in &entries {
         let Logged::Event(event) = &entry.logged else { continue };
-        if !past.get(position).is_some_and(|name| misfits.may_concern(name)) {
+        // What an event lacks that was emptied, it need not have lacked.
+        if event.is_blank() || !past.get(position).is_some_and(|name| misfits.may_concern(name)) {
             continue;
         }
         let missed = misfits.of(store.definitions_position(*position).await?, event);
@@ -206,8 +208,8 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
-    let pruned_before = pruned_before(store, question.profile).await?;
-    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, pruned_before, denials })
+    let gone = gone(store, question.profile, &past.keys().copied().collect::<Vec<_>>()).await?;
+    Ok(Rows { enrollments, messages, findings, entries, named, parked, is_behind, is_cut, gone, denials })
 }
 
 /// Each with its states.
@@ -221,16 +223,6 @@ async fn with_steps<C: ConnectionTrait>(
         messages.push((message, steps));
     }
     Ok(messages)
-}
-
-/// What is older than this is no longer there, where the person was there before it.
-async fn pruned_before<C: ConnectionTrait>(
-    store: Workspace<'_, C>,
-    profile: ProfileId,
-) -> Result<Option<Timestamp>, Error> {
-    let Some(before) = store.pruned_before().await? else { return Ok(None) };
-    let person = store.person(profile).await?;
-    Ok(person.is_none_or(|person| person.profile.created_at < before).then_some(before))
 }
 
 /// The newest events of the person by position, and those among all that spoke of consent.
@@ -466,9 +458,7 @@ fn text(question: &Question, rows: &Rows, told: &[Told]) -> String {
     if rows.is_cut {
         text.push_str(&format!("Only the newest {ENTRIES_MAX} events were looked at.\n"));
     }
-    if let Some(before) = rows.pruned_before {
-        text.push_str(&format!("Decisions and messages of before {before} were pruned; why is no longer known.\n"));
-    }
+    text.push_str(&rows.gone.words(person));
     if rows.enrollments.len() >= ROWS_MAX as usize {
         text.push_str(&format!("Only the newest {ROWS_MAX} enrollments are shown.\n"));
     }

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod backfill;
 pub mod backup;
+pub mod baseline;
 pub mod cap_report;
 pub mod dispatcher;
 pub mod doctor;
@@ -16,6 +17,7 @@ pub mod gauges;
 pub mod janitor;
 pub mod leases;
 pub mod live;
+pub mod log_pruning;
 pub mod membership;
 pub mod observed;
 pub mod pause;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::audience::History;
 use crate::channel::sandbox::Sandbox;
 use crate::decision::Person;
 use crate::event::Event;
@@ -11,7 +12,7 @@ use crate::render::kept::KeptMessages;
 use crate::store::Store;
 use crate::store::entries::{Entry, Logged};
 use crate::store::shards::{ShardSet, heads};
-use crate::store::suppressions::{ListFilter, subject};
+use crate::store::suppressions::{ListFilter, Listed, subject};
 
 /// Positions of the log that are looked through at once.
 const LOOKED_THROUGH: i64 = 50_000;
@@ -19,8 +20,10 @@ const ROWS_MAX: u32 = 1_000_000;
 
 const README: &str = "All that this service stores of one person. `profile`: what is known now. `identifiers`: the ids \
     the shop's calls name them by. `events`: every call about them, oldest first, `body` as the shop sent it. \
+    An empty one was pruned; `history` still has its name and time, and `baseline` who the person was by all that was. \
+    `decisions`: what campaigns made of those calls, by position. `problems`: calls that could not be applied. \
     `messages`: what was decided to be sent, with each state (`path`), each try (`attempts`), each click and open \
-    (`hits`), and the content where it is kept. `consents`: every answer on channels and topics. `suppressions`: \
+    (`hits`), and the content where it is kept. `conversions`: purchases counted for a message. `consents`: every answer on channels and topics. `suppressions`: \
     addresses nothing, or no marketing, is sent to. `segments`: groups they stand in. `enrollments`: campaigns they \
     went through. Instants are in UTC (ISO 8601).";
 
@@ -43,6 +46,55 @@ pub async fn export(
         .into_iter()
         .map(|(anonymous, id)| json!({ "kind": if anonymous { "anonymous_id" } else { "user_id" }, "id": id }))
         .collect();
+    let about = match db.entries_about(&people).await? {
+        Some(about) => about,
+        None => looked_through(store, id, &people).await?,
+    };
+    let decisions: Vec<Value> = db.findings_at(&about).await?.into_values().map(|one| json!(one)).collect();
+    let mut problems = Vec::new();
+    for one in &people {
+        problems.extend(db.parked_before(*one, Position(i64::MAX), ROWS_MAX).await?);
+    }
+    Ok(json!({
+        "readme": README,
+        "format": 2,
+        "made_at": now,
+        "profile": {
+            "id": profile,
+            "also": &people[1..],
+            "user_id": person.profile.user_id,
+            "traits": person.profile.traits,
+            "consent": person.profile.consent,
+            "created_at": person.profile.created_at,
+            "last_seen_at": person.profile.last_seen_at,
+        },
+        "baseline": db.baseline(profile).await?.map(|known| json!({
+            "user_id": known.profile.user_id,
+            "traits": known.profile.traits,
+            "last_seen_at": known.profile.last_seen_at,
+        })),
+        "history": history(store, id, &people, &person).await?,
+        "identifiers": identifiers,
+        "consents": db.ledger_of(profile, ROWS_MAX).await?,
+        "suppressions": suppressions(store, id, &people, &person).await?,
+        "segments": person.profile.segments.by_segment,
+        "enrollments": db.enrollments_of(profile, None, ROWS_MAX).await?,
+        "messages": messages(store, sandbox, id, &people).await?,
+        "conversions": db.conversions_of(&people).await?,
+        "events": events(store, id, &about).await?,
+        "decisions": decisions,
+        "problems": problems.iter().map(|one| json!({ "position": one.position, "cause": one.cause })).collect::<Vec<_>>(),
+    }))
+}
+
+/// What stands on the list for their addresses, and what they said of any.
+async fn suppressions(
+    store: &Store,
+    id: WorkspaceId,
+    people: &[ProfileId],
+    person: &Person,
+) -> anyhow::Result<Vec<Listed>> {
+    let db = store.workspace(id);
     let mut suppressions = Vec::new();
     for channel in Channel::ALL {
         let Ok(address) = address_of(&person.profile, channel) else { continue };
@@ -57,34 +109,12 @@ pub async fn export(
         let listed = db.list_suppressions(&filter).await?;
         suppressions.extend(listed.into_iter().filter(|one| subject(one.channel, &one.address) == name));
     }
-    let history: Vec<Value> = person
-        .profile
-        .history
-        .iter()
-        .map(|past| json!({ "name": past.name, "at": past.at, "position": past.position }))
-        .collect();
-    Ok(json!({
-        "readme": README,
-        "format": 1,
-        "made_at": now,
-        "profile": {
-            "id": profile,
-            "also": &people[1..],
-            "user_id": person.profile.user_id,
-            "traits": person.profile.traits,
-            "consent": person.profile.consent,
-            "created_at": person.profile.created_at,
-            "last_seen_at": person.profile.last_seen_at,
-            "recent_events": history,
-        },
-        "identifiers": identifiers,
-        "consents": db.ledger_of(profile, ROWS_MAX).await?,
-        "suppressions": suppressions,
-        "segments": person.profile.segments.by_segment,
-        "enrollments": db.enrollments_of(profile, None, ROWS_MAX).await?,
-        "messages": messages(store, sandbox, id, &people).await?,
-        "events": events(store, id, &people).await?,
-    }))
+    for one in db.suppressions_by(people).await? {
+        if !suppressions.contains(&one) {
+            suppressions.push(one);
+        }
+    }
+    Ok(suppressions)
 }
 
 async fn messages(
@@ -113,21 +143,40 @@ async fn messages(
     Ok(found)
 }
 
-async fn events(store: &Store, id: WorkspaceId, people: &[ProfileId]) -> anyhow::Result<Vec<Value>> {
+async fn events(store: &Store, id: WorkspaceId, about: &[Position]) -> anyhow::Result<Vec<Value>> {
     let db = store.workspace(id);
+    let mut found = Vec::new();
+    for slice in about.chunks(500) {
+        for (position, entry) in db.entries_apart(slice).await? {
+            if let Entry { logged: Logged::Event(event), .. } = entry {
+                found.push(event_of(position, &event));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Everything a person did, by name and time, oldest first.
+async fn history(store: &Store, id: WorkspaceId, people: &[ProfileId], person: &Person) -> anyhow::Result<Vec<Value>> {
+    let db = store.workspace(id);
+    let mut pages = Vec::new();
+    for one in people {
+        pages.extend(db.history_pages(*one).await?);
+    }
+    let past = pages.iter().chain([&person.profile.history]).flat_map(History::iter);
+    let mut past: Vec<_> = past.collect();
+    past.sort_by_key(|past| (past.at, past.position));
+    Ok(past.iter().map(|past| json!({ "name": past.name, "at": past.at, "position": past.position })).collect())
+}
+
+/// Where the log has something about these people, whatever their histories say.
+async fn looked_through(store: &Store, id: WorkspaceId, people: &[ProfileId]) -> anyhow::Result<Vec<Position>> {
     let (heads, _) = heads(store.reader(), ShardSet::EVERY).await?;
     let (mut after, until) = (Position(0), heads.last());
     let mut found = Vec::new();
     while after < until {
         let to = Position(until.0.min(after.0 + LOOKED_THROUGH));
-        let positions = db.positions_of(people, after, to).await?;
-        for slice in positions.chunks(500) {
-            for (position, entry) in db.entries_apart(slice).await? {
-                if let Entry { logged: Logged::Event(event), .. } = entry {
-                    found.push(event_of(position, &event));
-                }
-            }
-        }
+        found.extend(store.workspace(id).positions_of(people, after, to).await?);
         after = to;
     }
     Ok(found)

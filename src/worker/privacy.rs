@@ -154,14 +154,18 @@ impl Privacy {
         letters.extend(messages);
         self.sandbox.forget(letters).await.context("the sandbox's inbox")?;
         self.forget_slots(id, &people, subjects).await;
-        while erasure.done < erasure.until {
-            let to = Position(erasure.until.0.min(erasure.done.0 + LOOKED_THROUGH));
-            let found = self.store.workspace(id).positions_of(&people, erasure.done, to).await?;
-            for slice in found.chunks(SLICE) {
-                self.scrub(id, slice.to_vec()).await?;
+        match erasure.entries.take() {
+            Some(found) => self.scrub(&erasure, found).await?,
+            // Begun by an older version, or a page of the history is damaged.
+            None => {
+                while erasure.done < erasure.until {
+                    let to = Position(erasure.until.0.min(erasure.done.0 + LOOKED_THROUGH));
+                    let found = self.store.workspace(id).positions_of(&people, erasure.done, to).await?;
+                    self.scrub(&erasure, found).await?;
+                    self.note(profile, to, None).await?;
+                    erasure.done = to;
+                }
             }
-            self.note(profile, to, None).await?;
-            erasure.done = to;
         }
         self.drop_old_pages().await?;
         let now = self.log.clock().now();
@@ -170,13 +174,24 @@ impl Privacy {
         Ok(Erasure { finished_at: Some(now), ..erasure })
     }
 
-    async fn scrub(&self, id: WorkspaceId, positions: Vec<Position>) -> anyhow::Result<()> {
-        self.log
-            .writer()
-            .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
-                Box::pin(async move { Ok(workspace(tx, id).blank_entries(&positions).await?) })
-            })
-            .await
+    /// Empties entries, slice by slice, behind what was emptied before.
+    async fn scrub(&self, erasure: &Erasure, found: Vec<Position>) -> anyhow::Result<()> {
+        let (id, profile) = (erasure.workspace, erasure.profile);
+        let rest: Vec<Position> = found.into_iter().filter(|at| *at > erasure.done).collect();
+        for slice in rest.chunks(SLICE) {
+            let slice = slice.to_vec();
+            let writer = self.log.writer();
+            writer
+                .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+                    Box::pin(async move {
+                        workspace(tx, id).blank_entries(&slice).await?;
+                        let done = slice.last().copied().unwrap_or_default();
+                        Ok(note_scrubbed(tx, profile, done, None).await?)
+                    })
+                })
+                .await?;
+        }
+        Ok(())
     }
 
     async fn note(&self, profile: ProfileId, done: Position, finished_at: Option<Timestamp>) -> anyhow::Result<()> {
@@ -278,6 +293,7 @@ async fn begin(
         });
         subjects.extend(addresses);
     }
+    let entries = store.entries_about(&people).await?;
     let key = keep_erasure_key(tx, new_key()).await?;
     store.hash_suppressions(&people, &subjects, &key).await?;
     for name in &subjects {
@@ -291,8 +307,19 @@ async fn begin(
     let detail = serde_json::json!({ "profile": profile.0, "reason": reason }).to_string();
     let act = Logged::Administered { act: "erased".to_owned(), by: by.clone(), detail };
     appender.append(tx, vec![vec![logged(id, None, now, act)]]).await?;
-    let (until, done, finished_at) = (appender.head(), Position(0), None);
-    let erasure = Erasure { profile, workspace: id, created_at, erased_at: now, by, reason, until, done, finished_at };
+    let (until, done) = (appender.head(), Position(0));
+    let erasure = Erasure {
+        profile,
+        workspace: id,
+        created_at,
+        erased_at: now,
+        by,
+        reason,
+        until,
+        done,
+        entries,
+        finished_at: None,
+    };
     store.add_erasure(&erasure).await?;
     let messages = letters.into_iter().map(|(message, ..)| message).collect();
     Ok(Some(Begun { erasure, messages, subjects: subjects.into_iter().collect() }))

@@ -1,8 +1,10 @@
-//! What is kept for a time only: why entries led to nothing, clicks and opens as they came, messages that ended. Each
-//! goes in slices of a few milliseconds, so that nobody waits; of messages the daily counts stay, and the books balance.
+//! What is kept for a time only: why entries led to nothing, clicks and opens as they came, messages that ended, what
+//! events carried, and entries of the log. Each goes in slices of a few milliseconds, so that nobody waits; of messages
+//! and entries the daily counts stay, and the books balance.
 //!
-//! Not pruned is what a decision, a guard or a cap may still ask for: events and people's packed history, enrollments,
-//! consents, and each message whose slot counts in some frequency cap or whose sending may still meet a goal.
+//! Not pruned is what a decision, a guard or a cap may still ask for: people with their packed history, enrollments,
+//! consents, each message whose slot counts in some frequency cap or whose sending may still meet a goal, and of the log
+//! what `log_pruning` holds back.
 
 use std::sync::Arc;
 
@@ -12,10 +14,13 @@ use tokio::sync::watch;
 use crate::eventlog::{EventLog, Queue};
 use crate::guard::frequency_cap;
 use crate::ids::{MessageId, Position, Span, Timestamp, WorkspaceId};
-use crate::store::retention::{Place, note_pruned, prune_hits, prune_reasons, workspaces_with_messages};
+use crate::store::retention::{
+    Kind, Place, note_left, note_pruned, prune_hits, prune_reasons, workspaces_with_messages,
+};
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::worker::live::Definitions;
+use crate::worker::log_pruning::prune_log;
 
 /// Rows deleted in one transaction: some milliseconds.
 const SLICE: u32 = 100;
@@ -29,20 +34,35 @@ pub struct Retention {
     pub messages: Span,
     pub reasons: Span,
     pub hits: Span,
+    /// What events carried, and who sent them.
+    pub bodies: Span,
+    /// Entries of the log; what they carried goes with them at the latest.
+    pub entries: Span,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { messages: Span::from_days(400), reasons: Span::from_days(180), hits: Span::from_days(180) }
+        let (messages, half) = (Span::from_days(400), Span::from_days(180));
+        Self { messages, reasons: half, hits: half, bodies: Span::ZERO, entries: Span::ZERO }
     }
 }
 
 impl Retention {
     /// Which settings are too short, by name, with why.
     pub fn wrong(&self) -> Vec<(&'static str, String)> {
-        let all = [("messages", self.messages), ("reasons", self.reasons), ("hits", self.hits)];
+        let Self { messages, reasons, hits, bodies, entries } = *self;
+        let all =
+            [("messages", messages), ("reasons", reasons), ("hits", hits), ("bodies", bodies), ("entries", entries)];
         let short = all.into_iter().filter(|(_, span)| *span != Span::ZERO && *span < LEAST);
-        short.map(|(name, span)| (name, format!("{span} is shorter than {LEAST}; 0s keeps for ever"))).collect()
+        let mut wrong: Vec<_> =
+            short.map(|(name, span)| (name, format!("{span} is shorter than {LEAST}; 0s keeps for ever"))).collect();
+        if entries != Span::ZERO && bodies > entries {
+            wrong.push((
+                "bodies",
+                format!("{bodies} is longer than retention.entries, {entries}: an entry takes its body along"),
+            ));
+        }
+        wrong
     }
 }
 
@@ -52,6 +72,8 @@ pub struct Pruned {
     pub messages: u64,
     pub reasons: u64,
     pub hits: u64,
+    pub bodies: u64,
+    pub entries: u64,
 }
 
 /// Prunes what is old by now, until nothing is or `stop` turns true.
@@ -85,16 +107,21 @@ pub async fn prune(
             pruned.messages += messages(log, definitions, id, (now, retention.messages), stop).await?;
         }
     }
+    let gone = prune_log(log, store, definitions, (before(retention.bodies), before(retention.entries)), stop).await?;
+    (pruned.bodies, pruned.entries) = (gone.bodies, gone.entries);
+    if let Some(kept) = [retention.bodies, retention.entries].into_iter().filter(|span| *span != Span::ZERO).min()
+        && pruned.bodies > 0
+    {
+        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Bodies, kept).await?) })).await?;
+    }
     let oldest = [(pruned.reasons, before(retention.reasons)), (pruned.messages, before(retention.messages))];
     let oldest = oldest.into_iter().filter(|(count, _)| *count > 0).filter_map(|(_, before)| before).max();
     if let Some(before) = oldest {
-        change(log, move |tx| Box::pin(async move { Ok(note_pruned(tx, before).await?) })).await?;
-        tracing::info!(
-            messages = pruned.messages,
-            reasons = pruned.reasons,
-            hits = pruned.hits,
-            "old rows were pruned"
-        );
+        change(log, move |tx| Box::pin(async move { Ok(note_pruned(tx, before, now).await?) })).await?;
+    }
+    if pruned != Pruned::default() {
+        let Pruned { messages, reasons, hits, bodies, entries } = pruned;
+        tracing::info!(messages, reasons, hits, bodies, entries, held = gone.held, "old rows were pruned");
     }
     Ok(pruned)
 }
@@ -131,7 +158,8 @@ async fn messages(
     let live = definitions.live(id);
     let goals = live.catalog.campaigns().filter_map(|campaign| campaign.goal.as_ref().map(|goal| goal.within)).max();
     let before = now.minus(kept.max(goals.map_or(Span::ZERO, |within| within.max(LEAST))));
-    let slots_since = now.minus(frequency_cap::horizon(&live.rules).max(kept));
+    let slots = frequency_cap::horizon(&live.rules).max(kept);
+    let slots_since = now.minus(slots);
     let mut from: Option<Place> = Some((Timestamp::from_millis(i64::MIN), MessageId::from_bytes([0; 16])));
     let mut pruned = 0;
     while let Some(place) = from.filter(|_| !*stop.borrow()) {
@@ -141,6 +169,9 @@ async fn messages(
         .await?;
         pruned += slice.pruned;
         from = slice.next;
+    }
+    if pruned > 0 {
+        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Slots, slots).await?) })).await?;
     }
     Ok(pruned)
 }

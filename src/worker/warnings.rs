@@ -1,6 +1,7 @@
-//! What a person who applies definitions is told beside the result: fields that the events which came do not have, and
-//! what is odd about their mails.
+//! What a person who applies definitions is told beside the result: fields that the events which came do not have,
+//! what is odd about their mails, and what of the past is no longer there.
 
+mod pruned;
 mod templates;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ pub async fn of_documents(
         }
     }
     told.extend(templates::of_documents(store, documents).await?);
+    told.extend(pruned::of_documents(store, documents).await?);
     told.sort();
     told.truncate(WARNINGS_MAX);
     Ok(told)

@@ -31,6 +31,8 @@ guides! {
     templates_work_as_the_guide_says: "templates.md",
     the_api_answers_as_the_guide_says: "api.md",
     imports_come_in_as_the_guide_says: "imports.md",
+    it_is_watched_as_the_guide_says: "operating.md",
+    data_is_kept_and_goes_as_the_guide_says: "keeping.md",
 }
 
 #[test]

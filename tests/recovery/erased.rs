@@ -18,7 +18,7 @@ use crate::house::{START, Shop};
 
 const HOUR: i64 = 3_600_000;
 /// Planted wherever a person's data goes; none is part of another word.
-const PLANTED: [&str; 6] =
+pub const PLANTED: [&str; 6] =
     ["zebedee@canary.example", "+4917099988877", "Quillfeather", "user-canary-17", "device-canary-4", "cart-canary-9"];
 
 async fn shop(place: &Place) -> Shop {
@@ -57,12 +57,12 @@ async fn somebody(shop: &Shop) -> ProfileId {
     known.unwrap()
 }
 
-async fn erase(shop: &Shop, profile: ProfileId) -> Erasure {
+pub async fn erase(shop: &Shop, profile: ProfileId) -> Erasure {
     shop.house.privacy.erase(WORKSPACE, profile, "the officer", "request 12").await.unwrap()
 }
 
 /// Files of the folder in which a planted text is found as it is.
-fn files_with(folder: &Path, needle: &str) -> Vec<PathBuf> {
+pub fn files_with(folder: &Path, needle: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -79,7 +79,7 @@ fn files_with(folder: &Path, needle: &str) -> Vec<PathBuf> {
 }
 
 /// Tables with a row in which a planted text is found, in words or in packed bytes.
-async fn tables_with(database: &Database, needle: &str) -> Vec<String> {
+pub async fn tables_with(database: &Database, needle: &str) -> Vec<String> {
     let rows = Rows(&database.reader);
     let tables = match database.is_postgres() {
         true => "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'",

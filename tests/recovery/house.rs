@@ -147,10 +147,22 @@ impl Shop {
         self.hear_of(Some(user), None, kind, name, body).await;
     }
 
+    /// Alias: `from` is called `to` from now on.
+    pub async fn renamed(&self, from: &str, to: &str, body: &str) {
+        let event =
+            Event { previous_id: Some(from.to_owned()), ..self.event(Some(to), None, Kind::Alias, "alias", body) };
+        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    }
+
     async fn hear_of(&self, user: Option<&str>, device: Option<&str>, kind: Kind, name: &str, body: &str) {
+        let event = self.event(user, device, kind, name, body);
+        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    }
+
+    fn event(&self, user: Option<&str>, device: Option<&str>, kind: Kind, name: &str, body: &str) -> Event {
         let now = self.clock.now();
         let id = format!("{user:?}/{device:?}/{name}/{body}/{}", now.millis());
-        let event = Event {
+        Event {
             id: EventId::derive(&[id.as_bytes()]),
             kind,
             name: name.to_owned(),
@@ -168,8 +180,7 @@ impl Shop {
             sent_at: None,
             origin: Origin::Live,
             body: Body::new(body.to_owned()),
-        };
-        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+        }
     }
 
     pub async fn on_device(&self, device: &str, name: &str, body: &str) {

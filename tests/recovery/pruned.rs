@@ -13,7 +13,10 @@ use crate::house::{START, Shop};
 
 async fn pruned(shop: &Shop, days: i64) -> Pruned {
     let span = Span::from_days(days);
-    let retention = Retention { messages: span, reasons: span, hits: span };
+    keeping(shop, Retention { messages: span, reasons: span, hits: span, ..Retention::default() }).await
+}
+
+async fn keeping(shop: &Shop, retention: Retention) -> Pruned {
     let (_stop, stopped) = watch::channel(false);
     let house = &shop.house;
     prune(&house.log, &house.store, &house.definitions, retention, &stopped).await.unwrap()

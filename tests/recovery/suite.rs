@@ -1,7 +1,9 @@
 //! What holds on every database.
 
 mod erased;
+mod erased_by_index;
 mod pruned;
+mod pruned_log;
 mod restored;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

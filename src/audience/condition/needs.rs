@@ -1,11 +1,11 @@
 //! What must be loaded before a condition can be evaluated, and what may change its answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audience::condition::{Condition, Performed};
+use crate::audience::condition::{Condition, Performed, Window};
 use crate::audience::segment::SegmentSet;
 use crate::audience::value_test::{Operand, Reference, Test};
-use crate::ids::Position;
+use crate::ids::{Position, Span, Timestamp};
 
 /// What must be loaded before a condition can be evaluated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Needs {
     pub older: BTreeSet<String>,
     /// Event names whose past bodies matter (their fields are tested).
     pub bodies: BTreeSet<String>,
+    /// How far back they do, by name.
+    pub reach: BTreeMap<String, Reach>,
     /// The event that began the enrollment.
     pub entry: bool,
     /// Events that began enrollments, where a condition compares with them.
@@ -26,8 +28,47 @@ pub struct Needs {
     pub money: bool,
 }
 
+/// How far back past events matter: the furthest of all that is said here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reach {
+    pub within: Span,
+    pub since: Option<Timestamp>,
+    /// Back to the beginning of an enrollment.
+    pub to_entry: bool,
+    pub ever: bool,
+}
+
+impl Reach {
+    fn of(window: Window) -> Self {
+        let none = Self::default();
+        match window {
+            Window::Ever => Self { ever: true, ..none },
+            Window::Within(length) | Window::Between(_, length) => Self { within: length, ..none },
+            Window::Since(start) => Self { since: Some(start), ..none },
+            Window::SinceEntry => Self { to_entry: true, ..none },
+        }
+    }
+
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let since = [self.since, other.since].into_iter().flatten().min();
+        let (to_entry, ever) = (self.to_entry || other.to_entry, self.ever || other.ever);
+        Self { within: self.within.max(other.within), since, to_entry, ever }
+    }
+
+    /// The earliest instant whose events matter at `now`, where the oldest enrollment began at `entry`.
+    pub fn from(&self, now: Timestamp, entry: Option<Timestamp>) -> Timestamp {
+        if self.ever {
+            return Timestamp::from_millis(i64::MIN);
+        }
+        let entry = entry.filter(|_| self.to_entry);
+        [self.since, entry].into_iter().flatten().fold(now.minus(self.within), Timestamp::min)
+    }
+}
+
 impl Needs {
     pub fn add(&mut self, other: &Self) {
+        other.reach.iter().for_each(|(name, reach)| self.reach_back(name, *reach));
         self.older.extend(other.older.iter().cloned());
         self.bodies.extend(other.bodies.iter().cloned());
         self.segments.extend(other.segments.iter().cloned());
@@ -35,6 +76,11 @@ impl Needs {
         self.entry |= other.entry;
         self.traits |= other.traits;
         self.money |= other.money;
+    }
+
+    fn reach_back(&mut self, name: &str, reach: Reach) {
+        let known = self.reach.get(name).copied().unwrap_or_default();
+        self.reach.insert(name.to_owned(), known.or(reach));
     }
 }
 
@@ -72,10 +118,11 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
 }
 
 fn of_performed(performed: &Performed, needs: &mut Needs) {
-    let Performed { events, filter, same, count: _, aggregate, net_of, window: _ } = performed;
+    let Performed { events, filter, same, count: _, aggregate, net_of, window } = performed;
     needs.older.extend(events.iter().cloned());
     if !filter.is_empty() || same.is_some() || aggregate.is_some() || net_of.is_some() {
         needs.bodies.extend(events.iter().cloned());
+        events.iter().for_each(|name| needs.reach_back(name, Reach::of(*window)));
     }
     needs.entry |= same.is_some();
     filter.iter().for_each(|(_, test)| of_test(test, needs));
@@ -83,6 +130,7 @@ fn of_performed(performed: &Performed, needs: &mut Needs) {
     if let Some(net_of) = net_of {
         needs.older.extend(net_of.events.iter().cloned());
         needs.bodies.extend(net_of.events.iter().cloned());
+        net_of.events.iter().for_each(|name| needs.reach_back(name, Reach::of(*window)));
         // Refunds in another currency than the order's are converted.
         needs.money = true;
     }

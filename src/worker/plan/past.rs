@@ -1,6 +1,6 @@
 //! One person's past as the rules saw it: who they were when the time looked at began, and what they did since.
 //!
-//! Traits are what their identify calls before that time say, consent what the ledger says, slots and suppressions what
+//! Traits are what their identify calls before that time say (of pruned ones the baseline), consent what the ledger says, slots and suppressions what
 //! was there. What decisions made of them since is left out: it is decided anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,7 +78,12 @@ pub async fn load(
     let mut person = Person::new(profile, now.profile.created_at);
     person.version = i64::from(!before.is_empty());
     person.profile.user_id.clone_from(&now.profile.user_id);
-    identify(&mut person, &bodies, window.from);
+    if let Some(baseline) = store.baseline(profile).await? {
+        person.profile.traits = baseline.profile.traits;
+    }
+    let folded = store.folded_until().await?;
+    let told = bodies.iter().filter(|(at, _)| **at > folded.of(store.layout().shard_at(**at)));
+    identify(&mut person, told, window.from);
     person.profile.history = History::default();
     person.profile.segments = Standings::default();
     person.profile.consent = BTreeMap::new();
@@ -142,9 +147,9 @@ async fn bodies(
 }
 
 /// Traits as the identify calls left them, by the rules of decisions.
-fn identify(person: &mut Person, bodies: &BTreeMap<Position, Arc<Event>>, now: Timestamp) {
+fn identify<'e>(person: &mut Person, told: impl Iterator<Item = (&'e Position, &'e Arc<Event>)>, now: Timestamp) {
     let (nothing, loaded) = (Catalog::default(), Loaded::default());
-    for (position, event) in bodies.iter().filter(|(_, event)| event.kind == Kind::Identify) {
+    for (position, event) in told.filter(|(_, event)| event.kind == Kind::Identify) {
         let snapshot = Snapshot { catalog: &nothing, person, loaded: &loaded, settle: Span::ZERO };
         let decision = decide(At { position: *position, now }, &snapshot, &Input::Event(event.clone()));
         for effect in decision.effects {
