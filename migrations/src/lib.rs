@@ -30,6 +30,7 @@ mod m20261121_000087_retention;
 mod m20261121_000090_correlation;
 mod m20261121_000098_pages;
 mod m20261121_000103_prune_the_log;
+mod m20261121_000111_take_locks;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000090_correlation::Migration),
             Box::new(m20261121_000098_pages::Migration),
             Box::new(m20261121_000103_prune_the_log::Migration),
+            Box::new(m20261121_000111_take_locks::Migration),
         ]
     }
 }

@@ -91,10 +91,16 @@ fn looked(past: &Value) -> String {
         true => format!("{} people concerned", cell(&past["people"])),
         false => format!("{} of {} people concerned, evenly spread", cell(&past["sample"]), cell(&past["people"])),
     };
-    let unreadable = match past["unreadable"].as_u64() {
+    let told = |figure: &str, words: &str| match past[figure].as_u64() {
         Some(0) | None => String::new(),
-        Some(count) => format!("; {count} could not be read"),
+        Some(count) => format!("; {count} {words}"),
     };
+    let unreadable = told("unreadable", "could not be read")
+        + &told(
+            "crowded",
+            "share an address with very many, of whom 1,000 at a time were looked at together: its caps may hold back more",
+        )
+        + &told("cut_short", "never came to rest, and are told from their beginning");
     let (from, to, events) = (cell(&past["from"]), cell(&past["to"]), cell(&past["events"]));
     format!("\nLooked at {from} to {to}: {events} events, {whom}{unreadable}\n")
 }

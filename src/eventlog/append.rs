@@ -172,9 +172,8 @@ impl Appender {
     /// the same order.
     pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, reach: &Reach) -> Result<(), Error> {
         if self.layout.is_shared() && !reach.is_empty() {
-            locks::lock(conn, reach).await?;
             let shards = reach.shards;
-            let (heads, last_now) = shards::heads(conn, shards).await?;
+            let (heads, last_now) = locks::lock(conn, reach).await?;
             shards.iter().for_each(|shard| self.heads.set(shard, heads.of(shard)));
             self.last_now = self.last_now.max(last_now);
             self.locked = self.locked.or(shards);
@@ -201,7 +200,7 @@ impl Appender {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let mark = self.identities.mark();
-        let repeated = self.repeated(conn, &groups, now).await?;
+        let (repeated, epoch) = self.repeated(conn, &groups, now).await?;
         let events: Vec<(WorkspaceId, &Event)> = groups
             .iter()
             .flatten()
@@ -212,7 +211,7 @@ impl Appender {
             .collect();
         let given: Vec<ProfileId> = groups.iter().flatten().filter_map(given_profile).collect();
         if self.layout.is_shared() && !events.is_empty() {
-            self.identities.prepare_shared(conn, &events, &given).await?;
+            self.identities.prepare_shared(conn, &events, &given, epoch).await?;
         } else {
             self.identities.prepare(conn, events.iter().copied(), &given).await?;
         }
@@ -329,17 +328,18 @@ impl Appender {
         Receipt::Stored { position: first.unwrap_or_default(), profile }
     }
 
-    /// The ids among these that are known already. Where several processes append, those that are new are stored here.
+    /// The ids among these that are known already. Where several processes append, those that are new are stored here,
+    /// and it is told when identifiers last went to other people.
     async fn repeated<C: ConnectionTrait>(
         &self,
         conn: &C,
         groups: &[Vec<Draft>],
         now: Timestamp,
-    ) -> Result<BTreeSet<EventId>, Error> {
+    ) -> Result<(BTreeSet<EventId>, Option<String>), Error> {
         let events = groups.iter().flatten().filter_map(|draft| deduped(&draft.logged));
         let ids: BTreeMap<EventId, i64> = events.map(|event| (event.id, range_of(event, now))).collect();
         if self.layout.is_shared() {
-            return event_ids::remember_first(conn, ids, now).await;
+            return event_ids::remember_first(conn, ids, now, identity::EPOCH).await;
         }
         let ranges: Vec<i64> =
             self.ranges.iter().copied().filter(|range| event_ids::is_remembered(*range, now)).collect();
@@ -347,7 +347,7 @@ impl Appender {
             ids.into_keys().partition(|id| self.unstored.is_known(id, now));
         let mut known = event_ids::known(conn, &ranges, others).await?;
         known.extend(waiting);
-        Ok(known)
+        Ok((known, None))
     }
 
     /// Whether ids wait to be stored.

@@ -15,14 +15,14 @@ use crate::ids::{ProfileId, WorkspaceId};
 use crate::store::controls::{set_setting, setting};
 use crate::store::locks::lock_identities;
 use crate::store::merges::heirs_of;
-use crate::store::rows::{Error, Rows, Values, marks, padded, repeated};
+use crate::store::rows::{Error, Rows, Values, marks, padded};
 use crate::store::shards::Layout;
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
 const KNOWN_MAX: usize = 200_000;
 
 /// The setting that changes whenever an identifier that others may remember goes to another profile.
-const EPOCH: &str = "identity_epoch";
+pub(super) const EPOCH: &str = "identity_epoch";
 
 /// (workspace, is anonymous, id).
 type Identifier = (i64, bool, String);
@@ -117,21 +117,20 @@ impl Identities {
         let wanted: Vec<Identifier> = wanted.into_iter().collect();
         for chunk in wanted.chunks(512) {
             let chunk = padded(chunk);
-            // The answer names the question by its number: texts need not travel back.
+            let questions = (0_i64..).zip(&chunk).map(|(n, (workspace, anonymous, id))| {
+                vec![n.into(), (*workspace).into(), i64::from(*anonymous).into(), id.clone().into()]
+            });
+            let (wanted, values) = Rows(conn).table(questions.collect());
+            // The answer names the question by its number: texts need not travel back. Each is asked by itself: a join
+            // could be planned as a reading of the table.
             let sql = format!(
-                "WITH wanted(n, workspace, kind, value) AS (VALUES {})
-                 SELECT n, profile FROM wanted JOIN identifiers USING (workspace, kind, value)",
-                repeated("(?,?,?,?)", chunk.len())
+                "WITH wanted(n, workspace, kind, value) AS ({wanted})
+                 SELECT n, (SELECT profile FROM identifiers WHERE identifiers.workspace = wanted.workspace
+                    AND identifiers.kind = wanted.kind AND identifiers.value = wanted.value) FROM wanted"
             );
-            let questions = (0_i64..).zip(&chunk);
-            let values: Values = questions
-                .flat_map(|(n, (workspace, anonymous, id))| {
-                    [n.into(), (*workspace).into(), i64::from(*anonymous).into(), id.clone().into()]
-                })
-                .collect();
             let mut anonymous = Vec::new();
             for row in Rows(conn).many(&sql, values, chunk.len()).await? {
-                let profile = ProfileId(row.try_get_by_index(1)?);
+                let Some(profile) = row.try_get_by_index::<Option<i64>>(1)?.map(ProfileId) else { continue };
                 let asked = usize::try_from(row.try_get_by_index::<i64>(0)?).ok().and_then(|n| chunk.get(n));
                 let Some(identifier) = asked else { continue };
                 if identifier.1 {
@@ -148,18 +147,15 @@ impl Identities {
     }
 
     /// The same where other processes learn identifiers too. Whoever may change who is who waits for the others and
-    /// reads anew what is meant; what others handed over or joined is forgotten here.
+    /// reads anew what is meant; what others handed over or joined before `epoch` is forgotten here.
     pub async fn prepare_shared<C: ConnectionTrait>(
         &mut self,
         conn: &C,
         events: &[(WorkspaceId, &Event)],
         given: &[ProfileId],
+        epoch: Option<String>,
     ) -> Result<(), Error> {
-        let epoch = setting(conn, EPOCH).await?;
-        if epoch != self.epoch {
-            self.forget();
-            self.epoch = epoch;
-        }
+        self.forget_before(epoch);
         self.prepare(conn, events.iter().copied(), given).await?;
         let unsettled = events.iter().filter(|(workspace, event)| !self.is_settled(*workspace, event));
         let unsettled: Vec<(WorkspaceId, &Event)> = unsettled.copied().collect();
@@ -167,11 +163,7 @@ impl Identities {
             return Ok(());
         }
         lock_identities(conn).await?;
-        let epoch = setting(conn, EPOCH).await?;
-        if epoch != self.epoch {
-            self.forget();
-            self.epoch = epoch;
-        }
+        self.forget_before(setting(conn, EPOCH).await?);
         for (workspace, event) in &unsettled {
             for identifier in identifiers(*workspace, event).into_iter().chain(previous(*workspace, event)).flatten() {
                 if let Some(profile) = self.known.remove(&identifier) {
@@ -181,6 +173,14 @@ impl Identities {
         }
         self.next_profile = next_profile(conn).await?;
         self.prepare(conn, events.iter().copied(), given).await
+    }
+
+    /// Somebody else changed who is who since this was said.
+    fn forget_before(&mut self, epoch: Option<String>) {
+        if epoch != self.epoch {
+            self.forget();
+            self.epoch = epoch;
+        }
     }
 
     /// Whether resolving the event changes nothing: neither learns an identifier nor joins anybody.

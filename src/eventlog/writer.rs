@@ -18,6 +18,7 @@ use crate::clock::Stopwatch;
 use crate::eventlog::append::{Appender, Draft};
 use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
+use crate::eventlog::turn::{Answer, Line, Readers, Turn};
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
 use crate::store::locks::Reach;
@@ -51,7 +52,7 @@ struct AppendJob {
 }
 
 /// Bytes that wait for their commit, given back when it is over.
-struct Waiting {
+pub(super) struct Waiting {
     bytes: usize,
     all: Arc<AtomicUsize>,
 }
@@ -71,8 +72,6 @@ impl Drop for Waiting {
     }
 }
 
-/// Told after the transaction: committed, or why not.
-type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 type Run = Box<dyn for<'t> FnOnce(&'t DatabaseTransaction, &'t mut Appender) -> BoxFuture<'t, Changed> + Send>;
 
 struct Change {
@@ -105,10 +104,11 @@ struct Loop {
     appends: mpsc::Receiver<AppendJob>,
     effects: mpsc::Receiver<Change>,
     sends: mpsc::Receiver<Change>,
-    pulses: Pulses,
-    recent: Recent,
+    readers: Readers,
     /// PostgreSQL looks after its own.
     checkpoints: Option<Checkpoints>,
+    /// PostgreSQL's commits on their way to the disk.
+    line: Option<Line>,
     /// A commit failed: what the appender remembered of it is wrong, and the database may be away.
     is_stale: bool,
 }
@@ -130,15 +130,16 @@ impl Writer {
             stopping: Arc::default(),
             wake: Arc::default(),
         };
+        let readers = Readers { layout: appender.layout(), pulses, recent };
         let turn = Loop {
             database,
             appender,
             appends: append_jobs,
             effects: effect_jobs,
             sends: send_jobs,
-            pulses,
-            recent,
+            readers,
             checkpoints,
+            line: None,
             is_stale: false,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
@@ -244,6 +245,9 @@ impl Loop {
                 }
                 else => break,
             }
+            if let Some(line) = &self.line {
+                line.room().await;
+            }
             self.take_waiting(&mut appends, &mut changes);
             if appends.is_empty() && changes.is_empty() {
                 if stopping.load(Ordering::Acquire) {
@@ -261,6 +265,9 @@ impl Loop {
         }
         if let Some(checkpoints) = self.checkpoints.take() {
             checkpoints.finish().await;
+        }
+        if let Some(line) = self.line.take() {
+            line.finish().await;
         }
         // Here the queues are dropped: whoever still waits is told that the writer has stopped.
     }
@@ -293,6 +300,7 @@ impl Loop {
         // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
         let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
         let was_stale = self.is_stale;
+        let watch = Stopwatch::start();
         let mut result = match self.refresh().await {
             Ok(()) => self.try_transaction(drafts, changes, &mut told).await,
             Err(error) => {
@@ -317,14 +325,14 @@ impl Loop {
         }
         kept.clear();
         match result {
-            Ok(receipts) => {
-                let (layout, appended) = (self.appender.layout(), self.appender.appended());
-                self.recent.committed(layout, self.appender.committed());
-                self.pulses.committed(self.appender.head(), appended, changed);
-                for ((answer, _), receipts) in answers.into_iter().zip(receipts) {
-                    let _ = answer.send(Ok(receipts));
+            Ok((receipts, statements)) => {
+                let (head, appended) = (self.appender.head(), self.appender.appended());
+                let entries = self.appender.committed().collect();
+                let turn = Turn { answers, receipts, told, entries, head, appended, changed, watch, statements };
+                match &self.line {
+                    Some(line) => line.add(turn).await,
+                    None => turn.kept(&self.readers),
                 }
-                told.into_iter().for_each(|answer| answer(Ok(())));
             }
             Err(error) => {
                 if !was_stale {
@@ -357,10 +365,17 @@ impl Loop {
 
     /// Reads again what a failed commit made wrong.
     async fn refresh(&mut self) -> anyhow::Result<()> {
+        self.is_stale |= self.line.as_ref().is_some_and(|line| !line.is_open());
         if self.is_stale {
+            self.line = None;
             self.database.reach().await?;
             self.appender.reload(&self.database.writer).await?;
             self.is_stale = false;
+        }
+        if self.line.is_none()
+            && let Some(connection) = self.database.connect().await?
+        {
+            self.line = Some(Line::over(connection, self.readers.clone()));
         }
         Ok(())
     }
@@ -370,17 +385,18 @@ impl Loop {
         drafts: Vec<Vec<Draft>>,
         changes: Vec<Change>,
         told: &mut Vec<Answer>,
-    ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+    ) -> anyhow::Result<(Vec<Vec<Receipt>>, Duration)> {
         let transaction = AssertUnwindSafe(self.transaction(drafts, changes, told)).catch_unwind().await;
         transaction.unwrap_or_else(|_| Err(anyhow::anyhow!("the transaction panicked")))
     }
 
+    /// The answer has how long the statements took.
     async fn transaction(
         &mut self,
         drafts: Vec<Vec<Draft>>,
         mut changes: Vec<Change>,
         told: &mut Vec<Answer>,
-    ) -> anyhow::Result<Vec<Vec<Receipt>>> {
+    ) -> anyhow::Result<(Vec<Vec<Receipt>>, Duration)> {
         let watch = Stopwatch::start();
         let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
@@ -403,7 +419,7 @@ impl Loop {
                 tx.rollback().await?;
                 self.appender.back_to(before);
                 if drafts.is_empty() && changes.len() == 0 {
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), watch.elapsed()));
                 }
                 tx = self.database.writer.begin().await?;
                 self.appender.begin();
@@ -429,7 +445,6 @@ impl Loop {
         }
         let statements = watch.elapsed();
         tx.commit().await?;
-        telemetry::committed(statements, watch.elapsed().saturating_sub(statements));
-        Ok(receipts)
+        Ok((receipts, statements))
     }
 }

@@ -101,6 +101,17 @@ impl Database {
         }
     }
 
+    /// One more connection to PostgreSQL; none to a file.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn connect(&self) -> anyhow::Result<Option<sqlx::PgConnection>> {
+        match &self.server {
+            Some(url) => Ok(Some(reached(url, REACH_AGAIN_DEADLINE).await?)),
+            None => Ok(None),
+        }
+    }
+
     pub fn is_postgres(&self) -> bool {
         self.writer.get_database_backend() == DbBackend::Postgres
     }
@@ -143,11 +154,16 @@ async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
 /// A pool tries for half a minute and then says only that; one connection says at once what is wrong.
 async fn reach(url: &SecretString, deadline: Duration) -> anyhow::Result<()> {
     let shown = Address::Postgres(url.clone()).shown();
+    let connection = reached(url, deadline).await?;
+    connection.close().await.with_context(|| format!("the database {shown} cannot be opened"))
+}
+
+async fn reached(url: &SecretString, deadline: Duration) -> anyhow::Result<sqlx::PgConnection> {
+    let shown = Address::Postgres(url.clone()).shown();
     let opening = sqlx::PgConnection::connect(url.expose_secret());
     let opened = tokio::time::timeout(deadline, opening).await;
     let connection = opened.with_context(|| format!("{shown} does not answer within {deadline:?}"))?;
-    let connection = connection.with_context(|| format!("the database {shown} cannot be opened"))?;
-    connection.close().await.with_context(|| format!("the database {shown} cannot be opened"))
+    connection.with_context(|| format!("the database {shown} cannot be opened"))
 }
 
 async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
@@ -182,6 +198,8 @@ async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool)
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
             ("default_transaction_read_only", if read_only { "on" } else { "off" }),
+            // What writes asks by keys, and a plan is kept from when a table was small.
+            ("enable_seqscan", if read_only { "on" } else { "off" }),
         ])
     });
     let shown = Address::Postgres(url.clone()).shown();

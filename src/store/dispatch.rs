@@ -77,6 +77,13 @@ pub async fn due_ids<C: ConnectionTrait>(
     Ok(found)
 }
 
+/// Whether any message of these shards is due, whatever stands in its way: one look instead of many where none is.
+pub async fn is_any_due<C: ConnectionTrait>(conn: &C, shards: ShardSet, now: Timestamp) -> Result<bool, Error> {
+    let ours = shards.condition(conn.get_database_backend());
+    let sql = format!("SELECT 1 FROM messages WHERE due_at <= ?{ours} ORDER BY due_at LIMIT 1");
+    Ok(Rows(conn).one(&sql, vec![now.millis().into()]).await?.is_some())
+}
+
 /// The earliest instant after `now` at which a message of these shards and a channel that is not `closed` is due.
 pub async fn due_after<C: ConnectionTrait>(
     conn: &C,

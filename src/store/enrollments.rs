@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use crate::decision::{Enrollment, State};
 use crate::ids::{EnrollmentId, Position, ProfileId, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, padded};
+use crate::store::rows::{Error, Rows, Values, decode, encode, int};
 
 const COLUMNS: usize = 11;
 pub(super) const SELECT: &str =
@@ -43,9 +43,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     ) -> Result<Vec<(ProfileId, Result<Enrollment, Error>)>, Error> {
         let mut found = Vec::new();
         for chunk in profiles.chunks(512) {
-            let chunk = padded(chunk);
-            let sql = format!("{SELECT} WHERE ended_at IS NULL AND profile IN ({})", marks(chunk.len()));
-            let values: Values = chunk.iter().map(|profile| profile.0.into()).collect();
+            let ids = chunk.iter().map(|profile| profile.0.into()).collect();
+            let (is_of_these, values) = Rows(self.conn).among("profile", ids);
+            let sql = format!("{SELECT} WHERE ended_at IS NULL AND {is_of_these}");
             for row in Rows(self.conn).all(&sql, values).await? {
                 found.push((ProfileId(row.try_get_by_index(1)?), read(&row)));
             }

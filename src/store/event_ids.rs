@@ -75,34 +75,46 @@ pub async fn known<C: ConnectionTrait>(
 }
 
 /// The same where several processes append to one database: one statement stores an id or finds it stored, and waits
-/// for whoever is storing it now. Their entries are found by an index.
+/// for whoever is storing it now. Their entries are found by an index. The second answer is the setting `asked`, which
+/// costs no question of its own.
 pub async fn remember_first<C: ConnectionTrait>(
     conn: &C,
     ids: BTreeMap<EventId, i64>,
     now: Timestamp,
-) -> Result<BTreeSet<EventId>, Error> {
-    let mut known = BTreeSet::new();
-    let wanted: Vec<(EventId, i64)> = ids.into_iter().collect();
-    for chunk in wanted.chunks(512) {
-        // An id that should be forgotten by now is not known any more.
-        let sql = format!(
-            "INSERT INTO event_ids (id, day) VALUES {} ON CONFLICT (id) DO UPDATE SET day = excluded.day
-             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id",
-            repeated("(?,?)", chunk.len()),
-            forgotten_range(now)
-        );
-        let values = chunk.iter().flat_map(|(id, range)| [id.as_bytes().to_vec().into(), (*range).into()]).collect();
-        let new: BTreeSet<EventId> = ids_of(&Rows(conn).all(&sql, values).await?)?.into_iter().collect();
-        known.extend(chunk.iter().map(|(id, _)| *id).filter(|id| !new.contains(id)));
+    asked: &str,
+) -> Result<(BTreeSet<EventId>, Option<String>), Error> {
+    if ids.is_empty() {
+        return Ok((BTreeSet::new(), setting(conn, asked).await?));
     }
-    Ok(known)
+    let rows = ids.iter().map(|(id, range)| vec![id.as_bytes().to_vec().into(), (*range).into()]);
+    let (rows, mut values) = Rows(conn).table(rows.collect());
+    // An id that should be forgotten by now is not known any more.
+    let sql = format!(
+        "WITH new AS (INSERT INTO event_ids (id, day) {rows} ON CONFLICT (id) DO UPDATE SET day = excluded.day
+             WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id)
+         SELECT id, CAST(NULL AS TEXT) FROM new UNION ALL SELECT NULL, value FROM settings WHERE name = ?",
+        forgotten_range(now)
+    );
+    values.push(asked.into());
+    let (mut known, mut said) = (ids, None);
+    for row in Rows(conn).all(&sql, values).await? {
+        match row.try_get_by_index::<Option<Vec<u8>>>(0)? {
+            Some(id) => drop(known.remove(&id_of(&id)?)),
+            None => said = row.try_get_by_index(1)?,
+        }
+    }
+    Ok((known.into_keys().collect(), said))
+}
+
+fn id_of(bytes: &[u8]) -> Result<EventId, Error> {
+    EventId::try_from(bytes).map_err(|error| Error::unreadable("event id", error))
 }
 
 fn ids_of(rows: &[QueryResult]) -> Result<Vec<EventId>, Error> {
     rows.iter()
         .map(|row| {
             let id: Vec<u8> = row.try_get_by_index(0)?;
-            EventId::try_from(id.as_slice()).map_err(|error| Error::unreadable("event id", error))
+            id_of(&id)
         })
         .collect()
 }

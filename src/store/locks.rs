@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use sea_orm::ConnectionTrait;
 
-use crate::ids::WorkspaceId;
+use crate::ids::{Timestamp, WorkspaceId};
 use crate::store::rows::{Error, Rows};
-use crate::store::shards::{Layout, ShardSet};
+use crate::store::shards::{Heads, Layout, ShardSet, read_heads};
 
 /// The first half of our advisory locks' keys.
 const SHARD_LOCKS: i32 = 0x6361_7201;
@@ -70,17 +70,16 @@ fn key_of(workspace: WorkspaceId, subject: &str) -> i32 {
     i32::from_le_bytes([first, second, third, fourth])
 }
 
-/// Waits for these locks and holds them to the end of the transaction.
-pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<(), Error> {
+/// Waits for these locks and holds them to the end of the transaction; the answer is where the shards end, which nobody
+/// else moves meanwhile, and the latest instant there.
+pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<(Heads, Timestamp), Error> {
     let shards = Layout::of(tx.get_database_backend()).all().and(reach.shards);
-    let shards = shards.iter().map(|shard| format!("{SHARD_LOCKS}:{}", shard.number()));
-    let addresses = reach.addresses.iter().map(|key| format!("{ADDRESS_LOCKS}:{key}"));
-    let locks: Vec<String> = shards.chain(addresses).collect();
-    // One statement, whatever their number, which takes them in this order.
-    let sql = "SELECT pg_advisory_xact_lock(CAST(split_part(key, ':', 1) AS INTEGER), CAST(split_part(key, ':', 2) AS INTEGER))
-               FROM unnest(string_to_array(?, ',')) AS key";
-    Rows(tx).run(sql, vec![locks.join(",").into()]).await?;
-    Ok(())
+    let of_shards = shards.iter().map(|shard| (SHARD_LOCKS, i32::try_from(shard.number()).unwrap_or_default()));
+    let locks = of_shards.chain(reach.addresses.iter().map(|key| (ADDRESS_LOCKS, *key)));
+    let (classes, keys): (Vec<i32>, Vec<i32>) = locks.unzip();
+    // One statement, which takes them in this order, whatever their number, and then looks anew.
+    let sql = "SELECT of_shard, last_position, last_now FROM take_locks(?, ?, ?)";
+    read_heads(&Rows(tx).all(sql, vec![classes.into(), keys.into(), shards.bits().into()]).await?)
 }
 
 /// Waits until nobody else gives or changes identifiers, to the end of the transaction.

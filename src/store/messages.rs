@@ -173,7 +173,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Appends to the paths of messages.
     pub async fn add_steps(&self, steps: Vec<(MessageId, Timestamp, Status)>) -> Result<(), Error> {
         let head = "INSERT INTO message_states (message, step, at, state)";
-        let row = "(?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?)";
+        let row = "?, (SELECT coalesce(max(step), 0) + 1 FROM message_states WHERE message = ?), ?, ?";
         let mut rest = steps;
         while !rest.is_empty() {
             // The numbers are those before the statement, so a message's second step goes into the next one.

@@ -9,7 +9,7 @@ use crate::audience::{Consent, History, Profile, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks, padded};
+use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::{Layout, ShardSet};
 
 const COLUMNS: usize = 13;
@@ -78,10 +78,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn unread_people(&self, ids: &[ProfileId]) -> Result<Vec<(ProfileId, Unread)>, Error> {
         let mut people = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(512) {
-            let chunk = padded(chunk);
-            let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(chunk.len()));
+            let (is_one_of_these, keys) = Rows(self.conn).among("id", chunk.iter().map(|id| id.0.into()).collect());
+            let sql = format!("{SELECT} WHERE workspace = ? AND {is_one_of_these}");
             let mut values: Values = vec![self.id.0.into()];
-            values.extend(chunk.iter().map(|id| id.0.into()));
+            values.extend(keys);
             for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
                 people.push((ProfileId(row.try_get_by_index(0)?), Unread(row)));
             }

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement, TryGeta
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::dialect::translated;
+use crate::store::dialect::{Unnested, array, translated};
 
 /// A query that failed, or a stored row that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +90,7 @@ impl<C: ConnectionTrait> Rows<'_, C> {
 
     /// `head VALUES (..),(..) tail`, in as few statements as fit. Returns the number of rows changed.
     pub async fn insert(&self, head: &str, tail: &str, columns: usize, rows: Vec<Values>) -> Result<u64, Error> {
-        self.insert_as(head, &format!("({})", marks(columns)), tail, columns, rows).await
+        self.insert_as(head, &marks(columns), tail, columns, rows).await
     }
 
     /// The same with each row's text given, for values that are computed: `columns` counts its question marks.
@@ -100,11 +100,15 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         row: &str,
         tail: &str,
         columns: usize,
-        rows: Vec<Values>,
+        mut rows: Vec<Values>,
     ) -> Result<u64, Error> {
+        let backend = self.0.get_database_backend();
+        if let Some(rows) = Unnested::of(backend, &mut rows) {
+            return self.run(&format!("{head} {} {tail}", rows.select(row)), rows.into_values()).await;
+        }
         // A statement that may stop half way keeps a copy of every page it changes. Here whoever is told that it failed
         // keeps nothing of what was written, so SQLite need not undo its part.
-        let is_alone = tail.is_empty() && self.0.get_database_backend() == DbBackend::Sqlite;
+        let is_alone = tail.is_empty() && backend == DbBackend::Sqlite;
         let head = if is_alone { head.replacen("INSERT", "INSERT OR FAIL", 1) } else { head.to_owned() };
         let mut changed = 0;
         let mut rows = rows.into_iter();
@@ -113,9 +117,33 @@ impl<C: ConnectionTrait> Rows<'_, C> {
             let size = step_below(rows.len().min(fits));
             let mut values: Values = Vec::with_capacity(size * columns);
             rows.by_ref().take(size).for_each(|row| values.extend(row));
-            changed += self.run(&format!("{head} VALUES {} {tail}", repeated(row, size)), values).await?;
+            changed +=
+                self.run(&format!("{head} VALUES {} {tail}", repeated(&format!("({row})"), size)), values).await?;
         }
         Ok(changed)
+    }
+
+    /// Rows as the text of a query, to be joined with, and its values.
+    pub fn table(&self, mut rows: Vec<Values>) -> (String, Values) {
+        let columns = rows.first().map_or(0, Vec::len);
+        match Unnested::of(self.0.get_database_backend(), &mut rows) {
+            Some(rows) => (rows.select(&marks(columns)), rows.into_values()),
+            None => {
+                let row = format!("({})", marks(columns));
+                (format!("VALUES {}", repeated(&row, rows.len())), rows.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// That a column is one of at most 512 keys, as the text of a condition, and its values.
+    pub fn among(&self, column: &str, mut keys: Values) -> (String, Values) {
+        match array(self.0.get_database_backend(), &mut keys) {
+            Some(keys) => (format!("{column} = ANY(?)"), vec![keys]),
+            None => {
+                let keys = padded(&keys);
+                (format!("{column} IN ({})", marks(keys.len())), keys)
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::rows::{Error, Rows};
@@ -207,8 +207,13 @@ pub async fn heads<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<(He
     } else {
         Rows(conn).all("SELECT 0, position, now FROM entries ORDER BY position DESC LIMIT 1", vec![]).await?
     };
+    read_heads(&rows)
+}
+
+/// Of rows with the shard, its last position and the instant of that.
+pub(super) fn read_heads(rows: &[QueryResult]) -> Result<(Heads, Timestamp), Error> {
     let (mut heads, mut last_now) = (Heads::default(), Timestamp::default());
-    for row in &rows {
+    for row in rows {
         let shard = Shard::read(row.try_get_by_index(0)?)?;
         let position: Option<i64> = row.try_get_by_index(1)?;
         let now: Option<i64> = row.try_get_by_index(2)?;

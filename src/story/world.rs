@@ -122,7 +122,9 @@ impl<'a> World<'a> {
     pub fn run(&mut self, start: Timestamp, acts: &[Act], until: Option<Timestamp>) -> Result<(), String> {
         let mut next = 0;
         self.begin(start);
-        for _ in 0..STEPS_MAX {
+        // However many take part: each act may have a few consequences.
+        let steps_max = STEPS_MAX.saturating_add(acts.len().saturating_mul(4));
+        for _ in 0..steps_max {
             let wake = self.people.iter().filter_map(|one| one.person.wake_at).min();
             let due = self.messages.iter().filter_map(|message| message.status.due_at()).min();
             let Some(now) = [wake, due, acts.get(next).map(|act| act.at)].into_iter().flatten().min() else {
@@ -138,7 +140,7 @@ impl<'a> World<'a> {
             }
             self.dispatch(now);
         }
-        Err(format!("the story does not come to an end within {STEPS_MAX} steps"))
+        Err(format!("the story does not come to an end within {steps_max} steps"))
     }
 
     /// Of one person, campaigns that began with them and neither sent nor gave up, each as often as it waits.

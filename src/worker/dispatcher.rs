@@ -34,7 +34,7 @@ use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
-use crate::store::dispatch::{Shut, due_after};
+use crate::store::dispatch::{Shut, due_after, is_any_due};
 use crate::store::shards::{Heads, ShardSet};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
@@ -179,12 +179,12 @@ impl Dispatcher {
         let line = &mut *line;
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         changed += self.deliver(now, line, Vec::new()).await?;
-        if self.has_enough(line) {
+        let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
+        if self.has_enough(line) || !is_any_due().await? {
             return Ok(changed);
         }
-        let shut = self.shut(now);
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
-        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &shut).await?;
+        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &self.shut(now)).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
         let plan = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &beside, &sights).await?;
         let plan = Plan { unreadable, ..plan };

@@ -83,6 +83,11 @@ pub struct Looked {
     pub sample: u64,
     /// Whose rows could not be read.
     pub unreadable: u64,
+    /// Who shares an address with more people than are looked at together: of what caps hold back there, this is the
+    /// least.
+    pub crowded: u64,
+    /// Of whom something never came to rest: only what came of the beginning is told.
+    pub cut_short: u64,
 }
 
 /// One side: what is in force, or what would be.
@@ -236,11 +241,15 @@ async fn look_back(
     }
     let groups = found.groups(store).await?;
     let sample = groups.iter().map(|group| group.reported.len() as u64).sum();
-    let mut looked =
-        Looked { from, to, events: found.events, people: found.people.len() as u64, sample, unreadable: 0 };
+    let people = found.people.len() as u64;
+    let mut looked = Looked { from, to, events: found.events, people, sample, unreadable: 0, crowded: 0, cut_short: 0 };
     let window = Window { from, first: found.first };
     for group in groups {
-        looked.unreadable += together(store, sides, &group, (window, head, now), plan).await;
+        let reported = group.reported.len() as u64;
+        looked.crowded += if group.is_part { reported } else { 0 };
+        let (unreadable, is_whole) = together(store, sides, &group, (window, head, now), plan).await;
+        looked.unreadable += unreadable;
+        looked.cut_short += if is_whole { 0 } else { reported };
         // It may take seconds; whoever else waits goes first.
         tokio::task::yield_now().await;
     }
@@ -248,14 +257,16 @@ async fn look_back(
     Ok(())
 }
 
-/// Looks at people who share an address; the answer counts those whose rows cannot be read.
+/// Looks at people who share an address; the answer counts those whose rows cannot be read, and says whether everything
+/// came to its end.
 async fn together(
     store: Workspace<'_, DatabaseConnection>,
     sides: (&Side, &Side),
     group: &Group,
     (window, head, now): (Window, Position, Timestamp),
     plan: &mut Plan,
-) -> u64 {
+) -> (u64, bool) {
+    let mut is_whole = true;
     let mut unreadable: BTreeSet<ProfileId> = BTreeSet::new();
     if !plan.segments.is_empty() {
         for profile in &group.reported {
@@ -265,7 +276,7 @@ async fn together(
         }
     }
     if plan.campaigns.is_empty() {
-        return unreadable.len() as u64;
+        return (unreadable.len() as u64, is_whole);
     }
     for (side, is_after) in [(sides.0, false), (sides.1, true)] {
         if !is_after && plan.campaigns.iter().all(|one| one.now.is_none()) {
@@ -283,7 +294,8 @@ async fn together(
                 Err(_) => {}
             }
         }
-        let lives = live_through(&side.setting, pasts, (window.from, now), head);
+        let (lives, ended) = live_through(&side.setting, pasts, (window.from, now), head);
+        is_whole &= ended;
         for (lived, _) in lives.iter().zip(told).filter(|(_, told)| *told) {
             for campaign in &mut plan.campaigns {
                 let tally = if is_after { Some(&mut campaign.then) } else { campaign.now.as_mut() };
@@ -293,7 +305,7 @@ async fn together(
             }
         }
     }
-    unreadable.len() as u64
+    (unreadable.len() as u64, is_whole)
 }
 
 async fn in_segments(
@@ -326,13 +338,13 @@ struct Lived {
     waiting: Vec<String>,
 }
 
-/// What came of the acts of people who share an address, each of them alone.
+/// What came of the acts of people who share an address, each of them alone, and whether it came to its end.
 fn live_through(
     setting: &Setting,
     pasts: Vec<Past>,
     (from, until): (Timestamp, Timestamp),
     head: Position,
-) -> Vec<Lived> {
+) -> (Vec<Lived>, bool) {
     let (mut people, mut acts, mut lives, mut carried) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut slots, mut suppressions) = (BTreeMap::new(), BTreeMap::new());
     for (who, past) in pasts.into_iter().enumerate() {
@@ -352,10 +364,14 @@ fn live_through(
     world.tells_misfits = false;
     carried.into_iter().for_each(|message| world.carry(message));
     // A person who never comes to rest is a machine; what came of the acts until then is told.
-    let _ = world.run(from, &acts, Some(until));
+    let is_whole = world.run(from, &acts, Some(until)).is_ok();
+    let mut by_name: BTreeMap<String, Vec<Happening>> = BTreeMap::new();
+    for one in std::mem::take(&mut world.happenings) {
+        by_name.entry(one.person.clone()).or_default().push(one);
+    }
     for (who, lived) in lives.iter_mut().enumerate() {
         lived.waiting = world.waiting(who).into_iter().map(str::to_owned).collect();
-        lived.happenings = world.happenings.extract_if(.., |one| one.person == lived.name).collect();
+        lived.happenings = by_name.remove(&lived.name).unwrap_or_default();
     }
-    lives
+    (lives, is_whole)
 }

@@ -61,13 +61,14 @@ impl OwnPostgres {
         Ok(())
     }
 
-    /// Ends it and every connection, as a machine does that is restarted.
+    /// Ends it and every connection: by `INT` as a machine does that is restarted, by `QUIT` as one that falls, with
+    /// whatever is in its memory alone.
     ///
     /// # Errors
     /// It cannot be told.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
+    pub fn end(&mut self, signal: &str) -> anyhow::Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
-        Command::new("kill").args(["-INT", &running.id().to_string()]).status()?;
+        Command::new("kill").args(["-s", signal, &running.id().to_string()]).status()?;
         running.wait()?;
         Ok(())
     }
@@ -75,7 +76,7 @@ impl OwnPostgres {
 
 impl Drop for OwnPostgres {
     fn drop(&mut self) {
-        if let Err(error) = self.stop() {
+        if let Err(error) = self.end("INT") {
             eprintln!("PostgreSQL was not stopped: {error}");
         }
     }

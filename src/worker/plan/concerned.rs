@@ -15,8 +15,8 @@ use crate::store::entries::Logged;
 
 /// People who live through it again; where more are concerned, as many of them evenly spread.
 const PEOPLE_MAX: usize = 20_000;
-/// People with one address who live through it together; an address that more have is nobody's mailbox.
-const TOGETHER_MAX: usize = 50;
+/// People with one address who live through it together; of an address that more have, as many at a time.
+const TOGETHER_MAX: usize = 1_000;
 const PAGE_MAX: u32 = 2_000;
 
 /// What the log says of a time.
@@ -36,6 +36,8 @@ pub(super) struct Concerned {
 pub(super) struct Group {
     pub reported: Vec<ProfileId>,
     pub beside: Vec<ProfileId>,
+    /// There are more who share an address with these, and could not be looked at together with them.
+    pub is_part: bool,
 }
 
 /// Those whom campaigns named `reported` concern in the time since `from`.
@@ -130,6 +132,8 @@ impl Concerned {
 #[derive(Debug, Default)]
 struct Shared {
     by_address: BTreeMap<Subject, Vec<ProfileId>>,
+    /// Addresses that more people have than can be looked at together.
+    crowded: BTreeSet<Subject>,
     by_person: BTreeMap<ProfileId, Vec<Subject>>,
 }
 
@@ -140,7 +144,11 @@ impl Shared {
             match self.by_address.get_mut(&subject) {
                 Some(people) if opens || people.len() < TOGETHER_MAX => people.push(profile),
                 None if opens => drop(self.by_address.insert(subject.clone(), vec![profile])),
-                Some(_) | None => continue,
+                Some(_) => {
+                    self.crowded.insert(subject);
+                    continue;
+                }
+                None => continue,
             }
             self.by_person.entry(profile).or_default().push(subject);
         }
@@ -167,6 +175,11 @@ impl Shared {
                             next.push(other);
                         }
                     }
+                    while others.pop_if(|other| grouped.contains(other)).is_some() {}
+                    if !others.is_empty() {
+                        self.crowded.insert(subject.clone());
+                    }
+                    group.is_part |= self.crowded.contains(subject);
                 }
             }
             group.reported.sort();
@@ -219,14 +232,30 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_a_crowd_does_not_hold_everybody_together() {
-        let mut shared = Shared::default();
-        let crowd: Vec<ProfileId> = (0..120).map(ProfileId).collect();
-        for one in &crowd {
-            shared.add(*one, Some(&person(one.0, "shop@example.com", "")), true);
+    fn an_address_of_a_crowd_is_looked_at_in_parts_and_that_is_told() {
+        for (count, is_part) in [(TOGETHER_MAX, false), (TOGETHER_MAX + 120, true)] {
+            let mut shared = Shared::default();
+            let crowd: Vec<ProfileId> = (0_i64..).take(count).map(ProfileId).collect();
+            for one in &crowd {
+                shared.add(*one, Some(&person(one.0, "shop@example.com", "")), true);
+            }
+            let groups = shared.groups(&crowd);
+            assert_eq!(groups.iter().map(|group| group.reported.len()).sum::<usize>(), count);
+            assert_eq!(groups.len(), count.div_ceil(TOGETHER_MAX));
+            let told: usize = groups.iter().filter(|group| group.is_part).map(|group| group.reported.len()).sum();
+            assert_eq!(told, if is_part { count } else { 0 });
         }
-        let groups = shared.groups(&crowd);
-        assert_eq!(groups.iter().map(|group| group.reported.len()).sum::<usize>(), 120);
-        assert!(groups.iter().all(|group| group.reported.len() <= TOGETHER_MAX));
+    }
+
+    #[test]
+    fn who_is_only_beside_and_one_too_many_is_told_too() {
+        let mut shared = Shared::default();
+        let crowd: Vec<ProfileId> = (0_i64..).take(TOGETHER_MAX + 1).map(ProfileId).collect();
+        for one in &crowd {
+            shared.add(*one, Some(&person(one.0, "shop@example.com", "")), one.0 == 0);
+        }
+        let groups = shared.groups(&crowd[..1]);
+        assert_eq!((groups.len(), groups[0].reported.len(), groups[0].beside.len()), (1, 1, TOGETHER_MAX - 1));
+        assert!(groups[0].is_part);
     }
 }
