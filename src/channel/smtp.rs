@@ -74,7 +74,7 @@ impl Smtp {
         connection.messages += 1;
         let answered = self.transact(&mut connection, letter).await;
         let reusable = match &answered {
-            Ok(_) => true,
+            Ok(_) => connection.passed.is_in_step(),
             Err(Trouble::Reply(_, Reply { code: 421, .. }) | Trouble::Lost(..)) => false,
             Err(Trouble::Reply(..)) if connection.is_spoilt => false,
             Err(Trouble::Reply(..)) => self.pool.reset(&mut connection).await,
@@ -100,8 +100,8 @@ impl Smtp {
         let ready = if connection.passed.may_pipeline() {
             self.announce_at_once(connection, format!("{from}{to}{Data}")).await?
         } else {
-            self.command(connection, Stage::Sender, from).await?;
-            self.command(connection, Stage::Recipient, to).await?;
+            taken(Stage::Sender, &self.command(connection, Stage::Sender, from).await?)?;
+            taken(Stage::Recipient, &self.command(connection, Stage::Recipient, to).await?)?;
             self.command(connection, Stage::Data, Data).await?
         };
         if !ready.has_code(354) {
@@ -120,7 +120,8 @@ impl Smtp {
 
     /// MAIL, RCPT and DATA in one piece; the first refusal is the answer, and those after it follow from it.
     async fn announce_at_once(&self, connection: &mut Connection, commands: String) -> Result<Response, Trouble> {
-        let mut refused = self.command(connection, Stage::Sender, commands).await.err();
+        let sender = self.command(connection, Stage::Sender, commands).await;
+        let mut refused = sender.and_then(|answer| taken(Stage::Sender, &answer)).err();
         for stage in [Stage::Recipient, Stage::Data] {
             if let Some(Trouble::Lost(..) | Trouble::Reply(_, Reply { code: 421, .. })) = &refused {
                 break;
@@ -134,7 +135,7 @@ impl Smtp {
                 (Ok(ready), None) if stage == Stage::Data => return Ok(ready),
                 // It would take whatever comes next for the message it was not to get.
                 (Ok(ready), Some(_)) => connection.is_spoilt |= ready.has_code(354),
-                (Ok(_), None) => {}
+                (Ok(answer), None) => refused = taken(stage, &answer).err(),
                 (Err(trouble), None) => refused = Some(trouble),
                 // Nothing can be said on a connection that broke.
                 (Err(trouble), Some(_)) => connection.is_spoilt |= matches!(trouble, Trouble::Lost(..)),
@@ -163,6 +164,12 @@ async fn letter(email: &Email, dkim: Option<&Dkim>) -> Result<Letter, String> {
     let signed = tokio::task::spawn_blocking(move || dkim.sign(&bytes, at)).await;
     let bytes = signed.map_err(|_| "the message could not be signed".to_owned())??;
     Ok(Letter { from, to, bytes })
+}
+
+/// MAIL and RCPT are taken by a 2xx; a server that asks for more here is out of step.
+fn taken(stage: Stage, answer: &Response) -> Result<(), Trouble> {
+    let fits = u16::from(answer.code()) / 100 == 2;
+    fits.then_some(()).ok_or_else(|| Trouble::Lost(stage, "the answer fits no question".to_owned()))
 }
 
 fn read(response: &Response) -> Reply {

@@ -129,6 +129,10 @@ pub enum Reason {
     },
     /// The cap's answer was out of date too often in a row; tried again shortly.
     CapsUnsettled,
+    /// The mail server of the recipient's domain is slow or asked for patience: it gets a few at a time.
+    DomainSlow {
+        domain: String,
+    },
     TemplateMissing {
         template: String,
     },
@@ -205,6 +209,7 @@ impl Reason {
             Self::Expired { .. } => "expired",
             Self::Capped { .. } => "capped",
             Self::CapsUnsettled => "caps_unsettled",
+            Self::DomainSlow { .. } => "domain_slow",
             Self::CapsUnreachable { .. } => "caps_unreachable",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
@@ -276,6 +281,7 @@ impl Reason {
             Self::Capped { rule, by, frees_at, outranked_by } => capped(rule, by, *frees_at, *outranked_by),
             Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
+            Self::DomainSlow { domain } => format!("{domain} takes mail slowly or asked for patience: a few at a time"),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
             Self::UnsafeAddress { part, address } => format!("the mail is not safe to open: in {part}, {address}"),

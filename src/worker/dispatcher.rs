@@ -9,11 +9,14 @@ mod asking;
 mod caps_gate;
 mod claim;
 mod delivery;
+mod domains;
 mod gate;
 mod hands;
+mod line;
 mod outlook;
 mod slots;
 mod test_send;
+mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -32,7 +35,6 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
-use crate::store::locks::Reach;
 use crate::store::shards::{Heads, ShardSet};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
@@ -41,9 +43,11 @@ use asking::{Answered, Asked, Asking, ask_all};
 use caps_gate::CapsGate;
 pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Seen, Stored};
-use gate::Gates;
+use domains::Domains;
 pub use gate::Stopped;
+use gate::{Ahead, Gate, Gates};
 pub use hands::{Lost, redrive_message, requeue_held, requeue_paused};
+use line::{Answers, Line, Load};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
 pub(super) use slots::{move_on, unite_slots};
@@ -52,6 +56,8 @@ pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;
+/// Messages claimed and not begun, where some wait for domains that hang.
+const READY_MAX: usize = 4 * BATCH_MAX;
 /// How long a message waits when its caps could not be settled.
 const UNSETTLED_WAIT: Span = Span::from_seconds(1);
 /// How long after its creation a message still gives way to stronger ones that have just come.
@@ -100,12 +106,14 @@ pub struct Dispatcher {
     parts: Parts,
     leases: Leases,
     gates: Gates,
+    domains: Domains,
     caps_gate: CapsGate,
+    answers: Answers,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
     unstored: Mutex<Vec<Moved>>,
     /// Messages of claims whose commit failed, or succeeded without our hearing of it: nothing of them was sent.
     unheard: Mutex<BTreeSet<(WorkspaceId, MessageId)>>,
-    turn: tokio::sync::Mutex<()>,
+    line: tokio::sync::Mutex<Line>,
 }
 
 impl Dispatcher {
@@ -113,8 +121,9 @@ impl Dispatcher {
         let gates = Gates::new(parts.retry.transport_pause);
         let parts = Parts { connections: parts.connections.max(1), ..parts };
         let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
-        let caps_gate = CapsGate::default();
-        Self { parts, leases, gates, caps_gate, unstored, unheard, turn: tokio::sync::Mutex::new(()) }
+        let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
+        let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
+        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -147,22 +156,38 @@ impl Dispatcher {
         hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await
     }
 
-    /// Handles the next due messages. Returns how many rows changed; zero: nothing can be done before the log is
-    /// processed further, a hold is lifted, or [`Dispatcher::next_due`].
+    /// Handles the next due messages until each has its answer. Returns how many rows changed; zero: nothing can be done
+    /// before the log is processed further, a hold is lifted, or [`Dispatcher::next_due`].
     ///
     /// # Errors
     /// The database cannot be read or written, or an injected fault. What was claimed goes back into the queue, on SQLite
     /// when its lease runs out; what was sent is stored by a later tick.
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let _turn = self.turn.lock().await;
+        let mut changed = self.advance(now).await?;
+        while self.answered().await {
+            changed += self.deliver(now, &mut *self.line.lock().await, Vec::new()).await?;
+        }
+        Ok(changed)
+    }
+
+    /// The same without waiting: what hangs goes on by itself, and [`Dispatcher::answered`] tells of it.
+    ///
+    /// # Errors
+    /// As for [`Dispatcher::tick`].
+    pub async fn advance(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let mut line = self.line.lock().await;
+        let line = &mut *line;
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
-        if !is_any_due(self.parts.store.reader(), self.leases.held(), now).await? {
+        changed += self.deliver(now, line, Vec::new()).await?;
+        let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
+        if self.has_enough(line) || !is_any_due().await? {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
         let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &self.shut(now)).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
-        let plan = Plan { unreadable, ..self.plan(now, restore_unconfirmed, due, &beside, &sights).await? };
+        let plan = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &beside, &sights).await?;
+        let plan = Plan { unreadable, ..plan };
         if plan.claims.is_empty() && plan.moves.is_empty() && plan.unreadable.is_empty() {
             return Ok(changed);
         }
@@ -171,9 +196,27 @@ impl Dispatcher {
         self.parts.faults.hit("dispatcher.claimed")?;
         let mut claimed = stored.claimed;
         claimed.sort_by_key(|claimed| claimed.claim.turn);
-        let (ready, failed) = self.render_all(now, &sights, claimed);
+        let (ready, failed) = self.render_all(now, &Arc::new(heads), &sights, claimed);
         self.parts.faults.hit("dispatcher.rendered")?;
-        Ok(changed + self.deliver(now, &heads, ready, failed).await?)
+        line.queue(ready);
+        Ok(changed + self.deliver(now, line, failed).await?)
+    }
+
+    /// Waits until a provider answered; false if no message is with one. What it said is stored by the next tick.
+    pub async fn answered(&self) -> bool {
+        self.answers.wait().await
+    }
+
+    /// Messages with a provider whose answer has not come.
+    pub fn unanswered(&self) -> usize {
+        self.answers.missing()
+    }
+
+    /// Whether the line has messages for every connection that may come free soon.
+    fn has_enough(&self, line: &Line) -> bool {
+        let mut load = Load::of_nothing(self.parts.connections);
+        let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains)).count();
+        could_go >= self.parts.connections || line.ready.len() >= READY_MAX
     }
 
     /// The earliest instant after the clock's present at which a tick may find something new by itself: a message comes due, or a
@@ -256,6 +299,7 @@ impl Dispatcher {
     async fn plan(
         &self,
         now: Timestamp,
+        mut ahead: Ahead,
         restore_unconfirmed: bool,
         due: Vec<(WorkspaceId, Message)>,
         beside: &BTreeSet<MessageId>,
@@ -263,7 +307,6 @@ impl Dispatcher {
     ) -> anyhow::Result<Plan> {
         let mut plan = Plan::default();
         let mut asking = Vec::new();
-        let mut shut = BTreeSet::new();
         let mut going = Addressed::default();
         for (turn, (id, message)) in due.into_iter().enumerate() {
             let Some(sight) = sights.get(&id) else { continue };
@@ -283,19 +326,20 @@ impl Dispatcher {
                 }
                 Ok(Verdict::Suppress { reason }) => Status::Suppressed { at: now, reason },
                 Ok(Verdict::Defer { until, reason }) => Status::Deferred { until, reason },
-                Ok(Verdict::Clear(cleared)) => match self.gate(now, &before, cleared.address().normalised(), &mut shut)
-                {
-                    Gate::Open => {
-                        subject.into_iter().for_each(|subject| going.add(&before, subject));
-                        plan.claims.push(self.to_claim(turn, id, cleared, &live));
-                        continue;
+                Ok(Verdict::Clear(cleared)) => {
+                    match self.gate(now, &before, cleared.address().normalised(), &mut ahead) {
+                        Gate::Open => {
+                            subject.into_iter().for_each(|subject| going.add(&before, subject));
+                            plan.claims.push(self.to_claim(turn, id, cleared, &live));
+                            continue;
+                        }
+                        Gate::Shut => continue,
+                        Gate::Slow(status) => status,
                     }
-                    Gate::Shut => continue,
-                    Gate::Slow(status) => status,
-                },
+                }
                 Ok(Verdict::NeedsSlots(request)) => match self.rival(now, id, &live, &before).await? {
                     Some(due_at) => Status::Queued { due_at },
-                    None => match self.gate(now, &before, request.address().normalised(), &mut shut) {
+                    None => match self.gate(now, &before, request.address().normalised(), &mut ahead) {
                         Gate::Open => {
                             subject.into_iter().for_each(|subject| going.add(&before, subject));
                             asking.push(Asking { turn, workspace: id, request });
@@ -378,29 +422,6 @@ impl Dispatcher {
         Ok(self.parts.store.workspace(id).rival_due(message, now).await?)
     }
 
-    fn gate(&self, now: Timestamp, message: &Message, address: &str, shut: &mut BTreeSet<Channel>) -> Gate {
-        let channel = message.channel;
-        if shut.contains(&channel) {
-            return Gate::Shut;
-        }
-        if let Some(until) = self.gates.slow_until(now, channel, address) {
-            return Gate::Slow(match &message.status {
-                Status::Retrying { attempt, cause, .. } => {
-                    Status::Retrying { attempt: *attempt, at: until, cause: cause.clone() }
-                }
-                _ => Status::Queued { due_at: until },
-            });
-        }
-        if !self.gates.admit(now, channel) {
-            shut.insert(channel);
-            return Gate::Shut;
-        }
-        if self.gates.is_probing(channel) {
-            shut.insert(channel);
-        }
-        Gate::Open
-    }
-
     /// Stores a plan, and sees to it that the cap stores know what came of it.
     async fn claim(&self, now: Timestamp, heads: Heads, plan: Plan) -> anyhow::Result<Stored> {
         let asked: Vec<(WorkspaceId, Message, Vec<VersionMove>)> = plan
@@ -432,68 +453,15 @@ impl Dispatcher {
         tell(&self.parts.caps, &stored.given_up).await;
         Ok(stored)
     }
-
-    /// Into the queue at once, and not when their claim runs out.
-    async fn take_back_unheard(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let messages = std::mem::take(&mut *self.unheard.lock().unwrap_or_else(PoisonError::into_inner));
-        if messages.is_empty() {
-            return Ok(0);
-        }
-        let lost = Lost::Unbegun(messages);
-        let taken = self.recover_in(self.leases.held(), &lost, now).await;
-        if let (Err(_), Lost::Unbegun(messages)) = (&taken, lost) {
-            self.unheard.lock().unwrap_or_else(PoisonError::into_inner).extend(messages);
-        }
-        taken
-    }
-
-    fn keep_unstored(&self, moves: Vec<Moved>) {
-        self.unstored.lock().unwrap_or_else(PoisonError::into_inner).extend(moves);
-    }
-
-    async fn store_unstored(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let moves = std::mem::take(&mut *self.unstored.lock().unwrap_or_else(PoisonError::into_inner));
-        if moves.is_empty() {
-            return Ok(0);
-        }
-        let kept = moves.clone();
-        let layout = self.parts.store.layout();
-        let shards = moves.iter().map(|one| layout.shard_of(one.message.profile)).collect();
-        let reach = Reach::with(layout, shards, moves.iter().filter_map(Moved::stopped));
-        let stored = self
-            .parts
-            .log
-            .writer()
-            .change_in(Queue::Sends, reach, move |tx, appender| {
-                Box::pin(async move { delivery::store_again(tx, appender, now, moves).await })
-            })
-            .await;
-        match stored {
-            Ok(stored) => {
-                tell(&self.parts.caps, &stored.given_up).await;
-                Ok(self.count(&stored))
-            }
-            Err(error) => {
-                self.keep_unstored(kept);
-                Err(error)
-            }
-        }
-    }
-}
-
-/// Whether a channel takes a message now.
-enum Gate {
-    Open,
-    /// Nothing more in this batch.
-    Shut,
-    /// The recipient's domain asked for patience: until then, in this state.
-    Slow(Status),
 }
 
 /// A message that was only looked at beside another of its person moves if its state does.
 fn step(id: WorkspaceId, message: Message, status: Status, beside: &BTreeSet<MessageId>) -> Option<Moved> {
     let stays = match (&message.status, &status) {
-        (Status::Deferred { reason: Reason::Capped { .. }, .. }, Status::Queued { .. }) => true,
+        (
+            Status::Deferred { reason: Reason::Capped { .. }, .. },
+            Status::Queued { .. } | Status::Deferred { reason: Reason::DomainSlow { .. }, .. },
+        ) => true,
         (before, after) => before == after,
     };
     (!stays || !beside.contains(&message.id)).then(|| Moved::new(id, message, status))

@@ -249,7 +249,7 @@ impl Workers {
             stored.borrow_and_update();
             let now = self.log.clock().now();
             let turn = self.turn.read().await;
-            let ticked = self.dispatcher.tick(now).await;
+            let ticked = self.dispatcher.advance(now).await;
             drop(turn);
             let next = match ticked {
                 Ok(0) => self.dispatcher.next_due().await,
@@ -259,10 +259,24 @@ impl Workers {
             match next {
                 Ok(next) => {
                     let sleep = until(now, next).max(BLOCKED_PAUSE);
-                    wait(&mut stop, async { drop(stored.changed().await) }, sleep).await;
+                    let answered = async {
+                        if !self.dispatcher.answered().await {
+                            std::future::pending::<()>().await;
+                        }
+                    };
+                    let pulse = async {
+                        tokio::select! {
+                            _ = stored.changed() => {}
+                            () = answered => {}
+                        }
+                    };
+                    wait(&mut stop, pulse, sleep).await;
                 }
                 Err(error) => self.failed("dispatcher", &error, &mut stop).await,
             }
+        }
+        if let Err(error) = self.dispatcher.finish().await {
+            tracing::error!(error = format!("{error:#}"), "what became of the last messages is not stored");
         }
     }
 

@@ -4,9 +4,11 @@ mod caps;
 mod claims;
 mod crashes;
 mod engagement;
+mod hanging;
 mod merges;
 mod outcomes;
 mod permission;
+mod relevance;
 #[allow(dead_code, reason = "some of it serves two processes over one database")]
 mod world;
 

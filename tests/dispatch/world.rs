@@ -232,6 +232,13 @@ impl World {
         self.dispatcher = dispatcher(&self.log, &self.store, &self.definitions, &self.carrier, &self.caps, faults);
     }
 
+    /// Another provider, with so many connections.
+    pub fn carried_by(&mut self, transport: Arc<dyn channel::Channel>, connections: usize) {
+        let (log, store) = (&self.log, &self.store);
+        self.dispatcher =
+            dispatcher_over((transport, connections), log, store, &self.definitions, &self.caps, Faults::none());
+    }
+
     /// Happens once, between the guard's look and the claim of the next message that needs a slot.
     pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
         let inner = self.kept.stores().of(HERE);
@@ -305,6 +312,12 @@ impl World {
         let body =
             format!(r#"{{"type":"track","event":"{name}","userId":"{user}","properties":{{"cart_id":"{cart}"}}}}"#);
         event(&format!("{user}-{name}-{cart}-{n}"), Kind::Track, name, user, &body, self.clock.now())
+    }
+
+    /// An identify call of now.
+    pub fn introduced(&self, user: &str, email: &str) -> Event {
+        let body = format!(r#"{{"type":"identify","userId":"{user}","traits":{{"email":"{email}"}}}}"#);
+        event(&format!("{user}-introduced"), Kind::Identify, "Identified", user, &body, self.clock.now())
     }
 
     pub async fn identify(&self, user: &str, email: &str) {
@@ -403,13 +416,24 @@ fn dispatcher(
     caps: &CapStores,
     faults: Faults,
 ) -> Dispatcher {
+    dispatcher_over((Arc::new(carrier.clone()), 2), log, store, definitions, caps, faults)
+}
+
+fn dispatcher_over(
+    (transport, connections): (Arc<dyn channel::Channel>, usize),
+    log: &EventLog,
+    store: &Store,
+    definitions: &Arc<Definitions>,
+    caps: &CapStores,
+    faults: Faults,
+) -> Dispatcher {
     Dispatcher::new(Parts {
         log: log.clone(),
         store: store.clone(),
         definitions: definitions.clone(),
         caps: caps.clone(),
         zone: jiff::tz::TimeZone::UTC,
-        channels: Channels::sandboxed(Arc::new(carrier.clone())),
+        channels: Channels::sandboxed(transport),
         links: Links::new("https://news.example.com", KeyRing::new(1, [7; 32])),
         sender: Sender::new(Some("Shop"), "news@shop.example", None).unwrap(),
         workspace: Workspace {
@@ -419,7 +443,7 @@ fn dispatcher(
         },
         retry: RetryPolicy::default(),
         faults,
-        connections: 2,
+        connections,
     })
 }
 

@@ -1,13 +1,14 @@
 //! The byte stream under an SMTP connection: a no-delay socket, plain or TLS, that knows whether the final dot went out.
 //!
-//! It also bounds what a server may say between two of our commands, because the reader above it does not.
+//! It also bounds what a server may say between two of our commands, makes its lines regular for the reader above, and
+//! counts answers against questions: one too many would be taken for that of the next message.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use lettre::transport::smtp::client::AsyncTokioStream;
@@ -36,12 +37,17 @@ struct Flags {
     body: AtomicBool,
     pipelining: AtomicBool,
     begun: AtomicBool,
+    /// Nothing of a transaction was said yet.
+    idle: AtomicBool,
+    asked: AtomicUsize,
+    told: AtomicUsize,
 }
 
 impl Passed {
     /// A new transaction begins.
     pub fn reset(&self) {
         self.0.begun.store(true, Ordering::SeqCst);
+        self.0.idle.store(true, Ordering::SeqCst);
         self.0.dot.store(false, Ordering::SeqCst);
         self.0.body.store(false, Ordering::SeqCst);
     }
@@ -56,6 +62,11 @@ impl Passed {
         self.0.dot.load(Ordering::SeqCst)
     }
 
+    /// Whether the server said no more than it was asked.
+    pub fn is_in_step(&self) -> bool {
+        self.0.told.load(Ordering::SeqCst) <= self.0.asked.load(Ordering::SeqCst)
+    }
+
     /// Whether the server takes commands before it has answered those before (RFC 2920).
     pub fn may_pipeline(&self) -> bool {
         self.0.pipelining.load(Ordering::SeqCst)
@@ -67,6 +78,7 @@ pub struct Wire {
     /// Read before the stream itself.
     ahead: &'static [u8],
     answered: usize,
+    lines: Lines,
     /// A message that waits for its dot, to leave with it at once.
     held: Vec<u8>,
     /// The dot is behind it.
@@ -94,13 +106,25 @@ impl Wire {
     }
 
     fn over(stream: Stream, peer: SocketAddr, passed: Passed) -> Self {
-        Self { stream, ahead: b"", answered: 0, held: Vec::new(), is_sealed: false, passed, peer }
+        // The greeting.
+        passed.0.asked.store(1, Ordering::SeqCst);
+        Self {
+            stream,
+            ahead: b"",
+            answered: 0,
+            lines: Lines::default(),
+            held: Vec::new(),
+            is_sealed: false,
+            passed,
+            peer,
+        }
     }
 
     /// Shows the reader above a greeting of ours: the server's was read before.
     #[must_use]
     pub fn already_greeted(mut self) -> Self {
         self.ahead = b"220 greeted before\r\n";
+        self.passed.0.asked.store(0, Ordering::SeqCst);
         self
     }
 }
@@ -123,12 +147,58 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Looks for the one extension that lettre does not tell of, in what is said before the first message.
-    fn note_extension(&self, said: &[u8]) {
+    /// Before a command: a server that spoke unasked, or is gone, is not asked anything.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let wrong = || io::Error::other("the server speaks before it is asked");
+        if !self.passed.is_in_step() {
+            return Err(wrong());
+        }
+        if self.passed.0.idle.swap(false, Ordering::SeqCst) {
+            let mut some = [0; 1];
+            let mut some = ReadBuf::new(&mut some);
+            match self.stream.poll_read(cx, &mut some) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) if some.filled().is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(Ok(())) => return Err(wrong()),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A server's lines, each ended by CRLF, with a code that is followed by something, in ASCII: the reader above knows no
+/// others, and an acceptance must not be lost for a letter.
+#[derive(Default)]
+struct Lines {
+    line: Vec<u8>,
+    whole: Vec<u8>,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8], passed: &Flags) {
         const NAME: &[u8] = b"PIPELINING";
-        let begun = self.passed.0.begun.load(Ordering::SeqCst);
-        if !begun && said.windows(NAME.len()).any(|word| word.eq_ignore_ascii_case(NAME)) {
-            self.passed.0.pipelining.store(true, Ordering::SeqCst);
+        for byte in bytes {
+            if *byte != b'\n' {
+                self.line.push(if byte.is_ascii() { *byte } else { b'?' });
+                continue;
+            }
+            if self.line.last() == Some(&b'\r') {
+                self.line.pop();
+            }
+            if self.line.len() == 3 {
+                self.line.push(b' ');
+            }
+            if self.line.get(3) != Some(&b'-') {
+                passed.told.fetch_add(1, Ordering::SeqCst);
+            }
+            // The one extension that lettre does not tell of, in what is said before the first message.
+            let is_named = self.line.get(4..).is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(NAME));
+            if is_named && !passed.begun.load(Ordering::SeqCst) {
+                passed.pipelining.store(true, Ordering::SeqCst);
+            }
+            self.whole.append(&mut self.line);
+            self.whole.extend_from_slice(b"\r\n");
         }
     }
 }
@@ -138,6 +208,13 @@ impl Stream {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -156,16 +233,23 @@ impl AsyncRead for Wire {
             self.ahead = later;
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-        })?;
-        self.answered += buf.filled().len() - before;
-        self.note_extension(&buf.filled()[before..]);
-        if self.answered > ANSWER_BYTES_MAX {
-            return Poll::Ready(Err(io::Error::other("the answer is too long")));
+        while self.lines.whole.is_empty() {
+            let mut bytes = [0; 4096];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(self.stream.poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.answered += read.filled().len();
+            if self.answered > ANSWER_BYTES_MAX {
+                return Poll::Ready(Err(io::Error::other("the answer is too long")));
+            }
+            let Self { lines, passed, .. } = &mut *self;
+            lines.take(read.filled(), &passed.0);
         }
+        let some = self.lines.whole.len().min(buf.remaining());
+        buf.put_slice(&self.lines.whole[..some]);
+        self.lines.whole.drain(..some);
         Poll::Ready(Ok(()))
     }
 }
@@ -191,12 +275,22 @@ impl AsyncWrite for Wire {
             ready!(self.poll_held(cx))?;
         }
         if std::mem::take(&mut self.is_sealed) {
+            self.passed.0.asked.fetch_add(1, Ordering::SeqCst);
             return Poll::Ready(Ok(bytes.len()));
         }
         if is_dot {
             self.passed.0.dot.store(true, Ordering::SeqCst);
+        } else if !is_body {
+            self.poll_silence(cx)?;
         }
-        self.stream.poll_write(cx, bytes)
+        let written = ready!(self.stream.poll_write(cx, bytes))?;
+        if is_dot {
+            self.passed.0.asked.fetch_add(1, Ordering::SeqCst);
+        } else if !is_body {
+            let commands = bytes[..written].iter().filter(|byte| **byte == b'\n').count();
+            self.passed.0.asked.fetch_add(commands, Ordering::SeqCst);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

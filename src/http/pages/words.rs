@@ -62,6 +62,7 @@ pub fn reason(code: &str) -> String {
         "restore_unconfirmed" => "Restored backup not confirmed",
         "caps_unreachable" => "Caps unreachable",
         "caps_unsettled" => "Caps were changing",
+        "domain_slow" => "Recipient's domain is slow",
         "template_missing" => "Template missing",
         "render_failed" => "Template could not be rendered",
         "unsafe_address" => "Unsafe link in the mail",

@@ -1,53 +1,36 @@
 //! From claimed to sent: just before the first byte a message becomes `sending` in a transaction that checks once more
-//! that it may go, then its channel has it, then the outcome is stored. Outcomes of one group and the marks of the
-//! next share a commit, so at most two messages for each connection are ever in between.
+//! that it may go, then its channel has it, then the outcome is stored. Outcomes are stored as they come, together with
+//! the marks of those that follow, so at most two messages for each connection are ever in between.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use sea_orm::ConnectionTrait;
 
-use crate::clock::Stopwatch;
 use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours};
-use crate::ids::{Position, Timestamp, TraceContext, WorkspaceId};
-use crate::message::{Message, Outcome, Reason, Status};
+use crate::ids::{Position, Span, Timestamp, WorkspaceId};
+use crate::message::{Message, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
+use crate::store::leases::Fences;
 use crate::store::locks::Reach;
 use crate::store::shards::Heads;
 use crate::store::workspace;
-use crate::telemetry;
-use crate::telemetry::traces::TraceSpan;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Reached, Seen, Stored, store_moves};
+use crate::worker::dispatcher::domains::Domain;
+use crate::worker::dispatcher::line::{Answer, Line, Provider, Ready, Underway};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::{address_subject, tell};
-
-/// A claimed message with its content.
-pub struct Ready {
-    workspace: WorkspaceId,
-    message: Message,
-    rendered: Rendered,
-    since: Duration,
-    correlation: String,
-    /// The span of the request that led to it.
-    trace: Option<TraceContext>,
-}
-
-/// A message marked `sending`.
-struct Underway {
-    ready: Ready,
-    attempt: u32,
-}
 
 impl Dispatcher {
     /// Renders claimed messages; what cannot be rendered is a dead letter.
     pub(super) fn render_all(
         &self,
         now: Timestamp,
+        heads: &Arc<Heads>,
         sights: &BTreeMap<WorkspaceId, Sight>,
         claimed: Vec<Claimed>,
     ) -> (Vec<Ready>, Vec<Moved>) {
@@ -62,7 +45,11 @@ impl Dispatcher {
             let trace = sight.events.get(&message.event).and_then(|event| event.trace);
             let correlation = sight.events.get(&message.event).map_or("", |event| &event.correlation_id).to_owned();
             match rendered {
-                Ok(rendered) => ready.push(Ready { workspace: id, message, rendered, since, correlation, trace }),
+                Ok(rendered) => {
+                    let domain = message.address.as_ref().and_then(|to| Domain::of(message.channel, to));
+                    let heads = heads.clone();
+                    ready.push(Ready { workspace: id, message, rendered, heads, domain, since, correlation, trace });
+                }
                 Err(reason) => {
                     tracing::warn!(message = %message.id, template = message.template, %correlation, code = reason.code(),
                         "a message could not be rendered");
@@ -112,39 +99,121 @@ impl Dispatcher {
         })
     }
 
-    /// Sends what is ready, a group at a time. Returns how many rows changed.
+    /// Sends what is in the line as far as connections are free, and stores what came of it as long as something is
+    /// answered at once. Returns how many rows changed.
     ///
     /// # Errors
     /// The database refuses, or an injected fault. Outcomes that could not be stored are kept for the next tick.
-    pub(super) async fn deliver(
-        &self,
-        now: Timestamp,
-        heads: &Heads,
-        mut ready: Vec<Ready>,
-        failed: Vec<Moved>,
-    ) -> anyhow::Result<usize> {
+    pub(super) async fn deliver(&self, now: Timestamp, line: &mut Line, failed: Vec<Moved>) -> anyhow::Result<usize> {
         let mut changed = 0;
         let mut moves = failed;
-        while !ready.is_empty() || !moves.is_empty() {
-            let rest = ready.split_off(ready.len().min(2 * self.parts.connections));
-            let group = std::mem::replace(&mut ready, rest);
+        loop {
             let now = self.now(now);
+            self.begin_marked(line).await;
+            let answers = line.harvest();
+            if !answers.is_empty() {
+                self.parts.faults.hit("dispatcher.sent")?;
+            }
+            moves.extend(answers.into_iter().map(|answer| self.conclude(now, answer)));
+            line.watch(now, &self.domains);
+            moves.extend(self.give_back(now, line));
+            let group = self.choose(line);
+            if moves.is_empty() && group.is_empty() {
+                return Ok(changed);
+            }
             let mut back = self.put_back(now, &group);
-            let (underway, count) = match self.exchange(now, heads, moves, group).await {
-                Ok(exchanged) => exchanged,
+            match self.exchange(now, std::mem::take(&mut moves), group).await {
+                Ok((underway, count)) => {
+                    line.marked.extend(underway);
+                    changed += count;
+                }
                 Err(error) => {
-                    back.extend(self.put_back(now, &ready));
+                    if self.parts.store.layout().is_shared() {
+                        back.extend(self.put_back(now, &std::mem::take(&mut line.ready)));
+                    }
                     self.keep_unstored(back);
                     return Err(error);
                 }
-            };
+            }
             self.parts.faults.hit("dispatcher.outcome")?;
-            changed += count;
             self.parts.faults.hit("dispatcher.sending")?;
-            moves = self.send_all(now, underway).await;
-            self.parts.faults.hit("dispatcher.sent")?;
         }
-        Ok(changed)
+    }
+
+    /// Hands over what is marked, as far as there are connections.
+    async fn begin_marked(&self, line: &mut Line) {
+        let mut load = line.load(self.parts.connections, &self.domains);
+        let (layout, clock) = (self.parts.store.layout(), self.parts.log.clock());
+        for one in std::mem::take(&mut line.marked) {
+            if !load.begins(one.ready.domain.as_ref(), &self.domains) {
+                line.marked.push(one);
+                continue;
+            }
+            let channel = self.parts.channels.of(one.ready.message.channel).cloned();
+            let shard = layout.shard_of(one.ready.message.profile);
+            let provider = Provider { channel, leases: self.leases.clone(), shard, clock: clock.clone() };
+            line.begin(one, provider).await;
+        }
+    }
+
+    /// Those that are marked next, in their order; whoever's domain has its share waits and is passed.
+    fn choose(&self, line: &mut Line) -> Vec<Ready> {
+        let mut load = line.load(self.parts.connections, &self.domains);
+        line.ready.extract_if(.., |one| load.marks(one.domain.as_ref(), &self.domains)).collect()
+    }
+
+    /// What goes back into the queue, because it would wait here for long: nothing of it was sent, and no try is spent.
+    fn give_back(&self, now: Timestamp, line: &mut Line) -> Vec<Moved> {
+        let is_slow = |domain: &Domain| self.domains.pace(domain).is_slow();
+        let marked = line.marked.extract_if(.., |one| {
+            let is_stopped = self.gates.stopped_until(now, one.ready.message.channel).is_some();
+            is_stopped || one.ready.domain.as_ref().is_some_and(is_slow)
+        });
+        let mut back: Vec<Ready> = marked.map(|one| one.ready).collect();
+        let mut in_hand = line.in_hand();
+        let monotonic = self.parts.log.clock().monotonic();
+        // The last in the line first.
+        for at in (0..line.ready.len()).rev() {
+            let one = &line.ready[at];
+            let waits = one.domain.as_ref().is_some_and(|domain| {
+                let count = in_hand.entry(domain.clone()).or_default();
+                let is_much = *count > self.domains.pace(domain).claims(usize::MAX);
+                let is_back = is_much || self.domains.patient_until(now, domain).is_some();
+                *count -= usize::from(is_back);
+                is_back
+            });
+            if waits || monotonic.saturating_sub(one.since) > usable_lease() {
+                back.push(line.ready.remove(at));
+            }
+        }
+        let until = |message: &Message| self.gates.stopped_until(now, message.channel).unwrap_or(now);
+        let queued = back.into_iter().map(|one| {
+            let due_at = until(&one.message);
+            Moved::new(one.workspace, one.message, Status::Queued { due_at })
+        });
+        queued.collect()
+    }
+
+    /// Stores what is answered and marks nothing more, until nothing is with a provider; what was not begun goes back.
+    ///
+    /// # Errors
+    /// The database cannot be written. What is not stored by then is found at the next start.
+    pub async fn finish(&self) -> anyhow::Result<()> {
+        let mut line = self.line.lock().await;
+        let now = self.now(Timestamp::default());
+        let waiting = std::mem::take(&mut line.marked).into_iter().map(|one| one.ready);
+        let waiting: Vec<Ready> = waiting.chain(std::mem::take(&mut line.ready)).collect();
+        let queued = |one: Ready| Moved::new(one.workspace, one.message, Status::Queued { due_at: now });
+        self.keep_unstored(waiting.into_iter().map(queued).collect());
+        loop {
+            let now = self.now(now);
+            let answers = line.harvest();
+            self.keep_unstored(answers.into_iter().map(|answer| self.conclude(now, answer)).collect());
+            self.store_unstored(now).await?;
+            if !self.answers.wait().await {
+                return Ok(());
+            }
+        }
     }
 
     /// The way back into the queue, for messages of which no byte was sent because the database went away: it may have
@@ -165,7 +234,6 @@ impl Dispatcher {
     async fn exchange(
         &self,
         now: Timestamp,
-        heads: &Heads,
         moves: Vec<Moved>,
         group: Vec<Ready>,
     ) -> anyhow::Result<(Vec<Underway>, usize)> {
@@ -175,7 +243,7 @@ impl Dispatcher {
             .iter()
             .filter_map(|ready| Some((ready.message.channel, self.gates.stopped_until(now, ready.message.channel)?)))
             .collect();
-        let seen = Seen { heads: heads.clone(), fences: self.leases.fences() };
+        let fences = self.leases.fences();
         let layout = self.parts.store.layout();
         let people = moves.iter().map(|one| one.message.profile).chain(group.iter().map(|ready| ready.message.profile));
         let shards = people.map(|profile| layout.shard_of(profile)).collect();
@@ -191,7 +259,7 @@ impl Dispatcher {
                     store_moves(tx, appender, now, moves, &mut stored).await?;
                     let mut underway = Vec::with_capacity(group.len());
                     let mut back = Vec::new();
-                    let checks = Checks::load(tx, now, &seen, &group).await?;
+                    let checks = Checks::load(tx, now, &fences, &group).await?;
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
                         let is_late = monotonic.saturating_sub(ready.since) > usable_lease();
@@ -220,51 +288,19 @@ impl Dispatcher {
         }
     }
 
-    /// Hands a group to its channels; the answers come back in the group's order.
-    async fn send_all(&self, now: Timestamp, underway: Vec<Underway>) -> Vec<Moved> {
-        let layout = self.parts.store.layout();
-        let sends = underway.into_iter().map(|one| async move {
-            // A process that was frozen wakes up here: its people may be another's by now.
-            if !self.leases.is_sure(layout.shard_of(one.ready.message.profile), self.parts.log.clock().boot_time()) {
-                return (one, None);
-            }
-            let mut span = TraceSpan::of_call("send", one.ready.trace);
-            span.note("carillon.campaign", || one.ready.message.campaign.clone());
-            span.note("carillon.channel", || one.ready.message.channel.as_str());
-            span.note("carillon.message", || one.ready.message.id.to_string());
-            let watch = Stopwatch::start();
-            let outcome = match self.parts.channels.of(one.ready.message.channel) {
-                Some(channel) => channel.send(&one.ready.rendered).await,
-                None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
-            };
-            telemetry::attempt_ended(one.ready.message.channel.as_str(), outcome.name(), watch.elapsed());
-            span.note("carillon.outcome", || outcome.name());
-            if !matches!(outcome, Outcome::Accepted { .. }) {
-                span.failed(|| outcome.words().to_owned());
-            }
-            (one, Some(outcome))
-        });
-        let answered: Vec<_> = futures::stream::iter(sends).buffered(self.parts.connections).collect().await;
-        let now = self.now(now);
-        let concluded = answered.into_iter().map(|(one, outcome)| match outcome {
-            Some(outcome) => self.conclude(now, one, outcome),
-            // Nothing was sent. If another has taken it up, this step does not fit any more and is left out.
-            None => Moved::new(one.ready.workspace, one.ready.message, Status::Queued { due_at: now }),
-        });
-        concluded.collect()
-    }
-
-    fn conclude(&self, now: Timestamp, one: Underway, outcome: Outcome) -> Moved {
-        let Underway { ready: Ready { workspace, mut message, correlation, .. }, attempt } = one;
+    fn conclude(&self, now: Timestamp, answer: Answer) -> Moved {
+        let Answer { one, outcome, began, ended, .. } = answer;
+        let Underway { ready: Ready { workspace, mut message, correlation, domain, .. }, attempt } = one;
+        // Nothing was sent. If another has taken it up, this step does not fit any more and is left out.
+        let Some(outcome) = outcome else { return Moved::new(workspace, message, Status::Queued { due_at: now }) };
         let before = message.status.clone();
         message.advance(now, &outcome, &self.parts.retry);
         if let Some(until) = self.gates.learn(now, message.channel, &outcome) {
             message.status = Status::Queued { due_at: until };
         }
-        if let (Outcome::Retry { slow_domain: true, .. }, Status::Retrying { at, .. }) = (&outcome, &message.status)
-            && let Some(address) = &message.address
-        {
-            self.gates.slow_down(now, message.channel, address, *at);
+        if let Some(domain) = domain {
+            let took = Span::from_millis(ended.millis() - began.millis());
+            self.domains.learn(now, &domain, took, &outcome);
         }
         let status = message.status.name();
         let reply = outcome.words();
@@ -285,29 +321,42 @@ fn marked(now: Timestamp, message: &Message) -> Option<Status> {
 }
 
 async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyhow::Result<Option<Underway>> {
-    let Ready { workspace: id, mut message, rendered, since, correlation, trace } = ready;
-    let before = message.status.clone();
-    let Some(status) = marked(now, &message) else { return Ok(None) };
-    let attempt = message.attempts + 1;
-    message.status = status;
-    let store = workspace(tx, id);
+    let Some(status) = marked(now, &ready.message) else { return Ok(None) };
+    let attempt = ready.message.attempts + 1;
+    let before = ready.message.status.clone();
+    let message = Message { status, ..ready.message };
+    let store = workspace(tx, ready.workspace);
     if !store.advance_message(&before, &message, None, now).await? {
         return Ok(None);
     }
-    store.begin_attempt(message.id, attempt, &correlation, now).await?;
-    let ready = Ready { workspace: id, message, rendered, since, correlation, trace };
-    Ok(Some(Underway { ready, attempt }))
+    store.begin_attempt(message.id, attempt, &ready.correlation, now).await?;
+    Ok(Some(Underway { ready: Ready { message, ..ready }, attempt }))
 }
 
 /// What may have changed since the claim.
 struct Checks {
-    held: Held,
+    /// By where the log ended when the guard looked.
+    held: Vec<(Arc<Heads>, Held)>,
     books: BTreeMap<WorkspaceId, Addressed>,
 }
 
 impl Checks {
-    async fn load<C: ConnectionTrait>(tx: &C, now: Timestamp, seen: &Seen, group: &[Ready]) -> anyhow::Result<Self> {
-        let held = Held::load(tx, seen, group.iter().map(|ready| (ready.workspace, &ready.message))).await?;
+    async fn load<C: ConnectionTrait>(
+        tx: &C,
+        now: Timestamp,
+        fences: &Fences,
+        group: &[Ready],
+    ) -> anyhow::Result<Self> {
+        let mut held: Vec<(Arc<Heads>, Held)> = Vec::new();
+        for ready in group {
+            if held.iter().any(|(heads, _)| Arc::ptr_eq(heads, &ready.heads)) {
+                continue;
+            }
+            let seen = Seen { heads: Heads::clone(&ready.heads), fences: fences.clone() };
+            let together = group.iter().filter(|one| Arc::ptr_eq(&one.heads, &ready.heads));
+            let messages = together.map(|one| (one.workspace, &one.message));
+            held.push((ready.heads.clone(), Held::load(tx, &seen, messages).await?));
+        }
         let mut books = BTreeMap::new();
         for id in group.iter().map(|ready| ready.workspace).collect::<BTreeSet<_>>() {
             let here = group.iter().filter(|ready| ready.workspace == id).map(|ready| &ready.message);
@@ -322,7 +371,8 @@ impl Checks {
         let book = self.books.get(&ready.workspace);
         let is_stopped =
             |book: &Addressed| name_of(&ready.message).is_some_and(|name| book.stops(&ready.message, &name));
-        self.held.holds(ready.workspace, &ready.message) || book.is_some_and(is_stopped)
+        let held = self.held.iter().find(|(heads, _)| Arc::ptr_eq(heads, &ready.heads));
+        held.is_none_or(|(_, held)| held.holds(ready.workspace, &ready.message)) || book.is_some_and(is_stopped)
     }
 }
 

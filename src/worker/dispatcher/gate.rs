@@ -1,7 +1,7 @@
-//! What holds a whole channel or recipient domain back: an unusable transport, a provider's rate limit, a domain that
-//! asked for patience. Kept in memory alone: after a restart the first tries find out again.
+//! What holds a message back behind the guard: an unusable transport, a provider's rate limit, a recipient's domain that
+//! has its share. Kept in memory alone: after a restart the first tries find out again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +9,14 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::ids::{Span, Timestamp};
-use crate::message::{Channel, Outcome};
+use crate::message::{Channel, Message, Outcome, Reason, Status};
 use crate::telemetry;
+use crate::worker::dispatcher::domains::Domain;
+use crate::worker::dispatcher::line::Line;
+use crate::worker::dispatcher::{BATCH_MAX, Dispatcher};
 
 /// The longest pause of a transport that stays unusable.
 const PAUSE_MAX: Span = Span::from_seconds(15 * 60);
-/// Domains remembered as slow.
-const DOMAINS_MAX: usize = 10_000;
 
 /// A channel whose transport is unusable, for the people who must repair it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,6 @@ struct State {
     down: BTreeMap<Channel, Down>,
     /// Channels whose rate is used up, until then.
     full: BTreeMap<Channel, Timestamp>,
-    slow: BTreeMap<(Channel, String), Timestamp>,
 }
 
 struct Down {
@@ -99,24 +99,6 @@ impl Gates {
         }
     }
 
-    /// Until when the recipient's domain asked for patience.
-    pub fn slow_until(&self, now: Timestamp, channel: Channel, address: &str) -> Option<Timestamp> {
-        let domain = domain_of(channel, address)?;
-        self.lock().slow.get(&(channel, domain)).copied().filter(|until| now < *until)
-    }
-
-    /// Slows a recipient's domain until an instant.
-    pub fn slow_down(&self, now: Timestamp, channel: Channel, address: &str, until: Timestamp) {
-        let Some(domain) = domain_of(channel, address) else { return };
-        let mut state = self.lock();
-        if state.slow.len() >= DOMAINS_MAX {
-            state.slow.retain(|_, until| now < *until);
-        }
-        if state.slow.len() < DOMAINS_MAX {
-            state.slow.insert((channel, domain), until);
-        }
-    }
-
     /// Learns from an outcome whether the transport works; the answer is when a stopped one is tried again.
     pub fn learn(&self, now: Timestamp, channel: Channel, outcome: &Outcome) -> Option<Timestamp> {
         let mut state = self.lock();
@@ -159,8 +141,66 @@ impl Gates {
     }
 }
 
-fn domain_of(channel: Channel, address: &str) -> Option<String> {
-    (channel == Channel::Email).then(|| address.rsplit_once('@').map(|(_, domain)| domain.to_owned()))?
+/// Whether a channel takes a message now.
+pub enum Gate {
+    Open,
+    /// Nothing more in this batch.
+    Shut,
+    /// The recipient's domain has its share: later, in this state.
+    Slow(Status),
+}
+
+/// Claims ahead of what is sent, of one batch.
+pub struct Ahead {
+    /// Channels that take nothing more.
+    shut: BTreeSet<Channel>,
+    in_hand: BTreeMap<Domain, usize>,
+}
+
+impl Ahead {
+    pub fn of(line: &Line) -> Self {
+        Self { shut: BTreeSet::new(), in_hand: line.in_hand() }
+    }
+}
+
+impl Dispatcher {
+    pub(super) fn gate(&self, now: Timestamp, message: &Message, address: &str, ahead: &mut Ahead) -> Gate {
+        let channel = message.channel;
+        if ahead.shut.contains(&channel) {
+            return Gate::Shut;
+        }
+        let domain = Domain::of(channel, address);
+        if let Some(domain) = &domain
+            && let Some(until) = self.turn_of(now, domain, ahead)
+        {
+            return Gate::Slow(match &message.status {
+                Status::Retrying { attempt, cause, .. } => {
+                    Status::Retrying { attempt: *attempt, at: until, cause: cause.clone() }
+                }
+                _ => Status::Deferred { until, reason: Reason::DomainSlow { domain: domain.name().to_owned() } },
+            });
+        }
+        if !self.gates.admit(now, channel) {
+            ahead.shut.insert(channel);
+            return Gate::Shut;
+        }
+        if self.gates.is_probing(channel) {
+            ahead.shut.insert(channel);
+        }
+        if let Some(domain) = domain {
+            *ahead.in_hand.entry(domain).or_default() += 1;
+        }
+        Gate::Open
+    }
+
+    /// When a message is looked at again whose domain takes no more now.
+    fn turn_of(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> Option<Timestamp> {
+        if let Some(until) = self.domains.patient_until(now, domain) {
+            return Some(until);
+        }
+        let in_hand = ahead.in_hand.get(domain).copied().unwrap_or(0);
+        (in_hand >= self.domains.pace(domain).claims(BATCH_MAX)).then(|| self.domains.next_turn(now, domain))
+    }
 }
 
 #[cfg(test)]
@@ -197,21 +237,6 @@ mod tests {
         assert_eq!(gates.stopped()[0].cause, "535 wrong password");
         assert_eq!(gates.learn(now, Channel::Email, &Outcome::Accepted { reply: String::new() }), None);
         assert!(gates.closed(now).is_empty() && gates.stopped().is_empty() && !gates.is_probing(Channel::Email));
-    }
-
-    #[test]
-    fn a_slow_domain_slows_its_own_addresses_only_and_the_memory_is_bounded() {
-        let gates = gates();
-        gates.slow_down(at(0), Channel::Email, "ann@example.com", at(90));
-        assert_eq!(gates.slow_until(at(1), Channel::Email, "bob@example.com"), Some(at(90)));
-        assert_eq!(gates.slow_until(at(1), Channel::Email, "bob@example.org"), None);
-        assert_eq!(gates.slow_until(at(90), Channel::Email, "bob@example.com"), None);
-        for n in 0..DOMAINS_MAX + 10 {
-            gates.slow_down(at(1), Channel::Email, &format!("x@{n}.example"), at(2));
-        }
-        assert!(gates.lock().slow.len() <= DOMAINS_MAX);
-        gates.slow_down(at(100), Channel::Email, "x@late.example", at(200));
-        assert_eq!(gates.slow_until(at(100), Channel::Email, "y@late.example"), Some(at(200)), "old ones made room");
     }
 
     #[test]

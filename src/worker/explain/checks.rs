@@ -25,7 +25,7 @@ use crate::worker::live::Live;
 const LEDGER_MAX: u32 = 1_000;
 
 /// What is asked, in the guard's order, and the codes of the reasons each gives.
-const CHECKS: [(&str, &[&str]); 8] = [
+const CHECKS: [(&str, &[&str]); 9] = [
     ("The address is not suppressed", &["address_suppressed"]),
     ("Consent for the channel", &["consent_denied", "consent_pending", "consent_unknown"]),
     ("Subscribed to the topic", &["topic_unsubscribed"]),
@@ -33,11 +33,12 @@ const CHECKS: [(&str, &[&str]); 8] = [
     ("Not the same to this address before", &["same_address", "too_many_confirmations"]),
     ("Nothing on hold", &["sending_paused", "campaign_paused", "restore_unconfirmed"]),
     ("An address to send to", &["no_address", "invalid_address"]),
+    ("The recipient's domain takes mail", &["domain_slow"]),
     ("Room under every frequency cap", &["capped", "caps_unreachable", "caps_unsettled"]),
 ];
 const CONSENT: usize = 1;
 const TOPIC: usize = 2;
-const CAPS: usize = 7;
+const CAPS: usize = 8;
 
 /// How far a message came at a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]

@@ -1,0 +1,288 @@
+//! What a dispatcher has in hand between claim and outcome: messages ready to go, messages marked `sending` that wait
+//! for a connection, and messages with their provider. Whoever hangs holds its own place and nobody else's.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::channel;
+use crate::clock::{Clock, Stopwatch};
+use crate::ids::{Timestamp, TraceContext, WorkspaceId};
+use crate::message::{Message, Outcome, Purpose};
+use crate::render::Rendered;
+use crate::store::shards::{Heads, Shard};
+use crate::telemetry;
+use crate::telemetry::traces::TraceSpan;
+use crate::worker::dispatcher::domains::{Domain, Domains, Pace};
+use crate::worker::leases::Leases;
+
+/// A claimed message with its content.
+pub struct Ready {
+    pub workspace: WorkspaceId,
+    pub message: Message,
+    pub rendered: Rendered,
+    /// Where the log ended when the guard looked.
+    pub heads: Arc<Heads>,
+    pub domain: Option<Domain>,
+    /// Monotonic time of its claim.
+    pub since: Duration,
+    pub correlation: String,
+    /// The span of the request that led to it.
+    pub trace: Option<TraceContext>,
+}
+
+/// A message marked `sending`.
+pub struct Underway {
+    pub ready: Ready,
+    pub attempt: u32,
+}
+
+/// What came of a message that was handed over.
+pub struct Answer {
+    number: u64,
+    pub one: Underway,
+    /// None: it was not handed over, because its shard may be another process's by now.
+    pub outcome: Option<Outcome>,
+    pub began: Timestamp,
+    pub ended: Timestamp,
+}
+
+/// Answers that came and were not looked at. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Answers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    came: Mutex<Vec<Answer>>,
+    bell: Notify,
+    /// Messages with a provider, or back from one and not looked at.
+    open: AtomicUsize,
+}
+
+impl Answers {
+    fn lock(&self) -> MutexGuard<'_, Vec<Answer>> {
+        self.0.came.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, answer: Answer) {
+        self.lock().push(answer);
+        self.0.bell.notify_waiters();
+    }
+
+    /// Waits for an answer; false if no message is with a provider.
+    pub async fn wait(&self) -> bool {
+        loop {
+            let mut rung = std::pin::pin!(self.0.bell.notified());
+            rung.as_mut().enable();
+            if !self.lock().is_empty() {
+                return true;
+            }
+            if self.0.open.load(Ordering::SeqCst) == 0 {
+                return false;
+            }
+            rung.await;
+        }
+    }
+
+    /// Messages with a provider whose answer has not come.
+    pub fn missing(&self) -> usize {
+        let came = self.lock().len();
+        self.0.open.load(Ordering::SeqCst).saturating_sub(came)
+    }
+}
+
+/// One message with its provider.
+struct Talk {
+    number: u64,
+    domain: Option<Domain>,
+    began: Timestamp,
+}
+
+pub struct Line {
+    pub ready: Vec<Ready>,
+    pub marked: Vec<Underway>,
+    talks: Vec<Talk>,
+    answers: Answers,
+    /// Ends them with the dispatcher.
+    tasks: JoinSet<()>,
+    numbers: u64,
+}
+
+/// What is needed to hand a message over.
+pub struct Provider {
+    pub channel: Option<Arc<dyn channel::Channel>>,
+    pub leases: Leases,
+    pub shard: Shard,
+    pub clock: Clock,
+}
+
+impl Line {
+    pub fn new(answers: Answers) -> Self {
+        let (ready, marked, talks) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ready, marked, talks, answers, tasks: JoinSet::new(), numbers: 0 }
+    }
+
+    /// Behind those that are ready: transactional ones before marketing.
+    pub fn queue(&mut self, ready: Vec<Ready>) {
+        self.ready.extend(ready);
+        self.ready.sort_by_key(|one| one.message.purpose == Purpose::Marketing);
+    }
+
+    /// Messages of a domain from claim to outcome.
+    pub fn in_hand(&self) -> BTreeMap<Domain, usize> {
+        let mut counts = BTreeMap::new();
+        let waiting = self.ready.iter().chain(self.marked.iter().map(|one| &one.ready)).map(|one| &one.domain);
+        for domain in waiting.chain(self.talks.iter().map(|talk| &talk.domain)).flatten() {
+            *counts.entry(domain.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Tells of each domain how long its oldest message has had no answer.
+    pub fn watch(&self, now: Timestamp, domains: &Domains) {
+        for talk in &self.talks {
+            if let Some(domain) = &talk.domain {
+                domains.hangs(now, domain, talk.began);
+            }
+        }
+    }
+
+    /// Hands a message over. What is answered at once is answered here, in order; the rest goes on by itself.
+    pub async fn begin(&mut self, one: Underway, provider: Provider) {
+        self.numbers += 1;
+        let (number, began) = (self.numbers, provider.clock.now());
+        let domain = one.ready.domain.clone();
+        let mut sending = Box::pin(async move {
+            let handed = AssertUnwindSafe(hand_over(&one, &provider)).catch_unwind().await;
+            // Nobody knows how far it came.
+            let lost = |_| Some(Outcome::Unknown { cause: "the channel failed".to_owned() });
+            Answer { number, outcome: handed.unwrap_or_else(lost), one, began, ended: provider.clock.now() }
+        });
+        self.talks.push(Talk { number, domain, began });
+        self.answers.0.open.fetch_add(1, Ordering::SeqCst);
+        let answers = self.answers.clone();
+        match futures::poll!(sending.as_mut()) {
+            Poll::Ready(answer) => answers.put(answer),
+            Poll::Pending => {
+                self.tasks.spawn(async move { answers.put(sending.await) });
+            }
+        }
+    }
+
+    /// The answers that came, in the order in which they came.
+    pub fn harvest(&mut self) -> Vec<Answer> {
+        while self.tasks.try_join_next().is_some() {}
+        let came = std::mem::take(&mut *self.answers.lock());
+        self.talks.retain(|talk| came.iter().all(|answer| answer.number != talk.number));
+        self.answers.0.open.store(self.talks.len(), Ordering::SeqCst);
+        came
+    }
+
+    /// What is in `sending` at present.
+    pub fn load(&self, connections: usize, domains: &Domains) -> Load {
+        let mut load = Load::of_nothing(connections);
+        for talk in &self.talks {
+            load.add_talk(talk.domain.as_ref(), domains);
+        }
+        for one in &self.marked {
+            load.add_marked(one.ready.domain.as_ref(), domains);
+        }
+        load
+    }
+}
+
+/// How many messages are in `sending`, and how many of them with their provider.
+#[derive(Debug, Default)]
+pub struct Load {
+    connections: usize,
+    talking: usize,
+    sending: usize,
+    /// Of slow domains.
+    slow: usize,
+    of: BTreeMap<Domain, (usize, usize)>,
+}
+
+impl Load {
+    pub fn of_nothing(connections: usize) -> Self {
+        Self { connections, ..Self::default() }
+    }
+
+    fn add_talk(&mut self, domain: Option<&Domain>, domains: &Domains) {
+        self.add_marked(domain, domains);
+        self.talking += 1;
+        if let Some(domain) = domain {
+            self.of.entry(domain.clone()).or_default().0 += 1;
+        }
+    }
+
+    fn add_marked(&mut self, domain: Option<&Domain>, domains: &Domains) {
+        self.sending += 1;
+        if let Some(domain) = domain {
+            self.slow += usize::from(domains.pace(domain).is_slow());
+            self.of.entry(domain.clone()).or_default().1 += 1;
+        }
+    }
+
+    fn of(&self, domain: &Domain) -> (usize, usize) {
+        self.of.get(domain).copied().unwrap_or_default()
+    }
+
+    /// Slow domains have half of the connections together.
+    fn has_lane(&self, pace: Pace) -> bool {
+        !pace.is_slow() || self.slow < (self.connections / 2).max(1)
+    }
+
+    /// Whether one more of this domain may be marked; then it counts.
+    pub fn marks(&mut self, domain: Option<&Domain>, domains: &Domains) -> bool {
+        let pace = domain.map(|domain| domains.pace(domain)).unwrap_or_default();
+        let has_share = domain.is_none_or(|domain| self.of(domain).1 < pace.share(self.connections).sending);
+        let fits = self.sending < 2 * self.connections && has_share && self.has_lane(pace);
+        if fits {
+            self.add_marked(domain, domains);
+        }
+        fits
+    }
+
+    /// Whether one more of this domain, marked before, may be handed over; then it counts.
+    pub fn begins(&mut self, domain: Option<&Domain>, domains: &Domains) -> bool {
+        let share = |domain: &Domain| domains.pace(domain).share(self.connections).connections;
+        let fits = self.talking < self.connections && domain.is_none_or(|domain| self.of(domain).0 < share(domain));
+        if fits {
+            self.talking += 1;
+            if let Some(domain) = domain {
+                self.of.entry(domain.clone()).or_default().0 += 1;
+            }
+        }
+        fits
+    }
+}
+
+async fn hand_over(one: &Underway, provider: &Provider) -> Option<Outcome> {
+    // A process that was frozen wakes up here: its people may be another's by now.
+    if !provider.leases.is_sure(provider.shard, provider.clock.boot_time()) {
+        return None;
+    }
+    let message = &one.ready.message;
+    let mut span = TraceSpan::of_call("send", one.ready.trace);
+    span.note("carillon.campaign", || message.campaign.clone());
+    span.note("carillon.channel", || message.channel.as_str());
+    span.note("carillon.message", || message.id.to_string());
+    let watch = Stopwatch::start();
+    let outcome = match &provider.channel {
+        Some(channel) => channel.send(&one.ready.rendered).await,
+        None => Outcome::TransportDown { cause: "no provider is set up for this channel".to_owned() },
+    };
+    telemetry::attempt_ended(message.channel.as_str(), outcome.name(), watch.elapsed());
+    span.note("carillon.outcome", || outcome.name());
+    if !matches!(outcome, Outcome::Accepted { .. }) {
+        span.failed(|| outcome.words().to_owned());
+    }
+    Some(outcome)
+}
