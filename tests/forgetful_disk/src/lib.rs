@@ -18,6 +18,7 @@ const SECTOR: usize = 512;
 
 type Sector = [u8; SECTOR];
 type Methods = &'static ffi::sqlite3_io_methods;
+type Then = Box<dyn FnOnce(Frozen) + Send>;
 
 /// The disk under every SQLite file this process opens from now on.
 pub struct Disk {
@@ -37,7 +38,7 @@ struct State {
     open: HashMap<usize, (PathBuf, Methods)>,
     unsynced: BTreeMap<PathBuf, Unsynced>,
     /// What happens after so many more writes.
-    then: Option<(u64, Box<dyn FnOnce(Frozen) + Send>)>,
+    then: Option<(u64, Then)>,
 }
 
 /// The disk between two writes, while everybody waits.
