@@ -21,8 +21,9 @@ pub async fn quick_check<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, Er
 /// is on disk before it is answered.
 pub async fn weaknesses<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, Error> {
     let (sql, wanted): (_, &[(&str, &[&str])]) = match conn.get_database_backend() {
+        // What every transaction begins with: the writer's own end before the disk, and are written through together.
         DbBackend::Postgres => (
-            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
+            "SELECT name, reset_val FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
             &[("fsync", &["on"]), ("synchronous_commit", &["on", "remote_apply"]), ("full_page_writes", &["on"])],
         ),
         _ => (
