@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::database::Backend;
-use crate::program::{Folder, PROGRAM, Server, get, root, said};
+use crate::program::{Folder, PROGRAM, Server, ask, get, root, said};
 
 /// The blocks of the README that are part of the tour.
 fn blocks() -> Vec<String> {
@@ -52,7 +52,9 @@ fn tour(folder: &Folder) {
     run(&blocks[0]);
     let c1 = of_ann(folder, "sent");
     assert_eq!(c1.len(), 1, "{c1:?}");
-    let inbox: Value = serde_json::from_str(&get(&format!("{address}/api/v1/inbox?limit=200"))).unwrap();
+    let reader = folder.json(&["token", "create", "--name", "tour", "--scope", "read", "--json"]);
+    let secret = reader["secret"].as_str().unwrap();
+    let inbox: Value = serde_json::from_str(&ask(&format!("{address}/api/v1/inbox?limit=200"), secret)).unwrap();
     let reminder = get(&format!("{address}/inbox/{}/html", c1[0]));
     assert!(inbox.to_string().contains(&c1[0]), "{inbox}");
     assert!(reminder.contains("Copper kettle") && reminder.contains("49.00"), "{reminder}");

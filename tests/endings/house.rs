@@ -205,11 +205,18 @@ impl House {
         usize::try_from(accounts["messages"]["by_status"][status].as_u64().unwrap_or(0)).unwrap()
     }
 
+    /// Asks again while the service says that it can be asked again.
     pub fn get(&self, path: &str) -> Value {
-        let Answer { status, body, .. } =
-            exchange(&self.address, "GET", path, &format!("Bearer {}", self.token), "").unwrap();
-        assert_eq!(status, 200, "GET {path}: {body}");
-        serde_json::from_str(&body).unwrap()
+        let (token, deadline) = (format!("Bearer {}", self.token), Instant::now() + STARTED_WITHIN);
+        loop {
+            let Answer { status, body, .. } = exchange(&self.address, "GET", path, &token, "").unwrap();
+            if status == 503 && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+                continue;
+            }
+            assert_eq!(status, 200, "GET {path}: {body}");
+            return serde_json::from_str(&body).unwrap();
+        }
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Value {
