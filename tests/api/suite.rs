@@ -3,8 +3,11 @@
 mod hostile;
 mod live;
 mod reading;
+mod redriven;
 mod repeats;
+mod stopped;
 mod tokens;
+mod unsubscribed;
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());
