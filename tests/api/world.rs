@@ -2,12 +2,12 @@
 
 use std::ops::Deref;
 
-use carillon::store::Address;
+use carillon::store::{Address, Rows};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use super::BACKEND;
-use crate::database::Place;
+use crate::database::{Backend, Place};
 use crate::house::{Answer, House};
 
 pub struct World {
@@ -35,6 +35,29 @@ impl World {
         database.writer.execute_unprepared(sql).await.unwrap();
         database.reader.close().await.unwrap();
         database.writer.close().await.unwrap();
+    }
+
+    /// A service on a database where all there was is another workspace's.
+    pub async fn given_away(self) -> Self {
+        let Self { house, place } = self;
+        house.close().await;
+        let database = carillon::store::open(place.address()).await.unwrap();
+        let named = match BACKEND {
+            Backend::Sqlite => {
+                "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'workspace' WHERE m.type = 'table'"
+            }
+            Backend::Postgres => {
+                "SELECT table_name::text FROM information_schema.columns WHERE column_name = 'workspace' AND table_schema = 'public'"
+            }
+        };
+        for row in Rows(&database.writer).all(named, vec![]).await.unwrap() {
+            let table: String = row.try_get_by_index(0).unwrap();
+            let sql = format!("UPDATE {table} SET workspace = 2 WHERE workspace = 1");
+            database.writer.execute_unprepared(&sql).await.unwrap();
+        }
+        database.reader.close().await.unwrap();
+        database.writer.close().await.unwrap();
+        Self { house: House::on(Some(place.address()), None).await, place }
     }
 
     /// With the demo's definitions in force.
