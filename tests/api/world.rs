@@ -10,6 +10,29 @@ use super::BACKEND;
 use crate::database::{Backend, Place};
 use crate::house::{Answer, House};
 
+const SMALL: &str = "\
+kind: template
+key: hello
+email: { subject: Hi, html: <p>Hi</p> }
+---
+kind: campaign
+key: cart
+name: Cart
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.cart_id }
+delay: 1h
+send: { channel: email, template: hello }
+---
+kind: segment
+key: reachable
+name: Reachable
+owner: crm@shop.example
+where: { trait: { email: { exists: true } } }
+";
+
 pub struct World {
     pub house: House,
     place: Place,
@@ -58,6 +81,13 @@ impl World {
         database.reader.close().await.unwrap();
         database.writer.close().await.unwrap();
         Self { house: House::on(Some(place.address()), None).await, place }
+    }
+
+    /// With one definition of a kind in force, so that nothing takes long.
+    pub async fn small() -> Self {
+        let world = Self::new().await;
+        world.post("/api/v1/definitions", json!({ "files": [{ "name": "shop.yaml", "text": SMALL }] })).await.ok();
+        world
     }
 
     /// With the demo's definitions in force.
