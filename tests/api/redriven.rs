@@ -1,6 +1,6 @@
 //! Dead letters by cause, put back by several hands at once.
 //!
-//! To see it fail, let `status::redrive` take a letter that is in the queue again, every hand counts it.
+//! To see it fail, let `status::redrive` take a letter that is in the queue again: then every hand counts it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
