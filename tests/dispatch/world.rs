@@ -1,7 +1,7 @@
 //! A whole shop in a temporary folder: log, processor, scheduler and dispatcher over a real database, on a clock that
 //! only moves when told, with a channel that answers from a script.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
 use carillon::guard::{CapVersion, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
-use carillon::message::{Message, Outcome, RetryPolicy, Status};
+use carillon::message::{Message, Outcome, Purpose, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
 use carillon::render::{Content, Rendered, Sender, Workspace};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
@@ -399,6 +399,38 @@ impl World {
 
     pub async fn statuses(&self) -> Vec<&'static str> {
         self.messages().await.iter().map(|message| message.status.name()).collect()
+    }
+
+    /// The most slots of any person or any address within such a time, counted by hand over what was sent, and by the
+    /// hour at which it was.
+    pub async fn most_within(&self, window: Span) -> usize {
+        let all = self.messages().await;
+        let mut used: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+        for message in all.iter().filter(|message| message.purpose == Purpose::Marketing) {
+            let (Some(slot), Status::Sent { at, .. }) = (message.slot_at, &message.status) else { continue };
+            for (clock, instant) in [("slot", slot), ("clock", *at)] {
+                used.entry(format!("{clock} profile:{}", message.profile)).or_default().push(instant);
+                used.entry(format!("{clock} {:?}", message.address)).or_default().push(instant);
+            }
+        }
+        let within = |all: &[Timestamp], last: Timestamp| {
+            all.iter().filter(|at| **at <= last && **at > last.minus(window)).count()
+        };
+        used.values().flat_map(|all| all.iter().map(|last| within(all, *last))).max().unwrap_or(0)
+    }
+
+    /// Lets the time pass until the cap store answers again and everything that waited for that has gone its way.
+    pub async fn until_asked(&mut self) {
+        for _ in 0..60 {
+            if !self.messages().await.iter().any(|message| reason_of(message) == "caps_unreachable")
+                && !self.dispatcher.caps_unreachable()
+            {
+                return;
+            }
+            // Each try finds the connection a little further on its way back.
+            self.after(11).await;
+        }
+        panic!("the cap store does not answer again");
     }
 
     /// The states a message went through.
