@@ -48,7 +48,7 @@ enum Link {
 }
 
 enum Nodes {
-    One(Client),
+    One(Box<Client>),
     Cluster(Vec<Client>),
 }
 
@@ -68,7 +68,7 @@ impl Nodes {
                     .set_number_of_retries(1)
                     .set_pipeline_buffer_size(IN_FLIGHT_MAX)
                     .set_concurrency_limit(IN_FLIGHT_MAX);
-                Ok(Link::One(ConnectionManager::new_lazy_with_config(one.clone(), config)?))
+                Ok(Link::One(ConnectionManager::new_lazy_with_config((**one).clone(), config)?))
             }
             Self::Cluster(nodes) => {
                 let nodes = nodes.iter().map(|node| node.get_connection_info().clone());
@@ -235,7 +235,7 @@ fn nodes(url: &str) -> Result<(Nodes, String), WrongAddress> {
     }
     let place = places.join(", ");
     match <[Client; 1]>::try_from(clients) {
-        Ok([one]) if !is_cluster => Ok((Nodes::One(one), place)),
+        Ok([one]) if !is_cluster => Ok((Nodes::One(Box::new(one)), place)),
         Ok(one) => Ok((Nodes::Cluster(one.into()), place)),
         Err(several) => Ok((Nodes::Cluster(several), place)),
     }

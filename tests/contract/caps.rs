@@ -1,5 +1,5 @@
 //! The contract of a cap store, line by line, and a race over a database in miniature.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
 mod faults;

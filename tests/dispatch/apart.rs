@@ -95,7 +95,8 @@ async fn for_thirty_seconds_apart_marketing_waits_all_else_goes_and_afterwards_a
 #[tokio::test]
 async fn a_cluster_that_is_emptied_and_of_which_a_master_is_lost_lets_nothing_more_through() {
     let cluster = Arc::new(Mutex::new(Cluster::start()));
-    let mut world = shop(cluster.lock().unwrap().url()).await;
+    let url = cluster.lock().unwrap().url();
+    let mut world = shop(url).await;
     world.identify("bob", "ann@example.com").await;
     for (user, cart) in [("ann", "c1"), ("bob", "c2")] {
         let flushed = cluster.clone();
@@ -111,9 +112,11 @@ async fn a_cluster_that_is_emptied_and_of_which_a_master_is_lost_lets_nothing_mo
     world.track("ann", "Signed Up", "n1").await;
     world.after(3).await;
     assert_eq!((sent(&world, "cart").await, sent(&world, "note").await), (2, 1));
-    let mut cluster = cluster.lock().unwrap();
-    cluster.0.iter_mut().for_each(Redis::come_back);
-    cluster.until_whole();
+    {
+        let mut cluster = cluster.lock().unwrap();
+        cluster.0.iter_mut().for_each(Redis::come_back);
+        cluster.until_whole();
+    }
     world.until_asked().await;
     world.track("bob", "Product Added", "c4").await;
     world.after(3).await;

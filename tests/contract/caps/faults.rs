@@ -88,9 +88,10 @@ impl CapStore for Struck {
 /// A record under which it happens before the claiming transaction.
 struct StruckBook<B> {
     inner: Arc<B>,
-    strike: Mutex<Option<std::thread::JoinHandle<()>>>,
-    begin: Mutex<Option<Box<dyn FnOnce() -> std::thread::JoinHandle<()> + Send>>>,
+    strike: Mutex<Option<Strike>>,
 }
+
+type Strike = Box<dyn FnOnce() + Send>;
 
 impl<B: Book> Book for StruckBook<B> {
     fn versions(&self, subjects: &[Subject; 2]) -> [CapVersion; 2] {
@@ -102,11 +103,8 @@ impl<B: Book> Book for StruckBook<B> {
     }
 
     fn commit(&self, cleared: &Cleared) -> bool {
-        if let Some(begin) = self.begin.lock().unwrap().take() {
-            *self.strike.lock().unwrap() = Some(begin());
-        }
         if let Some(strike) = self.strike.lock().unwrap().take() {
-            strike.join().unwrap();
+            strike();
         }
         self.inner.commit(cleared)
     }
@@ -139,11 +137,12 @@ async fn struck<B: Book + Default + Send + Sync + 'static>(
             between.strike.into_inner().unwrap().is_none()
         }
         None => {
-            let begin = || std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(strike));
-            let (strike, begin) = (Mutex::new(None), Mutex::new(Some(Box::new(begin) as _)));
-            let between = StruckBook { inner: record.clone(), strike, begin };
+            // On a thread of its own, for a commit cannot wait for a future.
+            let here = || tokio::runtime::Runtime::new().unwrap().block_on(strike);
+            let there: Strike = Box::new(|| std::thread::spawn(here).join().unwrap());
+            let between = StruckBook { inner: record.clone(), strike: Mutex::new(Some(there)) };
             claim_at_last(&*store, &between, at(2), (1, BOX), 4).await;
-            between.begin.into_inner().unwrap().is_none()
+            between.strike.into_inner().unwrap().is_none()
         }
     };
     for name in 5..8 {
