@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use carillon::caps::{Ask, CapStore, History, Released, Reserved, Unreachable};
+use carillon::caps::CapStore;
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
-use carillon::guard::{CapVersion, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
 use carillon::message::{Message, Outcome, Purpose, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
@@ -33,6 +32,10 @@ use secrecy::ExposeSecret;
 use super::{BACKEND, SLOTS};
 use crate::database::Place;
 use crate::slots::Kept;
+
+mod meddled;
+
+use meddled::Meddled;
 
 pub const HERE: WorkspaceId = WorkspaceId(1);
 /// Makes the id of each call its own.
@@ -84,55 +87,6 @@ impl channel::Channel for Carrier {
 
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
         futures::future::ready(Ok("a script".to_owned())).boxed()
-    }
-}
-
-/// A cap store beside which something happens once, when it has granted a message all its slots: after the guard
-/// looked, before the claim.
-struct Meddled {
-    inner: Arc<dyn CapStore>,
-    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
-}
-
-impl CapStore for Meddled {
-    fn reserve<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Reserved, Unreachable>> {
-        async move {
-            let answer = self.inner.reserve(ask).await;
-            let is_last = matches!((ask.subject, &answer), (Subject::Address(..), Ok(Reserved::Granted { .. })));
-            let meanwhile = if is_last { self.meanwhile.lock().unwrap().take() } else { None };
-            if let Some(happens) = meanwhile {
-                happens.await;
-            }
-            answer
-        }
-        .boxed()
-    }
-
-    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.reseed(subject, history)
-    }
-
-    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
-        self.inner.check()
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        subject: &'a Subject,
-        message: MessageId,
-        reserved: CapVersion,
-        before: CapVersion,
-    ) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.withdraw(subject, message, reserved, before)
-    }
-
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        message: MessageId,
-        expected: CapVersion,
-    ) -> BoxFuture<'a, Result<Released, Unreachable>> {
-        self.inner.release(subject, message, expected)
     }
 }
 
@@ -242,8 +196,7 @@ impl World {
     /// Happens once, between the guard's look and the claim of the next message that needs a slot.
     pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
         let inner = self.kept.stores().of(HERE);
-        let meddled = Meddled { inner, meanwhile: Mutex::new(Some(happens.boxed())) };
-        let meddled: Arc<dyn CapStore> = Arc::new(meddled);
+        let meddled: Arc<dyn CapStore> = Arc::new(Meddled::new(inner, happens));
         self.caps = CapStores::new(move |_| meddled.clone());
         self.fail_at("nowhere");
     }
