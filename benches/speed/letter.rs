@@ -186,6 +186,7 @@ fn template(html: &str, text: Option<&str>) -> Template {
     Template {
         key: "cart_reminder".to_owned(),
         version: 1,
+        topic: None,
         name: None,
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),

@@ -31,6 +31,7 @@ mod m20261121_000090_correlation;
 mod m20261121_000098_pages;
 mod m20261121_000103_prune_the_log;
 mod m20261121_000111_take_locks;
+mod m20261121_000118_outbox_by_channel;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000098_pages::Migration),
             Box::new(m20261121_000103_prune_the_log::Migration),
             Box::new(m20261121_000111_take_locks::Migration),
+            Box::new(m20261121_000118_outbox_by_channel::Migration),
         ]
     }
 }

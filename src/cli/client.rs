@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -145,6 +145,24 @@ impl Client {
             }
         }
         self.call(Method::GET, url, None).await
+    }
+
+    /// All pages of a list as one answer, by the name its rows stand under.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn get_all(&self, path: &str, name: &str) -> anyhow::Result<Value> {
+        let (mut all, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+        loop {
+            let mut page = self.get(path, &[("limit", Some("200")), ("cursor", cursor.as_deref())]).await?;
+            if let Value::Array(rows) = page[name].take() {
+                all.extend(rows);
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(json!({ name: all })),
+            }
+        }
     }
 
     /// # Errors

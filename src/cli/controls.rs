@@ -59,7 +59,7 @@ pub async fn key(client: &Client, key: Key) -> anyhow::Result<Answer> {
             }
         }
         Key::List { json } => {
-            let answer = client.get("/api/v1/keys", &[]).await?;
+            let answer = client.get_all("/api/v1/keys", "keys").await?;
             if json {
                 print_json(&answer);
             } else {

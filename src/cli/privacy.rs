@@ -87,7 +87,7 @@ pub async fn privacy(client: &Client, asked: Privacy) -> anyhow::Result<Answer> 
             }
         }
         Privacy::List { json } => {
-            let answer = client.get("/api/v1/erasures", &[("limit", Some("200"))]).await?;
+            let answer = client.get_all("/api/v1/erasures", "erasures").await?;
             if json {
                 print_json(&answer);
             } else {

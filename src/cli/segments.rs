@@ -28,7 +28,7 @@ pub struct Segments {
 
 pub async fn segments(client: &Client, asked: &Segments) -> anyhow::Result<Answer> {
     let Some(key) = &asked.key else {
-        let answer = client.get("/api/v1/segments", &[]).await?;
+        let answer = client.get_all("/api/v1/segments", "segments").await?;
         if asked.json {
             print_json(&answer);
             return Ok(Answer::Yes);

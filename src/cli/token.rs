@@ -114,22 +114,12 @@ fn show_secret(made: &serde_json::Value, json: bool) {
 }
 
 async fn show_list(client: &Client, json: bool) -> anyhow::Result<()> {
-    let mut all = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let query = [("limit", Some("200")), ("cursor", cursor.as_deref())];
-        let page = client.get("/api/v1/tokens", &query).await?;
-        all.extend_from_slice(list(&page, "tokens"));
-        match page["next"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
-        }
-    }
+    let all = client.get_all("/api/v1/tokens", "tokens").await?;
     if json {
-        print_json(&json!({ "tokens": all }));
+        print_json(&all);
         return Ok(());
     }
-    let rows: Vec<_> = all
+    let rows: Vec<_> = list(&all, "tokens")
         .iter()
         .map(|token| {
             let scopes = list(token, "scopes").iter().map(cell).collect::<Vec<String>>().join(" ");

@@ -32,11 +32,13 @@ pub struct Catalog {
     pub terms: Terms,
 }
 
-/// What governs permission: the policies by channel, the topics by key.
+/// What governs permission: the policies by channel, the topics by key, and what messages are about.
 #[derive(Debug, Clone, Default)]
 pub struct Permissions {
     pub policies: BTreeMap<Channel, Policy>,
     pub topics: BTreeMap<String, Topic>,
+    /// What a template's messages are about where their campaign says nothing, by the template's key.
+    pub topics_of_templates: BTreeMap<String, String>,
 }
 
 /// The campaigns that one event may enter, ordered by key.
@@ -158,6 +160,12 @@ impl Catalog {
 
     pub fn topic(&self, key: &str) -> Option<&Topic> {
         self.permissions.topics.get(key)
+    }
+
+    /// What the messages of a campaign are about: as it says, else as its template does.
+    pub fn topic_of<'c>(&'c self, campaign: &'c Campaign) -> Option<&'c str> {
+        let said = campaign.topic.as_deref();
+        said.or_else(|| self.permissions.topics_of_templates.get(&campaign.send.template).map(String::as_str))
     }
 
     /// By key.

@@ -157,7 +157,7 @@ impl Turn<'_> {
             enrollment: enrollment.id,
             campaign: campaign.key.clone(),
             campaign_version: campaign.version,
-            topic: campaign.topic.clone(),
+            topic: self.snapshot.catalog.topic_of(campaign).map(str::to_owned),
             channel: send.channel,
             template: send.template.clone(),
             purpose: campaign.purpose,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map as Json, Value};
 
 use crate::definition::problem::{Code, Problem, nearest};
-use crate::definition::reader::{At, Map, Reader};
+use crate::definition::reader::{At, Map, Reader, Target};
 use crate::definition::template_check;
 use crate::definition::yaml;
 use crate::message::Channel;
@@ -13,11 +13,10 @@ use crate::render::includes;
 use crate::render::links::Tracks;
 use crate::render::template::{EmailPart, Markup, Parts, PushPart, Template, WhatsappPart};
 
-const FIELDS: [&str; 10] =
-    ["kind", "key", "name", "owner", "defaults", "sample", "track", "locale", "locales", "partials"];
+const FIELDS: [&str; 11] =
+    ["kind", "key", "name", "owner", "topic", "defaults", "sample", "track", "locale", "locales", "partials"];
 /// One for each channel.
 const PARTS: [&str; 5] = ["email", "sms", "push", "whatsapp", "webhook"];
-const LATER: [&str; 1] = ["topic"];
 /// Files a template's folder may hold beside `template.yaml`.
 pub const PART_FILES: [&str; 9] = [
     "email.mjml",
@@ -58,8 +57,13 @@ pub fn may_be_included(own: &str) -> bool {
 /// `version` is 0: the store counts versions when the text is applied.
 pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> {
     let fields: Vec<&str> = FIELDS.into_iter().chain(PARTS).collect();
-    let map = at.map(&fields, &LATER)?;
+    let map = at.map(&fields, &[])?;
     let name = map.maybe("name", |at| at.name());
+    let topic = map.maybe("topic", |at| {
+        let key = at.key()?;
+        at.refers(Target::Topic(key.clone()));
+        Some(key)
+    });
     let defaults = map.optional("defaults", Json::new(), |at| object(&at));
     let sample = map.optional("sample", Json::new(), |at| object(&at));
     let tracks = map.optional("track", Tracks::ALL, tracks);
@@ -81,6 +85,7 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
         key: key.to_owned(),
         version: 0,
         name: name?,
+        topic: topic?,
         defaults: defaults?,
         sample: sample?,
         tracks: tracks?,

@@ -16,6 +16,7 @@ pub mod keys;
 mod live;
 mod messages;
 pub mod operation;
+mod paging;
 mod parked;
 mod people;
 mod permission;
@@ -216,7 +217,7 @@ async fn read_json<T: DeserializeOwned>(
 }
 
 /// A page of a list, with the way to the next one where there is one.
-fn json_page(request: &HttpRequest, body: &impl Serialize, next: Option<&str>) -> HttpResponse {
+pub(super) fn json_page(request: &HttpRequest, body: &impl Serialize, next: Option<&str>) -> HttpResponse {
     let mut answer = json_answer(body);
     if let Some(link) = next.and_then(|next| link_to(request, next)) {
         answer.headers_mut().insert(LINK, link);

@@ -13,7 +13,7 @@ use crate::ids::{MessageId, Timestamp};
 use crate::render::kept::{Cursor, Kept, KeptMessages, KeptSummary, Unreadable};
 
 use super::admin::operation::{Operation, read};
-use super::admin::{query, rows};
+use super::admin::{json_page, query, rows};
 use super::body;
 use super::problem::{Problem, Refusal};
 use super::scope::Scope;
@@ -64,7 +64,7 @@ struct AskedJson {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// What `next` of the page before said.
-    after: Option<String>,
+    cursor: Option<String>,
 }
 
 /// A part of the list.
@@ -82,7 +82,8 @@ impl Asked {
             let (millis, id) = text.rsplit_once('-')?;
             Some((Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?))
         };
-        let wrong = || Refusal::Parameter { field: "after", cause: "`after` is what `next` of a page said".to_owned() };
+        let cause = "`cursor` is what `next` of a page said";
+        let wrong = || Refusal::Parameter { field: "cursor", cause: cause.to_owned() };
         let after = after.map(|text| read(text).ok_or_else(wrong)).transpose()?;
         Ok(Self { limit: rows(Some(limit), PAGE_ROWS, PAGE_ROWS_MAX)? as usize, after })
     }
@@ -147,9 +148,9 @@ async fn opened(inbox: Kepts, guard: Guard, request: &HttpRequest) -> Result<Inb
 async fn list_json(inbox: Kepts, guard: Guard, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let inbox = opened(inbox, guard, &request).await?;
     let asked: AskedJson = query(&request)?;
-    let asked = Asked::new(asked.limit.unwrap_or(PAGE_ROWS), asked.after.as_deref())?;
+    let asked = Asked::new(asked.limit.unwrap_or(PAGE_ROWS), asked.cursor.as_deref())?;
     let listed = listed(inbox, asked).await?;
-    Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(listed))
+    Ok(json_page(&request, &listed, listed.next.as_deref()))
 }
 
 async fn message_json(

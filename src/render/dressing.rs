@@ -4,6 +4,8 @@
 //! Where they go is found once, when the template is compiled: calls of `mail` are put there, which no author can
 //! write. A render then fills them in on its one pass, and the HTML of a mail is never read again.
 
+use std::sync::LazyLock;
+
 use handlebars::{
     Context, Handlebars, Helper as Call, HelperDef as Function, HelperResult, Output, RenderContext, Renderable,
     StringOutput,
@@ -21,6 +23,12 @@ const PREHEADER: &str = "{{mail \"preheader\"}}";
 const TRAP: &str = "{{mail \"trap\"}}";
 const PICTURE: &str = "{{mail \"picture\"}}";
 const LINK: (&str, &str) = ("{{#mail \"link\"}}", "{{/mail}}");
+
+/// As many as any inbox shows behind the subject.
+const SHOWN_CHARS_MAX: usize = 140;
+/// Takes a place in that line and shows nothing: behind a short preheader an inbox would go on with the words of the mail.
+const NOTHING: &str = "&#847;&zwnj;&nbsp;";
+static NOTHINGS: LazyLock<String> = LazyLock::new(|| NOTHING.repeat(SHOWN_CHARS_MAX));
 
 /// Whether there is a call in a text that we made.
 pub(super) fn is_dressed(text: &str) -> bool {
@@ -131,7 +139,10 @@ impl Function for &Mail<'_> {
         let what = call.param(0).and_then(|it| it.value().as_str()).unwrap_or_default();
         if what == "preheader" {
             out.write(r#"<div style="display:none;max-height:0;overflow:hidden">"#)?;
-            out.write(self.preheader.trim())?;
+            let preheader = self.preheader.trim();
+            out.write(preheader)?;
+            let shown = if preheader.is_empty() { SHOWN_CHARS_MAX } else { preheader.chars().count() };
+            out.write(&NOTHINGS[..SHOWN_CHARS_MAX.saturating_sub(shown) * NOTHING.len()])?;
             out.write("</div>")?;
         }
         let Some(tracking) = self.tracking else { return Ok(()) };

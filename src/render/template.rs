@@ -22,6 +22,8 @@ pub struct Template {
     pub tracks: Tracks,
     /// The language of `parts`, where it is declared.
     pub locale: Option<String>,
+    /// What its messages are about where their campaign says nothing.
+    pub topic: Option<String>,
     pub parts: Parts,
     /// By locale such as `de` or `de-AT`: what its readers get instead, channel by channel.
     pub variants: BTreeMap<String, Parts>,

@@ -1,6 +1,6 @@
 //! What is stored and waits, in numbers: cheap enough to be asked every few seconds, whatever the tables hold.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, QueryResult};
 
 use crate::ids::Timestamp;
 use crate::store::Workspace;
@@ -74,11 +74,13 @@ pub fn connections(conn: &DatabaseConnection) -> (u32, u32) {
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// Messages by the state in which they wait or are under way. Reads an index alone.
-    pub async fn messages_waiting(&self) -> Result<Vec<(String, i64)>, Error> {
-        let sql = "SELECT status, count(*) FROM messages WHERE workspace = ?
-                   AND status IN ('queued', 'deferred', 'claimed', 'sending', 'retrying') GROUP BY status";
+    /// Messages by the state in which they wait or are under way, and by channel. Reads an index alone.
+    pub async fn messages_waiting(&self) -> Result<Vec<([String; 2], i64)>, Error> {
+        let sql = "SELECT status, channel, count(*) FROM messages WHERE workspace = ?
+                   AND status IN ('queued', 'deferred', 'claimed', 'sending', 'retrying') GROUP BY status, channel";
         let rows = Rows(self.conn).all(sql, vec![self.id.0.into()]).await?;
-        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+        let read =
+            |row: &QueryResult| Ok(([row.try_get_by_index(0)?, row.try_get_by_index(1)?], row.try_get_by_index(2)?));
+        rows.iter().map(read).collect()
     }
 }

@@ -129,9 +129,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     /// Erasures, newest first.
-    pub async fn erasures(&self, limit: u32) -> Result<Vec<Erasure>, Error> {
-        let sql = format!("{SELECT} WHERE workspace = ? ORDER BY erased_at DESC, profile DESC LIMIT ?");
-        Rows(self.conn).all(&sql, vec![self.id.0.into(), limit.into()]).await?.iter().map(read).collect()
+    pub async fn erasures(&self, before: Option<(Timestamp, ProfileId)>, limit: u32) -> Result<Vec<Erasure>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND (erased_at, profile) < (?, ?) ORDER BY erased_at DESC, profile DESC LIMIT ?"
+        );
+        let (at, profile) = before.map_or((i64::MAX, i64::MAX), |(at, profile)| (at.millis(), profile.0));
+        let values = vec![self.id.0.into(), at.into(), profile.into(), limit.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
     }
 
     /// Whether something of these people is on its way: logged and not decided, or with a provider.

@@ -47,13 +47,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, size(row.try_get_by_index(1)?)))).collect()
     }
 
-    /// Some people of a segment, by profile.
-    pub async fn members(&self, segment: &str, limit: u32) -> Result<Vec<Member>, Error> {
+    /// People of a segment after one, by profile.
+    pub async fn members(&self, segment: &str, after: ProfileId, limit: u32) -> Result<Vec<Member>, Error> {
         let sql = "SELECT segment_members.profile, profiles.user_id, segment_members.since FROM segment_members
                    JOIN profiles ON profiles.id = segment_members.profile
                    WHERE segment_members.workspace = ? AND segment_members.segment = ?
-                   ORDER BY segment_members.profile LIMIT ?";
-        let rows = Rows(self.conn).all(sql, vec![self.id.0.into(), segment.into(), limit.into()]).await?;
+                   AND segment_members.profile > ? ORDER BY segment_members.profile LIMIT ?";
+        let rows =
+            Rows(self.conn).all(sql, vec![self.id.0.into(), segment.into(), after.0.into(), limit.into()]).await?;
         rows.iter()
             .map(|row| {
                 let profile = ProfileId(row.try_get_by_index(0)?);

@@ -38,6 +38,10 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
             Definition::ConsentPolicy(policy) => {
                 permissions.policies.extend(policy.iter().map(|rule| (rule.channel, rule.policy.clone())));
             }
+            Definition::Template(template) => {
+                let topic = template.topic.clone().map(|topic| (template.key.clone(), topic));
+                permissions.topics_of_templates.extend(topic);
+            }
             Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic.clone())),
             _ => {}
         }

@@ -97,6 +97,35 @@ expect:
 }
 
 #[test]
+fn messages_are_about_what_their_template_says_where_the_campaign_says_nothing() {
+    let head = r#"kind: story
+name: a story
+campaigns: [ cart_reminder ]
+profiles: { ann: { traits: { email: ann@shop.example } } }
+given:
+  - { at: "2026-03-01T10:00Z", ann: Consent Changed, properties: { topic: offers, state: unsubscribed, via: page } }
+  - { at: "2026-03-01T10:01Z", ann: Product Added, properties: { cart_id: c1 } }
+"#;
+    let topics = "kind: topic\nkey: offers\nname: Offers\n---\nkind: topic\nkey: carts\nname: Carts\n---\n";
+    for (campaign, template, expected) in [
+        ("", "", "sent, template: cart_reminder"),
+        ("", "topic: offers\n", "not_sent, reason: topic_unsubscribed"),
+        ("topic: carts\n", "topic: offers\n", "sent, template: cart_reminder"),
+        ("topic: offers\n", "topic: carts\n", "not_sent, reason: topic_unsubscribed"),
+    ] {
+        let entry = "entry: { event: Product Added";
+        let shop = SHOP
+            .replace(entry, &format!("{campaign}{entry}"))
+            .replace("key: cart_reminder\nemail:", &format!("key: cart_reminder\n{template}email:"));
+        let text = format!("{shop}{topics}{head}expect:\n  - {{ ann: {expected} }}\n");
+        let documents = read(&[SourceFile { name: "test.yaml".to_owned(), text }]).unwrap();
+        let Definition::Story(story) = &documents.last().unwrap().definition else { panic!() };
+        let report = run(&documents, story);
+        assert!(report.passed, "{campaign}{template}: {:?}\n{}", report.failures, report.timeline);
+    }
+}
+
+#[test]
 fn a_full_cap_names_the_messages_that_used_it() {
     let timeline = passes(
         r#"

@@ -63,7 +63,7 @@ metrics! {
         "Messages put into the outbox.");
     MESSAGES_REACHED = Family::counter("carillon_messages_reached_total", &["channel", "status", "reason"],
         "Steps of messages to a state, with its reason; what an exit cancelled is in carillon_decisions_made_total.");
-    OUTBOX_MESSAGES = Family::gauge("carillon_outbox_messages", &["status"],
+    OUTBOX_MESSAGES = Family::gauge("carillon_outbox_messages", &["channel", "status"],
         "Messages that wait or are under way.");
     OUTBOX_OLDEST_SECONDS = Family::gauge("carillon_outbox_oldest_seconds", &[],
         "How long ago the message was due that has been due longest; 0 where none is.");

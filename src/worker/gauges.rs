@@ -84,7 +84,8 @@ impl Gauges {
         OUTBOX_OLDEST_SECONDS.alone().set(since(first_due(reader).await?));
         let store = self.store.workspace(self.workspace);
         let waiting = store.messages_waiting().await?;
-        OUTBOX_MESSAGES.replace(waiting.into_iter().map(|(status, count)| (vec![status], count as f64)));
+        OUTBOX_MESSAGES
+            .replace(waiting.into_iter().map(|([status, channel], count)| (vec![channel, status], count as f64)));
         SENDING_PAUSED.replace(store.pauses().await?.into_iter().map(|scope| (vec![scope], 1.0)));
         SCHEDULE_TIMERS.alone().set(due_timers(reader, held, now).await? as f64);
         DATABASE_FILE_BYTES.alone().set(bytes(reader).await? as f64);

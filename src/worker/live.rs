@@ -93,6 +93,9 @@ impl Definitions {
     pub async fn catalog_at(&self, id: WorkspaceId, position: Position) -> anyhow::Result<Catalog> {
         let store = self.store.workspace(id);
         let mut stored = store.definitions_until(position).await?;
+        // Reading a template takes a while, and a decision asks for its topic alone.
+        let is_about = |one: &StoredDefinition| one.files.iter().any(|file| file.text.contains("topic"));
+        let about: BTreeSet<String> = stored.iter().filter(|one| is_about(one)).map(|one| one.key.clone()).collect();
         stored.retain(|one| {
             let kind = DocumentKind::parse(&one.kind);
             kind.is_some_and(|kind| match kind {
@@ -101,7 +104,8 @@ impl Definitions {
                 | DocumentKind::Rates
                 | DocumentKind::ConsentPolicy
                 | DocumentKind::Topic => true,
-                DocumentKind::Caps | DocumentKind::Template | DocumentKind::Source | DocumentKind::Story => false,
+                DocumentKind::Template => about.contains(&one.key),
+                DocumentKind::Caps | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
         Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
@@ -175,6 +179,10 @@ fn compile_as(
                 Definition::ConsentPolicy(rules) => drop(policies.insert(one.key.clone(), rules)),
                 Definition::Template(mut template) => {
                     template.version = one.version;
+                    // Of the newest version, which may say none any more.
+                    permissions.topics_of_templates.remove(&template.key);
+                    let topic = template.topic.clone().map(|topic| (template.key.clone(), topic));
+                    permissions.topics_of_templates.extend(topic);
                     match Compiled::new(&template) {
                         Ok(compiled) => drop(live.templates.insert(template.key.clone(), Arc::new(compiled))),
                         Err(error) => {

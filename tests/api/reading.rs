@@ -123,6 +123,71 @@ async fn definitions_are_read_one_by_one_with_every_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_segments_definitions_erasures_and_the_inbox_are_read_page_by_page_to_their_end() {
+    let world = World::small().await;
+    let key = world.key().await;
+    for source in ["app", "till", "phone"] {
+        world.post("/api/v1/keys", json!({ "source": source })).await.ok();
+    }
+    for name in ["Reachable", "To be reached", "Known"] {
+        let version = |key: &str| {
+            let text = format!(
+                "kind: segment\nkey: {key}\nname: {name}\nowner: crm@shop.example\nwhere: {{ trait: {{ email: {{ exists: true }} }} }}\n"
+            );
+            json!({ "name": format!("{key}.yaml"), "text": text })
+        };
+        let files = ["s1", "s2", "s3"].map(version);
+        world.post("/api/v1/definitions", json!({ "files": files })).await.ok();
+    }
+    world.meet_ann(&key).await;
+    for user in ["ben", "cleo", "dan"] {
+        let traits = json!({ "email": format!("{user}@example.com") });
+        world
+            .send(&key, "identify", json!({ "userId": user, "messageId": format!("e-{user}"), "traits": traits }))
+            .await;
+    }
+    for cart in ["c1", "c2", "c3"] {
+        world.put_in_cart(&key, cart).await;
+    }
+    world.forward("61m").await;
+    let lists = [
+        ("/api/v1/keys", "keys", "id", 4),
+        ("/api/v1/segments", "segments", "key", 4),
+        ("/api/v1/segments/s1", "sample", "profile", 4),
+        ("/api/v1/definitions/all", "definitions", "key", 6),
+        ("/api/v1/definitions/segment", "definitions", "key", 4),
+        ("/api/v1/definitions/segment/s1", "versions", "version", 3),
+        ("/api/v1/inbox", "messages", "message", 3),
+    ];
+    for (path, name, id, least) in lists {
+        pages_say_what_one_says(&world, path, name, id, least).await;
+    }
+    for user in ["ben", "cleo", "dan"] {
+        let asked = json!({ "by": "the desk", "reason": "asked by letter" });
+        world.post(&format!("/api/v1/profiles/{user}/erase"), asked).await.ok();
+    }
+    pages_say_what_one_says(&world, "/api/v1/erasures", "erasures", "profile", 3).await;
+    // A cursor is of its own list alone.
+    let next = world.get("/api/v1/keys?limit=1").await.ok()["next"].as_str().unwrap().to_owned();
+    for list in ["erasures", "segments", "segments/s1", "definitions/all", "definitions/segment/s1", "tokens", "inbox"]
+    {
+        let refused = world.get(&format!("/api/v1/{list}?cursor={next}")).await;
+        assert_eq!(refused.problem(), (400, "invalid_parameter".to_owned()), "{list}");
+    }
+    world.close().await;
+}
+
+/// Pages of two hold what one page of all holds, in its order, each row once.
+async fn pages_say_what_one_says(world: &World, path: &str, name: &str, id: &str, least: usize) {
+    let whole = world.get(&format!("{path}?limit=200")).await.ok();
+    assert!(whole["next"].is_null(), "{path}");
+    let paged = all(world, path, name).await;
+    assert_eq!(&paged, whole[name].as_array().unwrap(), "{path}");
+    let ids: std::collections::BTreeSet<String> = paged.iter().map(|row| row[id].to_string()).collect();
+    assert!(ids.len() >= least, "{path}: {paged:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_is_shown_with_its_sample_or_another_and_nothing_is_sent() {
     let world = World::furnished().await;
     let path = "/api/v1/templates/cart_reminder/render";

@@ -1,6 +1,7 @@
 //! What holds on every database.
 
 mod hostile;
+mod isolation;
 mod live;
 mod reading;
 mod repeats;

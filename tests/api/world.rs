@@ -2,13 +2,36 @@
 
 use std::ops::Deref;
 
-use carillon::store::Address;
+use carillon::store::{Address, Rows};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use super::BACKEND;
-use crate::database::Place;
+use crate::database::{Backend, Place};
 use crate::house::{Answer, House};
+
+const SMALL: &str = "\
+kind: template
+key: hello
+email: { subject: Hi, html: <p>Hi</p> }
+---
+kind: campaign
+key: cart
+name: Cart
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Product Added, key: properties.cart_id }
+delay: 1h
+send: { channel: email, template: hello }
+---
+kind: segment
+key: reachable
+name: Reachable
+owner: crm@shop.example
+where: { trait: { email: { exists: true } } }
+";
 
 pub struct World {
     pub house: House,
@@ -35,6 +58,36 @@ impl World {
         database.writer.execute_unprepared(sql).await.unwrap();
         database.reader.close().await.unwrap();
         database.writer.close().await.unwrap();
+    }
+
+    /// A service on a database where all there was is another workspace's.
+    pub async fn given_away(self) -> Self {
+        let Self { house, place } = self;
+        house.close().await;
+        let database = carillon::store::open(place.address()).await.unwrap();
+        let named = match BACKEND {
+            Backend::Sqlite => {
+                "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c ON c.name = 'workspace' WHERE m.type = 'table'"
+            }
+            Backend::Postgres => {
+                "SELECT table_name::text FROM information_schema.columns WHERE column_name = 'workspace' AND table_schema = 'public'"
+            }
+        };
+        for row in Rows(&database.writer).all(named, vec![]).await.unwrap() {
+            let table: String = row.try_get_by_index(0).unwrap();
+            let sql = format!("UPDATE {table} SET workspace = 2 WHERE workspace = 1");
+            database.writer.execute_unprepared(&sql).await.unwrap();
+        }
+        database.reader.close().await.unwrap();
+        database.writer.close().await.unwrap();
+        Self { house: House::on(Some(place.address()), None).await, place }
+    }
+
+    /// With one definition of a kind in force, so that nothing takes long.
+    pub async fn small() -> Self {
+        let world = Self::new().await;
+        world.post("/api/v1/definitions", json!({ "files": [{ "name": "shop.yaml", "text": SMALL }] })).await.ok();
+        world
     }
 
     /// With the demo's definitions in force.

@@ -73,6 +73,10 @@ const measure = () => {
   };
 };
 
+// Chromium paints no sandboxed frame that lies below its window: the window of a picture is as high as the page.
+const wholeHeight = () => Math.max(document.documentElement.scrollHeight, innerHeight);
+const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+
 // Resolves when each picture has come or failed.
 const loaded = () => Promise.all([...document.images].map((it) => it.complete || new Promise((done) => {
   it.addEventListener("load", done);
@@ -157,6 +161,8 @@ const look = async (browser, asked) => {
     const seen = [await judge(page, asked)];
     if (asked.picture) {
       fs.mkdirSync(path.dirname(asked.picture), { recursive: true });
+      await page.setViewportSize({ width: asked.width, height: await page.evaluate(wholeHeight) });
+      await page.evaluate(painted);
       await page.screenshot({ path: asked.picture, fullPage: true, animations: "disabled" });
     }
     for (const frame of await page.evaluate(framed)) {

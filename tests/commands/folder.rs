@@ -1,6 +1,8 @@
 //! One process holds the data folder, says where it is, and leaves nothing behind; settings are refused by name.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -48,6 +50,25 @@ fn a_server_that_was_killed_leaves_nothing_in_the_way() {
     assert!(folder.data().join("server.json").exists(), "it had no time for a farewell");
     assert_eq!(folder.json(&["key", "list", "--json"])["keys"], Value::Array(Vec::new()));
     drop(Server::start(&folder, &["serve"]));
+}
+
+#[test]
+fn a_command_waits_for_a_server_that_does_not_answer_yet_and_says_so() {
+    let folder = Folder::new();
+    let _server = Server::start(&folder, &["serve"]);
+    // As a server that still builds its parts: it has the folder and has not said where it is.
+    let (said, unsaid) = (folder.data().join("server.json"), folder.path("server.json"));
+    std::fs::rename(&said, &unsaid).unwrap();
+    let mut command = folder.command();
+    let mut waiting = command.args(["key", "list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("does not answer yet; waiting for it"), "{line}");
+    assert!(line.contains(folder.data().to_str().unwrap()), "{line}");
+    assert!(waiting.try_wait().unwrap().is_none(), "it goes on waiting");
+    std::fs::rename(&unsaid, &said).unwrap();
+    let answer = waiting.wait_with_output().unwrap();
+    assert!(answer.status.success() && String::from_utf8_lossy(&answer.stdout).contains("SOURCE"), "{answer:?}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ async fn names(house: &House, id: Option<&str>) -> Vec<String> {
 }
 
 async fn members(house: &House) -> Vec<String> {
-    let members = house.workspace().members("vip", 100).await.unwrap();
+    let members = house.workspace().members("vip", ProfileId(0), 100).await.unwrap();
     members.into_iter().map(|member| member.user_id.unwrap()).collect()
 }
 
@@ -151,8 +151,14 @@ async fn nobody_ordering_for_thirty_days_enters_at_that_instant() {
     house.clock.advance_to(due.plus(Span::from_seconds(5)));
     scheduler.tick(house.clock.now()).await.unwrap();
     house.process().await;
-    let entered: Vec<Timestamp> =
-        house.workspace().members("vip", 9).await.unwrap().into_iter().map(|member| member.since).collect();
+    let entered: Vec<Timestamp> = house
+        .workspace()
+        .members("vip", ProfileId(0), 9)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|member| member.since)
+        .collect();
     assert_eq!(entered, [due], "and not five seconds later");
 }
 

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use carillon::app::WORKSPACE;
 use carillon::event::Kind;
+use carillon::event::engagement::Hit;
 use carillon::ids::ProfileId;
 use carillon::message::{Channel, Suppression, SuppressionKind};
+use carillon::store::hits::StoredHit;
 use carillon::store::personal::Erasure;
 use carillon::store::suppressions::subject;
 use carillon::store::{Address, Database, Rows};
@@ -13,6 +15,8 @@ use carillon::worker::pause::set_paused;
 use carillon::worker::personal_data::export;
 
 use super::BACKEND;
+use sea_orm::ConnectionTrait;
+
 use crate::database::{Backend, Place};
 use crate::house::{START, Shop};
 
@@ -53,8 +57,31 @@ async fn somebody(shop: &Shop) -> ProfileId {
         })
         .await
         .unwrap();
-    let known = shop.house.store.workspace(WORKSPACE).profile_by_id("user-canary-17").await.unwrap();
-    known.unwrap()
+    let known = shop.house.store.workspace(WORKSPACE).profile_by_id("user-canary-17").await.unwrap().unwrap();
+    click(shop, known).await;
+    known
+}
+
+/// They follow a link of what they were sent, with a browser that says who they are; nobody has judged it yet.
+async fn click(shop: &Shop, profile: ProfileId) {
+    let message = shop.messages().await.into_iter().find(|one| one.profile == profile).unwrap();
+    let hit = StoredHit {
+        workspace: WORKSPACE,
+        id: [7; 16],
+        message: message.id,
+        profile,
+        channel: Channel::Email,
+        hit: Hit {
+            at: shop.clock.now(),
+            target: Some("https://shop.example/carts/cart-canary-9?to=zebedee@canary.example".to_owned()),
+            is_head: false,
+            user_agent: "Quillfeather/1.0".to_owned(),
+        },
+    };
+    let change = shop.house.log.writer().change(carillon::eventlog::Queue::Effects, move |tx, _| {
+        Box::pin(async move { Ok(carillon::store::workspace(tx, WORKSPACE).keep_hit(&hit).await?) })
+    });
+    assert!(change.await.unwrap());
 }
 
 pub async fn erase(shop: &Shop, profile: ProfileId) -> Erasure {
@@ -128,6 +155,43 @@ async fn nothing_planted_is_left_in_any_table_or_file() {
     shop.close().await;
     for needle in PLANTED {
         assert_eq!(files_with(place.folder.path(), needle), Vec::<PathBuf>::new(), "{needle}, stopped");
+    }
+}
+
+/// What the files of a database's tables and indexes hold, byte by byte, once it is written to disk.
+async fn relations_with(database: &Database, needle: &str) -> Vec<String> {
+    let rows = Rows(&database.writer);
+    rows.run("CHECKPOINT", vec![]).await.unwrap();
+    let folder: String = rows.scalar("SELECT current_setting('data_directory')", vec![]).await.unwrap().unwrap();
+    let sql = "SELECT relname::text, pg_relation_filepath(oid)::text FROM pg_class
+               WHERE relkind IN ('r', 'i', 't', 'm') AND pg_relation_filepath(oid) IS NOT NULL";
+    let mut found = Vec::new();
+    for row in rows.all(sql, vec![]).await.unwrap() {
+        let (name, path): (String, String) = (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap());
+        let Ok(bytes) = std::fs::read(Path::new(&folder).join(path)) else { continue };
+        if bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn on_postgresql_no_byte_is_left_in_the_files_of_tables_that_were_written_anew() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    if !shop.house.database.is_postgres() {
+        // SQLite overwrites what it frees, which the test above looks at.
+        return;
+    }
+    let profile = somebody(&shop).await;
+    for needle in PLANTED {
+        assert!(!relations_with(&shop.house.database, needle).await.is_empty(), "{needle} was on disk before");
+    }
+    erase(&shop, profile).await;
+    shop.house.database.writer.execute_unprepared("VACUUM FULL").await.unwrap();
+    for needle in PLANTED {
+        assert_eq!(relations_with(&shop.house.database, needle).await, Vec::<String>::new(), "{needle}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! A shop on a clock that moves when told: opened in any folder, over any database.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use carillon::app::{Carillon, Options, WORKSPACE};
@@ -53,11 +54,15 @@ entry: { event: Order Placed, key: properties.cart_id }
 send: { channel: email, template: hello }
 ";
 
-/// Takes everything, and remembers for what purpose.
+/// Takes everything, and remembers for what purpose; or refuses everything.
 #[derive(Clone, Default)]
-pub struct Carrier(Arc<Mutex<Vec<Purpose>>>);
+pub struct Carrier(Arc<Mutex<Vec<Purpose>>>, Arc<AtomicBool>);
 
 impl Carrier {
+    pub fn refuses(&self, everything: bool) {
+        self.1.store(everything, Ordering::SeqCst);
+    }
+
     /// How much marketing, and how much else, was handed over.
     pub fn taken(&self) -> (usize, usize) {
         let taken = self.0.lock().unwrap();
@@ -68,6 +73,10 @@ impl Carrier {
 
 impl Channel for Carrier {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
+        if self.1.load(Ordering::SeqCst) {
+            let no = Outcome::Rejected { cause: "554 no".to_owned(), suppress: false };
+            return futures::future::ready(no).boxed();
+        }
         self.0.lock().unwrap().push(rendered.purpose());
         futures::future::ready(Outcome::Accepted { reply: "250 ok".to_owned() }).boxed()
     }
@@ -135,11 +144,12 @@ impl Shop {
         self.apply(DEFINITIONS).await;
     }
 
-    pub async fn apply(&self, text: &str) {
+    /// What the person who applies it is warned of.
+    pub async fn apply(&self, text: &str) -> Vec<String> {
         let files = vec![SourceFile { name: "shop.yaml".into(), text: text.into() }];
         let house = &self.house;
         let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
-        applied.unwrap_or_else(|problems| panic!("{problems:?}"));
+        applied.unwrap_or_else(|problems| panic!("{problems:?}")).warnings
     }
 
     /// An event of this person, now.

@@ -12,7 +12,9 @@ use carillon::store::entries::{Entry, read_after};
 use carillon::store::log_pruning::{Class, marks_of};
 use carillon::store::shards::{Heads, Layout};
 use carillon::worker::baseline::Fold;
+use carillon::worker::dispatcher::redrive_message;
 use carillon::worker::explain::{Question, explain};
+use carillon::worker::processor::redrive;
 use carillon::worker::retention::{Pruned, Retention, prune};
 use tokio::sync::watch;
 
@@ -247,6 +249,61 @@ async fn entries_leave_their_counts_the_books_balance_and_the_log_goes_on() {
     shop.settle().await;
     assert_eq!(shop.carrier.taken().1, 1, "a receipt");
     assert_eq!(shop.house.store.workspace(WORKSPACE).accounts().await.unwrap().imbalances(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_failed_and_what_is_parked_is_put_back_after_the_log_around_it_went() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    shop.identify("ann", r#"{"email":"ann@example.com","name":"Ann"}"#).await;
+    shop.carrier.refuses(true);
+    shop.track("ann", "Order Placed", "c-failed").await;
+    shop.track("ann", "Product Viewed", "c1").await;
+    shop.settle().await;
+    shop.carrier.refuses(false);
+    let failed = shop.messages().await.remove(0);
+    assert_eq!(failed.status.name(), "failed");
+    shop.track("ann", "Order Placed", "c-parked").await;
+    let sql = "SELECT position FROM entries WHERE name = 'Order Placed' ORDER BY now DESC, position DESC LIMIT 1";
+    let parked: i64 = Rows(shop.house.store.reader()).scalar(sql, vec![]).await.unwrap().unwrap();
+    shop.settle().await;
+    let (ann, now) = (of_user(&shop, "ann").await, shop.clock.now().millis());
+    let park = "INSERT INTO parked (position, workspace, profile, cause, parked_at) VALUES (?, 1, ?, 'odd', ?)";
+    Rows(&shop.house.database.writer).run(park, vec![parked.into(), ann.0.into(), now.into()]).await.unwrap();
+
+    shop.after(50 * DAY).await;
+    let gone = pruned(&shop, 40, 40).await;
+    assert_eq!(gone.bodies, 2, "the call and the look alone: {gone:?}");
+    let now = shop.clock.now();
+    assert!(redrive_message(&shop.house.log, WORKSPACE, failed.id, now).await.unwrap());
+    assert!(redrive(&shop.house.log, &shop.house.store, WORKSPACE, Position(parked)).await.unwrap());
+    assert!(!redrive(&shop.house.log, &shop.house.store, WORKSPACE, Position(parked)).await.unwrap(), "once");
+    shop.settle().await;
+    let again = shop.messages().await;
+    let put_back = again.iter().find(|one| one.id == failed.id).unwrap();
+    let reason = put_back.status.reason().map(|reason| reason.code());
+    assert_eq!(reason, Some("expired"), "it was looked at again, and is too old for a receipt");
+    let of = |cart: &str| format!("entries WHERE name = 'Order Placed' AND body LIKE '%{cart}%'");
+    assert_eq!(count(&shop, &of("c-failed")).await, 1, "what it stands on is there");
+    assert_eq!(count(&shop, &of("c-parked")).await, 2, "as it came, and again");
+}
+
+#[tokio::test]
+async fn who_applies_a_rule_that_looks_back_further_than_what_is_left_is_told() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    let looking_back = |span: &str| LOYAL.replace("within: 80d", &format!("within: {span}"));
+    let told = |warnings: Vec<String>| warnings.iter().any(|one| one.contains("looks into Order Placed events"));
+    shop.identify("ann", r#"{"email":"ann@example.com","name":"Ann"}"#).await;
+    shop.track("ann", "Order Placed", "c1").await;
+    shop.settle().await;
+    assert!(!told(shop.apply(&looking_back("70d")).await), "all of it is there");
+    shop.apply(&looking_back("70d").replace("status: live", "status: archived")).await;
+    shop.after(80 * DAY).await;
+    assert!(pruned(&shop, 40, 0).await.bodies > 0);
+    assert!(!told(shop.apply(&looking_back("30d")).await), "so much is left");
+    let warned = shop.apply(&looking_back("60d")).await;
+    assert!(told(warned.clone()), "{warned:?}");
 }
 
 #[tokio::test]

@@ -63,6 +63,7 @@ fn template(wording: &Wording) -> Template {
     Template {
         key: "cart_reminder".to_owned(),
         version: 1,
+        topic: None,
         name: None,
         defaults: serde_json::Map::new(),
         sample: serde_json::Map::new(),

@@ -215,7 +215,7 @@ fn a_template_with_holes_is_refused() {
         ),
         ("sms: Hi\nlocales: { de: { email: { subject: Hallo } } }", "missing_field"),
         ("sms: Hi\nlocales: { de: { sms: '{{event.nme}' } }", "de/sms: line 1, column 1 of it"),
-        ("sms: Hi\ntopic: offers", "not_yet_supported test.yaml:4:1: topic"),
+        ("sms: Hi\ntopic: No Such", "wrong_value test.yaml:4:8: topic"),
         ("push: { title: T }", "missing_field test.yaml:3:7: push.body"),
     ] {
         let answer = bad(&format!("{head}{rest}\n"));

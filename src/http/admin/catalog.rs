@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::operation::{Operation, read};
-use super::{Answer, Controls, Problem, Refusal, json_answer, query};
+use super::paging::{Paged, behind, cut};
+use super::{Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_page, query, rows};
 use crate::definition::DocumentKind;
 use crate::definition::problem::nearest;
 use crate::http::scope::Scope;
@@ -20,6 +21,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         read("/definitions/{kind}", Scope::DefinitionsRead, list)
             .says("listDefinitions", "What is in force of a kind (campaign, template, segment, ...), or of `all`")
+            .query::<Paged>()
             .answers::<Listed>(),
         read("/definitions/{kind}/{key}", Scope::DefinitionsRead, one)
             .says("getDefinition", "One definition with its text and the list of its versions")
@@ -29,9 +31,11 @@ pub fn operations() -> Vec<Operation> {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = DefinitionList)]
+#[schema(as = DefinitionPage)]
 struct Listed {
     definitions: Vec<VersionOut>,
+    /// None on the last page.
+    next: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -63,6 +67,11 @@ struct Asked {
     /// The newest without it.
     #[param(minimum = 1)]
     version: Option<u32>,
+    /// Rows of the list of versions.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// What `next` said: the versions before those.
+    cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -73,6 +82,8 @@ struct Shown {
     files: Vec<super::definitions::FileOut>,
     /// Every version that was applied, the newest first.
     versions: Vec<VersionOut>,
+    /// There are older versions behind this cursor.
+    next: Option<String>,
 }
 
 fn kind_known(asked: &str) -> Result<&str, Problem> {
@@ -88,11 +99,18 @@ fn clipped(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-async fn list(admin: Controls, kind: web::Path<String>) -> Answer {
+async fn list(admin: Controls, kind: web::Path<String>, request: HttpRequest) -> Answer {
     let kind = kind_known(&kind)?;
+    let list = format!("definitions {kind}");
+    let (limit, after) = query::<Paged>(&request)?.read::<(String, String)>(&list)?;
     let stored = admin.db().definitions().await?;
-    let of_kind = stored.iter().filter(|one| kind == ALL || one.kind == kind);
-    Ok(json_answer(&Listed { definitions: of_kind.map(VersionOut::from).collect() }))
+    let place = |kind: &str, key: &str| (kind.to_owned(), key.to_owned());
+    let shown = stored.iter().filter(|one| kind == ALL || one.kind == kind);
+    let shown = shown.filter(|one| after.as_ref().is_none_or(|after| place(&one.kind, &one.key) > *after));
+    let mut definitions: Vec<VersionOut> = shown.map(VersionOut::from).collect();
+    definitions.sort_by(|one, other| (&one.kind, &one.key).cmp(&(&other.kind, &other.key)));
+    let next = cut(&mut definitions, limit, &list, |last| place(&last.kind, &last.key));
+    Ok(json_page(&request, &Listed { definitions, next: next.clone() }, next.as_deref()))
 }
 
 async fn one(admin: Controls, names: web::Path<(String, String)>, request: HttpRequest) -> Answer {
@@ -107,13 +125,21 @@ async fn one(admin: Controls, names: web::Path<(String, String)>, request: HttpR
         let nearest = nearest(&key, keys).filter(|near| *near != key);
         return Err(Refusal::UnknownDefinition { kind: kind.to_owned(), key: clipped(&key), nearest }.into());
     };
+    let list = format!("versions of {kind} {key}");
+    let limit = rows(asked.limit, ROWS_DEFAULT, ROWS_MAX)?;
+    let before = behind(&list, asked.cursor.as_deref())?.unwrap_or(u32::MAX);
+    let mut listed: Vec<VersionOut> =
+        versions.iter().filter(|one| one.version < before).map(VersionOut::from).collect();
+    let next = cut(&mut listed, limit, &list, |last| last.version);
     let file = |file: &crate::store::definitions::StoredFile| super::definitions::FileOut {
         name: file.name.clone(),
         text: file.text.clone(),
     };
-    Ok(json_answer(&Shown {
+    let shown = Shown {
         version_shown: shown.into(),
         files: shown.files.iter().map(file).collect(),
-        versions: versions.iter().map(VersionOut::from).collect(),
-    }))
+        versions: listed,
+        next: next.clone(),
+    };
+    Ok(json_page(&request, &shown, next.as_deref()))
 }

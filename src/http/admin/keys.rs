@@ -8,11 +8,12 @@ use utoipa::{IntoParams, ToSchema};
 use crate::eventlog::Queue;
 use crate::http::auth::WriteKey;
 use crate::ids::Timestamp;
-use crate::store::keys::{StoredKey, all_keys};
+use crate::store::keys::StoredKey;
 use crate::store::workspace;
 
 use super::operation::{Operation, read, remove, write};
-use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, query, read_json};
+use super::paging::{Paged, cut};
+use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, json_page, query, read_json};
 use crate::http::scope::Scope;
 
 const START: &str = "cwk_";
@@ -28,6 +29,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         read("/keys", Scope::KeysWrite, list)
             .says("listKeys", "The write keys storefronts send events with, without the keys themselves")
+            .query::<Paged>()
             .answers::<Listed>(),
         write("/keys", Scope::KeysWrite, create)
             .says("createKey", "Make a write key; it is in this answer and nowhere else")
@@ -43,9 +45,11 @@ pub fn operations() -> Vec<Operation> {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = WriteKeys)]
+#[schema(as = WriteKeyPage)]
 struct Listed {
     keys: Vec<StoredKey>,
+    /// None on the last page.
+    next: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -123,10 +127,13 @@ pub fn misnamed(source: &str, name: &str) -> Option<(&'static str, String)> {
     (!fits).then(|| ("name", format!("`name` is at most {NAME_CHARS_MAX} characters on one line")))
 }
 
-async fn list(admin: Controls) -> Answer {
-    let all = all_keys(admin.store.reader()).await?;
-    let keys: Vec<StoredKey> = all.into_iter().filter(|(id, _)| *id == admin.workspace).map(|(_, key)| key).collect();
-    Ok(json_answer(&Listed { keys }))
+async fn list(admin: Controls, request: HttpRequest) -> Answer {
+    const LIST: &str = "keys";
+    let (limit, after) = query::<Paged>(&request)?.read::<(i64, String)>(LIST)?;
+    let after = after.map(|(at, id)| (Timestamp::from_millis(at), id));
+    let mut keys = admin.db().keys(after, limit + 1).await?;
+    let next = cut(&mut keys, limit, LIST, |last| (last.created_at.millis(), last.id.clone()));
+    Ok(json_page(&request, &Listed { keys, next: next.clone() }, next.as_deref()))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -3,14 +3,16 @@
 use actix_web::HttpRequest;
 use actix_web::web::{self, Payload};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
+use crate::ids::{ProfileId, Timestamp};
 use crate::store::personal::Erasure;
 use crate::worker::personal_data::export;
 
 use super::explain::profile_known;
 use super::operation::{Operation, read, write};
-use super::{Answer, BODY_BYTES_MAX, Controls, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, query, read_json, rows};
+use super::paging::{Paged, cut};
+use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, json_page, query, read_json};
 use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
 
@@ -27,14 +29,17 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Erasure>(),
         read("/erasures", Scope::PrivacyWrite, listed)
             .says("listErasures", "Who was erased when, by whom and why, without who they were")
-            .query::<Page>()
+            .query::<Paged>()
             .answers::<Erasures>(),
     ]
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = ErasurePage)]
 struct Erasures {
     erasures: Vec<Erasure>,
+    /// None on the last page.
+    next: Option<String>,
 }
 
 async fn everything(admin: Controls, id: web::Path<String>) -> Answer {
@@ -74,16 +79,11 @@ async fn erased(admin: Controls, id: web::Path<String>, request: HttpRequest, pa
     Ok(json_answer(&erasing.await.map_err(anyhow::Error::from)??))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct Page {
-    /// Erasures that are listed, the newest.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-}
-
 async fn listed(admin: Controls, request: HttpRequest) -> Answer {
-    let page: Page = query(&request)?;
-    let limit = rows(page.limit, ROWS_DEFAULT, ROWS_MAX)?;
-    Ok(json_answer(&Erasures { erasures: admin.db().erasures(limit).await? }))
+    const LIST: &str = "erasures";
+    let (limit, before) = query::<Paged>(&request)?.read::<(i64, i64)>(LIST)?;
+    let before = before.map(|(at, profile)| (Timestamp::from_millis(at), ProfileId(profile)));
+    let mut erasures = admin.db().erasures(before, limit + 1).await?;
+    let next = cut(&mut erasures, limit, LIST, |last| (last.erased_at.millis(), last.profile.0));
+    Ok(json_page(&request, &Erasures { erasures, next: next.clone() }, next.as_deref()))
 }

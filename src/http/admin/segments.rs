@@ -14,7 +14,8 @@ use crate::worker::membership::{Membership, memberships};
 
 use super::explain::profile_known;
 use super::operation::{Operation, read};
-use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, json_answer, query, rows};
+use super::paging::{Paged, behind, cut};
+use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, json_page, query, rows};
 use crate::http::scope::Scope;
 
 /// People shown of a segment.
@@ -24,6 +25,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         read("/segments", Scope::ProfilesRead, list)
             .says("listSegments", "All segments with how many people are in each")
+            .query::<Paged>()
             .answers::<Listed>(),
         read("/segments/{key}", Scope::ProfilesRead, one)
             .says("getSegment", "One segment with some of its people, and whether a person is in it and why")
@@ -33,9 +35,11 @@ pub fn operations() -> Vec<Operation> {
 }
 
 #[derive(Serialize, ToSchema)]
-#[schema(as = Segments)]
+#[schema(as = SegmentPage)]
 struct Listed {
     segments: Vec<SegmentOut>,
+    /// None on the last page.
+    next: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -58,6 +62,8 @@ struct Asked {
     /// How many of its people to show.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+    /// What `next` said: its people after those.
+    cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,6 +72,8 @@ struct Shown {
     #[serde(flatten)]
     segment: SegmentOut,
     sample: Vec<MemberOut>,
+    /// There are more of its people behind this cursor.
+    next: Option<String>,
     person: Option<PersonOut>,
 }
 
@@ -85,16 +93,20 @@ struct PersonOut {
     membership: Membership,
 }
 
-async fn list(admin: Controls) -> Answer {
+async fn list(admin: Controls, request: HttpRequest) -> Answer {
+    const LIST: &str = "segments";
+    let (limit, after) = query::<Paged>(&request)?.read::<String>(LIST)?;
     let live = admin.definitions.live(admin.workspace);
     let (sizes, looked_at) = (admin.db().segment_sizes().await?, looked_at(&admin).await?);
-    let shown = live.catalog.terms.segments.iter().map(|defined| {
+    let set = live.catalog.terms.segments.iter();
+    let shown = set.filter(|defined| after.as_ref().is_none_or(|after| defined.segment.key > *after)).map(|defined| {
         let size = sizes.get(&defined.segment.key).copied().unwrap_or(0);
         out(defined, size, looked_at)
     });
     let mut segments: Vec<SegmentOut> = shown.collect();
     segments.sort_by(|one, other| one.key.cmp(&other.key));
-    Ok(json_answer(&Listed { segments }))
+    let next = cut(&mut segments, limit, LIST, |last| last.key.clone());
+    Ok(json_page(&request, &Listed { segments, next: next.clone() }, next.as_deref()))
 }
 
 async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> Answer {
@@ -108,13 +120,17 @@ async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> A
     };
     let size = admin.db().segment_sizes().await?.get(key.as_str()).copied().unwrap_or(0);
     let segment = out(defined, size, looked_at(&admin).await?);
-    let sample = admin.db().members(&key, limit).await?.into_iter();
-    let sample = sample.map(|it| MemberOut { profile: it.profile, user_id: it.user_id, since: it.since }).collect();
+    let list = format!("people of segment {key}");
+    let after = behind(&list, asked.cursor.as_deref())?.map_or(ProfileId(i64::MIN), ProfileId);
+    let mut members = admin.db().members(&key, after, limit + 1).await?;
+    let next = cut(&mut members, limit, &list, |last| last.profile.0);
+    let sample =
+        members.into_iter().map(|it| MemberOut { profile: it.profile, user_id: it.user_id, since: it.since }).collect();
     let person = match asked.profile {
         Some(who) => Some(person(&admin, &key, who).await?),
         None => None,
     };
-    Ok(json_answer(&Shown { segment, sample, person }))
+    Ok(json_page(&request, &Shown { segment, sample, next: next.clone(), person }, next.as_deref()))
 }
 
 async fn person(admin: &Admin, key: &str, who: String) -> Result<PersonOut, Problem> {

@@ -8,17 +8,14 @@ use actix_web::web::{self, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use super::keys::digits;
 use super::operation::{Operation, read, remove, write};
-use super::{
-    Answer, BODY_BYTES_MAX, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query,
-    read_json, rows,
-};
+use super::paging::{Paged, cut};
+use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, json_page, query, read_json};
 use crate::definition::problem::nearest;
 use crate::eventlog::Queue;
-use crate::http::cursor;
 use crate::http::scope::{Caller, Scope};
 use crate::ids::{Span, Timestamp};
 use crate::store::tokens::{Secret, StoredToken};
@@ -39,7 +36,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         read("/tokens", Scope::TokensWrite, list)
             .says("listTokens", "API tokens without their secrets, oldest first")
-            .query::<Asked>()
+            .query::<Paged>()
             .answers::<Listed>(),
         write("/tokens", Scope::TokensWrite, create)
             .says("createToken", "Make an API token; its secret is in this answer and nowhere else")
@@ -92,15 +89,6 @@ fn check_of(text: &str) -> String {
     digits(&hasher, CHECK_CHARS)
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    /// Rows of the page, 1 to 200.
-    limit: Option<u32>,
-    /// What `next` of the page before said.
-    cursor: Option<String>,
-}
-
 #[derive(Serialize, ToSchema)]
 #[schema(as = TokenPage)]
 struct Listed {
@@ -136,15 +124,11 @@ impl From<StoredToken> for TokenShown {
 }
 
 async fn list(admin: Controls, request: HttpRequest) -> Answer {
-    let asked: Asked = query(&request)?;
-    let limit = rows(asked.limit, ROWS_DEFAULT, ROWS_MAX)?;
-    let after = asked.cursor.as_deref().map(|text| cursor::read::<(i64, String)>("tokens", text)).transpose()?;
+    const LIST: &str = "tokens";
+    let (limit, after) = query::<Paged>(&request)?.read::<(i64, String)>(LIST)?;
     let after = after.map(|(at, id)| (Timestamp::from_millis(at), id));
     let mut tokens = admin.db().tokens(after, limit + 1).await?;
-    let more = tokens.len() > limit as usize;
-    tokens.truncate(limit as usize);
-    let last = tokens.last().filter(|_| more);
-    let next = last.map(|token| cursor::write("tokens", &(token.created_at.millis(), &token.id)));
+    let next = cut(&mut tokens, limit, LIST, |last| (last.created_at.millis(), last.id.clone()));
     let listed = Listed { tokens: tokens.into_iter().map(TokenShown::from).collect(), next: next.clone() };
     Ok(json_page(&request, &listed, next.as_deref()))
 }

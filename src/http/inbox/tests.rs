@@ -40,7 +40,7 @@ async fn the_list_is_read_page_by_page_to_its_end() {
         let page: Value = serde_json::from_str(&body).unwrap();
         seen.extend(page["messages"].as_array().unwrap().iter().map(|it| it["message"].as_str().unwrap().to_owned()));
         let Some(next) = page["next"].as_str() else { break };
-        path = format!("/api/v1/inbox?limit=2&after={next}");
+        path = format!("/api/v1/inbox?limit=2&cursor={next}");
     }
     let mut expected: Vec<String> = messages.iter().map(|it| it.message().to_string()).collect();
     expected.sort_by(|a, b| b.cmp(a));
@@ -64,9 +64,9 @@ async fn strange_addresses_are_not_found_and_strange_questions_refused() {
         ("limt=1", "invalid_query"),
         ("limit=0", "invalid_parameter"),
         ("limit=201", "invalid_parameter"),
-        ("after=x", "invalid_parameter"),
-        ("after=1-2-3", "invalid_parameter"),
-        ("after=99999999999999999999-0", "invalid_parameter"),
+        ("cursor=x", "invalid_parameter"),
+        ("cursor=1-2-3", "invalid_parameter"),
+        ("cursor=99999999999999999999-0", "invalid_parameter"),
     ] {
         let (status, answer) = ask(&sandbox, &format!("/api/v1/inbox?{query}")).await;
         assert!(status == 400 && answer.contains(&format!("\"{code}\"")), "{query}: {answer}");

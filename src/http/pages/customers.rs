@@ -87,7 +87,7 @@ fn found_table(found: &[Person]) -> Html {
             let profile = &person.profile;
             let id = profile.user_id.clone().unwrap_or_else(|| format!("anonymous {}", profile.id));
             html!(
-                "<tr><td><a href=\"/customers/{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td><a href=\"/customers/{}\">{}</a></td><td>{}</td><td class=\"wide\">{}</td><td>{}</td><td>{}</td></tr>",
                 profile.id,
                 id,
                 name_of(profile),
@@ -225,7 +225,7 @@ async fn consent(desk: &Desk, profile: &Profile) -> Result<Html, Nothing> {
                 _ => "warn",
             };
             html!(
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td class=\"wide\">{}</td><td>{}</td></tr>",
                 about.replace(':', " "),
                 status(class, answer.state.as_str()),
                 answer.source,
@@ -269,7 +269,7 @@ async fn stops(desk: &Desk, profile: &Profile) -> Result<Html, Nothing> {
         })
         .map(|(channel, address, one)| {
             html!(
-                "<tr><td>{} {}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td class=\"wide\">{} {}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 channel.as_str(),
                 address,
                 status("bad", &one.kind.to_string()),

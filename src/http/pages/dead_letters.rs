@@ -146,7 +146,7 @@ fn parked(parked: &[Parked], may: bool) -> Html {
         let rows = all.iter().take(EXAMPLES as usize).map(|one| {
             let who = one.profile.map(|id| html!("<a href=\"/customers/{}\">profile {}</a>", id, id));
             html!(
-                "<tr><td>{}</td><td><a href=\"/why?event={}\">{}</a></td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td><a href=\"/why?event={}\">{}</a></td><td class=\"wide\">{}</td><td>{}</td></tr>",
                 one.parked_at,
                 one.position,
                 one.position,

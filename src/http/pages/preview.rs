@@ -79,7 +79,7 @@ fn list_row(desk: &Desk, draft: &Draft) -> Html {
         (Some(it), false) => super::frame::status("ok", &format!("In force, version {}", it.version)),
     };
     html!(
-        "<tr><td><a href=\"/preview/{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+        "<tr><td><a href=\"/preview/{}\">{}</a></td><td>{}</td><td>{}</td><td class=\"wide\">{}</td><td>{}</td></tr>",
         encoded(&draft.key),
         draft.key,
         channels,

@@ -119,6 +119,7 @@ pub(crate) fn case(parts: Parts, channel: Channel) -> Case {
     let template = Template {
         key: "cart_reminder".to_owned(),
         version: 3,
+        topic: None,
         name: None,
         defaults: Map::new(),
         sample: Map::new(),
