@@ -23,6 +23,9 @@ pub struct Load {
     pub address: SocketAddr,
     pub connections: usize,
     pub seconds: f64,
+    /// Seconds before those that count: until the people have been met and memory is mapped.
+    #[serde(default)]
+    pub warm_up: f64,
     /// Events of one request; 1 posts to `/v1/track`, more to `/v1/batch`.
     pub batch: usize,
     /// Requests a second over all connections; none: as fast as they are answered.
@@ -66,7 +69,7 @@ pub fn run(load: &Load) -> anyhow::Result<Answers> {
             times.extend(of_one);
             refused += bad;
         }
-        let seconds = (clock.monotonic() - started).as_secs_f64();
+        let seconds = (clock.monotonic() - started).as_secs_f64() - load.warm_up;
         times.sort_unstable();
         let requests = times.len() as u64;
         let requests_per_second = requests as f64 / seconds;
@@ -91,7 +94,8 @@ async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> a
     let mut stream = TcpStream::connect(load.address).await.context("the server is not there")?;
     stream.set_nodelay(true)?;
     let mut writer = Writer::new(&load, lane, &clock);
-    let end = started + Duration::from_secs_f64(load.seconds);
+    let counted = started + Duration::from_secs_f64(load.warm_up);
+    let end = counted + Duration::from_secs_f64(load.seconds);
     let pause = load.rate.map(|rate| Duration::from_secs_f64(load.connections as f64 / rate));
     // Lanes start one after the other, so that a fixed rate is even.
     let mut due = started + pause.unwrap_or_default().mul_f64(lane as f64 / load.connections as f64);
@@ -115,6 +119,9 @@ async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> a
         stream.write_all(writer.request()).await?;
         let status = read_answer(&mut stream, &mut answer).await?;
         refused += u64::from(status != 200);
+        if sent < counted {
+            continue;
+        }
         times.push(u32::try_from((clock.monotonic() - sent).as_micros()).unwrap_or(u32::MAX));
     }
 }

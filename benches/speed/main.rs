@@ -126,6 +126,7 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("ingest") {
         rows.extend(ingest::measure(&plan)?);
+        notes.push(ingest::NOTE.to_owned());
     }
     if wanted("processed") {
         rows.extend(accepted_and_processed(&plan, &mut notes)?);

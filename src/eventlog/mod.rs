@@ -7,6 +7,7 @@ pub mod append;
 mod checkpoint;
 pub mod identity;
 pub mod recent;
+mod replies;
 mod turn;
 mod unstored;
 pub mod writer;

@@ -9,11 +9,12 @@
 use std::time::Duration;
 
 use sqlx::{Executor, PgConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::clock::Stopwatch;
 use crate::eventlog::recent::Recent;
+use crate::eventlog::replies::{Reply, reply};
 use crate::eventlog::writer::Waiting;
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::ids::Position;
@@ -26,7 +27,6 @@ const WRITE_THROUGH: &str = "SELECT pg_logical_emit_message(true, 'carillon', ''
 
 /// Told when it is over: on disk, or why not.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
-type Asked = oneshot::Sender<Result<Vec<Receipt>, AppendError>>;
 
 /// Where the log's readers learn of what is on disk.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub(super) struct Readers {
 
 /// A transaction that was committed.
 pub(super) struct Turn {
-    pub answers: Vec<(Asked, Waiting)>,
+    pub answers: Vec<(Reply, Waiting)>,
     pub receipts: Vec<Vec<Receipt>>,
     pub told: Vec<Answer>,
     pub entries: Vec<Entry>,
@@ -56,18 +56,14 @@ impl Turn {
         telemetry::committed(self.statements, self.watch.elapsed().saturating_sub(self.statements));
         readers.recent.committed(readers.layout, self.entries.into_iter());
         readers.pulses.committed(self.head, self.appended, self.changed);
-        for ((answer, _), receipts) in self.answers.into_iter().zip(self.receipts) {
-            let _ = answer.send(Ok(receipts));
-        }
+        reply(self.answers.into_iter().zip(self.receipts).map(|((to, _), receipts)| (to, Ok(receipts))));
         self.told.into_iter().for_each(|answer| answer(Ok(())));
     }
 
     /// Nobody knows whether it is.
     pub fn in_doubt(self, cause: &str) {
         telemetry::commit_failed();
-        for (answer, _) in self.answers {
-            let _ = answer.send(Err(AppendError::Failing(cause.to_owned())));
-        }
+        reply(self.answers.into_iter().map(|(to, _)| (to, Err(AppendError::Failing(cause.to_owned())))));
         self.told.into_iter().for_each(|answer| answer(Err(cause.to_owned())));
     }
 }

@@ -18,6 +18,7 @@ use crate::clock::Stopwatch;
 use crate::eventlog::append::{Appender, Draft};
 use crate::eventlog::checkpoint::Checkpoints;
 use crate::eventlog::recent::Recent;
+use crate::eventlog::replies::{Reply, reply};
 use crate::eventlog::turn::{Answer, Line, Readers, Turn};
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
@@ -47,7 +48,7 @@ pub enum Queue {
 
 struct AppendJob {
     drafts: Vec<Draft>,
-    answer: oneshot::Sender<Result<Vec<Receipt>, AppendError>>,
+    reply: Reply,
     waiting: Waiting,
 }
 
@@ -157,12 +158,12 @@ impl Writer {
             return Err(AppendError::Stopping);
         }
         let waiting = Waiting::admit(&self.bytes, drafts.iter().map(Draft::bytes).sum())?;
-        let (answer, answered) = oneshot::channel();
-        self.appends.try_send(AppendJob { drafts, answer, waiting }).map_err(|error| match error {
+        let (reply, said) = Reply::wait();
+        self.appends.try_send(AppendJob { drafts, reply, waiting }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppendError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppendError::Stopping,
         })?;
-        answered.await.unwrap_or(Err(AppendError::Stopping))
+        said.await.unwrap_or(Err(AppendError::Stopping))
     }
 
     /// Runs `change` in the next transaction; its answer comes after the commit. An error keeps nothing it wrote.
@@ -294,7 +295,7 @@ impl Loop {
     /// One transaction for all that was taken.
     async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) {
         let (answers, drafts): (Vec<_>, Vec<_>) =
-            appends.into_iter().map(|job| ((job.answer, job.waiting), job.drafts)).unzip();
+            appends.into_iter().map(|job| ((job.reply, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
         // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
@@ -341,9 +342,7 @@ impl Loop {
                 telemetry::commit_failed();
                 self.is_stale = true;
                 let cause = error.to_string();
-                for (answer, _) in answers {
-                    let _ = answer.send(Err(AppendError::Failing(cause.clone())));
-                }
+                reply(answers.into_iter().map(|(to, _)| (to, Err(AppendError::Failing(cause.clone())))));
                 told.into_iter().for_each(|answer| answer(Err(cause.clone())));
             }
         }
