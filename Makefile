@@ -8,7 +8,7 @@ SERVICES := target/test-services
 export PATH := $(CURDIR)/$(SERVICES)/cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick pictures crash imports lint fmt bench services clean-services
+.PHONY: help run test test-quick pictures crash simulate imports lint fmt bench services clean-services
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,11 @@ lint: ## formatting, clippy, licences, banned crates and sources
 fmt: ## format the code
 	cargo fmt --all
 
-crash: services ## kill the program 200 times under load, on each database (KILLS=number)
+crash: services ## kill the program 200 times under load, and stop it as often, on each database (KILLS=number)
 	@tests/run crash
+
+simulate: services ## live many seeded days with faults and check every promise at each step (SEEDS=number, SEED=one)
+	@tests/run simulate
 
 imports: services ## live through all the real invoices on each database, many minutes (INVOICE_LINES=number)
 	@tests/run imports

@@ -42,7 +42,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
-use crate::worker::dispatcher::{Channels, Dispatcher, Parts};
+use crate::worker::dispatcher::{Channels, Dispatcher, Parts, requeue_held};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::permission::Desk;
@@ -244,6 +244,7 @@ impl Carillon {
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
+        requeue_held(&carillon.log, WORKSPACE, "transport_stopped", carillon.clock.now()).await?;
         Ok(carillon)
     }
 

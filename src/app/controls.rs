@@ -17,7 +17,7 @@ use crate::render::kept::KeptMessages;
 use crate::store::Address;
 use crate::store::controls::set_setting;
 use crate::telemetry;
-use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::dispatcher::{NotSent, Stopped, TestSend, TestSent};
 use crate::worker::doctor::{Check, Patient, doctor};
 use crate::worker::gauges::Gauges;
 use crate::worker::service::Workers;
@@ -82,6 +82,7 @@ impl Carillon {
             send_test: self.sending_tests(),
             preview: self.previewing(),
             doctor: self.examining(),
+            stopped: self.stopped_channels(),
             check_caps: self.checking_caps(),
             house: self.workspace.clone(),
             settings: self.settings.clone(),
@@ -113,6 +114,11 @@ impl Carillon {
         let (database, leases) = (self.database.clone(), self.workers.dispatcher().leases().clone());
         let gauges = Gauges::new(WORKSPACE, database, self.store.clone(), self.log.clone(), leases);
         Scrape { gauges, token: token.map(Admin::hash_of) }
+    }
+
+    fn stopped_channels(&self) -> Arc<dyn Fn() -> Vec<Stopped> + Send + Sync> {
+        let workers = self.workers.clone();
+        Arc::new(move || workers.dispatcher().stopped())
     }
 
     fn sending_tests(&self) -> Doing<TestSend, Result<TestSent, NotSent>> {

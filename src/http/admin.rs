@@ -45,9 +45,10 @@ use crate::caps::Unreachable;
 use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
+use crate::message::{Message, Reason, Status};
 use crate::render::Rendered;
 use crate::store::{Store, Workspace};
-use crate::worker::dispatcher::{NotSent, TestSend, TestSent};
+use crate::worker::dispatcher::{NotSent, Stopped, TestSend, TestSent};
 use crate::worker::doctor::Check;
 use crate::worker::gauges::Gauges;
 use crate::worker::live::Definitions;
@@ -87,6 +88,8 @@ pub struct Admin {
     /// Makes the message of a template and a sample, which goes nowhere.
     pub preview: Doing<TestSend, Result<Rendered, NotSent>>,
     pub doctor: Doing<(), Vec<Check>>,
+    /// Channels whose provider cannot be used at present, as far as this process knows.
+    pub stopped: Arc<dyn Fn() -> Vec<Stopped> + Send + Sync>,
     /// What the cap store says of itself, or why it cannot be asked.
     pub check_caps: Doing<(), Result<String, Unreachable>>,
     /// Who writes, as templates may say it.
@@ -110,6 +113,13 @@ pub struct Scrape {
 impl Admin {
     fn db(&self) -> Workspace<'_, sea_orm::DatabaseConnection> {
         self.store.workspace(self.workspace)
+    }
+
+    /// Why a message waits, where its own state does not say it.
+    pub fn holds(&self, message: &Message) -> Option<Reason> {
+        let Status::Queued { due_at } = &message.status else { return None };
+        let stopped = (self.stopped)().into_iter().find(|it| it.channel == message.channel)?;
+        (*due_at <= self.log.clock().now()).then_some(Reason::TransportStopped { cause: stopped.cause })
     }
 
     pub fn hash_of(token: &str) -> blake3::Hash {

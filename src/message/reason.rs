@@ -133,6 +133,10 @@ pub enum Reason {
     DomainSlow {
         domain: String,
     },
+    /// The channel's provider cannot be used at present; no try is spent, and it is tried again by itself.
+    TransportStopped {
+        cause: String,
+    },
     TemplateMissing {
         template: String,
     },
@@ -210,6 +214,7 @@ impl Reason {
             Self::Capped { .. } => "capped",
             Self::CapsUnsettled => "caps_unsettled",
             Self::DomainSlow { .. } => "domain_slow",
+            Self::TransportStopped { .. } => "transport_stopped",
             Self::CapsUnreachable { .. } => "caps_unreachable",
             Self::TemplateMissing { .. } => "template_missing",
             Self::RenderFailed { .. } => "render_failed",
@@ -282,6 +287,7 @@ impl Reason {
             Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::DomainSlow { domain } => format!("{domain} takes mail slowly or asked for patience: a few at a time"),
+            Self::TransportStopped { cause } => format!("the provider cannot be used, and no try is spent: {cause}"),
             Self::TemplateMissing { template } => format!("template {template} does not exist"),
             Self::RenderFailed { cause } => format!("the template could not be rendered: {cause}"),
             Self::UnsafeAddress { part, address } => format!("the mail is not safe to open: in {part}, {address}"),

@@ -16,7 +16,7 @@
 //!     Claimed --> Failed: could not be rendered
 //!     Sending --> Sent: accepted
 //!     Sending --> Retrying: not now, or no answer and it may be repeated once with the same Message-ID
-//!     Sending --> Queued: the transport is unusable, no try spent
+//!     Sending --> Deferred: the transport is unusable, no try spent
 //!     Sending --> Unknown: the answer never came
 //!     Sending --> Failed: never, or tries exhausted
 //!     Retrying --> Claimed
@@ -134,7 +134,10 @@ pub fn next(now: Timestamp, message: &Message, outcome: &Outcome, policy: &Retry
         Outcome::Rejected { cause, suppress: _ } => {
             Status::Failed { at: now, reason: Reason::ProviderRefused { cause: cause.clone() } }
         }
-        Outcome::TransportDown { cause: _ } => Status::Queued { due_at: now.plus(policy.transport_pause) },
+        Outcome::TransportDown { cause } => {
+            let reason = Reason::TransportStopped { cause: cause.clone() };
+            Status::Deferred { until: now.plus(policy.transport_pause), reason }
+        }
         Outcome::Unknown { cause } => {
             let repeat = match (message.on_unknown_send, message.answer_lost_at) {
                 (OnUnknownSend::Repeat, None) => policy.next_try(now, message, attempt, None),

@@ -4,8 +4,11 @@ mod hostile;
 mod isolation;
 mod live;
 mod reading;
+mod redriven;
 mod repeats;
+mod stopped;
 mod tokens;
+mod unsubscribed;
 mod world;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

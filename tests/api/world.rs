@@ -1,7 +1,9 @@
 //! A service on the database of the suite, and callers with tokens.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
+use carillon::channel::Channel;
 use carillon::store::{Address, Rows};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -48,8 +50,17 @@ impl Deref for World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::carried(None).await
+    }
+
+    /// With this provider for every channel.
+    pub async fn carried_by(provider: Arc<dyn Channel>) -> Self {
+        Self::carried(Some(provider)).await
+    }
+
+    async fn carried(provider: Option<Arc<dyn Channel>>) -> Self {
         let place = Place::new(BACKEND).await;
-        Self { house: House::on(Some(place.address()), None).await, place }
+        Self { house: House::on(Some(place.address()), provider).await, place }
     }
 
     /// Changes what is stored, behind everybody's back.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::database::Backend;
 use crate::program::{Folder, root};
 use crate::reminder::{SHARED, defs, written};
+use crate::replayed::follows_from_its_log;
 
 /// Who bought and did not come back within a day.
 const COME_BACK: &str = "\
@@ -83,7 +84,9 @@ fn every_number_opens(folder: &Folder, answer: &Value) {
 
 #[test]
 fn clicks_lead_to_reminders_and_every_number_opens() {
-    clicks(&applied(Backend::Sqlite));
+    let folder = applied(Backend::Sqlite);
+    clicks(&folder);
+    follows_from_its_log(&folder);
 }
 
 #[test]
@@ -145,6 +148,7 @@ fn invoices(file: &str) -> Value {
         assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
     }
     every_number_opens(&folder, &answer);
+    follows_from_its_log(&folder);
     let there = import_as(&with_come_back(Backend::Postgres), file, "uci-retail", "email=granted");
     assert_eq!(there, answer, "on PostgreSQL the figures are the same");
     answer
@@ -298,6 +302,7 @@ fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
         assert!(answer[number].as_u64().unwrap() > 0, "{number}: {answer:#}");
     }
     every_number_opens(&folder, &answer);
+    follows_from_its_log(&folder);
     let there = import(&applied(Backend::Postgres), file.to_str().unwrap(), "email=granted");
     assert_eq!(there, answer, "on PostgreSQL the figures are the same");
 }

@@ -9,6 +9,8 @@ mod controls;
 #[path = "../contract/database.rs"]
 mod database;
 mod definitions;
+#[path = "../replay/fold.rs"]
+mod fold;
 mod folder;
 mod guides;
 mod import;
@@ -17,4 +19,5 @@ mod permission;
 mod plan;
 mod program;
 mod reminder;
+mod replayed;
 mod tour;

@@ -38,6 +38,18 @@ impl Place {
         }
     }
 
+    /// The same, in memory where the machine has a folder there: for whoever asks nothing of a disk.
+    #[allow(dead_code, reason = "for whoever makes many")]
+    pub async fn swift(backend: Backend) -> Self {
+        let memory = std::path::Path::new("/dev/shm");
+        let place =
+            if backend == Backend::Sqlite && memory.is_dir() { tempfile::tempdir_in(memory).ok() } else { None };
+        match place {
+            Some(folder) => Self { folder, named: None },
+            None => Self::new(backend).await,
+        }
+    }
+
     /// A database on this PostgreSQL.
     pub async fn on(server: &str) -> Self {
         let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
@@ -50,6 +62,9 @@ impl Place {
     pub async fn copy_of(other: &Self) -> Self {
         let (server, from) = other.named.clone().expect("on PostgreSQL");
         let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        // Whoever was killed may not have hung up yet.
+        let gone = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{from}'");
+        on_server(&server, &gone).await;
         on_server(&server, &format!("CREATE DATABASE {name} TEMPLATE {from}")).await;
         Self { folder: tempfile::tempdir().unwrap(), named: Some((server, name)) }
     }

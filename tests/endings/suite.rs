@@ -10,8 +10,8 @@ use crate::sink::Sink;
 
 const BACKEND: Backend = Backend::of(module_path!());
 
-/// How often the crash test kills the program; `make crash` asks for more.
-fn kills() -> u64 {
+/// How often the program is killed, and how often it is asked to stop; `make crash` asks for more.
+fn endings() -> u64 {
     let asked = std::env::var("KILLS").ok().map(|kills| kills.parse().expect("KILLS is a number"));
     asked.unwrap_or(20)
 }
@@ -21,9 +21,10 @@ fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
     let sink = Sink::start();
     let mut house = House::new(&sink, BACKEND);
     let mut load = Load::default();
-    for cycle in 0..4_u64 {
+    for cycle in 0..endings() {
         house.start();
-        load.run(&[&house], Duration::from_millis(250 + 130 * cycle), || house.signal("-TERM"));
+        load.run(&[&house], Duration::from_millis(150 + cycle * 97 % 640), || house.signal("-TERM"));
+        // It waits for thirty seconds and no longer.
         let status = house.wait();
         assert!(status.success(), "asked to stop, it ended with {status}\n{}", house.log());
         assert!(!house.folder().join("server.json").exists(), "the address stays behind");
@@ -33,6 +34,7 @@ fn a_graceful_stop_under_load_loses_and_doubles_nothing() {
     house.settle();
     load.check_stored(&house);
     load.check_delivered(&sink, || house.log());
+    assert_eq!(house.count_by_status("unknown"), 0, "an answer was not waited for\n{}", house.log());
 }
 
 #[test]
@@ -60,7 +62,7 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
     let sink = Sink::start();
     let mut house = House::new(&sink, BACKEND);
     let mut load = Load::default();
-    let kills = kills();
+    let kills = endings();
     for cycle in 0..kills {
         house.start();
         // At another moment of its work each time.

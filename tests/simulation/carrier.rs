@@ -1,13 +1,15 @@
-//! A provider that remembers everything it took, refuses some, and whose answers get lost.
+//! A provider that remembers everything it took, and behaves badly as often as it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use carillon::channel::{Channel, Unusable};
-use carillon::ids::{EventId, MessageId};
+use carillon::ids::MessageId;
 use carillon::message::{Outcome, Purpose};
 use carillon::render::Rendered;
 use futures::future::BoxFuture;
+
+use crate::script::ProviderFault;
 
 #[derive(Clone, Default)]
 pub struct Carrier(Arc<Mutex<State>>);
@@ -16,7 +18,8 @@ pub struct Carrier(Arc<Mutex<State>>);
 struct State {
     /// How often each message reached the recipient, and what for.
     taken: BTreeMap<MessageId, (usize, Purpose)>,
-    tries: BTreeMap<MessageId, u64>,
+    /// What comes of the next messages; then all goes well.
+    faults: VecDeque<ProviderFault>,
 }
 
 impl Carrier {
@@ -27,26 +30,34 @@ impl Carrier {
     pub fn taken(&self) -> BTreeMap<MessageId, (usize, Purpose)> {
         self.0.lock().unwrap().taken.clone()
     }
+
+    pub fn recover(&self) {
+        self.0.lock().unwrap().faults.clear();
+    }
+
+    pub fn fails(&self, fault: ProviderFault, times: u64) {
+        self.0.lock().unwrap().faults.extend((0..times).map(|_| fault));
+    }
 }
 
 impl Channel for Carrier {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
         let mut state = self.0.lock().unwrap();
-        let id = rendered.message();
-        let tries = state.tries.entry(id).or_default();
-        *tries += 1;
-        // The answer depends on the message and the try alone, so that every run of a seed gets the same.
-        let luck = EventId::derive(&[id.as_bytes(), &tries.to_le_bytes()]).as_bytes()[0];
-        let outcome = match luck {
-            0..20 => Outcome::Retry { cause: "451 try again".into(), after: None, slow_domain: luck < 5 },
-            20..28 => Outcome::Rejected { cause: "550 5.7.1 refused".into(), suppress: false },
-            28..36 => Outcome::Unknown { cause: "the connection was lost after the final dot".into() },
-            36..40 => Outcome::TransportDown { cause: "535 wrong login".into() },
-            _ => Outcome::Accepted { reply: "250 ok".into() },
-        };
-        if matches!(outcome, Outcome::Accepted { .. } | Outcome::Unknown { .. }) {
-            state.taken.entry(id).or_insert((0, rendered.purpose())).0 += 1;
+        let fault = state.faults.pop_front();
+        if matches!(fault, None | Some(ProviderFault::TakenUnheard)) {
+            state.taken.entry(rendered.message()).or_insert((0, rendered.purpose())).0 += 1;
         }
+        let again = |cause: &str, slow_domain| Outcome::Retry { cause: cause.into(), after: None, slow_domain };
+        let outcome = match fault {
+            None => Outcome::Accepted { reply: "250 ok".into() },
+            Some(ProviderFault::Busy) => again("451 try again", false),
+            Some(ProviderFault::DomainBusy) => again("421 too many from you", true),
+            Some(ProviderFault::Refuses) => Outcome::Rejected { cause: "550 5.7.1 refused".into(), suppress: false },
+            Some(ProviderFault::TakenUnheard | ProviderFault::LostUnheard) => {
+                Outcome::Unknown { cause: "the connection was lost after the final dot".into() }
+            }
+            Some(ProviderFault::WrongLogin) => Outcome::TransportDown { cause: "535 wrong login".into() },
+        };
         Box::pin(std::future::ready(outcome))
     }
 

@@ -1,15 +1,15 @@
-//! One simulated life: the house on a temporary folder, its people, what happens to them, and the faults it suffers.
+//! One simulated life: the house on a temporary folder, what happens to it, and the faults it suffers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use carillon::app::{Carillon, Options, WORKSPACE};
 use carillon::clock::Clock;
 use carillon::definition::SourceFile;
-use carillon::event::{Body, Event, Kind, Origin};
+use carillon::event::{Body, Event, Origin};
 use carillon::eventlog::Receipt;
-use carillon::fault::Faults;
+use carillon::fault::{Faults, Injected};
 use carillon::http;
 use carillon::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::RetryPolicy;
@@ -18,69 +18,48 @@ use carillon::store::Rows;
 use carillon::worker::apply::apply;
 
 use super::BACKEND;
+use super::illness::Illness;
 use crate::carrier::Carrier;
-use crate::chance::Chance;
 use crate::database::{Backend, Place};
+use crate::script::{Call, Step};
+use crate::slots::Slots;
 
-pub const PEOPLE: [&str; 4] = ["ann", "bob", "cem", "dot"];
-/// Browsers, each anybody's: who uses one is anonymous until the login.
-const DEVICES: u64 = 12;
-/// User ids of guests, who may turn out to be one of the people.
-const GUESTS: u64 = 6;
-const POINTS: [&str; 8] = [
-    "processor.decided",
-    "processor.stored",
-    "scheduler.due",
-    "dispatcher.claimed",
-    "dispatcher.rendered",
-    "dispatcher.sending",
-    "dispatcher.sent",
-    "dispatcher.outcome",
-];
+/// What happened, line by line: whoever looks after a life was lost still has it.
+#[derive(Clone, Default)]
+pub struct Story(Arc<Mutex<Vec<String>>>);
+
+impl Story {
+    fn add(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 pub struct World {
-    place: Place,
+    pub place: Place,
     pub clock: Clock,
     pub carrier: Carrier,
+    slots_kept: Slots,
     pub house: Carillon,
-    chance: Chance,
     /// Hits left until the armed point fails; 0 is disarmed.
     fuse: Arc<AtomicU64>,
-    armed: Arc<std::sync::Mutex<Option<&'static str>>>,
-    pub story: Vec<String>,
+    armed: Armed,
+    illness: Option<Illness>,
+    pub story: Story,
     pub deaths: usize,
-    events: u64,
     /// Every event that was accepted, for repeating.
-    accepted: Vec<Event>,
+    accepted: BTreeMap<u64, Event>,
+    /// Written or sent, and not answered.
+    unanswered: Vec<(u64, Event)>,
     /// Whose each accepted event was, and when it happened.
     pub happened: BTreeMap<Position, (ProfileId, Timestamp)>,
     pub orders: Vec<Order>,
-    /// Devices and guests that have an address.
-    introduced: BTreeSet<String>,
     /// Profiles that were one person when the invariants were last checked, and the slots seen then.
     pub united: BTreeMap<ProfileId, ProfileId>,
     pub slots: BTreeMap<MessageId, Timestamp>,
-}
-
-/// Who calls: a user id, a device, or both.
-#[derive(Clone, Default)]
-pub struct Caller {
-    user: Option<String>,
-    device: Option<String>,
-}
-
-impl Caller {
-    fn user(id: &str) -> Self {
-        Self { user: Some(id.to_owned()), device: None }
-    }
-
-    fn device(id: &str) -> Self {
-        Self { user: None, device: Some(id.to_owned()) }
-    }
-
-    fn name(&self) -> String {
-        [&self.user, &self.device].into_iter().flatten().cloned().collect::<Vec<_>>().join(" on ")
-    }
 }
 
 /// An order as it was accepted.
@@ -148,204 +127,203 @@ email:
 "#;
 
 impl World {
-    pub async fn new(seed: u64) -> Self {
-        let place = Place::new(BACKEND).await;
-        let clock = Clock::fixed("2026-03-01T00:00:00Z".parse().unwrap());
+    pub async fn new(shop: &Shop, story: Story, slots_kept: Slots) -> Self {
+        let place = shop.place().await;
+        let clock = Clock::fixed(beginning());
         let carrier = Carrier::default();
         let fuse = Arc::new(AtomicU64::new(0));
-        let armed = Arc::default();
-        let house = open(&place, &clock, &carrier, &fuse, &armed).await;
-        let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
-        let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
-        applied.unwrap_or_else(|problems| panic!("{problems:?}"));
-        let mut world = Self {
+        let armed = Armed::default();
+        let house = open(&place, &clock, &carrier, &slots_kept, faults(&fuse, &armed)).await;
+        Self {
             place,
             clock,
             carrier,
+            slots_kept,
             house,
-            chance: Chance::new(seed),
             fuse,
             armed,
-            story: Vec::new(),
+            illness: None,
+            story,
             deaths: 0,
-            events: 0,
-            accepted: Vec::new(),
+            accepted: BTreeMap::new(),
+            unanswered: Vec::new(),
             happened: BTreeMap::new(),
             orders: Vec::new(),
-            introduced: BTreeSet::new(),
             united: BTreeMap::new(),
             slots: BTreeMap::new(),
-        };
-        world.introduce().await;
-        world
-    }
-
-    /// Everyone gets an address; all but one say yes to mail. Two share an address.
-    async fn introduce(&mut self) {
-        for person in PEOPLE {
-            let address = if person == "dot" { "ann" } else { person };
-            let body = format!(r#"{{"traits":{{"email":"{address}@example.com"}}}}"#);
-            self.accept(&Caller::user(person), Kind::Identify, "Identified", body, 0).await;
-            if person != "cem" {
-                self.consent(&Caller::user(person), "granted").await;
-            }
         }
     }
 
-    async fn consent(&mut self, caller: &Caller, state: &str) {
-        let body = format!(r#"{{"properties":{{"channel":"email","state":"{state}"}}}}"#);
-        self.accept(caller, Kind::Track, "Consent Changed", body, 0).await;
-    }
-
-    /// Mostly somebody known; else somebody on a device, who left an address there, or a guest.
-    async fn caller(&mut self) -> Caller {
-        let caller = match self.chance.below(10) {
-            0..2 => Caller::device(&format!("d{}", self.chance.below(DEVICES))),
-            2 => Caller::user(&format!("g{}", self.chance.below(GUESTS))),
-            _ => {
-                let person = *self.chance.pick(&PEOPLE);
-                return Caller::user(person);
+    pub async fn take(&mut self, step: &Step) {
+        self.tell(step.to_string());
+        match step {
+            Step::Call(call) => {
+                let event = self.written(call);
+                self.send(vec![(call.number, event)]).await;
             }
-        };
-        if self.introduced.insert(caller.name()) {
-            let address = self.chance.below(8);
-            let body = format!(r#"{{"traits":{{"email":"a{address}@example.com","seen":{}}}}}"#, self.events);
-            self.accept(&caller, Kind::Identify, "Identified", body, 0).await;
-            self.consent(&caller, "granted").await;
-        }
-        caller
-    }
-
-    /// Somebody says who they are: by a login on a device, or a guest by alias.
-    async fn say_who(&mut self) {
-        let person = *self.chance.pick(&PEOPLE);
-        if self.chance.percent(70) {
-            let device = format!("d{}", self.chance.below(DEVICES));
-            let caller = Caller { device: Some(device), ..Caller::user(person) };
-            self.accept(&caller, Kind::Identify, "Identified", "{}".into(), 0).await;
-        } else {
-            let guest = format!("g{}", self.chance.below(GUESTS));
-            let body = format!(r#"{{"previousId":"{guest}"}}"#);
-            self.accept(&Caller::user(person), Kind::Alias, "Aliased", body, 0).await;
+            Step::Write(call) => {
+                let event = self.written(call);
+                self.unanswered.push((call.number, event));
+            }
+            Step::Connect => self.send_unanswered().await,
+            Step::Repeat(number) => {
+                if let Some(event) = self.accepted.get(number).cloned() {
+                    self.send(vec![(*number, event)]).await;
+                }
+            }
+            Step::Pump => self.pump().await,
+            Step::Minutes(minutes) => self.clock.advance(Span::from_seconds(minutes * 60)),
+            Step::Arm(point, hit) => {
+                *self.armed.lock().unwrap() = Some(*point);
+                self.fuse.store(*hit, Ordering::SeqCst);
+            }
+            Step::Kill => self.die().await,
+            Step::Stop => self.stop().await,
+            Step::Database(fault, table) => {
+                self.heal().await;
+                self.illness = Some(Illness::fall(&self.house.database.writer, *fault, table).await);
+            }
+            Step::DatabaseWell => self.heal().await,
+            Step::Caps(fault) => self.slots_kept.suffers(*fault),
+            Step::Provider(fault, times) => self.carrier.fails(*fault, *times),
         }
     }
 
-    pub async fn step(&mut self) {
-        let caller = self.caller().await;
-        let person = &caller;
-        let late = if self.chance.percent(15) { self.chance.below(36 * 3600) } else { 0 };
-        match self.chance.below(100) {
-            0..22 => {
-                let body = format!(r#"{{"properties":{{"cart_id":"c{}","price":12.50}}}}"#, self.chance.below(6));
-                self.accept(person, Kind::Track, "Product Added", body, late).await;
-            }
-            22..34 => self.accept(person, Kind::Track, "Product Viewed", "{}".into(), late).await,
-            34..44 => {
-                let body = format!(r#"{{"properties":{{"order_id":"o{}","revenue":20}}}}"#, self.events);
-                self.accept(person, Kind::Track, "Order Completed", body, late).await;
-            }
-            44..50 => self.repeat().await,
-            50..53 => self.consent(person, "denied").await,
-            53..57 => self.consent(person, "granted").await,
-            57..63 => self.say_who().await,
-            63..70 => self.arm(),
-            70..74 => self.die("killed").await,
-            74..86 => self.pump().await,
-            _ => {
-                let minutes = 1 + self.chance.below(180);
-                self.clock.advance(Span::from_seconds(i64::try_from(minutes * 60).unwrap()));
-                self.tell(format!("{minutes} minutes pass"));
-                self.pump().await;
-            }
-        }
-    }
-
-    async fn accept(&mut self, caller: &Caller, kind: Kind, name: &str, body: String, late_seconds: u64) {
-        self.events += 1;
+    fn written(&self, call: &Call) -> Event {
         let now = self.clock.now();
-        let late = Span::from_seconds(i64::try_from(late_seconds).unwrap());
-        let message_id = format!("m{}", self.events);
-        let event = Event {
+        let message_id = format!("m{}", call.number);
+        let body = call.body.clone();
+        Event {
             id: EventId::derive(&[message_id.as_bytes()]),
-            kind,
-            name: name.into(),
+            kind: call.kind,
+            name: call.name.into(),
             message_id,
             version: 1,
             source: "sim".into(),
             correlation_id: String::new(),
             trace: None,
-            user_id: caller.user.clone(),
-            anonymous_id: caller.device.clone(),
+            user_id: call.caller.user.clone(),
+            anonymous_id: call.caller.device.clone(),
             previous_id: body.strip_prefix(r#"{"previousId":""#).map(|id| id.trim_end_matches("\"}").to_owned()),
-            at: now.minus(late),
+            at: now.minus(Span::from_seconds(call.late_seconds)),
             received_at: now,
             original_at: None,
             sent_at: None,
             origin: Origin::Live,
             body: Body::new(body),
-        };
-        self.accepted.push(event.clone());
-        self.tell(format!("{} {name} {} ({late_seconds} s late)", caller.name(), event.body.text()));
-        let (name, at) = (event.name.clone(), event.at);
-        let receipt = self.house.log.append(WORKSPACE, vec![event]).await.unwrap().remove(0);
-        let Receipt::Stored { position, profile: Some(profile) } = receipt else { panic!("{receipt:?}") };
-        self.happened.insert(position, (profile, at));
-        if name == "Order Completed" {
-            let taken_before = self.carrier.taken().into_keys().collect();
-            self.orders.push(Order { position, profile, at, taken_before });
         }
     }
 
-    /// A client that never saw the answer sends the same again.
-    async fn repeat(&mut self) {
-        let event = self.chance.pick(&self.accepted).clone();
-        self.tell(format!("{} comes again", event.message_id));
-        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    /// Sends events in one request. Refused, it comes again later.
+    async fn send(&mut self, calls: Vec<(u64, Event)>) {
+        let received_at = self.clock.now();
+        let events = calls.iter().map(|(_, event)| Event { received_at, ..event.clone() }).collect();
+        match self.house.log.append(WORKSPACE, events).await {
+            Ok(receipts) => {
+                for ((number, event), receipt) in calls.into_iter().zip(receipts) {
+                    self.answered(number, event, receipt).await;
+                }
+            }
+            Err(error) => {
+                self.tell(format!("not accepted: {error}"));
+                self.unanswered.extend(calls.into_iter().filter(|(number, _)| !self.accepted.contains_key(number)));
+            }
+        }
     }
 
-    fn arm(&mut self) {
-        let point = *self.chance.pick(&POINTS);
-        let hits = 1 + self.chance.below(3);
-        *self.armed.lock().unwrap() = Some(point);
-        self.fuse.store(hits, Ordering::SeqCst);
-        self.tell(format!("{point} will fail at hit {hits}"));
+    async fn answered(&mut self, number: u64, event: Event, receipt: Receipt) {
+        if self.accepted.contains_key(&number) {
+            assert_eq!(receipt, Receipt::Duplicate, "m{number} was accepted twice");
+            return;
+        }
+        let (position, profile) = match receipt {
+            Receipt::Stored { position, profile: Some(profile) } => (position, profile),
+            // PostgreSQL had committed it, and could not say so.
+            _ if BACKEND == Backend::Postgres => self.place_of(event.id).await,
+            receipt => panic!("m{number}: {receipt:?}"),
+        };
+        self.happened.insert(position, (profile, event.at));
+        if event.name == "Order Completed" {
+            let taken_before = self.carrier.taken().into_keys().collect();
+            self.orders.push(Order { position, profile, at: event.at, taken_before });
+        }
+        self.accepted.insert(number, event);
     }
 
-    /// Runs the loops until nothing is due; a fault on the way kills the process.
+    async fn place_of(&self, id: EventId) -> (Position, ProfileId) {
+        let sql = "SELECT position, profile FROM entries WHERE event_id = ?";
+        let row = Rows(self.house.store.reader()).one(sql, vec![id.as_bytes().to_vec().into()]).await.unwrap().unwrap();
+        (Position(row.try_get_by_index(0).unwrap()), ProfileId(row.try_get_by_index(1).unwrap()))
+    }
+
+    async fn send_unanswered(&mut self) {
+        let mut calls = std::mem::take(&mut self.unanswered);
+        calls.reverse();
+        if !calls.is_empty() {
+            self.send(calls).await;
+        }
+    }
+
+    /// Runs the loops until nothing is due; an armed point kills the process, a database that is ill does not.
     async fn pump(&mut self) {
         match self.house.workers.settle().await {
             Ok(done) => self.tell(format!("{done} done")),
             Err(error) => {
                 self.tell(format!("{error:#}"));
-                self.die("died of it").await;
+                if error.downcast_ref::<Injected>().is_some() {
+                    self.die().await;
+                }
             }
         }
         self.tell_messages().await;
     }
 
+    async fn heal(&mut self) {
+        if let Some(illness) = self.illness.take() {
+            illness.heal(&self.house.database.writer).await;
+        }
+    }
+
     /// The process ends without a word and starts again on the same folder.
-    async fn die(&mut self, how: &str) {
+    async fn die(&mut self) {
+        self.heal().await;
         self.fuse.store(0, Ordering::SeqCst);
         self.deaths += 1;
         // The old parts are dropped without a stop; what was not committed is gone.
         self.house.database.close().await;
-        self.house = open(&self.place, &self.clock, &self.carrier, &self.fuse, &self.armed).await;
-        self.tell(format!("the process {how} and started again"));
+        self.reopen().await;
+        self.tell("the process died and started again".to_owned());
     }
 
+    async fn stop(&mut self) {
+        self.heal().await;
+        self.house.workers.dispatcher().finish().await.unwrap();
+        self.house.close().await;
+        self.reopen().await;
+    }
+
+    async fn reopen(&mut self) {
+        let faults = faults(&self.fuse, &self.armed);
+        self.house = open(&self.place, &self.clock, &self.carrier, &self.slots_kept, faults).await;
+    }
+
+    /// Nothing fails any more, all that was written arrives, and time passes until nothing is due.
     pub async fn come_to_rest(&mut self) {
         self.fuse.store(0, Ordering::SeqCst);
-        for _ in 0..40 {
-            self.clock.advance(Span::from_hours(4));
-            self.pump().await;
-        }
+        self.heal().await;
+        self.slots_kept.recover();
+        self.carrier.recover();
+        self.send_unanswered().await;
+        let done = self.house.workers.forward(Span::from_days(7)).await.unwrap();
+        self.tell(format!("a week later: {done} done"));
+        self.tell_messages().await;
     }
 
-    pub fn tell(&mut self, what: String) {
-        self.story.push(format!("{} {what}", self.clock.now()));
+    pub fn tell(&self, what: String) {
+        self.story.add(format!("{} {what}", self.clock.now()));
     }
 
-    async fn tell_messages(&mut self) {
+    async fn tell_messages(&self) {
         let mut messages = self.messages().await;
         messages.sort_by_key(|message| (message.created_at, message.id));
         let lines = messages.iter().map(|message| format!("{} {} {:?}", message.campaign, message.id, message.status));
@@ -353,16 +331,91 @@ impl World {
         let digest = EventId::derive(&told.iter().map(|line| line.as_bytes()).collect::<Vec<_>>());
         self.tell(format!("{} messages {digest}", told.len()));
     }
+
+    /// The house on a copy of its database, from which all that the log led to was taken.
+    pub async fn again(&self) -> (Carillon, Place) {
+        self.house.close().await;
+        let as_left = match BACKEND {
+            Backend::Sqlite => Shop::Folder(read_folder(self.place.folder.path())),
+            Backend::Postgres => return self.over(Place::copy_of(&self.place).await).await,
+        };
+        self.over(as_left.place().await).await
+    }
+
+    async fn over(&self, place: Place) -> (Carillon, Place) {
+        let nobody = Slots::new();
+        let house = open(&place, &self.clock, &Carrier::default(), &nobody, Faults::none()).await;
+        (house, place)
+    }
 }
 
-type Armed = Arc<std::sync::Mutex<Option<&'static str>>>;
+type Armed = Arc<Mutex<Option<&'static str>>>;
 
-async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<AtomicU64>, armed: &Armed) -> Carillon {
+fn faults(fuse: &Arc<AtomicU64>, armed: &Armed) -> Faults {
     let (fuse, armed) = (fuse.clone(), armed.clone());
-    let faults = Faults::new(move |point| {
+    Faults::new(move |point| {
         *armed.lock().unwrap() == Some(point)
             && fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) == Ok(1)
-    });
+    })
+}
+
+fn beginning() -> Timestamp {
+    "2026-03-01T00:00:00Z".parse().unwrap()
+}
+
+/// The files of a folder that is at rest.
+type Files = Vec<(std::path::PathBuf, Vec<u8>)>;
+
+/// A place whose database has the definitions: made once for many lives.
+pub enum Shop {
+    Folder(Files),
+    Database(Place),
+}
+
+impl Shop {
+    pub async fn new() -> Self {
+        let place = Place::swift(BACKEND).await;
+        furnish(&place).await;
+        match BACKEND {
+            Backend::Sqlite => Self::Folder(read_folder(place.folder.path())),
+            Backend::Postgres => Self::Database(place),
+        }
+    }
+
+    /// One more of it.
+    async fn place(&self) -> Place {
+        match self {
+            Self::Folder(files) => {
+                let place = Place::swift(BACKEND).await;
+                copy(files, &place);
+                place
+            }
+            Self::Database(place) => Place::copy_of(place).await,
+        }
+    }
+}
+
+fn read_folder(folder: &std::path::Path) -> Files {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.map(|path| (path.file_name().unwrap().into(), std::fs::read(&path).unwrap())).collect()
+}
+
+fn copy(files: &Files, place: &Place) {
+    for (name, bytes) in files {
+        std::fs::write(place.folder.path().join(name), bytes).unwrap();
+    }
+}
+
+async fn furnish(place: &Place) {
+    let house = open(place, &Clock::fixed(beginning()), &Carrier::default(), &Slots::new(), Faults::none()).await;
+    let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
+    let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
+    applied.unwrap_or_else(|problems| panic!("{problems:?}"));
+    house.workers.settle().await.unwrap();
+    house.close().await;
+}
+
+async fn open(place: &Place, clock: &Clock, carrier: &Carrier, slots: &Slots, faults: Faults) -> Carillon {
     let options = Options {
         threads: 1,
         data: place.folder.path().to_owned(),
@@ -378,13 +431,14 @@ async fn open(place: &Place, clock: &Clock, carrier: &Carrier, fuse: &Arc<Atomic
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
-        per_second: std::collections::BTreeMap::new(),
+        per_second: BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: Some(clock.clone()),
         faults,
         carrier: Some(Arc::new(carrier.clone())),
     };
     let house = Carillon::open(options).await.unwrap();
+    house.workers.dispatcher().cap_stores().keep(WORKSPACE, Arc::new(slots.clone()));
     if BACKEND == Backend::Postgres {
         // The process before was last seen long ago. That nobody waits for it is all that is not as in life.
         let rows = Rows(&house.database.writer);

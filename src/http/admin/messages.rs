@@ -155,7 +155,12 @@ pub(super) async fn shown(admin: &Admin, messages: Vec<Message>) -> Result<Vec<M
         status: message.status.name(),
         status_at: status_at(&message.status),
         due_at: message.status.due_at(),
-        reason: message.status.reason().map(|reason| ReasonOut::new(reason, &named)),
+        reason: message
+            .status
+            .reason()
+            .cloned()
+            .or_else(|| admin.holds(&message))
+            .map(|reason| ReasonOut::new(&reason, &named)),
         address: message.address.as_deref().map(|address| masked(message.channel, address)),
         id: message.id,
         profile: message.profile,

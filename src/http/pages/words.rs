@@ -63,6 +63,7 @@ pub fn reason(code: &str) -> String {
         "caps_unreachable" => "Caps unreachable",
         "caps_unsettled" => "Caps were changing",
         "domain_slow" => "Recipient's domain is slow",
+        "transport_stopped" => "Provider cannot be used",
         "template_missing" => "Template missing",
         "render_failed" => "Template could not be rendered",
         "unsafe_address" => "Unsafe link in the mail",

@@ -132,7 +132,7 @@ fn each_outcome_leads_where_the_reply_table_says() {
         next(now(), &message(1, sending(1), on_unknown), outcome, &RetryPolicy::default())
     };
     let names: Vec<&str> = every_outcome().iter().map(|o| after(o, OnUnknownSend::Skip).name()).collect();
-    assert_eq!(names, ["sent", "retrying", "retrying", "failed", "queued", "unknown"]);
+    assert_eq!(names, ["sent", "retrying", "retrying", "failed", "deferred", "unknown"]);
     let lost = Outcome::Unknown { cause: "timed out".into() };
     assert_eq!(after(&lost, OnUnknownSend::Repeat).name(), "retrying");
     let refused = after(&every_outcome()[3], OnUnknownSend::Skip);
@@ -171,7 +171,8 @@ fn a_transport_that_is_down_spends_no_try() {
     let mut held = message(1, sending(1), OnUnknownSend::Skip);
     for _ in 0..1_000 {
         held.advance(now(), &down, &RetryPolicy::default());
-        assert_eq!(held.status, Status::Queued { due_at: now().plus(Span::from_seconds(60)) });
+        let reason = Reason::TransportStopped { cause: "535 5.7.8".into() };
+        assert_eq!(held.status, Status::Deferred { until: now().plus(Span::from_seconds(60)), reason });
         assert_eq!(held.attempts, 0);
         held.status = sending(held.attempts + 1);
     }

@@ -295,8 +295,10 @@ impl Dispatcher {
         let Some(outcome) = outcome else { return Moved::new(workspace, message, Status::Queued { due_at: now }) };
         let before = message.status.clone();
         message.advance(now, &outcome, &self.parts.retry);
-        if let Some(until) = self.gates.learn(now, message.channel, &outcome) {
-            message.status = Status::Queued { due_at: until };
+        if let Some(stopped_until) = self.gates.learn(now, message.channel, domain.as_ref(), &outcome)
+            && let Status::Deferred { until, .. } = &mut message.status
+        {
+            *until = stopped_until;
         }
         if let Some(domain) = domain {
             let took = Span::from_millis(ended.millis() - began.millis());

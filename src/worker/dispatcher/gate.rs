@@ -17,6 +17,10 @@ use crate::worker::dispatcher::{BATCH_MAX, Dispatcher};
 
 /// The longest pause of a transport that stays unusable.
 const PAUSE_MAX: Span = Span::from_seconds(15 * 60);
+/// So many tries in a row that failed for now stop a transport that can be reached, where they were to several domains:
+/// one that greylists is that domain's affair.
+const RUN_MAX: usize = 10;
+const RUN_DOMAINS_MIN: usize = 2;
 
 /// A channel whose transport is unusable, for the people who must repair it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +41,16 @@ pub struct Gates {
 #[derive(Default)]
 struct State {
     down: BTreeMap<Channel, Down>,
+    /// Tries that failed since something was last taken or refused for good.
+    runs: BTreeMap<Channel, Run>,
     /// Channels whose rate is used up, until then.
     full: BTreeMap<Channel, Timestamp>,
+}
+
+#[derive(Default)]
+struct Run {
+    failures: usize,
+    domains: BTreeSet<Option<Domain>>,
 }
 
 struct Down {
@@ -99,20 +111,49 @@ impl Gates {
         }
     }
 
-    /// Learns from an outcome whether the transport works; the answer is when a stopped one is tried again.
-    pub fn learn(&self, now: Timestamp, channel: Channel, outcome: &Outcome) -> Option<Timestamp> {
+    /// Learns from an outcome whether the transport works; the answer is when a stopped one is tried again. `domain` is
+    /// the recipient's.
+    pub fn learn(
+        &self,
+        now: Timestamp,
+        channel: Channel,
+        domain: Option<&Domain>,
+        outcome: &Outcome,
+    ) -> Option<Timestamp> {
         let mut state = self.lock();
-        let Outcome::TransportDown { cause } = outcome else {
-            if state.down.remove(&channel).is_some() {
-                tracing::info!(channel = channel.as_str(), "the transport works again");
-                telemetry::transport_stopped(channel.as_str(), false);
+        match outcome {
+            Outcome::TransportDown { cause } => Some(self.stop(&mut state, now, channel, cause.clone())),
+            Outcome::Retry { cause, slow_domain: false, .. } | Outcome::Unknown { cause } => {
+                let run = state.runs.entry(channel).or_default();
+                run.failures += 1;
+                if run.domains.len() < RUN_DOMAINS_MIN {
+                    run.domains.insert(domain.cloned());
+                }
+                // What opens it is a success: a probe that fails like those before is one more of them.
+                if run.failures >= RUN_MAX && run.domains.len() >= RUN_DOMAINS_MIN {
+                    let cause = format!("{} tries in a row failed, the last with: {cause}", run.failures);
+                    self.stop(&mut state, now, channel, cause);
+                }
+                None
             }
-            return None;
-        };
+            Outcome::Retry { slow_domain: true, .. } => None,
+            Outcome::Accepted { .. } | Outcome::Rejected { .. } => {
+                state.runs.remove(&channel);
+                if state.down.remove(&channel).is_some() {
+                    tracing::info!(channel = channel.as_str(), "the transport works again");
+                    telemetry::transport_stopped(channel.as_str(), false);
+                }
+                None
+            }
+        }
+    }
+
+    /// Nothing is tried before the answer; then a single message is.
+    fn stop(&self, state: &mut State, now: Timestamp, channel: Channel, cause: String) -> Timestamp {
         let known = state.down.get(&channel);
         // Messages under way together fail together: that is one failure.
         if let Some(down) = known.filter(|down| now < down.until) {
-            return Some(down.until);
+            return down.until;
         }
         let failures = known.map_or(0, |down| down.failures);
         let factor = 1_i64.checked_shl(failures.min(20)).unwrap_or(i64::MAX);
@@ -120,8 +161,8 @@ impl Gates {
         let until = now.plus_millis(pause);
         tracing::error!(channel = channel.as_str(), %until, cause, "the transport cannot be used; its messages wait");
         telemetry::transport_stopped(channel.as_str(), true);
-        state.down.insert(channel, Down { failures: failures + 1, until, cause: cause.clone() });
-        Some(until)
+        state.down.insert(channel, Down { failures: failures + 1, until, cause });
+        until
     }
 
     /// Until when a message must wait because its transport stopped after it was claimed.
@@ -223,20 +264,47 @@ mod tests {
     #[test]
     fn a_transport_that_stays_down_is_tried_ever_more_seldom_and_opens_again_at_once() {
         let gates = gates();
-        assert_eq!(gates.learn(at(0), Channel::Email, &down()), Some(at(60)));
-        assert_eq!(gates.learn(at(1), Channel::Email, &down()), Some(at(60)), "under way together");
+        assert_eq!(gates.learn(at(0), Channel::Email, None, &down()), Some(at(60)));
+        assert_eq!(gates.learn(at(1), Channel::Email, None, &down()), Some(at(60)), "under way together");
         assert_eq!(gates.closed(at(59)), [Channel::Email]);
         assert_eq!(gates.opens_at(at(59)), Some(at(60)));
         assert!(gates.closed(at(60)).is_empty() && gates.is_probing(Channel::Email));
-        assert_eq!(gates.learn(at(60), Channel::Email, &down()), Some(at(180)));
+        assert_eq!(gates.learn(at(60), Channel::Email, None, &down()), Some(at(180)));
         let mut now = at(180);
         for _ in 0..70 {
-            now = gates.learn(now, Channel::Email, &down()).unwrap();
+            now = gates.learn(now, Channel::Email, None, &down()).unwrap();
         }
-        assert_eq!(gates.learn(now, Channel::Email, &down()), Some(now.plus(PAUSE_MAX)));
+        assert_eq!(gates.learn(now, Channel::Email, None, &down()), Some(now.plus(PAUSE_MAX)));
         assert_eq!(gates.stopped()[0].cause, "535 wrong password");
-        assert_eq!(gates.learn(now, Channel::Email, &Outcome::Accepted { reply: String::new() }), None);
+        assert_eq!(gates.learn(now, Channel::Email, None, &Outcome::Accepted { reply: String::new() }), None);
         assert!(gates.closed(now).is_empty() && gates.stopped().is_empty() && !gates.is_probing(Channel::Email));
+    }
+
+    #[test]
+    fn a_run_of_failures_to_several_domains_stops_a_transport_and_what_it_takes_opens_it() {
+        let again = Outcome::Retry { cause: "451 4.3.0 later".into(), after: None, slow_domain: false };
+        let accepted = Outcome::Accepted { reply: String::new() };
+        let domain = |n: usize| Domain::of(Channel::Email, &format!("ann@{n}.example")).unwrap();
+        let fail = |gates: &Gates, now, n| gates.learn(now, Channel::Email, Some(&domain(n)), &again);
+        let gates = gates();
+        for n in 0..RUN_MAX * 3 {
+            assert_eq!(fail(&gates, at(0), 1), None, "the message keeps its own next try");
+            assert!(gates.stopped().is_empty(), "{n}: a domain that greylists stops nobody else's mail");
+        }
+        gates.learn(at(0), Channel::Email, Some(&domain(1)), &accepted);
+        for n in 0..RUN_MAX {
+            assert!(gates.stopped().is_empty(), "after {n}");
+            fail(&gates, at(0), n % 3);
+        }
+        assert_eq!((gates.opens_at(at(0)), gates.closed(at(59))), (Some(at(60)), vec![Channel::Email]));
+        assert_eq!(gates.stopped()[0].cause, "10 tries in a row failed, the last with: 451 4.3.0 later");
+        assert!(gates.closed(at(60)).is_empty() && gates.is_probing(Channel::Email), "half open: one may try");
+        fail(&gates, at(60), 7);
+        assert_eq!(gates.opens_at(at(60)), Some(at(180)), "the probe failed");
+        gates.learn(at(180), Channel::Email, Some(&domain(7)), &accepted);
+        assert!(gates.stopped().is_empty() && !gates.is_probing(Channel::Email));
+        assert!((1..RUN_MAX).all(|n| fail(&gates, at(180), n).is_none()));
+        assert!(gates.stopped().is_empty(), "the count begins anew");
     }
 
     #[test]

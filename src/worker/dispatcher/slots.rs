@@ -43,6 +43,11 @@ impl CapStores {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         made.entry(id).or_insert_with(|| (self.make)(id)).clone()
     }
+
+    /// Keeps a workspace's slots in this store from now on: for tests and the simulator.
+    pub fn keep(&self, id: WorkspaceId, store: Arc<dyn CapStore>) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(id, store);
+    }
 }
 
 /// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to.

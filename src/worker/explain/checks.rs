@@ -33,7 +33,7 @@ const CHECKS: [(&str, &[&str]); 9] = [
     ("Not the same to this address before", &["same_address", "too_many_confirmations"]),
     ("Nothing on hold", &["sending_paused", "campaign_paused", "restore_unconfirmed"]),
     ("An address to send to", &["no_address", "invalid_address"]),
-    ("The recipient's domain takes mail", &["domain_slow"]),
+    ("The provider and the recipient's domain take mail", &["transport_stopped", "domain_slow"]),
     ("Room under every frequency cap", &["capped", "caps_unreachable", "caps_unsettled"]),
 ];
 const CONSENT: usize = 1;

@@ -47,7 +47,8 @@ pub(super) async fn page(desk: &Desk, visitor: &Visitor, message: Message) -> Re
     let named = names_of(db, &blocked).await?;
     let called = names(desk, [message.profile]).await?;
     let (class, word) = outcome(&message.status);
-    let headline = message.status.reason().map(|reason| reason_sentence(reason, &named));
+    let why = message.status.reason().cloned().or_else(|| desk.admin.holds(&message));
+    let headline = why.map(|reason| reason_sentence(&reason, &named));
     let title = format!("{word}: {}", message.campaign);
     let address = message.address.as_deref().map(|address| html!(" at {}", masked(message.channel, address)));
     let live = desk.admin.definitions.live(desk.admin.workspace);

@@ -1,0 +1,57 @@
+//! A database that refuses, played by triggers: a statement that fails, or a commit.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection};
+
+use super::BACKEND;
+use crate::database::Backend;
+use crate::script::DatabaseFault;
+
+/// What is wrong, until it is healed. On SQLite it ends with the writer's connection.
+pub struct Illness {
+    table: &'static str,
+}
+
+impl Illness {
+    pub async fn fall(writer: &DatabaseConnection, fault: DatabaseFault, table: &'static str) -> Self {
+        let sql = match (BACKEND, fault) {
+            (Backend::Sqlite, DatabaseFault::Refuses) => [("INSERT", "ill_insert"), ("UPDATE", "ill_update")]
+                .map(|(verb, name)| {
+                    format!("CREATE TEMP TRIGGER {name} BEFORE {verb} ON main.{table}
+                             BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END;")
+                })
+                .concat(),
+            // A row that refers to nothing is found out when all is to be kept.
+            (Backend::Sqlite, DatabaseFault::CommitFails) => format!(
+                "PRAGMA foreign_keys = ON;
+                 CREATE TEMP TABLE ill_parent (id INTEGER PRIMARY KEY);
+                 CREATE TEMP TABLE ill_child (id INTEGER REFERENCES ill_parent (id) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TEMP TRIGGER ill_insert AFTER INSERT ON main.{table} BEGIN INSERT INTO ill_child VALUES (1); END;
+                 CREATE TEMP TRIGGER ill_update AFTER UPDATE ON main.{table} BEGIN INSERT INTO ill_child VALUES (1); END;"
+            ),
+            (Backend::Postgres, fault) => {
+                let when = match fault {
+                    DatabaseFault::Refuses => "TRIGGER ill BEFORE",
+                    DatabaseFault::CommitFails => "CONSTRAINT TRIGGER ill AFTER",
+                };
+                let late = if fault == DatabaseFault::CommitFails { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
+                format!(
+                    "CREATE OR REPLACE FUNCTION ill() RETURNS trigger LANGUAGE plpgsql AS
+                         $$ BEGIN RAISE EXCEPTION 'disk I/O error'; END $$;
+                     CREATE {when} INSERT OR UPDATE ON {table} {late} FOR EACH ROW EXECUTE FUNCTION ill()"
+                )
+            }
+        };
+        writer.execute_unprepared(&sql).await.unwrap();
+        Self { table }
+    }
+
+    pub async fn heal(self, writer: &DatabaseConnection) {
+        let sql = match BACKEND {
+            Backend::Sqlite => "DROP TRIGGER IF EXISTS temp.ill_insert; DROP TRIGGER IF EXISTS temp.ill_update;
+                 DROP TABLE IF EXISTS temp.ill_child; DROP TABLE IF EXISTS temp.ill_parent;"
+                .to_owned(),
+            Backend::Postgres => format!("DROP TRIGGER IF EXISTS ill ON {}", self.table),
+        };
+        writer.execute_unprepared(&sql).await.unwrap();
+    }
+}
