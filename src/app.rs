@@ -52,7 +52,7 @@ use crate::worker::restored::Boots;
 use crate::worker::retention::Retention;
 use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
-use crate::worker::sharing::Sharing;
+use crate::worker::sharing::{Sharing, set_clock};
 use crate::worker::{janitor, secret};
 use outside::{cap_stores, channels, signing};
 use part::Part;
@@ -185,6 +185,7 @@ impl Carillon {
             Some(clock) => clock.clone(),
             None => Clock::system(clock_offset(&database).await?),
         };
+        set_clock(&clock, &database.reader).await?;
         let store = Store::new(database.reader.clone());
         let log = EventLog::start(&database, clock.clone()).await?;
         let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);

@@ -20,7 +20,7 @@ use crate::guard::{Candidate, CapVersion, Full, Rule, Slot, Subject, frequency_c
 use crate::ids::{MessageId, Span, Timestamp};
 pub use embedded::Embedded;
 pub use redis::Redis;
-pub use take::{Taken, take};
+pub use take::{Taken, take, take_unasked};
 
 /// A wish for one slot of one subject.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,17 @@
 //! Redis may be flushed, restarted, failed over and back, or lose keys to its memory limit at any moment; the versions
 //! in the database notice. What it holds is a hash of each subject's name, no address.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use ::redis::cluster::{ClusterClient, ClusterConfig};
 use ::redis::cluster_async::ClusterConnection;
-use ::redis::{Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, Value};
+use ::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use ::redis::{
+    Client, Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation, ServerErrorKind, Value,
+};
+use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, FutureExt};
 
 use crate::caps::{Ask, CapStore, History, Released, Reserved, Unreachable, packed};
@@ -24,12 +29,16 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Nothing is kept for a shorter time.
 const KEPT_MIN_MS: i64 = 3_600_000;
 
-/// A connection that comes back by itself; cheap to clone.
+/// In the scheme of an address: it is one of a cluster's nodes, which name each other.
+const CLUSTER: &str = "+cluster";
+
+/// A connection that comes back by itself, wherever its Redis is by then; cheap to clone.
 #[derive(Clone)]
 pub struct Server {
-    link: Link,
+    link: Arc<ArcSwap<Link>>,
+    nodes: Arc<Nodes>,
     /// Where it is, without credentials.
-    place: String,
+    place: Arc<str>,
 }
 
 #[derive(Clone)]
@@ -38,41 +47,53 @@ enum Link {
     Cluster(ClusterConnection),
 }
 
+enum Nodes {
+    One(Box<Client>),
+    Cluster(Vec<Client>),
+}
+
 /// An address that cannot be one of a Redis, in words without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WrongAddress(pub String);
 
-impl Server {
-    /// `url` is `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS), or several of them with commas
-    /// between: nodes of one cluster. Nothing is connected before the first call. Must be called within a runtime.
-    ///
-    /// # Errors
-    /// The address cannot be understood.
-    pub fn new(url: &str) -> Result<Self, WrongAddress> {
-        let (clients, place) = clients(url)?;
-        let link = match <[Client; 1]>::try_from(clients) {
-            Ok([one]) => {
+impl Nodes {
+    /// Connects with the first call. Must be called within a runtime.
+    fn link(&self) -> RedisResult<Link> {
+        match self {
+            Self::One(one) => {
                 let config = ConnectionManagerConfig::new()
                     .set_connection_timeout(Some(CONNECT_DEADLINE))
                     .set_response_timeout(Some(CALL_DEADLINE))
                     .set_number_of_retries(1)
                     .set_pipeline_buffer_size(IN_FLIGHT_MAX)
                     .set_concurrency_limit(IN_FLIGHT_MAX);
-                Link::One(ConnectionManager::new_lazy_with_config(one, config).map_err(|error| wrong(&error))?)
+                Ok(Link::One(ConnectionManager::new_lazy_with_config((**one).clone(), config)?))
             }
-            Err(nodes) => {
+            Self::Cluster(nodes) => {
                 let nodes = nodes.iter().map(|node| node.get_connection_info().clone());
                 let cluster = ClusterClient::builder(nodes)
                     .connection_timeout(CONNECT_DEADLINE)
                     .response_timeout(CALL_DEADLINE)
                     .retries(2)
-                    .build()
-                    .map_err(|error| wrong(&error))?;
-                Link::Cluster(cluster.get_pending_async_connection_with_config(ClusterConfig::new()))
+                    .build()?;
+                Ok(Link::Cluster(cluster.get_pending_async_connection_with_config(ClusterConfig::new())))
             }
-        };
-        Ok(Self { link, place })
+        }
+    }
+}
+
+impl Server {
+    /// `url` is `redis://[user:password@]host[:port][/database]` (`rediss://` for TLS). Several of them with commas
+    /// between are nodes of one cluster; so is one alone that begins with `redis+cluster://` or `rediss+cluster://`.
+    /// Nothing is connected before the first call. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The address cannot be understood.
+    pub fn new(url: &str) -> Result<Self, WrongAddress> {
+        let (nodes, place) = nodes(url)?;
+        let link = nodes.link().map_err(|error| wrong(&error))?;
+        Ok(Self { link: Arc::new(ArcSwap::from_pointee(link)), nodes: Arc::new(nodes), place: place.into() })
     }
 
     /// Whether an address can be understood; nothing is connected.
@@ -80,7 +101,7 @@ impl Server {
     /// # Errors
     /// What is wrong with it.
     pub fn check_address(url: &str) -> Result<(), WrongAddress> {
-        clients(url).map(drop)
+        nodes(url).map(drop)
     }
 
     /// Where it is, without credentials.
@@ -107,17 +128,66 @@ impl Server {
     }
 
     async fn run<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, Unreachable> {
+        let link = self.link.load_full();
         let answered = tokio::time::timeout(CALL_DEADLINE, async {
-            match self.link.clone() {
+            match (*link).clone() {
                 Link::One(mut one) => call.on(&mut one).await,
                 Link::Cluster(mut cluster) => call.on(&mut cluster).await,
             }
         });
         match answered.await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Unreachable(format!("Redis at {}: {}", self.place, in_words(&error)))),
-            Err(_) => Err(Unreachable(format!("Redis at {} did not answer in time", self.place))),
+            Ok(Err(error)) => {
+                if leads_nowhere(&error) {
+                    self.connect_anew(&link);
+                }
+                Err(Unreachable(format!("Redis at {}: {}", self.place, in_words(&error))))
+            }
+            Err(_) => {
+                self.connect_anew(&link);
+                Err(Unreachable(format!("Redis at {} did not answer in time", self.place)))
+            }
         }
+    }
+
+    /// The next call opens another connection. One on which packets are lost without a word would be silent for a
+    /// quarter of an hour, and one to a server that has become a replica would stay there: its name may lead to
+    /// another server by now.
+    fn connect_anew(&self, used: &Arc<Link>) {
+        match self.nodes.link() {
+            // Of many calls that fail together, the first does it.
+            Ok(link) => drop(self.link.compare_and_swap(used, Arc::new(link))),
+            Err(error) => tracing::debug!(%error, "the connection to Redis stays the old one"),
+        }
+    }
+
+    /// How many masters a cluster has, where it is one and whole.
+    async fn masters(&self) -> Result<Option<usize>, Unreachable> {
+        let Link::Cluster(mut cluster) = (**self.link.load()).clone() else { return Ok(None) };
+        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let mut call = ::redis::cmd("CLUSTER");
+        call.arg("INFO");
+        let wrong = |what: &str| Unreachable(format!("Redis at {}: {what}", self.place));
+        let said = tokio::time::timeout(CALL_DEADLINE, cluster.route_command(call, everywhere));
+        let said =
+            said.await.map_err(|_| wrong("did not answer in time"))?.map_err(|error| wrong(&in_words(&error)))?;
+        let Value::Map(nodes) = said else { return Err(wrong("it does not tell of its masters")) };
+        for (node, said) in &nodes {
+            let said = String::from_redis_value_ref(said).unwrap_or_default();
+            if !said.contains("cluster_state:ok") {
+                let node = String::from_redis_value_ref(node).unwrap_or_default();
+                return Err(wrong(&format!("the master {node} says that the cluster is not whole")));
+            }
+        }
+        Ok(Some(nodes.len()))
+    }
+}
+
+/// Whether this connection will go on failing although the Redis may be there.
+fn leads_nowhere(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
+        _ => error.is_timeout(),
     }
 }
 
@@ -126,6 +196,9 @@ fn in_words(error: &RedisError) -> String {
     match error.kind() {
         ErrorKind::Parse => "what answers there is no Redis".to_owned(),
         ErrorKind::AuthenticationFailed => "it does not take this user and password".to_owned(),
+        ErrorKind::Server(ServerErrorKind::Moved) => {
+            "it is a node of a cluster, and the address is of one Redis: write redis+cluster://".to_owned()
+        }
         _ => error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
     }
 }
@@ -144,21 +217,34 @@ impl Call<'_> {
     }
 }
 
-fn clients(url: &str) -> Result<(Vec<Client>, String), WrongAddress> {
+fn nodes(url: &str) -> Result<(Nodes, String), WrongAddress> {
     let mut clients = Vec::new();
     let mut places = Vec::new();
+    let mut is_cluster = false;
     for one in url.split(',').map(str::trim) {
-        let client = Client::open(one).map_err(|error| wrong(&error))?;
+        let plain = match one.split_once("://") {
+            Some((scheme, rest)) if scheme.ends_with(CLUSTER) => {
+                is_cluster = true;
+                format!("{}://{rest}", scheme.trim_end_matches(CLUSTER))
+            }
+            _ => one.to_owned(),
+        };
+        let client = Client::open(plain).map_err(|error| wrong(&error))?;
         places.push(client.get_connection_info().addr().to_string());
         clients.push(client);
     }
-    Ok((clients, places.join(", ")))
+    let place = places.join(", ");
+    match <[Client; 1]>::try_from(clients) {
+        Ok([one]) if !is_cluster => Ok((Nodes::One(Box::new(one)), place)),
+        Ok(one) => Ok((Nodes::Cluster(one.into()), place)),
+        Err(several) => Ok((Nodes::Cluster(several), place)),
+    }
 }
 
 fn wrong(error: &RedisError) -> WrongAddress {
     // The library's own words may repeat the address with its password.
     WrongAddress(format!(
-        "is written redis://HOST:PORT or rediss://, several nodes of a cluster with commas ({:?})",
+        "is written redis://HOST:PORT or rediss://, for a cluster redis+cluster:// or several nodes with commas ({:?})",
         error.kind()
     ))
 }
@@ -290,7 +376,10 @@ impl CapStore for Redis {
             let mut call = script.prepare_invoke();
             call.key(format!("{}:check", self.prefix));
             let _: Value = self.server.run(Call::Script(call)).await?;
-            Ok(format!("Redis at {} answers", self.server.place))
+            Ok(match self.server.masters().await? {
+                None => format!("Redis at {} answers", self.server.place),
+                Some(masters) => format!("the Redis Cluster at {} answers, {masters} masters", self.server.place),
+            })
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! All of a message's slots, or none: the profile's and then the address's, at one instant.
 
 use crate::caps::{Ask, CapStore, Released, Reserved, Unreachable};
-use crate::guard::{CapVersion, Full, Request, Reservation, Subject, VersionMove};
+use crate::guard::{CapVersion, Change, Full, Request, Reservation, Subject, VersionMove};
 use crate::ids::Timestamp;
 
 /// Wishes for one message: each is later than the one before, and a subject's last slot does not move under one version.
@@ -60,6 +60,25 @@ pub async fn take(
         return Ok(Taken::Granted(Reservation::granted(request, slot_at, [profile.into_move(), address.into_move()])));
     }
     Ok(Taken::Stale(by_profile.clone()))
+}
+
+/// The slots of a message that no cap forbids, taken in the database alone while no store can be asked: the versions
+/// move there, so that whatever a store knows of its subjects is stale. `at` is no earlier than their last slots.
+pub fn take_unasked(at: Timestamp, request: &Request, versions: [CapVersion; 2]) -> Reservation {
+    debug_assert!(request.rules().is_empty(), "what a cap may forbid is asked for");
+    let message = request.message();
+    let stays = message.slot_at.is_some() && message.address.as_deref() == Some(request.address().normalised());
+    let slot_at = if stays { message.slot_at } else { request.counts().then_some(at) };
+    let taken = slot_at.filter(|_| !stays).map(|at| Change::Taken { message: message.id, at });
+    let moves = [0, 1].map(|n| {
+        let (subject, from) = (request.subjects()[n].clone(), versions[n]);
+        let Some(taken) = &taken else { return VersionMove { subject, from, to: from } };
+        // The slot of its person is taken anew where it now goes to another address.
+        let is_held = n == 0 && message.slot_at.is_some();
+        let freed = if is_held { from.next(&Change::Released { message: message.id }) } else { from };
+        VersionMove { subject, from, to: freed.next(taken) }
+    });
+    Reservation::granted(request, slot_at, moves)
 }
 
 /// One subject's part of a reservation.

@@ -130,7 +130,7 @@ impl Server {
 async fn look_for_caps(workers: Arc<Workers>) {
     if let Err(error) = workers.dispatcher().check_caps(WORKSPACE).await {
         tracing::warn!(
-            "{error}. Messages that obey or count frequency caps wait (caps_unreachable), everything else goes on. Start \
+            "{error}. Messages that obey frequency caps wait (caps_unreachable), everything else goes on. Start \
              that Redis, or correct redis.url (CARILLON_REDIS__URL) and start again; sending then goes on by itself"
         );
     }

@@ -32,8 +32,8 @@ pub struct Shut {
 
 /// Waiting messages looked at beside a batch.
 const BESIDE_MAX: usize = 256;
-/// The beginning of `rules` of messages that neither obey caps nor count, as [`messages`] writes it.
-const UNCAPPED: &str = r#"{"caps":{"obey":false,"count":false,"#;
+/// The beginning of `rules` of messages that obey no caps, as [`messages`] writes it: if they count, the record does it.
+const UNCAPPED: &str = r#"{"caps":{"obey":false,"#;
 
 /// The earliest due messages of these shards, transactional first, then by time, priority and age; without those that
 /// are `shut` out

@@ -80,7 +80,7 @@ metrics! {
     CAPS_SECONDS = Family::histogram("carillon_caps_duration_seconds", &[], CALL,
         "Time of one call of the frequency-cap store.");
     CAPS_STOPPED = Family::gauge("carillon_caps_stopped", &[],
-        "1 while the cap store cannot be asked and messages that obey or count caps wait.");
+        "1 while the cap store cannot be asked and messages that obey caps wait.");
     SCHEDULE_TIMERS = Family::gauge("carillon_schedule_timers", &[],
         "People whose next instant has come and is not in the log yet.");
     TIMERS_LOGGED = Family::counter("carillon_timers_logged_total", &[],

@@ -50,8 +50,8 @@ pub use hands::{Lost, redrive_message, requeue_held, requeue_paused};
 use line::{Answers, Line, Load};
 use outlook::{Outlook, Sight};
 pub use slots::CapStores;
+use slots::withdraw;
 pub(super) use slots::{move_on, unite_slots};
-use slots::{tell, withdraw};
 pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 
 /// Messages looked at together.
@@ -364,13 +364,15 @@ impl Dispatcher {
         beside: &BTreeSet<MessageId>,
         plan: &mut Plan,
     ) -> anyhow::Result<()> {
-        for Answered { turn, workspace: id, asked } in ask_all(&self.parts.store, &self.parts.caps, now, asking).await?
-        {
-            if matches!(asked, Asked::Cleared(_) | Asked::Full(..)) {
-                self.caps_gate.answered();
+        let (parts, is_shut) = ((&self.parts.store, &self.parts.caps), self.caps_gate.is_shut(now));
+        for Answered { turn, workspace: id, asked } in ask_all(parts, now, is_shut, asking).await? {
+            match &asked {
+                Asked::Cleared(_) | Asked::Full(..) => self.caps_gate.answered(),
+                Asked::Unasked(_, Some(error)) => drop(self.caps_gate.failed(now, error)),
+                _ => {}
             }
             let (message, status) = match asked {
-                Asked::Cleared(cleared) => {
+                Asked::Cleared(cleared) | Asked::Unasked(cleared, _) => {
                     let live = self.parts.definitions.live(id);
                     plan.claims.push(self.to_claim(turn, id, cleared, &live));
                     continue;
@@ -450,7 +452,7 @@ impl Dispatcher {
             unheard.extend(asked.iter().map(|(id, message, _)| (*id, message.id)));
         }
         let stored = stored?;
-        tell(&self.parts.caps, &stored.given_up).await;
+        self.tell_given_up(now, &stored.given_up).await;
         Ok(stored)
     }
 }

@@ -112,8 +112,7 @@ async fn within(patient: Patient<'_>) -> Vec<Check> {
     checks.extend(processes(patient).await);
     checks.push(definitions(patient).await);
     checks.push(clock(patient).await);
-    let machine_now = patient.log.clock().now().minus(patient.log.clock().offset());
-    checks.extend(machine::drift(patient.store, machine_now).await);
+    checks.extend(machine::drift(patient.store, patient.log.clock().machine()).await);
     checks.push(pauses(patient).await);
     checks.push(restored(patient).await);
     checks.push(sender(patient));
@@ -321,7 +320,7 @@ async fn caps(patient: Patient<'_>) -> Check {
         Ok(Ok(said)) => Check::good(name, said),
         Ok(Err(error)) => Check::bad(
             name,
-            format!("{error}; messages that obey or count wait, everything else goes on"),
+            format!("{error}; messages that obey caps wait, everything else goes on"),
             "start Redis or correct redis.url; nothing needs to be restored into it, and sending goes on by itself",
         ),
         Err(_) => Check::bad(name, "the cap store did not answer in time", "look at the load of Redis"),

@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::eventlog::EventLog;
 use crate::ids::{MessageId, WorkspaceId};
 use crate::store::bell::{Ear, ring};
 use crate::store::dispatch::in_hand;
 use crate::store::leases::{self as rows, LEASE_MS, Taken};
 use crate::store::shards::{Layout, ShardSet};
+use crate::store::soundness::database_now;
 use crate::store::{Database, Store};
 use crate::worker::dispatcher::Lost;
 use crate::worker::leases::{Lease, Leases};
@@ -32,6 +34,18 @@ const ALONE_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Words to others are no closer together.
 const RING_APART: Duration = Duration::from_millis(2);
+
+/// Sets the clock by that of a database which others may share: what they take for the same instant is one.
+///
+/// # Errors
+/// The database cannot be asked.
+pub async fn set_clock<C: ConnectionTrait>(clock: &Clock, conn: &C) -> anyhow::Result<()> {
+    let asked = clock.boot_time();
+    if let Some(theirs) = database_now(conn).await? {
+        clock.follow(theirs, asked);
+    }
+    Ok(())
+}
 
 /// One process's part in the sharing.
 pub struct Sharing {
@@ -118,6 +132,7 @@ impl Sharing {
     async fn round(self: &Arc<Self>) -> anyhow::Result<()> {
         // A lease is believed from before it was asked for.
         let until = self.log.clock().boot_time() + Duration::from_millis(LEASE_MS.unsigned_abs());
+        set_clock(self.log.clock(), &self.conn).await?;
         let nodes = rows::announce(&self.conn, &self.node).await?;
         let mut tokens = rows::renew(&self.conn, &self.node).await?;
         let share = Layout::of(self.conn.get_database_backend()).all().len().div_ceil(nodes);

@@ -3,6 +3,8 @@
 
 #[path = "addresses.rs"]
 mod addresses_on_postgres;
+#[path = "apart.rs"]
+mod apart_on_sqlite;
 #[path = "../contract/database.rs"]
 mod database;
 #[path = "suite.rs"]
@@ -13,4 +15,7 @@ mod on_sqlite;
 mod redis_and_postgres;
 #[path = "on_redis.rs"]
 mod redis_and_sqlite;
+#[allow(dead_code, reason = "some of it serves other tests")]
+#[path = "../services/redis.rs"]
+mod redis_servers;
 mod slots;

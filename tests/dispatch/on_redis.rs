@@ -5,6 +5,7 @@ mod claims;
 mod crashes;
 mod merges;
 mod outcomes;
+mod redis_failover;
 mod redis_lost;
 #[allow(dead_code, reason = "some of it serves what touches no caps")]
 mod world;

@@ -1,19 +1,18 @@
 //! A whole shop in a temporary folder: log, processor, scheduler and dispatcher over a real database, on a clock that
 //! only moves when told, with a channel that answers from a script.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use carillon::caps::{Ask, CapStore, History, Released, Reserved, Unreachable};
+use carillon::caps::CapStore;
 use carillon::channel::{self, Unusable};
 use carillon::clock::Clock;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
-use carillon::guard::{CapVersion, Subject};
 use carillon::ids::{EventId, MessageId, Position, Span, Timestamp, WorkspaceId};
-use carillon::message::{Message, Outcome, RetryPolicy, Status};
+use carillon::message::{Message, Outcome, Purpose, RetryPolicy, Status};
 use carillon::render::links::{KeyRing, Links};
 use carillon::render::{Content, Rendered, Sender, Workspace};
 use carillon::store::definitions::{StoredDefinition, StoredFile};
@@ -33,6 +32,10 @@ use secrecy::ExposeSecret;
 use super::{BACKEND, SLOTS};
 use crate::database::Place;
 use crate::slots::Kept;
+
+mod meddled;
+
+use meddled::Meddled;
 
 pub const HERE: WorkspaceId = WorkspaceId(1);
 /// Makes the id of each call its own.
@@ -84,55 +87,6 @@ impl channel::Channel for Carrier {
 
     fn check(&self) -> BoxFuture<'_, Result<String, Unusable>> {
         futures::future::ready(Ok("a script".to_owned())).boxed()
-    }
-}
-
-/// A cap store beside which something happens once, when it has granted a message all its slots: after the guard
-/// looked, before the claim.
-struct Meddled {
-    inner: Arc<dyn CapStore>,
-    meanwhile: Mutex<Option<BoxFuture<'static, ()>>>,
-}
-
-impl CapStore for Meddled {
-    fn reserve<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Reserved, Unreachable>> {
-        async move {
-            let answer = self.inner.reserve(ask).await;
-            let is_last = matches!((ask.subject, &answer), (Subject::Address(..), Ok(Reserved::Granted { .. })));
-            let meanwhile = if is_last { self.meanwhile.lock().unwrap().take() } else { None };
-            if let Some(happens) = meanwhile {
-                happens.await;
-            }
-            answer
-        }
-        .boxed()
-    }
-
-    fn reseed<'a>(&'a self, subject: &'a Subject, history: History) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.reseed(subject, history)
-    }
-
-    fn check(&self) -> BoxFuture<'_, Result<String, Unreachable>> {
-        self.inner.check()
-    }
-
-    fn withdraw<'a>(
-        &'a self,
-        subject: &'a Subject,
-        message: MessageId,
-        reserved: CapVersion,
-        before: CapVersion,
-    ) -> BoxFuture<'a, Result<(), Unreachable>> {
-        self.inner.withdraw(subject, message, reserved, before)
-    }
-
-    fn release<'a>(
-        &'a self,
-        subject: &'a Subject,
-        message: MessageId,
-        expected: CapVersion,
-    ) -> BoxFuture<'a, Result<Released, Unreachable>> {
-        self.inner.release(subject, message, expected)
     }
 }
 
@@ -242,8 +196,7 @@ impl World {
     /// Happens once, between the guard's look and the claim of the next message that needs a slot.
     pub fn before_the_claim(&mut self, happens: impl Future<Output = ()> + Send + 'static) {
         let inner = self.kept.stores().of(HERE);
-        let meddled = Meddled { inner, meanwhile: Mutex::new(Some(happens.boxed())) };
-        let meddled: Arc<dyn CapStore> = Arc::new(meddled);
+        let meddled: Arc<dyn CapStore> = Arc::new(Meddled::new(inner, happens));
         self.caps = CapStores::new(move |_| meddled.clone());
         self.fail_at("nowhere");
     }
@@ -399,6 +352,38 @@ impl World {
 
     pub async fn statuses(&self) -> Vec<&'static str> {
         self.messages().await.iter().map(|message| message.status.name()).collect()
+    }
+
+    /// The most slots of any person or any address within such a time, counted by hand over what was sent, and by the
+    /// hour at which it was.
+    pub async fn most_within(&self, window: Span) -> usize {
+        let all = self.messages().await;
+        let mut used: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+        for message in all.iter().filter(|message| message.purpose == Purpose::Marketing) {
+            let (Some(slot), Status::Sent { at, .. }) = (message.slot_at, &message.status) else { continue };
+            for (clock, instant) in [("slot", slot), ("clock", *at)] {
+                used.entry(format!("{clock} profile:{}", message.profile)).or_default().push(instant);
+                used.entry(format!("{clock} {:?}", message.address)).or_default().push(instant);
+            }
+        }
+        let within = |all: &[Timestamp], last: Timestamp| {
+            all.iter().filter(|at| **at <= last && **at > last.minus(window)).count()
+        };
+        used.values().flat_map(|all| all.iter().map(|last| within(all, *last))).max().unwrap_or(0)
+    }
+
+    /// Lets the time pass until the cap store answers again and everything that waited for that has gone its way.
+    pub async fn until_asked(&mut self) {
+        for _ in 0..60 {
+            if !self.messages().await.iter().any(|message| reason_of(message) == "caps_unreachable")
+                && !self.dispatcher.caps_unreachable()
+            {
+                return;
+            }
+            // Each try finds the connection a little further on its way back.
+            self.after(11).await;
+        }
+        panic!("the cap store does not answer again");
     }
 
     /// The states a message went through.

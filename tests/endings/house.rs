@@ -56,6 +56,8 @@ pub struct House {
     database: Arc<Place>,
     sink: String,
     child: Option<Child>,
+    /// More of its environment, from its next start on.
+    pub settings: Vec<(&'static str, String)>,
     pub address: String,
     token: String,
     pub key: String,
@@ -72,8 +74,8 @@ impl House {
         let folder = TempDir::new().unwrap();
         let database = Arc::new(now(database));
         let sink = format!("smtp://{}?tls=none", sink.address);
-        let (child, address, token, key) = Default::default();
-        let mut house = Self { folder, database, sink, child, address, token, key };
+        let (child, settings, address, token, key) = Default::default();
+        let mut house = Self { folder, database, sink, child, settings, address, token, key };
         house.start();
         let body = serde_json::json!({ "files": [{ "name": "shop.yaml", "text": DEFINITIONS }] });
         house.post("/api/v1/definitions", &body);
@@ -85,9 +87,9 @@ impl House {
 
     /// Another process on the same database, with a folder of its own.
     pub fn beside(&self) -> Self {
-        let (child, address, token) = Default::default();
+        let (child, settings, address, token) = Default::default();
         let (database, sink, key) = (self.database.clone(), self.sink.clone(), self.key.clone());
-        Self { folder: TempDir::new().unwrap(), database, sink, child, address, token, key }
+        Self { folder: TempDir::new().unwrap(), database, sink, child, settings, address, token, key }
     }
 
     /// How many shards of the log each process has at present.
@@ -136,6 +138,7 @@ impl House {
             .env("CARILLON_SMTP__CONNECTIONS", crate::CONNECTIONS.to_string())
             .env("CARILLON_RETRY__DELAYS", "1s")
             .env("CARILLON_RETRY__DELAY_MIN", "1s")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors.unwrap())

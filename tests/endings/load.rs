@@ -83,6 +83,18 @@ impl Load {
         stored
     }
 
+    /// An event of a person whose address is known, all of its own.
+    pub fn tell(house: &House, user: &str, event: &str, id: &str) {
+        let key = base64::engine::general_purpose::STANDARD.encode(format!("{}:", house.key));
+        let traits = serde_json::json!({ "userId": user, "messageId": format!("i{id}"),
+            "traits": { "email": format!("{user}@example.com") } });
+        let body = serde_json::json!({ "userId": user, "messageId": id, "event": event,
+            "properties": { "order_id": id } });
+        for (path, body) in [("/v1/identify", traits), ("/v1/track", body)] {
+            assert_eq!(post(house, path, &key, &body), Some(200), "{body}");
+        }
+    }
+
     /// Those of the last round.
     pub fn orders_of_round(&self) -> Vec<String> {
         let prefix = format!("o{}-", self.round);

@@ -20,8 +20,13 @@ mod on_sqlite;
 #[path = "../services/postgres.rs"]
 mod postgres;
 mod proxy;
+mod redis_away;
+#[allow(dead_code, reason = "some of it serves other tests")]
+#[path = "../services/redis.rs"]
+mod redis_servers;
 mod sharing;
 mod sink;
+mod skewed;
 mod unheard;
 
 /// Of the SMTP pool, as set in `house`.

@@ -92,10 +92,8 @@ async fn ready(admin: Controls) -> HttpResponse {
     // Events are taken and everything without a cap is sent: no other process should be asked for that.
     let caps = match tokio::time::timeout(CHECK_DEADLINE, (admin.check_caps)(())).await {
         Ok(Ok(Ok(_))) => Ok(None),
-        Ok(Ok(Err(_))) => Err("the cap store cannot be asked; messages that obey or count caps wait".to_owned()),
-        Ok(Err(_)) | Err(_) => {
-            Err("the cap store did not answer in time; messages that obey or count caps wait".to_owned())
-        }
+        Ok(Ok(Err(_))) => Err("the cap store cannot be asked; messages that obey caps wait".to_owned()),
+        Ok(Err(_)) | Err(_) => Err("the cap store did not answer in time; messages that obey caps wait".to_owned()),
     };
     checks.push(Checked::new("frequency caps", caps));
     let restored = tokio::time::timeout(CHECK_DEADLINE, recognised(admin.store.reader())).await;

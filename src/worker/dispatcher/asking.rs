@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
-use crate::caps::{CapStore, History, Taken, Unreachable, take};
+use crate::caps::{CapStore, History, Taken, Unreachable, take, take_unasked};
 use crate::clock::Stopwatch;
 use crate::guard::{CapVersion, Cleared, Full, Request, Subject, settle};
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
@@ -33,6 +33,9 @@ pub struct Asking {
 /// What came of asking for a message's slots.
 pub enum Asked {
     Cleared(Cleared),
+    /// No cap forbids it, and it went without the store, which could not be asked where there is an error; the record
+    /// counts it, and the store reads the record before it answers again.
+    Unasked(Cleared, Option<Unreachable>),
     /// With the message of higher priority that took a slot in the same breath, if one did.
     Full(Message, Full, Option<MessageId>),
     /// The store's answers kept changing.
@@ -50,14 +53,15 @@ pub struct Answered {
 }
 
 /// Asks for the slots of a batch. Of messages that share a subject the answers come in the order in which their slots
-/// were taken: by priority, of equals by turn.
+/// were taken: by priority, of equals by turn. While the store `is_shut` it is not asked, and only what no cap forbids is
+/// cleared.
 ///
 /// # Errors
 /// The database cannot be read.
 pub async fn ask_all(
-    store: &Store,
-    caps: &CapStores,
+    (store, caps): (&Store, &CapStores),
     now: Timestamp,
+    is_shut: bool,
     mut asking: Vec<Asking>,
 ) -> anyhow::Result<Vec<Answered>> {
     asking.sort_by_key(|asking| (std::cmp::Reverse(asking.request.message().priority), asking.turn));
@@ -73,7 +77,8 @@ pub async fn ask_all(
     }
     let groups = together(asking).into_iter().map(|group| {
         let known = &known;
-        async move { Group::load(store, caps, group[0].workspace, now, known)?.ask_each(group).await }
+        let unreachable = is_shut.then(|| Unreachable("it is not asked at present".to_owned()));
+        async move { Group::load(store, caps, group[0].workspace, now, known)?.ask_each(group, unreachable).await }
     });
     let answered: Vec<anyhow::Result<Vec<Answered>>> =
         futures::stream::iter(groups).buffer_unordered(IN_FLIGHT).collect().await;
@@ -161,16 +166,21 @@ impl<'s> Group<'s> {
         Ok(Self { store, caps: caps.of(id), workspace: id, now, rows: rows.get(&id), known, taken })
     }
 
-    async fn ask_each(mut self, group: Vec<Asking>) -> anyhow::Result<Vec<Answered>> {
+    async fn ask_each(
+        mut self,
+        group: Vec<Asking>,
+        mut unreachable: Option<Unreachable>,
+    ) -> anyhow::Result<Vec<Answered>> {
         let mut answered = Vec::with_capacity(group.len());
-        let mut unreachable: Option<Unreachable> = None;
         for Asking { turn, workspace, request } in group {
-            let asked = match &unreachable {
-                // Each would wait as long as the first did.
-                Some(error) => Asked::Unreachable(request.into_message(), error.clone()),
+            let is_free = request.rules().is_empty();
+            let asked = match unreachable.clone() {
                 None => self.ask(request).await?,
+                Some(_) if is_free => Asked::Unasked(self.count_unasked(request)?, None),
+                // Each would wait as long as the first did.
+                Some(error) => Asked::Unreachable(request.into_message(), error),
             };
-            if let Asked::Unreachable(_, error) = &asked {
+            if let Asked::Unreachable(_, error) | Asked::Unasked(_, Some(error)) = &asked {
                 unreachable = Some(error.clone());
             }
             answered.push(Answered { turn, workspace, asked });
@@ -212,13 +222,31 @@ impl<'s> Group<'s> {
                         return Ok(Asked::Later);
                     }
                     if let Err(error) = self.reseed(subject, request.horizon()).await? {
-                        return Ok(Asked::Unreachable(request.into_message(), error));
+                        return self.without_store(request, error);
                     }
                 }
-                Err(error) => return Ok(Asked::Unreachable(request.into_message(), error)),
+                Err(error) => return self.without_store(request, error),
             }
         }
         Ok(Asked::Unsettled(request.into_message()))
+    }
+
+    fn without_store(&mut self, request: Request, error: Unreachable) -> anyhow::Result<Asked> {
+        if request.rules().is_empty() {
+            return Ok(Asked::Unasked(self.count_unasked(request)?, Some(error)));
+        }
+        Ok(Asked::Unreachable(request.into_message(), error))
+    }
+
+    /// Takes the slots of a message that no cap forbids in the database alone: the versions move there, so that
+    /// whatever a store knows of its subjects is stale.
+    fn count_unasked(&mut self, request: Request) -> anyhow::Result<Cleared> {
+        let known = [self.known(&request.subjects()[0])?, self.known(&request.subjects()[1])?];
+        let at = known.iter().filter_map(|known| known.last_slot_at).fold(self.now, Timestamp::max);
+        let reservation = take_unasked(at, &request, known.map(|known| known.version));
+        let cleared = settle(request, reservation)?;
+        self.note(&cleared);
+        Ok(cleared)
     }
 
     fn note(&mut self, cleared: &Cleared) {

@@ -23,7 +23,7 @@ use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Reached, See
 use crate::worker::dispatcher::domains::Domain;
 use crate::worker::dispatcher::line::{Answer, Line, Provider, Ready, Underway};
 use crate::worker::dispatcher::outlook::Sight;
-use crate::worker::dispatcher::slots::{address_subject, tell};
+use crate::worker::dispatcher::slots::address_subject;
 
 impl Dispatcher {
     /// Renders claimed messages; what cannot be rendered is a dead letter.
@@ -278,7 +278,7 @@ impl Dispatcher {
             .await;
         match result {
             Ok((underway, stored)) => {
-                tell(&self.parts.caps, &stored.given_up).await;
+                self.tell_given_up(now, &stored.given_up).await;
                 Ok((underway, self.count(&stored)))
             }
             Err(error) => {

@@ -13,6 +13,7 @@ use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
 use crate::store::Workspace;
 use crate::store::outbox::CapSubject;
+use crate::worker::dispatcher::Dispatcher;
 
 type Make = dyn Fn(WorkspaceId) -> Arc<dyn CapStore> + Send + Sync;
 
@@ -153,11 +154,20 @@ pub async fn move_on<C: ConnectionTrait>(
 }
 
 /// Tells the cap stores of slots given up. What they do not learn makes them stale, no more.
-pub async fn tell(stores: &CapStores, given: &[GivenUp]) {
+async fn tell(stores: &CapStores, given: &[GivenUp]) {
     for one in given {
         if let Err(error) = stores.of(one.workspace).release(&one.subject, one.message, one.from).await {
             tracing::debug!(%error, "a released slot was not told; its subject will be reseeded");
             return;
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Tells the cap stores of slots given up, unless they are known not to answer: nobody else shall wait for them.
+    pub(super) async fn tell_given_up(&self, now: Timestamp, given: &[GivenUp]) {
+        if !self.caps_gate.is_shut(now) {
+            tell(&self.parts.caps, given).await;
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::ids::Timestamp;
 use crate::store::locks::Reach;
 use crate::worker::dispatcher::claim::Moved;
 use crate::worker::dispatcher::delivery::store_again;
-use crate::worker::dispatcher::slots::tell;
 use crate::worker::dispatcher::{Dispatcher, Lost};
 
 impl Dispatcher {
@@ -49,7 +48,7 @@ impl Dispatcher {
             .await;
         match stored {
             Ok(stored) => {
-                tell(&self.parts.caps, &stored.given_up).await;
+                self.tell_given_up(now, &stored.given_up).await;
                 Ok(self.count(&stored))
             }
             Err(error) => {

@@ -35,7 +35,8 @@ pub async fn database(store: &Store) -> Check {
     }
 }
 
-/// Two machines that disagree on the time: waits, quiet hours and leases are of ours, the database's of its own.
+/// Two machines that disagree on the time: what is decided and sent goes by the database's, what others sign and log by
+/// this machine's.
 pub async fn drift(store: &Store, now: Timestamp) -> Option<Check> {
     let name = "clocks";
     Some(match database_now(store.reader()).await {
@@ -45,7 +46,7 @@ pub async fn drift(store: &Store, now: Timestamp) -> Option<Check> {
             if apart <= DRIFT_MAX {
                 Check::good(name, format!("this machine and the database are {} ms apart", apart.millis()))
             } else {
-                let detail = format!("the database shows {theirs}, this machine {now}");
+                let detail = format!("the database shows {theirs}, by which all goes, and this machine {now}");
                 Check::bad(name, detail, "let both follow a time server (chrony, systemd-timesyncd)")
             }
         }

@@ -380,11 +380,13 @@ fn over_a_million_events_the_embedded_store_answers_as_counting_by_hand_does() {
     both_often(TIMELINES * EVENTS, answers.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)));
 }
 
+/// Each timeline in a corner of its own: what was in the one before is unknown, as if it had been flushed.
+pub async fn over_timelines(n: u64, server: Server) {
+    let make = move || stores::corner_of(&server);
+    both_often(n * EVENTS, timelines(10_000..10_000 + n, &make).await);
+}
+
 #[tokio::test]
 async fn over_many_timelines_redis_answers_as_counting_by_hand_does() {
-    const TIMELINES: u64 = 100;
-    let server = Server::new(&stores::url()).unwrap();
-    // Flushed: another corner knows nothing of what was in the one before.
-    let make = move || stores::corner_of(&server);
-    both_often(TIMELINES * EVENTS, timelines(10_000..10_000 + TIMELINES, &make).await);
+    over_timelines(100, Server::new(&stores::url()).unwrap()).await;
 }

@@ -11,6 +11,7 @@ use carillon::ids::ProfileId;
 use futures::StreamExt;
 
 use crate::caps::record::{Book, FileRecord, Record};
+use crate::caps::servers::Cluster;
 use crate::caps::{ZERO, ask, at, claim, granted, seeded, slot, stores, three_a_day, wish};
 
 /// Spread without chance.
@@ -63,21 +64,20 @@ fn a_store_that_keeps_forgetting_lets_no_cap_be_exceeded() {
     assert!(subjects <= 5 && slots <= 12, "{subjects} subjects, {slots} slots");
 }
 
-/// What a process that races is told: its number, the folder of the record, its corner of the Redis.
+/// What a process that races is told: its number, its attempts, the folder of the record, its corner of which Redis.
 const RACER: &str = "CARILLON_TEST_RACER";
 const PEOPLE: u64 = 40;
-const ATTEMPTS: u64 = 10_000;
 
-/// One of the eight: 10,000 messages for 40 people with a mailbox each.
+/// One of the eight: messages for 40 people with a mailbox each.
 async fn attempts(racer: &str) {
-    let [number, folder, corner] = racer.split('|').collect::<Vec<_>>().try_into().unwrap();
-    let number: u64 = number.parse().unwrap();
+    let [number, attempts, folder, corner, url] = racer.split('|').collect::<Vec<_>>().try_into().unwrap();
+    let [number, of_each] = [number, attempts].map(|text| text.parse::<u64>().unwrap());
     let record = FileRecord::open(&std::path::Path::new(folder).join("record.db"));
-    let store = stores::redis_at(&stores::url(), corner);
-    let attempts = (0..ATTEMPTS).map(|n| {
+    let store = stores::redis_at(url, corner);
+    let attempts = (0..of_each).map(|n| {
         let (store, record) = (&store, &record);
         async move {
-            let name = number * ATTEMPTS + n;
+            let name = number * of_each + n;
             let who = mixed(name) % PEOPLE;
             let now = at((number as i64) * 2 + (n as i64) / 100);
             claim(&**store, record, now, who as i64, &format!("box{who}@example.com"), name).await
@@ -87,29 +87,42 @@ async fn attempts(racer: &str) {
     futures::stream::iter(attempts).buffer_unordered(32).collect::<Vec<bool>>().await;
 }
 
-/// The program of this test starts itself eight times; a copy that finds its number is a racer.
-#[tokio::test]
-async fn eight_processes_with_ten_thousand_attempts_each_fill_every_subject_exactly() {
+/// The program of a test starts itself eight times; a copy that finds its number is a racer.
+async fn eight_processes(test: &str, of_each: u64, url: impl FnOnce() -> String) {
     if let Ok(racer) = std::env::var(RACER) {
         return attempts(&racer).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let record = FileRecord::open(&folder.path().join("record.db"));
-    let test = "caps::race::eight_processes_with_ten_thousand_attempts_each_fill_every_subject_exactly";
+    let (test, url) = (format!("caps::race::{test}"), url());
     let mut racing: Vec<_> = (0..8)
         .map(|number| {
+            let (folder, corner) = (folder.path().display(), std::process::id());
             Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", test])
-                .env(RACER, format!("{number}|{}|race-{}", folder.path().display(), std::process::id()))
+                .args(["--exact", &test])
+                .env(RACER, format!("{number}|{of_each}|{folder}|race-{corner}|{url}"))
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap()
         })
         .collect();
     assert!(racing.iter_mut().all(|racer| racer.wait().unwrap().success()));
-    let used = record.used();
+    let used = record.used_by_subject();
     assert_eq!(used.len() as u64, 2 * PEOPLE, "each person and each mailbox");
     assert!(used.values().all(|slots| *slots == 3), "{used:?}");
+}
+
+#[tokio::test]
+async fn eight_processes_with_ten_thousand_attempts_each_fill_every_subject_exactly() {
+    let test = "eight_processes_with_ten_thousand_attempts_each_fill_every_subject_exactly";
+    eight_processes(test, 10_000, stores::url).await;
+}
+
+#[tokio::test]
+async fn eight_processes_over_three_masters_of_a_cluster_fill_every_subject_exactly() {
+    let mut cluster = None;
+    let test = "eight_processes_over_three_masters_of_a_cluster_fill_every_subject_exactly";
+    eight_processes(test, 500, || cluster.insert(Cluster::start()).url()).await;
 }
 
 #[tokio::test]
