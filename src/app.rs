@@ -183,9 +183,8 @@ impl Carillon {
             open(options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")))).await?;
         let clock = match &options.clock {
             Some(clock) => clock.clone(),
-            None => Clock::system(clock_offset(&database).await?),
+            None => clock_of(&database).await?,
         };
-        set_clock(&clock, &database.reader).await?;
         let store = Store::new(database.reader.clone());
         let log = EventLog::start(&database, clock.clone()).await?;
         let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);
@@ -199,8 +198,7 @@ impl Carillon {
         let boots = Arc::new(Boots::begin(&database, &log, data, redis).await?);
         workers.dispatcher().keep_caps_shut(boots.is_unasked());
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
-        let keys = WriteKeys::unread();
-        let counts = DoorCounts::default();
+        let (keys, counts) = (WriteKeys::unread(), DoorCounts::default());
         let threads = options.threads;
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
@@ -398,9 +396,11 @@ impl Running {
     }
 }
 
-async fn clock_offset(database: &Database) -> anyhow::Result<Span> {
-    let offset = setting(&database.reader, CLOCK_OFFSET).await?;
-    Ok(offset.and_then(|text| text.parse().ok()).map_or(Span::ZERO, Span::from_millis))
+async fn clock_of(database: &Database) -> anyhow::Result<Clock> {
+    let ahead = setting(&database.reader, CLOCK_OFFSET).await?.and_then(|text| text.parse().ok());
+    let clock = Clock::system(ahead.map_or(Span::ZERO, Span::from_millis));
+    set_clock(&clock, &database.reader).await?;
+    Ok(clock)
 }
 
 async fn build_workers(
