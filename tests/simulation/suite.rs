@@ -77,7 +77,7 @@ fn live_part(part: u64) {
     }
     // A few may be of the quiet kind.
     let many = count.saturating_sub(5);
-    assert!(sent > 3 * many, "the simulated days are too quiet to show anything: {sent} sent");
+    assert!(sent >= 3 * many, "the simulated days are too quiet to show anything: {sent} sent");
     assert!(deaths >= many / 2, "hardly anything ever died: {deaths}");
     assert!(merges >= many / 5, "hardly anybody turned out to be somebody else: {merges}");
 }
