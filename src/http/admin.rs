@@ -119,7 +119,9 @@ impl Admin {
     pub fn holds(&self, message: &Message) -> Option<Reason> {
         let Status::Queued { due_at } = &message.status else { return None };
         let stopped = (self.stopped)().into_iter().find(|it| it.channel == message.channel)?;
-        (*due_at <= self.log.clock().now()).then_some(Reason::TransportStopped { cause: stopped.cause })
+        // One that was put back when the transport stopped is due when it is tried again.
+        let waits = *due_at <= self.log.clock().now().max(stopped.until);
+        waits.then_some(Reason::TransportStopped { cause: stopped.cause })
     }
 
     pub fn hash_of(token: &str) -> blake3::Hash {
