@@ -6,6 +6,7 @@
 mod caps;
 mod child;
 mod client;
+mod hanging;
 mod ingest;
 mod letter;
 mod matching;
@@ -36,7 +37,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 8] = ["render", "matching", "smtp", "whole", "ingest", "processed", "postgres", "caps"];
+const PARTS: [&str; 9] = ["render", "matching", "smtp", "whole", "hanging", "ingest", "processed", "postgres", "caps"];
 
 /// How often and how long.
 pub struct Plan {
@@ -72,6 +73,10 @@ fn main() -> anyhow::Result<()> {
             server::run(behind, &folder)
         }
         ["timed", order] => print(&whole::timed(&serde_json::from_str::<PathBuf>(order)?)?),
+        ["hanging", order] => {
+            let (folder, letters): (PathBuf, u64) = serde_json::from_str(order)?;
+            print(&hanging::timed(&folder, letters)?)
+        }
         ["whole", order] => {
             let (folder, mail) = serde_json::from_str(order)?;
             whole::serve(folder, mail)
@@ -142,6 +147,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("whole") {
         rows.extend(whole::measure(&plan)?);
+    }
+    if wanted("hanging") {
+        rows.extend(hanging::measure(&plan)?);
     }
     let page = report::page(&rows, &notes, "make bench");
     println!("{page}");

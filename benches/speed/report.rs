@@ -38,6 +38,7 @@ fn number(value: f64) -> String {
 pub enum Target {
     /// Our median over the yardstick's.
     RatioAtLeast(f64),
+    RatioAtMost(f64),
     AtLeast(f64),
     AtMost(f64),
     None,
@@ -61,6 +62,7 @@ impl Row {
     fn is_met(&self) -> Option<bool> {
         match self.target {
             Target::RatioAtLeast(least) => self.ratio().map(|ratio| ratio >= least),
+            Target::RatioAtMost(most) => self.ratio().map(|ratio| ratio <= most),
             Target::AtLeast(least) => Some(self.ours.median() >= least),
             Target::AtMost(most) => Some(self.ours.median() <= most),
             Target::None => None,
@@ -75,6 +77,7 @@ impl Row {
         let ratio = self.ratio().map_or("–".to_owned(), |ratio| format!("{:.0}%", ratio * 100.0));
         let target = match self.target {
             Target::RatioAtLeast(least) => format!("≥ {:.0}%", least * 100.0),
+            Target::RatioAtMost(most) => format!("≤ {:.0}%", most * 100.0),
             Target::AtLeast(least) => format!("≥ {}", number(least)),
             Target::AtMost(most) => format!("≤ {}", number(most)),
             Target::None => "–".to_owned(),

@@ -30,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::Plan;
 use crate::child::{On, Server, ask};
 use crate::client::{KEY, percentile};
+use crate::hanging::DOMAIN;
 use crate::report::{Figures, Row, Target};
 use crate::shop;
 
@@ -72,7 +73,7 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
 }
 
 /// When each recipient's letter was accepted.
-type Arrived = Arc<Mutex<BTreeMap<String, Duration>>>;
+pub type Arrived = Arc<Mutex<BTreeMap<String, Duration>>>;
 
 /// Starts the mail server and the service, posts, and waits for the letters.
 ///
@@ -113,7 +114,7 @@ pub fn timed(folder: &Path) -> anyhow::Result<Timed> {
     })
 }
 
-async fn waited(posted: &BTreeMap<String, Duration>, arrived: &Arrived) -> anyhow::Result<(f64, f64)> {
+pub async fn waited(posted: &BTreeMap<String, Duration>, arrived: &Arrived) -> anyhow::Result<(f64, f64)> {
     for _ in 0..1_000 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let known = arrived.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +136,7 @@ fn identify(person: u64) -> String {
     format!(r#"{{"messageId":"identify-{user}","userId":"{user}","traits":{{"email":"{user}@example.com"}}}}"#)
 }
 
-async fn order_of(stream: &mut TcpStream, person: u64, clock: &Clock) -> anyhow::Result<Duration> {
+pub async fn order_of(stream: &mut TcpStream, person: u64, clock: &Clock) -> anyhow::Result<Duration> {
     let user = shop::user_id(person);
     let body = format!(
         r#"{{"messageId":"order-{user}","userId":"{user}","event":"Order Completed","properties":{{"order_id":"o-{person}","revenue":40.5}}}}"#
@@ -145,7 +146,7 @@ async fn order_of(stream: &mut TcpStream, person: u64, clock: &Clock) -> anyhow:
     Ok(sent)
 }
 
-async fn post(stream: &mut TcpStream, call: &str, body: &str) -> anyhow::Result<()> {
+pub async fn post(stream: &mut TcpStream, call: &str, body: &str) -> anyhow::Result<()> {
     use base64::Engine;
     let credentials = base64::engine::general_purpose::STANDARD.encode(format!("{KEY}:"));
     let length = body.len();
@@ -158,8 +159,8 @@ async fn post(stream: &mut TcpStream, call: &str, body: &str) -> anyhow::Result<
     Ok(())
 }
 
-/// A mail server that takes everything and notes when.
-async fn receive(listener: TcpListener, arrived: Arrived, clock: Clock) {
+/// A mail server that takes everything and notes when; to one domain's letters it then says nothing.
+pub async fn receive(listener: TcpListener, arrived: Arrived, clock: Clock) {
     while let Ok((stream, _)) = listener.accept().await {
         let (arrived, clock) = (arrived.clone(), clock.clone());
         tokio::spawn(async move {
@@ -174,7 +175,7 @@ async fn converse(stream: TcpStream, arrived: &Arrived, clock: &Clock) -> std::i
     stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 sink\r\n").await?;
-    let (mut line, mut recipient, mut in_letter) = (String::new(), String::new(), false);
+    let (mut line, mut recipient, mut in_letter, mut hangs) = (String::new(), String::new(), false, false);
     loop {
         line.clear();
         if stream.read_line(&mut line).await? == 0 {
@@ -184,6 +185,9 @@ async fn converse(stream: TcpStream, arrived: &Arrived, clock: &Clock) -> std::i
             if line != ".\r\n" {
                 continue;
             }
+            if hangs {
+                return std::future::pending().await;
+            }
             in_letter = false;
             let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
             arrived.insert(std::mem::take(&mut recipient), clock.monotonic());
@@ -191,6 +195,7 @@ async fn converse(stream: TcpStream, arrived: &Arrived, clock: &Clock) -> std::i
         } else {
             if let Some(address) = line.strip_prefix("RCPT TO:<") {
                 recipient = address.split('@').next().unwrap_or_default().to_owned();
+                hangs = address.contains(DOMAIN);
             }
             in_letter = line == "DATA\r\n";
             if in_letter { b"354 go on\r\n" } else { b"250 ok\r\n" }

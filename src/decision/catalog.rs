@@ -132,6 +132,11 @@ impl Catalog {
         self.goals.get(event).copied()
     }
 
+    /// Whether any event may be a goal.
+    pub fn has_goals(&self) -> bool {
+        !self.goals.is_empty()
+    }
+
     /// Campaigns that sent this person something and whose goal is an event of this name, ordered by key.
     pub fn goals_of(&self, person: &Person, event: &str) -> Vec<&Arc<Campaign>> {
         let keys: BTreeSet<&str> = person.sent.iter().map(|sent| sent.campaign.as_str()).collect();

@@ -62,6 +62,11 @@ pub enum Effect {
         message: MessageId,
         reason: Reason,
     },
+    /// The message was sent: from now on the person may reach the goal of its campaign.
+    Sent {
+        message: MessageId,
+        at: Timestamp,
+    },
     Convert(Conversion),
     /// Where the person now stands in a segment.
     Standing {

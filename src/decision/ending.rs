@@ -156,6 +156,11 @@ impl Turn<'_> {
     /// The enrollment of a message that reached its last state is complete; or it has exited, where a cap refused the
     /// message and the campaign says so.
     pub(super) fn end_of_message(&mut self, message: MessageId, status: &Status) {
+        if let Status::Sent { at, .. } = status
+            && self.snapshot.catalog.has_goals()
+        {
+            self.push(Effect::Sent { message, at: *at });
+        }
         let waits_for =
             |enrollment: &&Enrollment| matches!(enrollment.state, State::Sending { message: id } if id == message);
         let Some(mut enrollment) = self.walks().find(waits_for).cloned() else { return };

@@ -8,7 +8,6 @@ use crate::decision::effect::Effect;
 use crate::decision::enrollment::Enrollment;
 use crate::event::Event;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Message, Status};
 
 /// A sent message, as goals need it.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +28,10 @@ pub struct Person {
     pub merged_into: Option<ProfileId>,
     /// All active ones, and for candidate campaigns those that ended.
     pub enrollments: BTreeMap<EnrollmentId, Enrollment>,
-    /// Messages sent within the longest goal window.
+    /// Messages sent within the longest goal window, as the log said until now.
     pub sent: Vec<Sent>,
+    /// Campaigns of messages of which it has not said so.
+    pub unsent: BTreeMap<MessageId, String>,
 }
 
 /// What was loaded beside the person because a condition may ask for it.
@@ -62,19 +63,21 @@ impl Person {
             merged_into: None,
             enrollments: BTreeMap::new(),
             sent: Vec::new(),
+            unsent: BTreeMap::new(),
         }
     }
 
     /// The same person without enrollments and messages.
     pub(super) fn without_walks(&self) -> Self {
-        let Self { profile, version, wake_at, enrollments: _, sent: _, merged_into } = self;
-        let (enrollments, sent) = (BTreeMap::new(), Vec::new());
+        let Self { profile, version, wake_at, enrollments: _, sent: _, unsent: _, merged_into } = self;
+        let (enrollments, sent, unsent) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         Self {
             profile: profile.clone(),
             version: *version,
             wake_at: *wake_at,
             enrollments,
             sent,
+            unsent,
             merged_into: *merged_into,
         }
     }
@@ -83,7 +86,7 @@ impl Person {
         self.enrollments.values().filter(|enrollment| enrollment.is_active())
     }
 
-    /// Changes the person as the effect says; effects about messages change nothing here.
+    /// Changes the person as the effect says; of messages only who may reach a goal.
     pub fn apply(&mut self, effect: &Effect) {
         match effect {
             Effect::Merge(other) => self.unite(other),
@@ -102,9 +105,14 @@ impl Person {
             Effect::WakeAt(at) => self.wake_at = *at,
             Effect::Standing { segment, standing } => self.profile.segments.set(segment, *standing),
             Effect::SegmentsSeen(position) => self.profile.segments.seen = *position,
+            Effect::CreateMessage(message) => self.note_message(message.id, &message.campaign, None),
+            Effect::Sent { message, at } => {
+                if let Some(campaign) = self.unsent.remove(message) {
+                    self.note_message(*message, &campaign, Some(*at));
+                }
+            }
             Effect::Suppress { .. }
             | Effect::LiftSuppression { .. }
-            | Effect::CreateMessage(_)
             | Effect::RenewMessage { .. }
             | Effect::CancelMessage { .. }
             | Effect::Happen(_)
@@ -120,6 +128,7 @@ impl Person {
             self.enrollments.insert(ours.id, ours);
         }
         self.sent.extend(other.sent.iter().cloned());
+        self.unsent.extend(other.unsent.iter().map(|(message, campaign)| (*message, campaign.clone())));
     }
 
     /// What stays of this person's own row when `winner` has everything.
@@ -131,10 +140,12 @@ impl Person {
         emptied
     }
 
-    /// A message reached its last state; sent ones can be converted.
-    pub fn note_outcome(&mut self, message: &Message) {
-        if let Status::Sent { at, .. } = &message.status {
-            self.sent.push(Sent { message: message.id, campaign: message.campaign.clone(), at: *at });
+    /// A message of theirs, and when it was sent, if it was.
+    pub fn note_message(&mut self, message: MessageId, campaign: &str, sent_at: Option<Timestamp>) {
+        let campaign = campaign.to_owned();
+        match sent_at {
+            Some(at) => self.sent.push(Sent { message, campaign, at }),
+            None => drop(self.unsent.insert(message, campaign)),
         }
     }
 }

@@ -23,13 +23,33 @@ pub enum Logged {
     /// The profile's `wake_at` came.
     Timer,
     /// A message reached a last state.
-    MessageEnded { message: MessageId, status: Status },
+    MessageEnded { message: MessageId, status: Status, tried: Tried },
     /// Definitions were applied; those with this position are in force from here on.
     DefinitionsApplied { documents: Vec<String> },
     /// A person paused or resumed sending: scope `all` or a campaign's key.
     Control { scope: String, paused: bool },
     /// A person did something to the whole that no decision looks at: `act` is its name.
     Administered { act: String, by: String, detail: String },
+}
+
+/// What it came to until its end: how often it was with a provider, the slot it holds, and for which address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot_at: Option<Timestamp>,
+    /// In its normal form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The provider knows no such mailbox: nothing more goes there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounced: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +89,9 @@ const EVENT_META_FORMAT: u8 = 2;
 struct EndedBody {
     message: MessageId,
     state: Status,
+    /// Absent in entries of releases that did not tell.
+    #[serde(default)]
+    tried: Tried,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -113,7 +136,9 @@ impl Entry {
                 event.body.text().to_owned()
             }
             Logged::Timer => String::new(),
-            Logged::MessageEnded { message, status } => encode(&EndedBody { message: *message, state: status.clone() }),
+            Logged::MessageEnded { message, status, tried } => {
+                encode(&EndedBody { message: *message, state: status.clone(), tried: tried.clone() })
+            }
             Logged::DefinitionsApplied { documents } => encode(documents),
             Logged::Control { scope, paused } => encode(&ControlBody { scope: scope.clone(), paused: *paused }),
             Logged::Administered { act, by, detail } => {
@@ -151,8 +176,9 @@ impl Entry {
                     ..(*event).clone()
                 }))
             }
-            Logged::MessageEnded { message, status } => {
-                Logged::MessageEnded { message, status: status.blank(self.now) }
+            Logged::MessageEnded { message, status, tried } => {
+                let tried = Tried { address: None, ..tried };
+                Logged::MessageEnded { message, status: status.blank(self.now), tried }
             }
             other => other,
         };
@@ -175,8 +201,8 @@ impl Entry {
         let logged = match kind.as_str() {
             "timer" => Logged::Timer,
             "message_ended" => {
-                let EndedBody { message, state } = decode("log entry", &body)?;
-                Logged::MessageEnded { message, status: state }
+                let EndedBody { message, state, tried } = decode("log entry", &body)?;
+                Logged::MessageEnded { message, status: state, tried }
             }
             "definitions" => Logged::DefinitionsApplied { documents: decode("log entry", &body)? },
             "control" => {

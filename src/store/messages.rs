@@ -83,6 +83,25 @@ pub struct Step {
     pub state: Status,
 }
 
+/// A message, and when it was sent, where the log has said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaybeSent {
+    pub message: MessageId,
+    pub campaign: String,
+    pub at: Option<Timestamp>,
+}
+
+impl MaybeSent {
+    fn read(row: &QueryResult) -> Result<Self, Error> {
+        let id: Vec<u8> = row.try_get_by_index(0)?;
+        Ok(Self {
+            message: MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?,
+            campaign: row.try_get_by_index(1)?,
+            at: row.try_get_by_index::<Option<i64>>(2)?.map(Timestamp::from_millis),
+        })
+    }
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// New messages; one that exists already is left as it is. Returns how many were new.
     pub async fn add_messages(&self, messages: &[&Message]) -> Result<u64, Error> {
@@ -202,25 +221,33 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             .collect()
     }
 
-    /// Messages of these people sent at or after `since`: what goals look at.
+    /// Messages of these people made at or after `since`: what goals look at.
     pub async fn sent_since(
         &self,
         profiles: &[ProfileId],
         since: Timestamp,
-    ) -> Result<Vec<(ProfileId, Result<Message, Error>)>, Error> {
+    ) -> Result<Vec<(ProfileId, Result<MaybeSent, Error>)>, Error> {
         let mut found = Vec::new();
         for chunk in profiles.chunks(500) {
             let sql = format!(
-                "{SELECT} WHERE workspace = ? AND status = 'sent' AND profile IN ({}) AND created_at >= ?",
+                "SELECT id, campaign, sent_at, profile FROM messages
+                 WHERE workspace = ? AND profile IN ({}) AND created_at >= ? ORDER BY id",
                 marks(chunk.len())
             );
             let mut values: Values = vec![self.id.0.into()];
             values.extend(chunk.iter().map(|profile| profile.0.into()));
             values.push(since.millis().into());
             for row in Rows(self.conn).all(&sql, values).await? {
-                found.push((ProfileId(row.try_get_by_index(1)?), read(&row)));
+                found.push((ProfileId(row.try_get_by_index(3)?), MaybeSent::read(&row)));
             }
         }
         Ok(found)
+    }
+
+    /// The log has said that it was sent.
+    pub async fn note_sent(&self, id: MessageId, at: Timestamp) -> Result<(), Error> {
+        let sql = "UPDATE messages SET sent_at = ? WHERE workspace = ? AND id = ?";
+        Rows(self.conn).run(sql, vec![at.millis().into(), self.id.0.into(), id.as_bytes().to_vec().into()]).await?;
+        Ok(())
     }
 }

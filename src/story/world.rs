@@ -357,7 +357,7 @@ impl<'a> World<'a> {
         };
         self.messages[index].status = status.clone();
         if status.is_final() {
-            self.people[owner].person.note_outcome(&self.messages[index]);
+            self.people[owner].person.note_message(message.id, &message.campaign, None);
             self.decide(owner, now, &Input::MessageEnded { message: message.id, status });
         }
     }

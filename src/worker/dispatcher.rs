@@ -12,6 +12,7 @@ mod delivery;
 mod domains;
 mod gate;
 mod hands;
+mod inquiry;
 mod line;
 mod outlook;
 mod slots;
@@ -28,7 +29,7 @@ use crate::caps::Unreachable;
 use crate::channel;
 use crate::eventlog::{EventLog, Queue};
 use crate::fault::Faults;
-use crate::guard::{Cleared, Verdict, VersionMove, capped, frequency_cap};
+use crate::guard::{Cleared, Verdict, VersionMove, frequency_cap};
 use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
@@ -39,7 +40,7 @@ use crate::store::shards::{Heads, ShardSet};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
-use asking::{Answered, Asked, Asking, ask_all};
+use asking::Asking;
 use caps_gate::CapsGate;
 pub(super) use claim::release_cancelled;
 use claim::{Claim, Moved, Plan, Seen, Stored};
@@ -47,10 +48,10 @@ use domains::Domains;
 pub use gate::Stopped;
 use gate::{Ahead, Gate, Gates};
 pub use hands::{Lost, redrive_message, requeue_held, requeue_paused};
+use inquiry::{Inquiry, Look, Word};
 use line::{Answers, Line, Load};
-use outlook::{Outlook, Sight};
+use outlook::Outlook;
 pub use slots::CapStores;
-use slots::withdraw;
 pub(super) use slots::{move_on, unite_slots};
 pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 
@@ -58,8 +59,6 @@ pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 const BATCH_MAX: usize = 64;
 /// Messages claimed and not begun, where some wait for domains that hang.
 const READY_MAX: usize = 4 * BATCH_MAX;
-/// How long a message waits when its caps could not be settled.
-const UNSETTLED_WAIT: Span = Span::from_seconds(1);
 /// How long after its creation a message still gives way to stronger ones that have just come.
 const RIVALRY_MAX: Span = Span::from_seconds(60);
 
@@ -108,6 +107,7 @@ pub struct Dispatcher {
     gates: Gates,
     domains: Domains,
     caps_gate: CapsGate,
+    inquiry: Inquiry,
     answers: Answers,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
     unstored: Mutex<Vec<Moved>>,
@@ -122,8 +122,8 @@ impl Dispatcher {
         let parts = Parts { connections: parts.connections.max(1), ..parts };
         let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
-        let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
-        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line }
+        let (inquiry, line) = (Inquiry::default(), tokio::sync::Mutex::new(Line::new(answers.clone())));
+        Self { parts, leases, gates, domains, caps_gate, inquiry, answers, unstored, unheard, line }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -165,7 +165,9 @@ impl Dispatcher {
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let mut changed = self.advance(now).await?;
         while self.answered().await {
-            changed += self.deliver(now, &mut *self.line.lock().await, Vec::new()).await?;
+            let mut line = self.line.lock().await;
+            changed += self.deliver(now, &mut line, Vec::new()).await?;
+            changed += self.claim_answered(now, &mut line).await?;
         }
         Ok(changed)
     }
@@ -179,6 +181,7 @@ impl Dispatcher {
         let line = &mut *line;
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         changed += self.deliver(now, line, Vec::new()).await?;
+        changed += self.claim_answered(now, line).await?;
         let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
         if self.has_enough(line) || !is_any_due().await? {
             return Ok(changed);
@@ -186,25 +189,44 @@ impl Dispatcher {
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
         let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &self.shut(now)).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
-        let plan = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &beside, &sights).await?;
-        let plan = Plan { unreadable, ..plan };
+        let look = Look { heads: Arc::new(heads), sights, beside };
+        let (mut plan, asking) = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &look).await?;
+        plan.unreadable = unreadable;
+        let (free, capped): (Vec<_>, Vec<_>) = asking.into_iter().partition(|one| one.request.rules().is_empty());
+        let taken = free.iter().map(|one| (one.request.message().id, one.request.message().priority)).collect();
+        self.take_free(now, free, &look, &mut plan).await?;
+        changed += self.carry_out(now, &look, plan, line).await?;
+        self.inquire(now, look, capped, taken).await;
+        Ok(changed)
+    }
+
+    /// Claims, renders and sends what is planned.
+    async fn carry_out(&self, now: Timestamp, look: &Look, plan: Plan, line: &mut Line) -> anyhow::Result<usize> {
         if plan.claims.is_empty() && plan.moves.is_empty() && plan.unreadable.is_empty() {
-            return Ok(changed);
+            return Ok(0);
         }
-        let stored = self.claim(now, heads.clone(), plan).await?;
-        changed += self.count(&stored) + stored.raced;
+        let stored = self.claim(now, Heads::clone(&look.heads), plan).await?;
+        let changed = self.count(&stored) + stored.raced;
         self.parts.faults.hit("dispatcher.claimed")?;
         let mut claimed = stored.claimed;
         claimed.sort_by_key(|claimed| claimed.claim.turn);
-        let (ready, failed) = self.render_all(now, &Arc::new(heads), &sights, claimed);
+        let (ready, failed) = self.render_all(now, &look.heads, &look.sights, claimed);
         self.parts.faults.hit("dispatcher.rendered")?;
         line.queue(ready);
         Ok(changed + self.deliver(now, line, failed).await?)
     }
 
-    /// Waits until a provider answered; false if no message is with one. What it said is stored by the next tick.
+    /// Waits until a provider or the cap store answered; false if neither was asked. The next tick stores what was said.
     pub async fn answered(&self) -> bool {
-        self.answers.wait().await
+        if !self.inquiry.is_open() {
+            return self.answers.wait().await;
+        }
+        tokio::select! {
+            biased;
+            () = self.inquiry.finished() => true,
+            true = self.answers.wait() => true,
+            else => false,
+        }
     }
 
     /// Messages with a provider whose answer has not come.
@@ -237,7 +259,7 @@ impl Dispatcher {
     }
 
     fn shut(&self, now: Timestamp) -> Shut {
-        Shut { channels: self.gates.closed(now), caps: self.caps_gate.is_shut(now) }
+        Shut { channels: self.gates.closed(now), caps: self.caps_gate.is_shut(now) || self.inquiry.is_open() }
     }
 
     /// While somebody must first ask the cap store whether it knows more than the database, no slots are asked for.
@@ -295,21 +317,20 @@ impl Dispatcher {
         stored.reached.len()
     }
 
-    /// What becomes of each due message: the guard's word, then the channel's gate, then the slots, by priority.
+    /// What becomes of each due message: the guard's word, then the channel's gate; and which must ask for slots.
     async fn plan(
         &self,
         now: Timestamp,
         mut ahead: Ahead,
         restore_unconfirmed: bool,
         due: Vec<(WorkspaceId, Message)>,
-        beside: &BTreeSet<MessageId>,
-        sights: &BTreeMap<WorkspaceId, Sight>,
-    ) -> anyhow::Result<Plan> {
+        look: &Look,
+    ) -> anyhow::Result<(Plan, Vec<Asking>)> {
         let mut plan = Plan::default();
         let mut asking = Vec::new();
         let mut going = Addressed::default();
         for (turn, (id, message)) in due.into_iter().enumerate() {
-            let Some(sight) = sights.get(&id) else { continue };
+            let Some(sight) = look.sights.get(&id) else { continue };
             let live = self.parts.definitions.live(id);
             let before = message.clone();
             // The same to one address twice in a batch: the second is looked at when the first is on its way.
@@ -350,54 +371,9 @@ impl Dispatcher {
                     },
                 },
             };
-            plan.moves.extend(step(id, before, moves_to, beside));
+            plan.moves.extend(step(id, before, moves_to, &look.beside));
         }
-        self.take_slots(now, asking, beside, &mut plan).await?;
-        Ok(plan)
-    }
-
-    /// Whoever has the higher priority asks first; of equals, whoever was due first.
-    async fn take_slots(
-        &self,
-        now: Timestamp,
-        asking: Vec<Asking>,
-        beside: &BTreeSet<MessageId>,
-        plan: &mut Plan,
-    ) -> anyhow::Result<()> {
-        let (parts, is_shut) = ((&self.parts.store, &self.parts.caps), self.caps_gate.is_shut(now));
-        for Answered { turn, workspace: id, asked } in ask_all(parts, now, is_shut, asking).await? {
-            match &asked {
-                Asked::Cleared(_) | Asked::Full(..) => self.caps_gate.answered(),
-                Asked::Unasked(_, Some(error)) => drop(self.caps_gate.failed(now, error)),
-                _ => {}
-            }
-            let (message, status) = match asked {
-                Asked::Cleared(cleared) | Asked::Unasked(cleared, _) => {
-                    let live = self.parts.definitions.live(id);
-                    plan.claims.push(self.to_claim(turn, id, cleared, &live));
-                    continue;
-                }
-                Asked::Full(message, full, winner) => {
-                    let status = match capped(now, &message, full, winner) {
-                        Verdict::Suppress { reason } => Status::Suppressed { at: now, reason },
-                        Verdict::Defer { until, reason } => Status::Deferred { until, reason },
-                        Verdict::NeedsSlots(_) | Verdict::Clear(_) => continue,
-                    };
-                    (Message { capped_at: message.capped_at.or(Some(now)), ..message }, status)
-                }
-                Asked::Unsettled(message) => {
-                    let until = now.plus(UNSETTLED_WAIT);
-                    (message, Status::Deferred { until, reason: Reason::CapsUnsettled })
-                }
-                Asked::Unreachable(message, error) => {
-                    let until = self.caps_gate.failed(now, &error);
-                    (message, Status::Deferred { until, reason: Reason::CapsUnreachable { cause: error.0 } })
-                }
-                Asked::Later => continue,
-            };
-            plan.moves.extend(step(id, message, status, beside));
-        }
-        Ok(())
+        Ok((plan, asking))
     }
 
     fn to_claim(&self, turn: usize, workspace: WorkspaceId, cleared: Cleared, live: &Live) -> Claim {
@@ -444,15 +420,14 @@ impl Dispatcher {
             .await;
         let claimed: BTreeSet<MessageId> =
             stored.iter().flat_map(|stored| &stored.claimed).map(|claimed| claimed.message.id).collect();
-        for (id, message, moves) in asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id)) {
-            withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await;
-        }
+        let unclaimed = asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id));
+        self.inquiry.tell(unclaimed.map(|(id, message, moves)| Word::Withdrawn(*id, message.clone(), moves.clone())));
         if stored.is_err() && self.parts.store.layout().is_shared() {
             let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
             unheard.extend(asked.iter().map(|(id, message, _)| (*id, message.id)));
         }
-        let stored = stored?;
-        self.tell_given_up(now, &stored.given_up).await;
+        let mut stored = stored?;
+        self.inquiry.tell(std::mem::take(&mut stored.given_up).into_iter().map(Word::GivenUp));
         Ok(stored)
     }
 }

@@ -381,7 +381,7 @@ fn input_of(logged: Logged) -> Option<Input> {
     match logged {
         Logged::Event(event) => Some(Input::Event(event)),
         Logged::Timer => Some(Input::Timer),
-        Logged::MessageEnded { message, status } => Some(Input::MessageEnded { message, status }),
+        Logged::MessageEnded { message, status, tried: _ } => Some(Input::MessageEnded { message, status }),
         Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => None,
     }
 }

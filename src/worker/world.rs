@@ -50,6 +50,7 @@ pub struct Changes {
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
     /// Addresses stopped and freed, with whose answer did it.
     pub addresses: Vec<(ProfileId, Effect)>,
+    pub sent: Vec<(MessageId, Timestamp)>,
     pub conversions: Vec<(ProfileId, Effect)>,
     /// By what people whose traits changed are found.
     pub terms: Vec<(ProfileId, BTreeSet<String>)>,
@@ -132,6 +133,7 @@ impl Slot {
                 Effect::CreateMessage(message) => changes.messages.push(message),
                 Effect::RenewMessage { message, event } => changes.renewed.push((message, event)),
                 Effect::CancelMessage { message, reason } => changes.cancelled.push((message, now, reason)),
+                Effect::Sent { message, at } => changes.sent.push((message, at)),
                 Effect::Convert(_) => changes.conversions.push((profile, effect)),
             }
         }
@@ -308,7 +310,7 @@ async fn load_ended(
     Ok(())
 }
 
-/// Sent messages, only where an event may reach a goal.
+/// Their messages, only where an event may reach a goal.
 async fn load_sent(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
@@ -329,7 +331,7 @@ async fn load_sent(
     let Some(since) = since else { return Ok(()) };
     let people: Vec<ProfileId> = people.into_iter().collect();
     for (id, message) in store.sent_since(&people, since).await? {
-        join(slots, id, message, |slot, message| slot.person.note_outcome(&message));
+        join(slots, id, message, |slot, of| slot.person.note_message(of.message, &of.campaign, of.at));
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ pub struct House {
     stop: oneshot::Sender<()>,
     served: JoinHandle<anyhow::Result<()>>,
     store: carillon::store::Store,
-    _folder: TempDir,
+    folder: TempDir,
+    database: Option<carillon::store::Address>,
+    clock: Clock,
 }
 
 /// What was answered.
@@ -105,10 +107,29 @@ impl House {
         carrier: Option<Arc<dyn Channel>>,
         templates: Option<std::path::PathBuf>,
     ) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap());
+        Self::open(tempfile::tempdir().unwrap(), database, clock, carrier, templates).await
+    }
+
+    /// Stopped and started again, with another provider.
+    #[allow(dead_code, reason = "for other programs")]
+    pub async fn again(self, carrier: Arc<dyn Channel>) -> Self {
+        let Self { stop, served, folder, database, clock, .. } = self;
+        let _ = stop.send(());
+        served.await.unwrap().unwrap();
+        Self::open(folder, database, clock, Some(carrier), None).await
+    }
+
+    async fn open(
+        folder: TempDir,
+        database: Option<carillon::store::Address>,
+        clock: Clock,
+        carrier: Option<Arc<dyn Channel>>,
+        templates: Option<std::path::PathBuf>,
+    ) -> Self {
         let options = Options {
             data: folder.path().to_owned(),
-            database,
+            database: database.clone(),
             ingest: http::config::Config::default(),
             smtp: None,
             sender: Sender::new(Some("The Shop"), "hello@shop.example", None).unwrap(),
@@ -122,7 +143,7 @@ impl House {
             per_second: std::collections::BTreeMap::new(),
             threads: 1,
             retry: RetryPolicy::default(),
-            clock: Some(Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())),
+            clock: Some(clock.clone()),
             faults: Faults::none(),
             resolver: None,
             carrier,
@@ -142,7 +163,7 @@ impl House {
             };
             carillon.serve(listener, pages, async move { drop(stopped.await) }).await
         });
-        Self { address, client: reqwest::Client::new(), stop, served, store, _folder: folder }
+        Self { address, client: reqwest::Client::new(), stop, served, store, folder, database, clock }
     }
 
     /// Where it is reached.
@@ -154,7 +175,7 @@ impl House {
     /// Its data folder.
     #[allow(dead_code, reason = "for other programs")]
     pub fn folder(&self) -> &std::path::Path {
-        self._folder.path()
+        self.folder.path()
     }
 
     /// What is stored, read behind everybody's back.

@@ -14,3 +14,6 @@ mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
 mod schemathesis;
+#[allow(dead_code, reason = "some of it serves other tests")]
+#[path = "../smtp/server.rs"]
+mod smtp;

@@ -130,6 +130,11 @@ impl World {
         }
     }
 
+    /// Stopped and started again, with another provider.
+    pub async fn again(self, provider: Arc<dyn Channel>) -> Self {
+        Self { house: self.house.again(provider).await, place: self.place }
+    }
+
     pub async fn close(self) {
         self.house.close().await;
     }

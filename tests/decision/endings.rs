@@ -87,7 +87,7 @@ fn a_goal_takes_the_newest_message_sent_before_it_and_within_its_window() {
     life.track(0, "Product Added", "{}");
     let mut message = life.messages.values().next().unwrap().clone();
     message.status = Status::Sent { at: at(10), reply: "250 ok".into() };
-    life.person.note_outcome(&message);
+    life.person.note_message(message.id, &message.campaign, Some(at(10)));
     assert_eq!(verdicts(&life.late(5, 20, "Order Completed", "{}")), Vec::<&str>::new(), "bought before");
     assert_eq!(verdicts(&life.track(30, "Order Completed", r#"{"revenue":12.50}"#)), ["converted"]);
     assert_eq!(verdicts(&life.track(10 + 24 * HOUR, "Order Completed", "{}")), Vec::<&str>::new(), "too late");

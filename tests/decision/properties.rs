@@ -82,9 +82,7 @@ fn take(life: &mut Life, now: Timestamp, step: &Step) {
             } else {
                 Status::Suppressed { at: now, reason: Reason::NoAddress { channel: "email".into() } }
             };
-            let mut message = life.messages.remove(&id).unwrap();
-            message.status = status.clone();
-            life.person.note_outcome(&message);
+            life.messages.remove(&id);
             life.decide(now, &Input::MessageEnded { message: id, status });
         }
     }

@@ -125,3 +125,29 @@ async fn a_cluster_that_is_emptied_and_of_which_a_master_is_lost_lets_nothing_mo
     world.after(20 * 3_600).await;
     assert_eq!(sent(&world, "cart").await, 4);
 }
+
+#[tokio::test]
+async fn a_cluster_whose_replicas_take_over_a_slot_behind_lets_nothing_more_through() {
+    let mut cluster = Cluster::start();
+    let replicas = cluster.replicas();
+    let mut world = shop([cluster.url(), replicas.each_ref().map(Redis::url).join(",")].join(",")).await;
+    world.identify("bob", "ann@example.com").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.after(3).await;
+    replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.has_all_of(master));
+    cluster.0.iter().for_each(Redis::tells_nobody);
+    world.track("bob", "Product Added", "c2").await;
+    world.after(3).await;
+    assert_eq!(sent(&world, "cart").await, 2);
+    cluster.0.iter_mut().for_each(Redis::kill);
+    world.track("ann", "Product Added", "c3").await;
+    world.track("ann", "Order Placed", "o1").await;
+    world.after(3).await;
+    assert_eq!((sent(&world, "cart").await, sent(&world, "receipt").await), (2, 1), "nobody can be asked");
+    replicas.iter().for_each(Redis::take_over);
+    world.until_asked().await;
+    world.track("bob", "Product Added", "c4").await;
+    world.after(3).await;
+    assert_eq!(sent(&world, "cart").await, 3, "the address of both had two");
+    assert_eq!(world.most_within(Span::from_hours(20)).await, 3);
+}

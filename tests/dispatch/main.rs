@@ -4,6 +4,8 @@
 #[path = "addresses.rs"]
 mod addresses_on_postgres;
 #[path = "apart.rs"]
+mod apart_on_postgres;
+#[path = "apart.rs"]
 mod apart_on_sqlite;
 #[path = "../contract/database.rs"]
 mod database;

@@ -1,13 +1,15 @@
 //! Replay: everything that the log led to is taken away, the log is read again from its beginning, and what comes of it
 //! is compared with what there was, row by row.
 //!
-//! What others did is not in the log and is not folded: which state a message had on its way (its end is an entry), the
-//! tries to send it, slots and versions of frequency caps, bounces on the suppression list. A row's version counts how
-//! often it was written, which depends on what was decided together.
+//! What others did, a provider or a cap store, is not decided again: the log tells at a message's end what came of it, how
+//! often it was tried, which slot it holds and for whose address, and whether the mailbox is unknown. That is compared
+//! with the rows. What is only on the way there is not in the log: the states in between, what was said to a try that
+//! another followed, and versions, which count how often something was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use carillon::ids::MessageId;
+use carillon::ids::{MessageId, Timestamp};
+use carillon::message::{Reason, Status};
 use carillon::store::Rows;
 use carillon::store::entries::{Logged, read_after};
 use carillon::store::shards::Layout;
@@ -32,7 +34,7 @@ const DERIVED: [&str; 14] = [
 ];
 
 /// Tables compared, with the columns that follow from the log; the first ones tell rows apart.
-const COMPARED: [(&str, &str, usize); 11] = [
+const COMPARED: [(&str, &str, usize); 12] = [
     (
         "profiles",
         "id, workspace, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
@@ -49,9 +51,11 @@ const COMPARED: [(&str, &str, usize); 11] = [
     (
         "messages",
         "id, workspace, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority, rules,
-         created_at, expires_at, cause, entry",
+         created_at, expires_at, cause, entry, sent_at",
         1,
     ),
+    // What people said, that is; what a provider said is told by the ends of messages.
+    ("suppressed_addresses", "workspace, subject, kind, profile, at, channel, source, removed_at, removed_by", 5),
     ("conversions", "message, position, workspace, campaign, profile, at, value, currency", 2),
     ("segment_members", "workspace, segment, profile, since", 3),
     ("people_terms", "workspace, term, profile", 3),
@@ -63,9 +67,22 @@ const COMPARED: [(&str, &str, usize); 11] = [
 /// What there is at an instant at which nothing is due.
 pub struct State {
     tables: BTreeMap<&'static str, BTreeMap<String, String>>,
-    /// Where each message stands, and where the log says it ended.
-    messages: BTreeMap<String, String>,
-    ended: BTreeMap<String, String>,
+    /// Where each message stands, and what the log says of its end.
+    messages: BTreeMap<String, Standing>,
+    ended: BTreeMap<String, Standing>,
+    /// Tries with a provider, of messages and in all.
+    tries: BTreeMap<String, i64>,
+    /// Mailboxes that a provider does not know, with its words, by the rows and by the log.
+    bounced: [BTreeSet<String>; 2],
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Standing {
+    status: String,
+    attempts: i64,
+    slot_at: Option<i64>,
+    /// Only where it holds a slot, or had an end: until then it is wherever its person is.
+    address: Option<String>,
 }
 
 impl State {
@@ -78,6 +95,9 @@ impl State {
                       WHERE name IN ('events_processed', 'messages_created') GROUP BY workspace, name) AS sums",
                     columns,
                 ),
+                "suppressed_addresses" => {
+                    ("(SELECT * FROM suppressed_addresses WHERE profile <> 0) AS theirs", columns)
+                }
                 _ => (table, columns),
             };
             let count = columns.split(',').count();
@@ -88,21 +108,45 @@ impl State {
             let rows = rows.iter().map(|row| (text(row, 0..keys), text(row, keys..count))).collect();
             tables.insert(table, rows);
         }
-        let rows = Rows(conn).all("SELECT id, status FROM messages", vec![]).await.unwrap();
-        let messages = rows.iter().map(|row| (cell(row, 0), cell(row, 1))).collect();
-        Self { tables, messages, ended: ended(conn).await }
+        let (ended, by_log) = ended(conn).await;
+        let bounced = [bounced(conn).await, by_log];
+        Self { tables, messages: standing(conn).await, ended, tries: tries(conn).await, bounced }
     }
 
     /// How many rows a table has.
-    #[allow(dead_code, reason = "for whoever wants to know that it says something")]
     pub fn rows_of(&self, table: &str) -> usize {
         self.tables[table].len()
     }
 }
 
-/// The last end of each message, as the log tells it.
-async fn ended(conn: &DatabaseConnection) -> BTreeMap<String, String> {
-    let mut ended = BTreeMap::new();
+async fn standing(conn: &DatabaseConnection) -> BTreeMap<String, Standing> {
+    let sql = "SELECT id, state, attempts, slot_at, address FROM messages";
+    let rows = Rows(conn).all(sql, vec![]).await.unwrap();
+    let one = |row: &QueryResult| Standing {
+        status: row.try_get_by_index(1).unwrap(),
+        attempts: row.try_get_by_index(2).unwrap(),
+        slot_at: row.try_get_by_index(3).unwrap(),
+        address: row.try_get_by_index(4).unwrap(),
+    };
+    rows.iter().map(|row| (cell(row, 0), one(row))).collect()
+}
+
+async fn tries(conn: &DatabaseConnection) -> BTreeMap<String, i64> {
+    let sql = "SELECT message, count(*) FROM attempts JOIN messages ON message = id WHERE attempt <= attempts
+               GROUP BY message";
+    let rows = Rows(conn).all(sql, vec![]).await.unwrap();
+    rows.iter().map(|row| (cell(row, 0), row.try_get_by_index(1).unwrap())).collect()
+}
+
+async fn bounced(conn: &DatabaseConnection) -> BTreeSet<String> {
+    let sql = "SELECT subject, at, source FROM suppressed_addresses WHERE profile = 0 AND kind = 'bounced'";
+    let rows = Rows(conn).all(sql, vec![]).await.unwrap();
+    rows.iter().map(|row| [0, 1, 2].map(|n| cell(row, n)).join(" | ")).collect()
+}
+
+/// The last end of each message, as the log tells it; and mailboxes that are unknown.
+async fn ended(conn: &DatabaseConnection) -> (BTreeMap<String, Standing>, BTreeSet<String>) {
+    let (mut ended, mut bounced) = (BTreeMap::new(), BTreeMap::<String, (i64, String)>::new());
     for shard in Layout::of(conn.get_database_backend()).all().iter() {
         let mut after = shard.start();
         loop {
@@ -110,13 +154,29 @@ async fn ended(conn: &DatabaseConnection) -> BTreeMap<String, String> {
             let Some(last) = entries.last() else { break };
             after = last.as_ref().map_or_else(|damaged| damaged.position, |entry| entry.position);
             for entry in entries.into_iter().flatten() {
-                if let Logged::MessageEnded { message, status } = entry.logged {
-                    ended.insert(named(message), format!("'{}'", status.name()));
+                let Logged::MessageEnded { message, status, tried } = entry.logged else { continue };
+                let address = tried.address.clone().unwrap_or_default();
+                if let (true, Status::Failed { at, reason: Reason::ProviderRefused { cause } }) =
+                    (tried.bounced, &status)
+                {
+                    // Only the first puts it onto the list.
+                    let first = bounced.entry(format!("email:{address}")).or_insert((at.millis(), cause.clone()));
+                    *first = first.clone().min((at.millis(), cause.clone()));
                 }
+                let standing = Standing {
+                    status: serde_json::to_string(&status).unwrap(),
+                    attempts: tried.attempts.into(),
+                    slot_at: tried.slot_at.map(Timestamp::millis),
+                    address: tried.address,
+                };
+                ended.insert(named(message), standing);
             }
         }
     }
-    ended
+    let row = |(subject, (at, cause)): (String, (i64, String))| {
+        format!("'{subject}' | {at} | 'rejected by the provider: {cause}'")
+    };
+    (ended, bounced.into_iter().map(row).collect())
 }
 
 fn named(message: MessageId) -> String {
@@ -169,13 +229,28 @@ pub fn differences(live: &State, folded: &State) -> Vec<String> {
         let more = again.iter().filter(|(key, _)| !rows.contains_key(*key));
         found.extend(more.map(|(key, row)| format!("{table} {key} was not there: {row}")));
     }
-    for (message, status) in &live.messages {
-        // What ended by itself did so in the log; what a decision cancelled, it cancels again.
-        let again = live.ended.get(message).or_else(|| folded.messages.get(message));
-        if again != Some(status) {
-            found.push(format!("message {message} is {status}, and by the log {again:?}"));
+    for (message, standing) in &live.messages {
+        match live.ended.get(message) {
+            Some(again) if again != standing => {
+                found.push(format!("message {message}\n  is {standing:?}\n  by the log {again:?}"))
+            }
+            Some(_) => {}
+            // What a decision cancelled before it went anywhere, it cancels again.
+            None if folded.messages.get(message).map(|again| &again.status) != Some(&standing.status) => {
+                found.push(format!("message {message} is {standing:?}, and no end of it is in the log"));
+            }
+            None => {}
+        }
+        let tries = live.tries.get(message).copied().unwrap_or(0);
+        if tries != standing.attempts {
+            found.push(format!("message {message} has {tries} tries of {}", standing.attempts));
         }
     }
+    let [rows, by_log] = &live.bounced;
+    let only_one = rows.symmetric_difference(by_log);
+    found.extend(only_one.map(|one| {
+        format!("unknown mailbox {one}: by its row {}, by the log {}", rows.contains(one), by_log.contains(one))
+    }));
     found.truncate(20);
     found
 }

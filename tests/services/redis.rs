@@ -110,11 +110,38 @@ impl Redis {
     /// Follows a master, and returns when it has all of it.
     pub fn follow(&self, master: &Self) {
         self.say::<Value>(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        self.has_all_of(master);
+    }
+
+    /// Returns when it has all that its master has.
+    pub fn has_all_of(&self, master: &Self) {
         until("the replica to have all", || {
             let said: String = self.say("INFO replication");
             let (master, own) = (master.replicated(), offset(&said, "slave_repl_offset:"));
             said.contains("master_link_status:up") && own == master
         });
+    }
+
+    /// Its replicas hear nothing more of what it learns.
+    pub fn tells_nobody(&self) {
+        self.say::<Value>("ACL SETUSER default -psync -sync -replconf");
+        self.say::<Value>("CLIENT KILL TYPE replica");
+    }
+
+    /// In a cluster: takes over from its master, whatever that has that it has not.
+    pub fn take_over(&self) {
+        self.say::<Value>("CLUSTER FAILOVER TAKEOVER");
+        until("the replica to be master", || self.is_master());
+    }
+
+    pub fn is_master(&self) -> bool {
+        self.try_say::<String>("INFO replication").is_ok_and(|said| said.contains("role:master"))
+    }
+
+    /// In a cluster that has every slot and so many nodes, as it knows.
+    fn is_whole_with(&self, nodes: usize) -> bool {
+        let said: String = self.try_say("CLUSTER INFO").unwrap_or_default();
+        said.contains("cluster_state:ok") && said.contains(&format!("cluster_known_nodes:{nodes}\r"))
     }
 
     fn replicated(&self) -> Option<u64> {
@@ -150,15 +177,18 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+fn node() -> Redis {
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "no"];
+    Redis::start_with(&[&options[..], &["--repl-diskless-sync-delay", "0"]].concat())
+}
+
 /// Three masters that share the slots.
 pub struct Cluster(pub [Redis; 3]);
 
 impl Cluster {
     /// Starts it, and returns when it is whole.
     pub fn start() -> Self {
-        let nodes = [(); 3].map(|()| {
-            Redis::start_with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--appendonly", "no"])
-        });
+        let nodes = [(); 3].map(|()| node());
         for (n, node) in (0_u16..).zip(&nodes) {
             let (first, last) = (SLOTS / 3 * n, if n == 2 { SLOTS } else { SLOTS / 3 * (n + 1) });
             let slots: Vec<String> = (first..last).map(|slot| slot.to_string()).collect();
@@ -174,15 +204,25 @@ impl Cluster {
     }
 
     pub fn until_whole(&self) {
-        until("the cluster to be whole", || {
-            self.0.iter().all(|node| {
-                let said: String = node.try_say("CLUSTER INFO").unwrap_or_default();
-                said.contains("cluster_state:ok") && said.contains("cluster_known_nodes:3")
-            })
-        });
+        until("the cluster to be whole", || self.0.iter().all(|node| node.is_whole_with(3)));
     }
 
-    /// The addresses of all its nodes.
+    /// A replica for each master, in their order, with all that they have.
+    pub fn replicas(&self) -> [Redis; 3] {
+        let replicas = [(); 3].map(|()| node());
+        for replica in &replicas {
+            self.0[0].say::<Value>(&format!("CLUSTER MEET 127.0.0.1 {}", replica.port));
+        }
+        until("everybody to know each other", || self.0.iter().chain(&replicas).all(|node| node.is_whole_with(6)));
+        for (replica, master) in replicas.iter().zip(&self.0) {
+            let id: String = master.say("CLUSTER MYID");
+            replica.say::<Value>(&format!("CLUSTER REPLICATE {id}"));
+        }
+        replicas.iter().zip(&self.0).for_each(|(replica, master)| replica.has_all_of(master));
+        replicas
+    }
+
+    /// The addresses of its masters.
     pub fn url(&self) -> String {
         self.0.each_ref().map(Redis::url).join(",")
     }

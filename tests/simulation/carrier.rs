@@ -53,6 +53,9 @@ impl Channel for Carrier {
             Some(ProviderFault::Busy) => again("451 try again", false),
             Some(ProviderFault::DomainBusy) => again("421 too many from you", true),
             Some(ProviderFault::Refuses) => Outcome::Rejected { cause: "550 5.7.1 refused".into(), suppress: false },
+            Some(ProviderFault::NoSuchMailbox) => {
+                Outcome::Rejected { cause: "550 5.1.1 no such user".into(), suppress: true }
+            }
             Some(ProviderFault::TakenUnheard | ProviderFault::LostUnheard) => {
                 Outcome::Unknown { cause: "the connection was lost after the final dot".into() }
             }

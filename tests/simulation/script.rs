@@ -87,6 +87,8 @@ pub enum ProviderFault {
     Busy,
     DomainBusy,
     Refuses,
+    /// It knows no such mailbox: nothing more goes there.
+    NoSuchMailbox,
     /// Taken, and nobody hears of it.
     TakenUnheard,
     /// Not taken, and nobody knows.
@@ -294,6 +296,7 @@ impl Author {
                     ProviderFault::Busy,
                     ProviderFault::DomainBusy,
                     ProviderFault::Refuses,
+                    ProviderFault::NoSuchMailbox,
                     ProviderFault::TakenUnheard,
                     ProviderFault::LostUnheard,
                     ProviderFault::WrongLogin,

@@ -61,7 +61,7 @@ fn live_part(part: u64) {
     let seeds = asked("SEEDS").unwrap_or(SEEDS);
     let range = seeds * part / PARTS..seeds * (part + 1) / PARTS;
     let count = usize::try_from(range.end - range.start).unwrap();
-    let (mut sent, mut deaths, mut merges) = (0, 0, 0);
+    let (mut sent, mut deaths, mut merges, mut conversions) = (0, 0, 0, 0);
     // However slow the machine is, whoever waits sees that it goes on.
     let mut told_at = Instant::now();
     let shop = shop();
@@ -70,6 +70,7 @@ fn live_part(part: u64) {
         sent += life.sent;
         deaths += life.deaths;
         merges += life.merges;
+        conversions += life.conversions;
         if told_at.elapsed().as_secs() >= 10 {
             told_at = Instant::now();
             println!("{BACKEND:?} part {part}: {} of {count} seeds", seed + 1 - range.start);
@@ -79,6 +80,7 @@ fn live_part(part: u64) {
     let many = count.saturating_sub(5);
     assert!(sent >= 3 * many, "the simulated days are too quiet to show anything: {sent} sent");
     assert!(deaths >= many / 2, "hardly anything ever died: {deaths}");
+    assert!(conversions >= many / 5, "hardly any message led to an order: {conversions}");
     assert!(merges >= many / 5, "hardly anybody turned out to be somebody else: {merges}");
 }
 
@@ -89,6 +91,7 @@ pub struct Life {
     sent: usize,
     deaths: usize,
     merges: usize,
+    conversions: usize,
 }
 
 fn live_seed(shop: &Shop, seed: u64) -> Life {
@@ -130,8 +133,8 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
             world.check().await;
             world.check_rest().await;
             let (sent, deaths, merges) = (world.carrier.sent(), world.deaths, world.united.len());
-            check_replay(&world).await;
-            Life { sent, deaths, merges, story: Vec::new() }
+            let conversions = check_replay(&world).await;
+            Life { sent, deaths, merges, conversions, story: Vec::new() }
         })
     });
     match lived {
@@ -140,8 +143,8 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
     }
 }
 
-/// The log, folded from zero, gives the state that was lived to.
-async fn check_replay(world: &World) {
+/// The log, folded from zero, gives the state that was lived to. The answer is how many goals were reached.
+async fn check_replay(world: &World) -> usize {
     let live = fold::State::read(&world.house.database.reader).await;
     let (again, _place) = world.again().await;
     fold::fold(&again.database.writer, async || assert!(again.workers.decide().await.unwrap() > 0)).await;
@@ -149,4 +152,5 @@ async fn check_replay(world: &World) {
     again.close().await;
     let differences = fold::differences(&live, &folded);
     assert!(differences.is_empty(), "folding the log gives another state:\n{}", differences.join("\n"));
+    live.rows_of("conversions")
 }

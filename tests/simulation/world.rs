@@ -83,6 +83,7 @@ entry: { event: Product Added, key: properties.cart_id }
 delay: 1h
 exit: [ { event: Order Completed } ]
 caps: { when_capped: { defer: 12h } }
+goal: { event: Order Completed, within: 2d, value: properties.revenue }
 send: { channel: email, template: note }
 ---
 kind: campaign
@@ -96,6 +97,7 @@ priority: 30
 entry: { event: Product Viewed, on_repeat: restart, reentry: { after: 2h } }
 delay: 30m
 exit: [ { event: [ Product Added, Order Completed ] } ]
+goal: { event: Order Completed, within: 1d }
 send: { channel: email, template: note }
 ---
 kind: campaign

@@ -44,9 +44,9 @@ fn wordings() -> Vec<Wording> {
 async fn every_signed_mail_is_verified_by_another_program_with_both_unsubscribe_headers() {
     for key in ["rsa", "rsa1", "ed"] {
         let server = Real::start("plain");
-        let folder = server.folder.path();
+        let folder = server.folder();
         python(&["keys", folder.to_str().unwrap()]);
-        let mut settings = Settings::from_url(&format!("smtp://localhost:{}?tls=none", server.port)).unwrap();
+        let mut settings = Settings::from_url(&format!("smtp://localhost:{}?tls=none", server.port())).unwrap();
         settings.dkim = Some(Dkim::from_file("shop.example", "mail", &folder.join(format!("{key}.pem"))).unwrap());
         let smtp = Smtp::new(settings).unwrap();
         let wordings = wordings();

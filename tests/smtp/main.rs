@@ -3,15 +3,14 @@
 
 mod dkim;
 mod letter;
-
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[allow(dead_code, reason = "some of it serves other tests")]
+mod server;
 
 use carillon::channel::Channel;
 use carillon::channel::smtp::{Settings, Smtp};
 use carillon::message::Outcome;
 use letter::mail_to;
+use server::Real;
 
 fn verdict(outcome: &Outcome) -> &'static str {
     match outcome {
@@ -22,51 +21,6 @@ fn verdict(outcome: &Outcome) -> &'static str {
         Outcome::Rejected { .. } => "fail",
         Outcome::TransportDown { .. } => "down",
         Outcome::Unknown { .. } => "unknown",
-    }
-}
-
-struct Real {
-    child: Child,
-    port: u16,
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Real {
-    fn start(mode: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join("target/test-services/python/bin/python");
-        assert!(python.exists(), "the tests' services are missing: run tests/services/install, or make test");
-        let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(python)
-            .arg(root.join("tests/smtp/server.py"))
-            .args([Path::new(mode), folder.path()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("ready ").unwrap().parse().unwrap();
-        Self { child, port, folder }
-    }
-
-    /// `URL` with `PORT` filled in, trusting the server's authority.
-    fn channel(&self, url: &str) -> Smtp {
-        let mut settings = Settings::from_url(&url.replace("PORT", &self.port.to_string())).unwrap();
-        settings.ca_file = Some(self.folder.path().join("ca.pem"));
-        Smtp::new(settings).unwrap()
-    }
-
-    fn message(&self, n: usize) -> Option<String> {
-        let path: PathBuf = self.folder.path().join(format!("{n}.eml"));
-        std::fs::read_to_string(path).ok()
     }
 }
 
@@ -125,7 +79,7 @@ async fn a_wrong_login_stops_the_transport_and_no_message() {
 async fn a_server_that_cannot_prove_who_it_is_gets_nothing() {
     let server = Real::start("starttls");
     for url in ["smtp://shop:x@localhost:PORT", "smtp://localhost:PORT?tls=opportunistic"] {
-        let stranger = Settings::from_url(&url.replace("PORT", &server.port.to_string())).unwrap();
+        let stranger = Settings::from_url(&url.replace("PORT", &server.port().to_string())).unwrap();
         let outcome = Smtp::new(stranger).unwrap().send(&mail_to("ann@example.com")).await;
         assert!(matches!(&outcome, Outcome::TransportDown { cause } if cause.starts_with("TLS")), "{outcome:?}");
     }

@@ -2,7 +2,7 @@
 
 server.py MODE FOLDER, where MODE is plain, starttls or tls. It makes a certificate authority in FOLDER (ca.pem), keeps
 each accepted message as FOLDER/N.eml with the envelope as its first two lines, prints "ready PORT" and runs until its
-standard input closes.
+standard input closes. What stands in FOLDER/password, if that is there, is the password of its account "shop".
 """
 
 import asyncio
@@ -39,7 +39,9 @@ class Keeper:
 
 
 def login(server, session, envelope, mechanism, given):
-    right = given.login == b"shop" and given.password == "pass wörd".encode()
+    changed = FOLDER / "password"
+    password = changed.read_bytes() if changed.exists() else "pass wörd".encode()
+    right = given.login == b"shop" and given.password == password
     return AuthResult(success=right, handled=right)
 
 

@@ -33,9 +33,9 @@ pub struct Asking {
 /// What came of asking for a message's slots.
 pub enum Asked {
     Cleared(Cleared),
-    /// No cap forbids it, and it went without the store, which could not be asked where there is an error; the record
-    /// counts it, and the store reads the record before it answers again.
-    Unasked(Cleared, Option<Unreachable>),
+    /// No cap forbids it, and it goes without the store: the record counts it, and the store reads the record before it
+    /// answers again.
+    Unasked(Cleared),
     /// With the message of higher priority that took a slot in the same breath, if one did.
     Full(Message, Full, Option<MessageId>),
     /// The store's answers kept changing.
@@ -53,16 +53,17 @@ pub struct Answered {
 }
 
 /// Asks for the slots of a batch. Of messages that share a subject the answers come in the order in which their slots
-/// were taken: by priority, of equals by turn. While the store `is_shut` it is not asked, and only what no cap forbids is
-/// cleared.
+/// were taken: by priority, of equals by turn. Where the store is `unreachable` it is not asked. What no cap forbids is
+/// cleared without it. `taken` are messages that have taken slots in the same breath, with their priorities.
 ///
 /// # Errors
 /// The database cannot be read.
 pub async fn ask_all(
     (store, caps): (&Store, &CapStores),
     now: Timestamp,
-    is_shut: bool,
+    unreachable: Option<Unreachable>,
     mut asking: Vec<Asking>,
+    taken: &BTreeMap<MessageId, u8>,
 ) -> anyhow::Result<Vec<Answered>> {
     asking.sort_by_key(|asking| (std::cmp::Reverse(asking.request.message().priority), asking.turn));
     let mut known: BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>> = BTreeMap::new();
@@ -76,9 +77,9 @@ pub async fn ask_all(
         *rows = store.workspace(*id).cap_subjects(&names.into_iter().collect::<Vec<_>>()).await?;
     }
     let groups = together(asking).into_iter().map(|group| {
-        let known = &known;
-        let unreachable = is_shut.then(|| Unreachable("it is not asked at present".to_owned()));
-        async move { Group::load(store, caps, group[0].workspace, now, known)?.ask_each(group, unreachable).await }
+        let (known, unreachable) = (&known, unreachable.clone());
+        let one = Group::new((store, caps), group[0].workspace, now, known, taken.clone());
+        async move { one.ask_each(group, unreachable).await }
     });
     let answered: Vec<anyhow::Result<Vec<Answered>>> =
         futures::stream::iter(groups).buffer_unordered(IN_FLIGHT).collect().await;
@@ -155,15 +156,14 @@ struct Group<'s> {
 }
 
 impl<'s> Group<'s> {
-    fn load(
-        store: &'s Store,
-        caps: &CapStores,
+    fn new(
+        (store, caps): (&'s Store, &CapStores),
         id: WorkspaceId,
         now: Timestamp,
         rows: &'s BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>>,
-    ) -> anyhow::Result<Self> {
-        let (known, taken) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { store, caps: caps.of(id), workspace: id, now, rows: rows.get(&id), known, taken })
+        taken: BTreeMap<MessageId, u8>,
+    ) -> Self {
+        Self { store, caps: caps.of(id), workspace: id, now, rows: rows.get(&id), known: BTreeMap::new(), taken }
     }
 
     async fn ask_each(
@@ -175,12 +175,12 @@ impl<'s> Group<'s> {
         for Asking { turn, workspace, request } in group {
             let is_free = request.rules().is_empty();
             let asked = match unreachable.clone() {
+                _ if is_free => Asked::Unasked(self.count_unasked(request)?),
                 None => self.ask(request).await?,
-                Some(_) if is_free => Asked::Unasked(self.count_unasked(request)?, None),
                 // Each would wait as long as the first did.
                 Some(error) => Asked::Unreachable(request.into_message(), error),
             };
-            if let Asked::Unreachable(_, error) | Asked::Unasked(_, Some(error)) = &asked {
+            if let Asked::Unreachable(_, error) = &asked {
                 unreachable = Some(error.clone());
             }
             answered.push(Answered { turn, workspace, asked });
@@ -222,20 +222,13 @@ impl<'s> Group<'s> {
                         return Ok(Asked::Later);
                     }
                     if let Err(error) = self.reseed(subject, request.horizon()).await? {
-                        return self.without_store(request, error);
+                        return Ok(Asked::Unreachable(request.into_message(), error));
                     }
                 }
-                Err(error) => return self.without_store(request, error),
+                Err(error) => return Ok(Asked::Unreachable(request.into_message(), error)),
             }
         }
         Ok(Asked::Unsettled(request.into_message()))
-    }
-
-    fn without_store(&mut self, request: Request, error: Unreachable) -> anyhow::Result<Asked> {
-        if request.rules().is_empty() {
-            return Ok(Asked::Unasked(self.count_unasked(request)?, Some(error)));
-        }
-        Ok(Asked::Unreachable(request.into_message(), error))
     }
 
     /// Takes the slots of a message that no cap forbids in the database alone: the versions move there, so that

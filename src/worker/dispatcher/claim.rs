@@ -15,7 +15,7 @@ use crate::message::{Message, Outcome, Reason, Status, Suppression, SuppressionK
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
 use crate::store::dispatch::{draw_claim_token, logged_since};
-use crate::store::entries::Logged;
+use crate::store::entries::{Logged, Tried};
 use crate::store::leases::{Fences, owned};
 use crate::store::locks::Reach;
 use crate::store::shards::{Heads, Layout, ShardSet};
@@ -276,13 +276,14 @@ pub async fn store_moves<C: ConnectionTrait>(
             message.profile = store.profile_of_message(message.id).await?.unwrap_or(message.profile);
             stored.given_up.extend(give_up(store, &message, now).await?);
         }
+        let bounced = matches!(answered, Some((_, Outcome::Rejected { suppress: true, .. })));
         if let Some((attempt, outcome)) = answered {
             store.finish_attempt(message.id, attempt, &outcome, now).await?;
             suppress(store, &message, &outcome, now).await?;
         }
         stored.reached.push(Reached::of(&message));
         if message.status.is_final() {
-            ended.push(end_of(id, &message, now));
+            ended.push(end_of(id, &message, bounced, now));
         }
     }
     if !ended.is_empty() {
@@ -330,8 +331,10 @@ pub async fn release_cancelled<C: ConnectionTrait>(
     Ok(())
 }
 
-fn end_of(id: WorkspaceId, message: &Message, now: Timestamp) -> Draft {
-    let ended = Logged::MessageEnded { message: message.id, status: message.status.clone() };
+fn end_of(id: WorkspaceId, message: &Message, bounced: bool, now: Timestamp) -> Draft {
+    let Message { attempts, slot_at, address, .. } = message.clone();
+    let tried = Tried { attempts, slot_at, address, bounced };
+    let ended = Logged::MessageEnded { message: message.id, status: message.status.clone(), tried };
     logged(id, Some(message.profile), now, ended)
 }
 

@@ -21,6 +21,7 @@ use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::{Claimed, Held, LEASE, Moved, Reached, Seen, Stored, store_moves};
 use crate::worker::dispatcher::domains::Domain;
+use crate::worker::dispatcher::inquiry::Word;
 use crate::worker::dispatcher::line::{Answer, Line, Provider, Ready, Underway};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::address_subject;
@@ -199,6 +200,7 @@ impl Dispatcher {
     /// # Errors
     /// The database cannot be written. What is not stored by then is found at the next start.
     pub async fn finish(&self) -> anyhow::Result<()> {
+        self.inquiry.forget().await;
         let mut line = self.line.lock().await;
         let now = self.now(Timestamp::default());
         let waiting = std::mem::take(&mut line.marked).into_iter().map(|one| one.ready);
@@ -278,8 +280,9 @@ impl Dispatcher {
             .await;
         match result {
             Ok((underway, stored)) => {
-                self.tell_given_up(now, &stored.given_up).await;
-                Ok((underway, self.count(&stored)))
+                let count = self.count(&stored);
+                self.inquiry.tell(stored.given_up.into_iter().map(Word::GivenUp));
+                Ok((underway, count))
             }
             Err(error) => {
                 self.keep_unstored(kept);

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sea_orm::ConnectionTrait;
 
 use crate::caps::redis::Server;
-use crate::caps::{CapStore, Embedded, Redis};
+use crate::caps::{CapStore, Embedded, Redis, Unreachable};
 use crate::guard::{CapVersion, Change, Subject, VersionMove};
 use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
 use crate::store::Workspace;
 use crate::store::outbox::CapSubject;
-use crate::worker::dispatcher::Dispatcher;
 
 type Make = dyn Fn(WorkspaceId) -> Arc<dyn CapStore> + Send + Sync;
 
@@ -51,20 +50,21 @@ impl CapStores {
 }
 
 /// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to.
-pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMove]) {
+///
+/// # Errors
+/// The store cannot be told; the subject will be reseeded.
+pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMove]) -> Result<(), Unreachable> {
     if message.slot_at.is_some() {
         // It held a slot before. Taking back would forget that one too; a stale store learns the truth when asked.
-        return;
+        return Ok(());
     }
     for step in moves.iter().rev().filter(|step| step.from != step.to) {
-        if let Err(error) = caps.withdraw(&step.subject, message.id, step.to, step.from).await {
-            tracing::debug!(%error, "a reservation was not taken back; its subject will be reseeded");
-            return;
-        }
+        caps.withdraw(&step.subject, message.id, step.to, step.from).await?;
     }
+    Ok(())
 }
 
-/// A slot given up in the database; its cap store is told after the commit.
+/// A slot given up in the database; its cap store is told before it is next asked.
 #[derive(Debug)]
 pub struct GivenUp {
     pub workspace: WorkspaceId,
@@ -153,23 +153,12 @@ pub async fn move_on<C: ConnectionTrait>(
     Ok(())
 }
 
-/// Tells the cap stores of slots given up. What they do not learn makes them stale, no more.
-async fn tell(stores: &CapStores, given: &[GivenUp]) {
-    for one in given {
-        if let Err(error) = stores.of(one.workspace).release(&one.subject, one.message, one.from).await {
-            tracing::debug!(%error, "a released slot was not told; its subject will be reseeded");
-            return;
-        }
-    }
-}
-
-impl Dispatcher {
-    /// Tells the cap stores of slots given up, unless they are known not to answer: nobody else shall wait for them.
-    pub(super) async fn tell_given_up(&self, now: Timestamp, given: &[GivenUp]) {
-        if !self.caps_gate.is_shut(now) {
-            tell(&self.parts.caps, given).await;
-        }
-    }
+/// Tells the cap store of a slot given up.
+///
+/// # Errors
+/// It cannot be told; the subject will be reseeded.
+pub async fn give_back(stores: &CapStores, given: &GivenUp) -> Result<(), Unreachable> {
+    stores.of(given.workspace).release(&given.subject, given.message, given.from).await.map(drop)
 }
 
 /// The address a message was cleared for, as a subject of caps and suppression.

@@ -8,6 +8,7 @@ use crate::ids::Timestamp;
 use crate::store::locks::Reach;
 use crate::worker::dispatcher::claim::Moved;
 use crate::worker::dispatcher::delivery::store_again;
+use crate::worker::dispatcher::inquiry::Word;
 use crate::worker::dispatcher::{Dispatcher, Lost};
 
 impl Dispatcher {
@@ -48,8 +49,9 @@ impl Dispatcher {
             .await;
         match stored {
             Ok(stored) => {
-                self.tell_given_up(now, &stored.given_up).await;
-                Ok(self.count(&stored))
+                let count = self.count(&stored);
+                self.inquiry.tell(stored.given_up.into_iter().map(Word::GivenUp));
+                Ok(count)
             }
             Err(error) => {
                 self.keep_unstored(kept);

@@ -6,8 +6,9 @@ use carillon::caps::redis::Server;
 use carillon::caps::{CapStore, Redis};
 use carillon::ids::WorkspaceId;
 
+use crate::caps::faults::claim_at_last;
 use crate::caps::record::Record;
-use crate::caps::servers::Cluster;
+use crate::caps::servers::{Cluster, until};
 use crate::caps::{at, claim, every_line, oracle, stores, try_claim};
 
 #[tokio::test]
@@ -80,4 +81,40 @@ async fn masters_that_lose_everything_let_no_cap_be_exceeded_and_the_rest_comes_
         assert_eq!(granted, room, "person {n} of whom two slots were used");
         record.at_most_three_a_day();
     }
+}
+
+#[tokio::test]
+async fn a_master_replaced_by_a_replica_that_lost_its_last_second_lets_no_cap_be_exceeded() {
+    let mut cluster = Cluster::start();
+    let replicas = cluster.replicas();
+    let url = [cluster.url(), replicas.each_ref().map(super::servers::Redis::url).join(",")].join(",");
+    let (store, record) = (stores::redis_at(&url, "replaced"), Record::default());
+    let people: Vec<(i64, String)> = (0..30).map(|n| (n, format!("box{n}@example.com"))).collect();
+    for (n, address) in &people {
+        assert!(claim(&*store, &record, at(*n), *n, address, *n as u64 * 10).await);
+    }
+    replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.has_all_of(master));
+    cluster.0.iter().for_each(super::servers::Redis::tells_nobody);
+    for (n, address) in &people {
+        assert!(claim(&*store, &record, at(30 + n), *n, address, *n as u64 * 10 + 1).await);
+    }
+    assert!(replicas[1].keys() > 10, "what it takes over with is a slot behind");
+    cluster.0[1].kill();
+    replicas[1].take_over();
+    for (n, address) in &people {
+        let mut granted = 0;
+        for name in 2..5 {
+            let who = (*n, address.as_str());
+            granted += usize::from(claim_at_last(&*store, &record, at(61 + n), who, *n as u64 * 10 + name).await);
+        }
+        assert_eq!(granted, 1, "person {n} of whom two slots were used");
+    }
+    record.at_most_three_a_day();
+    // The old one comes back with nothing, and follows.
+    cluster.0[1].come_back();
+    until("the old master to follow", || !cluster.0[1].is_master());
+    for (n, address) in &people {
+        assert!(!claim_at_last(&*store, &record, at(95 + n), (*n, address), *n as u64 * 10 + 9).await);
+    }
+    record.at_most_three_a_day();
 }
