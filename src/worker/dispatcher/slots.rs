@@ -49,10 +49,11 @@ impl CapStores {
     }
 }
 
-/// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to.
+/// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to. What is not taken
+/// back makes its subject stale, no more.
 ///
 /// # Errors
-/// The store cannot be told; the subject will be reseeded.
+/// The cap store is not there.
 pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMove]) -> Result<(), Unreachable> {
     if message.slot_at.is_some() {
         // It held a slot before. Taking back would forget that one too; a stale store learns the truth when asked.
