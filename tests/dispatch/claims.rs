@@ -6,7 +6,7 @@ use carillon::message::{Reason, Status};
 use carillon::store::workspace;
 use carillon::worker::dispatcher::requeue_paused;
 
-use super::world::{HERE, World, campaign, is_sent, reason_of};
+use super::world::{FAR, HERE, World, campaign, is_sent, reason_of};
 
 fn cart(more: &str) -> String {
     campaign("cart", "Product Added", more)
@@ -68,7 +68,7 @@ async fn six() -> World {
 
 #[tokio::test]
 async fn a_purchase_between_the_guard_and_the_claim_is_in_time() {
-    let mut world = World::with(&[cart("")]).await;
+    let mut world = World::with(&[cart(""), FAR.to_owned()]).await;
     world.identify("ann", "ann@example.com").await;
     world.track("ann", "Product Added", "c1").await;
     world.process().await;

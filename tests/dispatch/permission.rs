@@ -9,7 +9,7 @@ use carillon::message::{Channel, Message, Outcome, Reason, SuppressionKind};
 use carillon::store::workspace;
 use carillon::worker::permission::{About, Answer, ByHand, Confirmable, store_answers};
 
-use super::world::{HERE, World, campaign, is_sent, reason_of};
+use super::world::{FAR, HERE, World, campaign, is_sent, reason_of};
 
 const ADDRESS: &str = "ann@example.com";
 
@@ -121,7 +121,7 @@ async fn a_yes_from_the_mailbox_itself_frees_it_for_all() {
 
 #[tokio::test]
 async fn a_no_after_the_guard_looked_is_in_time_also_for_another_with_the_address() {
-    let mut world = shared(&[cart("")]).await;
+    let mut world = shared(&[cart(""), FAR.to_owned()]).await;
     world.settle().await;
     let (log, ann, live) = (world.log.clone(), world.profile("ann").await, world.definitions.live(HERE));
     world.track("bob", "Product Added", "c1").await;

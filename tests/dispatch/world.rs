@@ -116,6 +116,8 @@ pub fn campaign(key: &str, event: &str, more: &str) -> String {
 
 pub const TEMPLATE: &str =
     "kind: template\nkey: hello\nemail: { subject: 'Hi', html: '<p>{{event.properties.cart_id}}</p>' }\n";
+/// A cap that is far away: whatever obeys it asks for a slot.
+pub const FAR: &str = "kind: caps\nrules: [ { at_most: 99, per: 1d } ]\n";
 pub const CONSENT: &str = "kind: consent_policy\nrules: [ { channel: email, unknown: allowed } ]\n";
 
 impl World {
