@@ -438,7 +438,10 @@ impl Dispatcher {
         let claimed: BTreeSet<MessageId> =
             stored.iter().flat_map(|stored| &stored.claimed).map(|claimed| claimed.message.id).collect();
         let unclaimed = asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id));
-        self.inquiry.tell(unclaimed.map(|(id, message, moves)| Word::Withdrawn(*id, message.clone(), moves.clone())));
+        let withdrawn = |(id, message, moves): &(_, Message, Vec<_>)| {
+            Word::Withdrawn(*id, Box::new(message.clone()), moves.clone())
+        };
+        self.inquiry.tell(unclaimed.map(withdrawn));
         if stored.is_err() && self.parts.store.layout().is_shared() {
             let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
             unheard.extend(asked.iter().map(|(id, message, _)| (*id, message.id)));

@@ -37,7 +37,7 @@ pub struct Look {
 /// Something the cap stores should know before they are asked again. Untold, it costs a reseed.
 pub enum Word {
     /// What was granted was not claimed.
-    Withdrawn(WorkspaceId, Message, Vec<VersionMove>),
+    Withdrawn(WorkspaceId, Box<Message>, Vec<VersionMove>),
     GivenUp(GivenUp),
 }
 
