@@ -15,6 +15,8 @@ pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
     rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
     topic FROM messages";
+// Where a message, a person or an address is named, `+workspace` keeps SQLite, which counts nothing beforehand, from
+// walking through all messages of the workspace instead.
 const COLUMNS: usize = 29;
 
 #[derive(Serialize, Deserialize)]
@@ -166,7 +168,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
-        let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(ids.len()));
+        let sql = format!("{SELECT} WHERE +workspace = ? AND id IN ({})", marks(ids.len()));
         let mut values: Values = vec![self.id.0.into()];
         values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
         Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
@@ -181,7 +183,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         limit: u32,
     ) -> Result<Vec<Message>, Error> {
         let sql = format!(
-            "{SELECT} WHERE workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
+            "{SELECT} WHERE +workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
              ORDER BY created_at, id LIMIT ?"
         );
         let at = position.0;
@@ -231,7 +233,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         for chunk in profiles.chunks(500) {
             let sql = format!(
                 "SELECT id, campaign, sent_at, profile FROM messages
-                 WHERE workspace = ? AND profile IN ({}) AND created_at >= ? ORDER BY id",
+                 WHERE +workspace = ? AND profile IN ({}) AND created_at >= ? ORDER BY id",
                 marks(chunk.len())
             );
             let mut values: Values = vec![self.id.0.into()];
@@ -246,7 +248,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// The log has said that it was sent.
     pub async fn note_sent(&self, id: MessageId, at: Timestamp) -> Result<(), Error> {
-        let sql = "UPDATE messages SET sent_at = ? WHERE workspace = ? AND id = ?";
+        let sql = "UPDATE messages SET sent_at = ? WHERE +workspace = ? AND id = ?";
         Rows(self.conn).run(sql, vec![at.millis().into(), self.id.0.into(), id.as_bytes().to_vec().into()]).await?;
         Ok(())
     }
