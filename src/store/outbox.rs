@@ -15,8 +15,8 @@ use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
-    /// row has moved on and nothing was changed.
+    /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path, unless it only
+    /// waits for longer. False: the row has moved on and nothing was changed.
     pub async fn advance_message(
         &self,
         expected: &Status,
@@ -25,8 +25,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         at: Timestamp,
     ) -> Result<bool, Error> {
         let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
-                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
-                   WHERE workspace = ? AND id = ? AND state = ?";
+                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?,
+                   slow_domain = ? WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
             encode(&message.status).into(),
@@ -39,12 +39,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             address_subject.map(ToOwned::to_owned).into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
+            message.status.slow_domain().into(),
             self.id.0.into(),
             message.id.as_bytes().to_vec().into(),
             encode(expected).into(),
         ];
         let moved = Rows(self.conn).run(sql, values).await? == 1;
-        if moved {
+        if moved && !message.status.waits_on(expected) {
             self.add_steps(vec![(message.id, at, message.status.clone())]).await?;
         }
         Ok(moved)
@@ -60,7 +61,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stops a message that waits; false if it was claimed, sent or ended before.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL, slow_domain = NULL
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
         let values: Values = vec![
             cancelled.name().into(),

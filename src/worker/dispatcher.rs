@@ -16,6 +16,7 @@ mod line;
 mod outlook;
 mod slots;
 mod test_send;
+mod turns;
 mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,7 @@ pub use slots::CapStores;
 use slots::withdraw;
 pub(super) use slots::{move_on, unite_slots};
 pub use test_send::{NotSent, TestSend, TestSent, sample_of};
+use turns::Turns;
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;
@@ -107,6 +109,7 @@ pub struct Dispatcher {
     leases: Leases,
     gates: Gates,
     domains: Domains,
+    turns: Turns,
     caps_gate: CapsGate,
     answers: Answers,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
@@ -123,7 +126,8 @@ impl Dispatcher {
         let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
         let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
-        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line }
+        let turns = Turns::default();
+        Self { parts, leases, gates, domains, turns, caps_gate, answers, unstored, unheard, line }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -145,15 +149,31 @@ impl Dispatcher {
     /// # Errors
     /// The database cannot be read or written.
     pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        self.recover_in(self.leases.held(), &Lost::All, now).await
+        let held = (self.leases.held(), &Lost::All);
+        hands::recover(&self.parts.log, &self.parts.store, held, &self.parts.retry, now).await
     }
 
-    /// The same for shards that were another process's.
+    /// The same for shards that were another process's; what waits for a transport that was stopped there is tried here.
     ///
     /// # Errors
     /// The database cannot be read or written.
     pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
-        hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await
+        let recovered =
+            hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await?;
+        let is_taken = matches!(lost, Lost::All | Lost::Claimed);
+        Ok(recovered + if is_taken { self.try_again_in(shards, now).await? } else { 0 })
+    }
+
+    /// Puts what waits for a transport back into the queue: whoever begins to work on these shards tries it at once.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn try_again_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
+        // What is stopped here, too, goes on waiting.
+        if shards.is_empty() || !self.gates.stopped().is_empty() {
+            return Ok(0);
+        }
+        hands::requeue_stopped(&self.parts.log, &self.parts.store, shards, now).await
     }
 
     /// Handles the next due messages until each has its answer. Returns how many rows changed; zero: nothing can be done
@@ -180,7 +200,7 @@ impl Dispatcher {
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         changed += self.deliver(now, line, Vec::new()).await?;
         let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
-        if self.has_enough(line) || !is_any_due().await? {
+        if self.has_enough(line) || (!self.call_up(now, line).await? && !is_any_due().await?) {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);

@@ -17,14 +17,18 @@ use tokio::sync::oneshot;
 
 use super::world::{World, campaign, reason_of};
 
-const CONNECTIONS: usize = 8;
+pub const CONNECTIONS: usize = 8;
 const HANGING: &str = "slow.example";
 const HANGS: Span = Span::from_seconds(30);
+/// Takes all mail, each after a while.
+pub const TARPIT: &str = "tarpit.example";
 
 /// Answers when its time has come.
 #[derive(Clone)]
-struct Provider {
+pub struct Provider {
     clock: Clock,
+    /// How long a mail to [`TARPIT`] takes.
+    pub tarpit: Arc<Mutex<Span>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -40,20 +44,20 @@ struct State {
 }
 
 impl Provider {
-    fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default() }
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, tarpit: Arc::new(Mutex::new(Span::from_seconds(6))), state: Arc::default() }
     }
 
-    fn next_end(&self) -> Option<Timestamp> {
+    pub fn next_end(&self) -> Option<Timestamp> {
         self.state.lock().unwrap().pending.keys().next().map(|(at, _)| *at)
     }
 
-    fn pending(&self) -> usize {
+    pub fn pending(&self) -> usize {
         self.state.lock().unwrap().pending.len()
     }
 
     /// Answers what is due, in order.
-    fn answer(&self) {
+    pub fn answer(&self) {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         while let Some(entry) = state.pending.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -70,6 +74,16 @@ impl Provider {
         }
     }
 
+    /// When a mail to this address was begun.
+    pub fn began(&self, to: &str) -> Option<Timestamp> {
+        self.state.lock().unwrap().began.get(to).copied()
+    }
+
+    /// How many mails to this domain ended.
+    pub fn taken_by(&self, domain: &str) -> usize {
+        self.state.lock().unwrap().ended.iter().filter(|(to, ..)| to.ends_with(domain)).count()
+    }
+
     fn others(&self) -> Vec<(String, Timestamp, Timestamp)> {
         let ended = self.state.lock().unwrap().ended.clone();
         ended.into_iter().filter(|(to, ..)| !to.ends_with(HANGING)).collect()
@@ -83,6 +97,8 @@ impl Channel for Provider {
         let now = self.clock.now();
         let took = if to.ends_with(HANGING) {
             HANGS
+        } else if to.ends_with(TARPIT) {
+            *self.tarpit.lock().unwrap()
         } else {
             Span::from_millis(20 + to.bytes().map(i64::from).sum::<i64>() % 7 * 10)
         };
