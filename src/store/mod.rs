@@ -40,6 +40,7 @@ pub mod segments;
 pub mod shards;
 pub mod slow_domains;
 pub mod soundness;
+pub mod steps;
 pub mod suppressions;
 pub mod tallies;
 pub mod timeline;

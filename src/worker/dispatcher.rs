@@ -8,6 +8,7 @@ mod addressed;
 mod asking;
 mod caps_gate;
 mod claim;
+mod claiming;
 mod delivery;
 mod domains;
 mod gate;
@@ -21,6 +22,7 @@ mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
@@ -36,7 +38,7 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
-use crate::store::shards::{Heads, ShardSet};
+use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
@@ -117,6 +119,8 @@ pub struct Dispatcher {
     /// Messages of claims whose commit failed, or succeeded without our hearing of it: nothing of them was sent.
     unheard: Mutex<BTreeSet<(WorkspaceId, MessageId)>>,
     line: tokio::sync::Mutex<Line>,
+    /// Whether the line had enough when it was last looked at.
+    is_full: AtomicBool,
 }
 
 impl Dispatcher {
@@ -126,8 +130,9 @@ impl Dispatcher {
         let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
         let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
+        let is_full = AtomicBool::new(false);
         let turns = Turns::default();
-        Self { parts, leases, gates, domains, turns, caps_gate, answers, unstored, unheard, line }
+        Self { parts, leases, gates, domains, turns, caps_gate, answers, unstored, unheard, line, is_full }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -141,39 +146,6 @@ impl Dispatcher {
     pub fn limited(mut self, per_second: &BTreeMap<Channel, NonZeroU32>) -> Self {
         self.gates.limit(per_second);
         self
-    }
-
-    /// At start, before the first tick and while no other dispatcher works on this database: sorts out what a dead
-    /// process left `claimed` or `sending`. Returns how many rows changed.
-    ///
-    /// # Errors
-    /// The database cannot be read or written.
-    pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        let held = (self.leases.held(), &Lost::All);
-        hands::recover(&self.parts.log, &self.parts.store, held, &self.parts.retry, now).await
-    }
-
-    /// The same for shards that were another process's; what waits for a transport that was stopped there is tried here.
-    ///
-    /// # Errors
-    /// The database cannot be read or written.
-    pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
-        let recovered =
-            hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await?;
-        let is_taken = matches!(lost, Lost::All | Lost::Claimed);
-        Ok(recovered + if is_taken { self.try_again_in(shards, now).await? } else { 0 })
-    }
-
-    /// Puts what waits for a transport back into the queue: whoever begins to work on these shards tries it at once.
-    ///
-    /// # Errors
-    /// The database cannot be read or written.
-    pub async fn try_again_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
-        // What is stopped here, too, goes on waiting.
-        if shards.is_empty() || !self.gates.stopped().is_empty() {
-            return Ok(0);
-        }
-        hands::requeue_stopped(&self.parts.log, &self.parts.store, shards, now).await
     }
 
     /// Handles the next due messages until each has its answer. Returns how many rows changed; zero: nothing can be done
@@ -200,7 +172,9 @@ impl Dispatcher {
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         changed += self.deliver(now, line, Vec::new()).await?;
         let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
-        if self.has_enough(line) || (!self.call_up(now, line).await? && !is_any_due().await?) {
+        let is_full = self.has_enough(line);
+        self.is_full.store(is_full, Ordering::Relaxed);
+        if is_full || (!self.call_up(now, line).await? && !is_any_due().await?) {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
@@ -230,6 +204,11 @@ impl Dispatcher {
     /// Messages with a provider whose answer has not come.
     pub fn unanswered(&self) -> usize {
         self.answers.missing()
+    }
+
+    /// Whether nothing new can be taken up before an answer comes.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed) && self.unanswered() > 0
     }
 
     /// Whether the line has messages for every connection that may come free soon.
@@ -281,6 +260,11 @@ impl Dispatcher {
     /// What it works on.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Of the log behind it.
+    pub fn layout(&self) -> Layout {
+        self.parts.store.layout()
     }
 
     /// The workspace's zone.
@@ -459,13 +443,16 @@ impl Dispatcher {
             .log
             .writer()
             .change_in(Queue::Sends, reach, move |tx, appender| {
-                Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
+                Box::pin(async move { claiming::store(tx, appender, now, since, &seen, plan).await })
             })
             .await;
         let claimed: BTreeSet<MessageId> =
             stored.iter().flat_map(|stored| &stored.claimed).map(|claimed| claimed.message.id).collect();
-        for (id, message, moves) in asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id)) {
-            withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await;
+        let unclaimed = asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id));
+        for (id, message, moves) in unclaimed.take_while(|_| !self.caps_gate.is_shut(now)) {
+            if let Err(error) = withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await {
+                self.caps_gate.failed(now, &error);
+            }
         }
         if stored.is_err() && self.parts.store.layout().is_shared() {
             let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);

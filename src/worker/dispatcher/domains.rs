@@ -155,8 +155,7 @@ impl Domains {
     }
 
     /// Something sent to it has had no answer for so long.
-    pub fn hangs(&self, now: Timestamp, domain: &Domain, since: Timestamp) {
-        let took = Span::from_millis(now.millis() - since.millis());
+    pub fn hangs(&self, now: Timestamp, domain: &Domain, took: Span) {
         if took > SLOW_AFTER {
             self.change(now, domain, |known| known.pace = Pace::Slow { took });
         }
@@ -383,7 +382,7 @@ mod tests {
             domains.learn(now, &domain, Span::from_seconds(6), &accepted());
         }
         let later = at(86_400);
-        domains.hangs(later, &domain("hangs.example"), later.plus_millis(-6_000));
+        domains.hangs(later, &domain("hangs.example"), Span::from_seconds(6));
         assert!(domains.pace(&domain("hangs.example")).is_slow());
         assert_eq!(domains.pace(&domain("0.example")), Pace::Fresh, "the one not heard of for longest made room");
         assert!(domains.pace(&domain(&format!("{}.example", DOMAINS_MAX - 1))).is_slow());

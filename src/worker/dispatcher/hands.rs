@@ -11,10 +11,45 @@ use crate::store::dispatch::in_hand;
 use crate::store::leases::Fences;
 use crate::store::shards::{Heads, ShardSet};
 use crate::store::{Store, workspace};
-use crate::worker::dispatcher::claim::{self, Moved, Plan, Reached, Seen, Stored, store_moves};
+use crate::worker::dispatcher::claim::{Moved, Plan, Reached, Seen, Stored, store_moves};
+use crate::worker::dispatcher::{Dispatcher, claiming};
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
+
+impl Dispatcher {
+    /// At start, before the first tick and while no other dispatcher works on this database: sorts out what a dead
+    /// process left `claimed` or `sending`. Returns how many rows changed.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let held = (self.leases.held(), &Lost::All);
+        recover(&self.parts.log, &self.parts.store, held, &self.parts.retry, now).await
+    }
+
+    /// The same for shards that were another process's; what waits for a transport that was stopped there is tried here.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
+        let recovered = recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await?;
+        let is_taken = matches!(lost, Lost::All | Lost::Claimed);
+        Ok(recovered + if is_taken { self.try_again_in(shards, now).await? } else { 0 })
+    }
+
+    /// Puts what waits for a transport back into the queue: whoever begins to work on these shards tries it at once.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn try_again_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
+        // What is stopped here, too, goes on waiting.
+        if shards.is_empty() || !self.gates.stopped().is_empty() {
+            return Ok(0);
+        }
+        requeue_stopped(&self.parts.log, &self.parts.store, shards, now).await
+    }
+}
 
 /// Puts a dead letter back into the queue with all its tries; false if it is none, or was redriven a moment before.
 ///
@@ -34,7 +69,7 @@ pub async fn redrive_message(
                 let Some(known) = store.message(message).await? else { return Ok(None) };
                 let Some(queued) = status::redrive(now, &known.status) else { return Ok(None) };
                 let again = Message { status: queued, attempts_forgiven: known.attempts, ..known.clone() };
-                let redriven = store.advance_message(&known.status, &again, None, now).await?;
+                let redriven = store.advance_message(&known.status, &again, now).await?;
                 if redriven {
                     store.forgive_attempts(&again).await?;
                 }
@@ -187,7 +222,7 @@ pub async fn recover(
     let stored = log
         .writer()
         .change_in(Queue::Sends, shards, move |tx, appender| {
-            Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
+            Box::pin(async move { claiming::store(tx, appender, now, since, &seen, plan).await })
         })
         .await?;
     stored.reached.iter().for_each(|reached| reached.tell());
