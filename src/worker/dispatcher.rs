@@ -38,7 +38,7 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
-use crate::store::shards::{Heads, Layout, ShardSet};
+use crate::store::shards::{Heads, Layout};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;

@@ -161,6 +161,8 @@ async fn a_database_that_cannot_be_read_signs_nobody_out() {
     let says = answer.text().await.unwrap();
     assert!(status == 503 && says.contains("You are still signed in"), "{status} {says}");
     assert_eq!(operator.get("/why").await.0, 503);
+    let again = operator.post("/sign-in", &[("secret", secret.as_str()), ("to", "/")]).await;
+    assert_eq!(again.status(), 503, "nor is their token said to be none");
     let inbox = house.request("GET", "/api/v1/inbox").header("host", "shop.example").header("cookie", &operator.cookie);
     assert_eq!(house.ask(inbox).await.status, 503);
     rename("not_to_be_read", "api_token_secrets").await;

@@ -200,7 +200,8 @@ async fn known(desk: &Desk, request: &HttpRequest) -> Result<Option<Visitor>, Pr
             Holder::Local => Some(Scope::ALL.into()),
             Holder::Token(hash) => match by_hash(&desk.admin, &hash, NO_SEAL).await {
                 Ok(caller) => Some(caller.scopes),
-                Err(Problem::Control(_)) => None,
+                // The token has ended; whatever else it is may be over in a moment.
+                Err(Problem::Control(why)) if matches!(*why, Refusal::WrongToken | Refusal::ExpiredToken) => None,
                 Err(problem) => return Err(problem),
             },
         };
@@ -360,7 +361,7 @@ pub(super) async fn sign_in(desk: Pages, request: HttpRequest, payload: web::Pay
         Err(Problem::Control(refusal)) if matches!(*refusal, Refusal::ExpiredToken) => {
             return sign_in_page(StatusCode::FORBIDDEN, &to, "This token has expired.");
         }
-        Err(Problem::Control(_)) => {
+        Err(Problem::Control(refusal)) if matches!(*refusal, Refusal::WrongToken) => {
             return sign_in_page(StatusCode::FORBIDDEN, &to, "This is not a token of this service.");
         }
         Err(_) => {

@@ -225,7 +225,7 @@ impl Dispatcher {
         }
         let domain = Domain::of(channel, address);
         if let Some(domain) = &domain
-            && self.is_full(now, domain, ahead)
+            && self.has_its_share(now, domain, ahead)
         {
             // At its end it is looked at in any case.
             let until = self.domains.next_turn(now, domain, Lane::of(message)).min(message.expires_at);
@@ -246,7 +246,7 @@ impl Dispatcher {
     }
 
     /// Whether a domain takes no more now.
-    fn is_full(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> bool {
+    fn has_its_share(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> bool {
         let in_hand = ahead.in_hand.get(domain).copied().unwrap_or(0);
         self.domains.patient_until(now, domain).is_some() || in_hand >= self.domains.pace(domain).claims(BATCH_MAX)
     }
