@@ -158,6 +158,7 @@ async fn a_reader_of_our_log_sees_every_entry_once_whoever_commits_late() {
 #[tokio::test]
 async fn whoever_files_people_waits_for_those_who_change_them_and_never_in_a_circle() {
     let house = House::new().await;
+    house.apply("kind: topic\nkey: news\nname: News\n").await;
     let people = house.profiles(vec![event("a", "ann", "Viewed"), event("b", "ben", "Viewed")]).await;
     house.process().await;
     let reach: Reach =
