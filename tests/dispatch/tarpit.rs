@@ -18,6 +18,8 @@ const TARPIT: &str = "tarpit.example";
 /// PostgreSQL is asked the same, for less long.
 const LETTERS: usize = if matches!(super::BACKEND, Backend::Sqlite) { 5_000 } else { 1_000 };
 const MINUTES: usize = if matches!(super::BACKEND, Backend::Sqlite) { 60 } else { 10 };
+/// What a batch that was claimed and given back writes.
+const CLAIMED: usize = 4 * 64;
 /// Ticks until somebody else's mail is with the provider: one looks at the batch in which it stands.
 const TICKS_MAX: usize = 3;
 
@@ -103,10 +105,11 @@ async fn a_large_campaign_to_one_slow_domain_is_not_looked_at_again_and_again_an
     }
     let taken = provider.taken_by(TARPIT);
     assert!((9 * MINUTES..=10 * MINUTES + 5).contains(&taken), "ten a minute is what it takes: {taken}");
-    // Claimed, sending and sent of each that went, the same and queued of the others', and what a claim given back costs.
+    // Claimed, sending and sent of each that went, the same and queued of the others', and what goes back of a claim; once
+    // for all what was claimed before the domain was known to be slow.
     let written = count(&world, steps).await - before;
-    assert!(written <= 6 * (taken + MINUTES), "{written} steps for {taken} mails");
-    assert!(changed <= 8 * (taken + MINUTES), "{changed} rows changed for {taken} mails");
+    assert!(written <= 6 * (taken + MINUTES) + CLAIMED, "{written} steps for {taken} mails");
+    assert!(changed <= 8 * (taken + MINUTES) + CLAIMED, "{changed} rows changed for {taken} mails");
 }
 
 #[tokio::test]
