@@ -24,13 +24,16 @@ pub const CONNECTIONS: usize = 8;
 const HANGING: &str = "slow.example";
 const HANGS: Span = Span::from_seconds(30);
 
+type Takes = fn(&str) -> Span;
+type Says = fn(&str) -> Outcome;
+
 /// Answers when its time has come.
 #[derive(Clone)]
 pub struct Provider {
     clock: Clock,
     /// How long it takes for an address, and what it says then.
-    takes: Arc<Mutex<fn(&str) -> Span>>,
-    says: Arc<Mutex<fn(&str) -> Outcome>>,
+    takes: Arc<Mutex<Takes>>,
+    says: Arc<Mutex<Says>>,
     state: Arc<Mutex<State>>,
 }
 
@@ -261,8 +264,8 @@ async fn pass(world: &World, provider: &Provider, seconds: i64) {
 
 async fn status_of(world: &World, user: &str) -> &'static str {
     let messages = world.messages().await;
-    let of_user = messages.iter().filter(|one| one.address.as_ref().is_some_and(|to| to.starts_with(user)));
-    of_user.last().unwrap().status.name()
+    let mut of_user = messages.iter().filter(|one| one.address.as_ref().is_some_and(|to| to.starts_with(user)));
+    of_user.next_back().unwrap().status.name()
 }
 
 #[tokio::test]
