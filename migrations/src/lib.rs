@@ -34,6 +34,8 @@ mod m20261121_000111_take_locks;
 mod m20261121_000118_outbox_by_channel;
 mod m20261122_000131_sent_messages;
 mod m20261122_000132_uncapped_lane;
+mod m20261122_000141_slow_domains;
+mod m20261122_000142_turns_of_domains;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -69,6 +71,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000118_outbox_by_channel::Migration),
             Box::new(m20261122_000131_sent_messages::Migration),
             Box::new(m20261122_000132_uncapped_lane::Migration),
+            Box::new(m20261122_000141_slow_domains::Migration),
+            Box::new(m20261122_000142_turns_of_domains::Migration),
         ]
     }
 }

@@ -10,6 +10,7 @@ mod outcomes;
 mod permission;
 mod relevance;
 mod silent;
+mod tarpit;
 #[allow(dead_code, reason = "some of it serves two processes over one database")]
 mod world;
 
