@@ -342,6 +342,12 @@ fn every_channel_gets_its_own_content_and_a_missing_part_is_said() {
 }
 
 #[test]
+fn an_amount_in_an_sms_keeps_it_in_the_alphabet_that_telephones_count_in() {
+    let german = sms("{{money event.properties.price \"EUR\"}}").traits(json!({ "locale": "de" }));
+    assert_eq!(german.text(), "40,00 €");
+}
+
+#[test]
 fn a_sample_previews_without_a_person() {
     let mut template = email("Hi {{profile.traits.name}} {{entry.name}}", "<p>{{campaign.name}}</p>").template;
     let sample = json!({ "profile": { "traits": { "name": "Sam" } }, "event": { "name": "Cart" } });
