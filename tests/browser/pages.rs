@@ -27,9 +27,12 @@ async fn lived() -> (House, Vec<(&'static str, String)>) {
     house.post("/api/v1/profiles/ann/consent", no).await.ok();
     house.put_in_cart(&key, "c3").await;
     house.forward("3h").await;
-    let id = |listed: Vec<serde_json::Value>| listed[0]["id"].as_str().unwrap().to_owned();
-    let sent = id(house.listed("status=sent&profile=ann").await);
-    let denied = id(house.listed("status=suppressed&profile=ann").await);
+    let hers = house.listed("profile=ann").await;
+    let id = |status: &str| {
+        let found = hers.iter().find(|one| one["status"] == status);
+        found.unwrap_or_else(|| panic!("no {status}: {hers:#?}"))["id"].as_str().unwrap().to_owned()
+    };
+    let (sent, denied) = (id("sent"), id("suppressed"));
     let pages = vec![
         ("overview", "/".to_owned()),
         ("messages", "/why".to_owned()),
@@ -57,8 +60,10 @@ fn look_at(browser: &mut Browser, house: &House, name: &str, path: &str) -> Vec<
         let look = Look::at(house.url(path)).width(width).scheme(scheme).picture(&format!("pages/{name}-{way}"));
         let sight = tokio::task::block_in_place(|| browser.look(&look));
         assert!(sight.title.ends_with("Carillon"), "{path}: {}", sight.title);
-        // The browser says so itself of a page that is not found.
-        let expected = |fault: &String| sight.status == 404 && fault.contains("404");
+        // The browser says so itself of a page that is not found, and of the picture that tells of opened mails, which
+        // no page of ours fetches.
+        let is_ours = |fault: &String| fault.contains("http://shop.example/o/");
+        let expected = |fault: &String| sight.status == 404 && fault.contains("404") || is_ours(fault);
         faults.extend(sight.faults().into_iter().filter(|it| !expected(it)).map(|it| format!("{name} {way}: {it}")));
     }
     faults
