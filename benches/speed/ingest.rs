@@ -29,7 +29,8 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let bare = "the same server storing nothing".to_owned();
     let probe = "bare SQL behind the same door".to_owned();
-    let [nothing, sql, log] = compare(plan, 1, 64)?;
+    let file = "a file appended and synced behind the same door".to_owned();
+    let [nothing, floor, sql, log] = compare(plan, 1, 64)?;
     let per_second = |answers: &[Answers]| Figures(answers.iter().map(|it| it.events_per_second).collect());
     rows.push(row("single `POST /v1/track`, durable, accepting only", "events/s", per_second(&log)).beside(
         &bare,
@@ -40,9 +41,13 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         target: Target::None,
         ..row("the same", "events/s", per_second(&log)).beside(&probe, per_second(&sql), 0.0)
     });
+    rows.push(Row {
+        target: Target::None,
+        ..row("the same", "events/s", per_second(&log)).beside(&file, per_second(&floor), 0.0)
+    });
     rows.push(row("answer, p50", "ms", Figures(log.iter().map(|it| it.p50_ms).collect())));
     rows.push(row("answer, p99", "ms", Figures(log.iter().map(|it| it.p99_ms).collect())));
-    let [nothing, sql, log] = compare(plan, 100, 16)?;
+    let [nothing, floor, sql, log] = compare(plan, 100, 16)?;
     rows.push(row("batches of 100, durable, accepting only", "events/s", per_second(&log)).beside(
         &probe,
         per_second(&sql),
@@ -51,6 +56,10 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     rows.push(Row {
         target: Target::None,
         ..row("the same", "events/s", per_second(&log)).beside(&bare, per_second(&nothing), 0.0)
+    });
+    rows.push(Row {
+        target: Target::None,
+        ..row("the same", "events/s", per_second(&log)).beside(&file, per_second(&floor), 0.0)
     });
     rows.extend(with_processor(plan)?);
     Ok(rows)
@@ -66,11 +75,11 @@ impl Row {
     }
 }
 
-/// The same load on each of the three, one after the other, as often as planned.
-fn compare(plan: &Plan, batch: usize, connections: usize) -> anyhow::Result<[Vec<Answers>; 3]> {
-    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+/// The same load on each of the four, one after the other, as often as planned.
+fn compare(plan: &Plan, batch: usize, connections: usize) -> anyhow::Result<[Vec<Answers>; 4]> {
+    let mut all = [const { Vec::new() }; 4];
     for _ in 0..plan.repetitions {
-        for (answers, behind) in all.iter_mut().zip([Behind::Nothing, Behind::Probe, Behind::Log]) {
+        for (answers, behind) in all.iter_mut().zip([Behind::Nothing, Behind::File, Behind::Probe, Behind::Log]) {
             let folder = plan.folder()?;
             let server = Server::start(behind, folder.path())?;
             let answer = post(plan, &server, batch, connections, None)?;

@@ -15,7 +15,7 @@ use handlebars::{Context, Handlebars};
 use crate::Plan;
 use crate::report::{Figures, Row, Target};
 
-const SUBJECT: &str = "Your cart, {{profile.traits.first_name}}";
+pub const SUBJECT: &str = "Your cart, {{profile.traits.first_name}}";
 
 /// A template, and everything one message of it is about.
 pub struct Letter {
@@ -163,7 +163,7 @@ fn per_second(plan: &Plan, mut once: impl FnMut() -> anyhow::Result<()>) -> anyh
 }
 
 /// Five items in a loop, and prose up to the size.
-fn html(bytes: usize) -> String {
+pub fn html(bytes: usize) -> String {
     let prose = "<p>It is still there, and it would look good beside the window.</p>\n";
     let mut html = String::from(
         "<html><body><h1>Hello {{profile.traits.first_name}}</h1>\n<table>{{#each event.properties.products}}\

@@ -6,9 +6,11 @@
 mod caps;
 mod child;
 mod client;
+mod file;
 mod ingest;
 mod letter;
 mod matching;
+mod outbox;
 #[allow(dead_code, reason = "some of it serves tests")]
 #[path = "../../tests/services/postgres.rs"]
 mod own_postgres;
@@ -36,7 +38,7 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 8] = ["render", "matching", "smtp", "whole", "ingest", "processed", "postgres", "caps"];
+const PARTS: [&str; 9] = ["render", "matching", "smtp", "outbox", "whole", "ingest", "processed", "postgres", "caps"];
 
 /// How often and how long.
 pub struct Plan {
@@ -70,6 +72,10 @@ fn main() -> anyhow::Result<()> {
         ["server", order] => {
             let (behind, folder): (server::Behind, PathBuf) = serde_json::from_str(order)?;
             server::run(behind, &folder)
+        }
+        ["outbox", order] if order.starts_with('[') => {
+            let (folder, sink): (PathBuf, std::net::SocketAddr) = serde_json::from_str(order)?;
+            print(&outbox::emptied(&folder, sink)?)
         }
         ["timed", order] => print(&whole::timed(&serde_json::from_str::<PathBuf>(order)?)?),
         ["whole", order] => {
@@ -139,6 +145,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("smtp") {
         rows.extend(smtp::measure(&plan)?);
+    }
+    if wanted("outbox") {
+        rows.extend(outbox::measure(&plan)?);
     }
     if wanted("whole") {
         rows.extend(whole::measure(&plan)?);

@@ -1,4 +1,4 @@
-//! The server under load: the real door and parser over four kinds of log, from one that stores nothing to the real
+//! The server under load: the real door and parser over five kinds of log, from one that stores nothing to the real
 //! one with the processor behind it.
 
 use std::io::Read;
@@ -29,6 +29,7 @@ use futures::future::{self, BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 
 use crate::client::KEY;
+use crate::file::FileLog;
 use crate::postgres_probe::PostgresProbeLog;
 use crate::probe::ProbeLog;
 use crate::shop;
@@ -39,6 +40,8 @@ use crate::shop;
 pub enum Behind {
     /// Answers at once.
     Nothing,
+    /// The events' texts, appended to a file that is synced before anybody is answered: the floor of what is durable.
+    File,
     /// The same rows, written by prepared statements with nothing in between.
     Probe,
     Log,
@@ -64,6 +67,7 @@ pub fn run(behind: Behind, place: &Path) -> anyhow::Result<()> {
         let address = address_of(place);
         let log: Arc<dyn Append> = match behind {
             Behind::Nothing => Arc::new(StoresNothing),
+            Behind::File => Arc::new(FileLog::start(&place.join("events"))?),
             Behind::Probe => {
                 open(address.clone()).await?.close().await;
                 match &address {

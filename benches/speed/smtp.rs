@@ -67,13 +67,15 @@ fn with_libraries(command: &mut Command) -> &mut Command {
 }
 
 /// A running `smtp-sink`, stopped when dropped.
-struct Sink {
+pub struct Sink {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Sink {
-    fn start() -> anyhow::Result<Self> {
+    /// # Errors
+    /// Postfix's programs are missing.
+    pub fn start() -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = pinned(On::Load, &program("smtp-sink")?);
         if Command::new("id").arg("-u").output()?.stdout == b"0\n" {

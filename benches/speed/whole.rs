@@ -220,7 +220,11 @@ pub fn serve(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<()> {
     })
 }
 
-fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
+/// As `serve` has them, with this mail server.
+///
+/// # Errors
+/// An address is not understood.
+pub fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
     let most = std::num::NonZeroU32::MAX;
     Ok(Options {
         data: folder,

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Outcome;
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, decode, encode, int};
+use crate::store::rows::{Error, Rows, decode, int};
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Attempt {
@@ -21,36 +21,6 @@ pub struct Attempt {
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    pub async fn begin_attempt(
-        &self,
-        message: MessageId,
-        attempt: u32,
-        correlation: &str,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        let sql = "INSERT INTO attempts (message, attempt, started_at, correlation) VALUES (?, ?, ?, ?)
-                   ON CONFLICT (message, attempt) DO UPDATE SET started_at = excluded.started_at, finished_at = NULL,
-                   outcome = NULL";
-        let correlation = Some(correlation).filter(|id| !id.is_empty()).map(str::to_owned);
-        let id = message.as_bytes().to_vec();
-        let values = vec![id.into(), attempt.into(), at.millis().into(), correlation.into()];
-        Rows(self.conn).run(sql, values).await?;
-        Ok(())
-    }
-
-    pub async fn finish_attempt(
-        &self,
-        message: MessageId,
-        attempt: u32,
-        outcome: &Outcome,
-        at: Timestamp,
-    ) -> Result<(), Error> {
-        let sql = "UPDATE attempts SET finished_at = ?, outcome = ? WHERE message = ? AND attempt = ?";
-        let id = message.as_bytes().to_vec();
-        Rows(self.conn).run(sql, vec![at.millis().into(), encode(outcome).into(), id.into(), attempt.into()]).await?;
-        Ok(())
-    }
-
     pub async fn attempts_of(&self, message: MessageId) -> Result<Vec<Attempt>, Error> {
         let sql = "SELECT attempt, started_at, finished_at, outcome, correlation FROM attempts WHERE message = ?
                    ORDER BY attempt";

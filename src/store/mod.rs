@@ -39,6 +39,7 @@ pub mod search;
 pub mod segments;
 pub mod shards;
 pub mod soundness;
+pub mod steps;
 pub mod suppressions;
 pub mod tallies;
 pub mod timeline;

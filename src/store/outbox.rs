@@ -17,15 +17,9 @@ use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
     /// row has moved on and nothing was changed.
-    pub async fn advance_message(
-        &self,
-        expected: &Status,
-        message: &Message,
-        address_subject: Option<&str>,
-        at: Timestamp,
-    ) -> Result<bool, Error> {
+    pub async fn advance_message(&self, expected: &Status, message: &Message, at: Timestamp) -> Result<bool, Error> {
         let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
-                   address = ?, address_subject = coalesce(?, address_subject), template_version = ?, answer_lost_at = ?
+                   address = ?, template_version = ?, answer_lost_at = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
@@ -36,7 +30,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.capped_at.map(Timestamp::millis).into(),
             message.slot_at.map(Timestamp::millis).into(),
             message.address.clone().into(),
-            address_subject.map(ToOwned::to_owned).into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
             self.id.0.into(),
@@ -191,7 +184,7 @@ impl CapSubject {
         })
     }
 
-    fn values(&self) -> Values {
+    pub(super) fn values(&self) -> Values {
         vec![self.step.into(), self.chain.clone().into(), self.horizon_ms.into(), self.last_slot_at.millis().into()]
     }
 }

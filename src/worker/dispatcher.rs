@@ -8,6 +8,7 @@ mod addressed;
 mod asking;
 mod caps_gate;
 mod claim;
+mod claiming;
 mod delivery;
 mod domains;
 mod gate;
@@ -20,6 +21,7 @@ mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::tz::TimeZone;
@@ -35,7 +37,7 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
-use crate::store::shards::{Heads, ShardSet};
+use crate::store::shards::{Heads, Layout, ShardSet};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
@@ -114,6 +116,8 @@ pub struct Dispatcher {
     /// Messages of claims whose commit failed, or succeeded without our hearing of it: nothing of them was sent.
     unheard: Mutex<BTreeSet<(WorkspaceId, MessageId)>>,
     line: tokio::sync::Mutex<Line>,
+    /// Whether the line had enough when it was last looked at.
+    is_full: AtomicBool,
 }
 
 impl Dispatcher {
@@ -123,7 +127,8 @@ impl Dispatcher {
         let (leases, unstored, unheard) = (Leases::alone(parts.store.layout()), Mutex::default(), Mutex::default());
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
         let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
-        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line }
+        let is_full = AtomicBool::new(false);
+        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line, is_full }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -180,7 +185,9 @@ impl Dispatcher {
         let mut changed = self.store_unstored(now).await? + self.take_back_unheard(now).await?;
         changed += self.deliver(now, line, Vec::new()).await?;
         let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
-        if self.has_enough(line) || !is_any_due().await? {
+        let is_full = self.has_enough(line);
+        self.is_full.store(is_full, Ordering::Relaxed);
+        if is_full || !is_any_due().await? {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
@@ -210,6 +217,11 @@ impl Dispatcher {
     /// Messages with a provider whose answer has not come.
     pub fn unanswered(&self) -> usize {
         self.answers.missing()
+    }
+
+    /// Whether nothing new can be taken up before an answer comes.
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed) && self.unanswered() > 0
     }
 
     /// Whether the line has messages for every connection that may come free soon.
@@ -261,6 +273,11 @@ impl Dispatcher {
     /// What it works on.
     pub fn leases(&self) -> &Leases {
         &self.leases
+    }
+
+    /// Of the log behind it.
+    pub fn layout(&self) -> Layout {
+        self.parts.store.layout()
     }
 
     /// The workspace's zone.
@@ -439,13 +456,16 @@ impl Dispatcher {
             .log
             .writer()
             .change_in(Queue::Sends, reach, move |tx, appender| {
-                Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
+                Box::pin(async move { claiming::store(tx, appender, now, since, &seen, plan).await })
             })
             .await;
         let claimed: BTreeSet<MessageId> =
             stored.iter().flat_map(|stored| &stored.claimed).map(|claimed| claimed.message.id).collect();
-        for (id, message, moves) in asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id)) {
-            withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await;
+        let unclaimed = asked.iter().rev().filter(|(_, message, _)| !claimed.contains(&message.id));
+        for (id, message, moves) in unclaimed.take_while(|_| !self.caps_gate.is_shut(now)) {
+            if let Err(error) = withdraw(self.parts.caps.of(*id).as_ref(), message, moves).await {
+                self.caps_gate.failed(now, &error);
+            }
         }
         if stored.is_err() && self.parts.store.layout().is_shared() {
             let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,12 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::bail;
 use arc_swap::ArcSwap;
 
+use crate::clock::Clock;
 use crate::store::leases::Fences;
 use crate::store::shards::{Layout, Shard, ShardSet};
+
+/// How long whoever needs everything waits for what was lost: a machine may be starved for a while.
+const WHOLE_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// One shard's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +29,19 @@ pub struct Lease {
 }
 
 /// The leases this process holds. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Leases(Arc<ArcSwap<BTreeMap<Shard, Lease>>>);
+#[derive(Debug, Clone, Default)]
+pub struct Leases(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    leases: ArcSwap<BTreeMap<Shard, Lease>>,
+    /// How often one was lost.
+    lapses: AtomicU64,
+}
+
+/// A time in which this process has everything; see [`Leases::whole`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole(u64);
 
 impl Leases {
     /// Everything, for good: one process alone works on the database.
@@ -34,36 +52,75 @@ impl Leases {
     /// These shards, for good.
     pub fn of(shards: ShardSet) -> Self {
         let all = shards.iter().map(|shard| (shard, Lease { token: None, until: None }));
-        Self(Arc::new(ArcSwap::from_pointee(all.collect())))
+        Self(Arc::new(Held { leases: ArcSwap::from_pointee(all.collect()), lapses: AtomicU64::new(0) }))
     }
 
     /// Nothing yet.
     pub fn none() -> Self {
-        Self(Arc::default())
+        Self::default()
     }
 
     /// What it holds from now on; true if these are others than before.
     pub(super) fn replace(&self, leases: BTreeMap<Shard, Lease>) -> bool {
         let before = self.fences();
-        self.0.store(Arc::new(leases));
-        before != self.fences()
+        self.0.leases.store(Arc::new(leases));
+        let after = self.fences();
+        if before.iter().any(|(shard, token)| after.get(shard) != Some(token)) {
+            // After the leases themselves: whoever saw the count of before sees that they are not what they were.
+            self.0.lapses.fetch_add(1, Ordering::SeqCst);
+        }
+        before != after
+    }
+
+    /// Waits until every shard is surely ours. What is seen from then on is everything, up to an instant at which
+    /// [`still_whole`](Self::still_whole) is true.
+    ///
+    /// # Errors
+    /// Some are not ours after a minute.
+    pub async fn whole(&self, layout: Layout, clock: &Clock) -> anyhow::Result<Whole> {
+        let end = clock.boot_time() + WHOLE_WITHIN;
+        loop {
+            let whole = Whole(self.0.lapses.load(Ordering::SeqCst));
+            if self.are_sure(layout, clock) {
+                return Ok(whole);
+            }
+            if clock.boot_time() > end {
+                bail!(
+                    "only {} of {} shards are held by this process, which needs them all: another works on this \
+                     database, or it does not answer in time",
+                    self.held().len(),
+                    layout.all().len()
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whether everything has been ours without a break since then.
+    pub fn still_whole(&self, since: Whole, layout: Layout, clock: &Clock) -> bool {
+        self.are_sure(layout, clock) && since == Whole(self.0.lapses.load(Ordering::SeqCst))
+    }
+
+    fn are_sure(&self, layout: Layout, clock: &Clock) -> bool {
+        let now = clock.boot_time();
+        layout.all().iter().all(|shard| self.is_sure(shard, now))
     }
 
     pub fn held(&self) -> ShardSet {
-        self.0.load().keys().copied().collect()
+        self.0.leases.load().keys().copied().collect()
     }
 
     pub fn all(&self) -> Arc<BTreeMap<Shard, Lease>> {
-        self.0.load_full()
+        self.0.leases.load_full()
     }
 
     pub fn fences(&self) -> Fences {
-        self.0.load().iter().map(|(shard, lease)| (*shard, lease.token)).collect()
+        self.0.leases.load().iter().map(|(shard, lease)| (*shard, lease.token)).collect()
     }
 
     /// Whether the shard is surely ours at `boot_time`: asked before something that cannot be taken back.
     pub fn is_sure(&self, shard: Shard, boot_time: Duration) -> bool {
-        let lease = self.0.load().get(&shard).copied();
+        let lease = self.0.leases.load().get(&shard).copied();
         lease.is_some_and(|lease| lease.until.is_none_or(|until| boot_time < until))
     }
 }

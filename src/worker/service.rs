@@ -72,11 +72,18 @@ impl Workers {
     /// The database cannot be read or written.
     pub async fn decide(&self) -> anyhow::Result<usize> {
         let _alone = self.turn.write().await;
+        let (leases, layout, clock) = (self.dispatcher.leases(), self.dispatcher.layout(), self.log.clock());
         let mut done = 0;
         loop {
-            match self.processor.lock().await.tick().await? {
-                0 => return Ok(done),
-                count => done += count,
+            let whole = leases.whole(layout, clock).await?;
+            loop {
+                match self.processor.lock().await.tick().await? {
+                    0 => break,
+                    count => done += count,
+                }
+            }
+            if leases.still_whole(whole, layout, clock) {
+                return Ok(done);
             }
         }
     }
@@ -101,6 +108,22 @@ impl Workers {
         anyhow::bail!("the loops do not come to rest")
     }
 
+    /// Ticks until nothing is due for anybody, then says what is due next. A process that has lost a shard for a moment
+    /// sees nothing of its people: had it moved the clock meanwhile, their messages would have come too late.
+    async fn settle_whole(&self) -> anyhow::Result<(usize, Option<Timestamp>)> {
+        let (leases, layout, clock) = (self.dispatcher.leases(), self.dispatcher.layout(), self.log.clock());
+        let mut done = 0;
+        for _ in 0..ROUNDS_MAX {
+            let whole = leases.whole(layout, clock).await?;
+            done += self.settle_alone().await?;
+            let next = self.next_due().await?;
+            if leases.still_whole(whole, layout, clock) {
+                return Ok((done, next));
+            }
+        }
+        anyhow::bail!("the leases do not hold")
+    }
+
     /// Moves the clock by `by`, stopping at every instant at which something is due, and runs the loops there.
     ///
     /// # Errors
@@ -108,20 +131,20 @@ impl Workers {
     pub async fn forward(&self, by: Span) -> anyhow::Result<usize> {
         let _alone = self.turn.write().await;
         let target = self.log.clock().now().plus(by);
-        let mut done = self.settle_alone().await?;
+        let (mut done, mut next) = self.settle_whole().await?;
         for _ in 0..ROUNDS_MAX {
-            let Some(next) = self.next_due().await?.filter(|next| *next <= target) else { break };
-            let moved = next > self.log.clock().now();
-            self.log.clock().advance_to(next);
-            let count = self.settle_alone().await?;
-            done += count;
+            let Some(due) = next.filter(|next| *next <= target) else { break };
+            let moved = due > self.log.clock().now();
+            self.log.clock().advance_to(due);
+            let (count, then) = self.settle_whole().await?;
+            (done, next) = (done + count, then);
             if !moved && count == 0 {
                 // Due, and nothing can be done about it now: what it waits for lies further on.
                 break;
             }
         }
         self.log.clock().advance_to(target);
-        Ok(done + self.settle_alone().await?)
+        Ok(done + self.settle_whole().await?.0)
     }
 
     /// Lives through events of the past, oldest first, on a clock of their own time: before each group of events that
@@ -140,17 +163,20 @@ impl Workers {
         let clock = self.log.clock();
         let mut receipts = Vec::with_capacity(events.len());
         let mut events = events.into_iter().peekable();
+        let mut next = self.settle_whole().await?.1;
         while let Some(first) = events.peek().map(|event| event.at) {
-            if let Some(next) = self.next_due().await?.filter(|next| *next <= first) {
-                let moved = next > clock.now();
-                clock.advance_to(next);
-                if self.settle_alone().await? > 0 || moved {
+            if let Some(due) = next.filter(|next| *next <= first) {
+                let moved = due > clock.now();
+                clock.advance_to(due);
+                let (done, then) = self.settle_whole().await?;
+                next = then;
+                if done > 0 || moved {
                     continue;
                 }
             }
             clock.advance_to(first);
-            let next = self.next_due().await?.filter(|next| *next > first);
-            let end = next.map_or(first.plus(reaction), |next| next.min(first.plus(reaction)));
+            let next_after = next.filter(|next| *next > first);
+            let end = next_after.map_or(first.plus(reaction), |next| next.min(first.plus(reaction)));
             let mut group = Vec::new();
             while let Some(event) = events.next_if(|event| event.at == first || event.at < end) {
                 group.push(event);
@@ -159,7 +185,7 @@ impl Workers {
                 }
             }
             receipts.extend(self.log.append(workspace, group).await?);
-            self.settle_alone().await?;
+            next = self.settle_whole().await?.1;
         }
         Ok(receipts)
     }
@@ -252,6 +278,7 @@ impl Workers {
             let ticked = self.dispatcher.advance(now).await;
             drop(turn);
             let next = match ticked {
+                Ok(0) if self.dispatcher.is_full() => Ok(None),
                 Ok(0) => self.dispatcher.next_due().await,
                 Ok(_) => continue,
                 Err(error) => Err(error),

@@ -86,10 +86,13 @@ impl Sharing {
         let ears = tokio::spawn(self.clone().hear(stop.clone()));
         let bell = tokio::spawn(self.clone().tell(stop.clone()));
         while !*stop.borrow() {
-            if let Err(error) = self.round().await {
+            if let Err(error) = self.round_watched().await {
                 tracing::warn!(error = format!("{error:#}"), "the leases could not be renewed");
             }
-            self.drop_expired();
+            if self.drop_expired() {
+                // Whatever held the round up is over: the work waits for the next.
+                continue;
+            }
             let told = tokio::time::timeout(ROUND, stop.changed()).await;
             if matches!(told, Ok(Err(_))) {
                 // Whoever could say stop is gone.
@@ -160,12 +163,29 @@ impl Sharing {
         Ok(())
     }
 
-    /// Where the database does not answer, nobody believes a lease for longer than it holds.
-    fn drop_expired(&self) {
+    /// A round, however long the database takes: meanwhile nobody believes a lease for longer than it holds. It is not
+    /// cut short, for what it has taken over must be sorted out.
+    async fn round_watched(self: &Arc<Self>) -> anyhow::Result<()> {
+        let mut round = std::pin::pin!(self.round());
+        loop {
+            tokio::select! {
+                done = &mut round => return done,
+                () = tokio::time::sleep(LOOK_AGAIN) => drop(self.drop_expired()),
+            }
+        }
+    }
+
+    /// Whether there were any.
+    fn drop_expired(&self) -> bool {
         let now = self.log.clock().boot_time();
         let mut leases = BTreeMap::clone(&self.leases.all());
+        let held = leases.len();
         leases.retain(|_, lease| lease.until.is_none_or(|until| now < until));
+        if leases.len() == held {
+            return false;
+        }
         self.leases.replace(leases);
+        true
     }
 
     /// Sorts out what former owners left behind.

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
+use carillon::store::Rows;
 use flate2::read::GzDecoder;
+use sea_orm::ConnectionTrait;
 use serde_json::Value;
 
 use crate::database::Backend;
@@ -109,6 +112,38 @@ fn clicks(folder: &Folder) {
         (&0.into(), &0.into(), &9.into()),
         "{again:#}"
     );
+}
+
+/// 400 people who leave a cart ten minutes apart.
+fn many_carts() -> String {
+    let cart = |person: u32| format!("{person},i{person},c1,cart,{}\n", 1_511_658_000 + 600 * person);
+    "user_id,item_id,category_id,behavior,ts\n".to_owned() + &(0..400).map(cart).collect::<String>()
+}
+
+#[test]
+fn a_history_waits_for_shards_that_were_lost_on_the_way() {
+    let (here, there) = (applied(Backend::Sqlite), applied(Backend::Postgres));
+    let file = here.write("carts.csv", &many_carts());
+    let answer = import(&here, file.to_str().unwrap(), "email=granted");
+    assert_eq!((&answer["matched"], &answer["sent"]), (&400.into(), &400.into()), "{answer:#}");
+    let url = there.database();
+    let kept_waiting = std::thread::spawn(move || keep_renewals_waiting(&url));
+    let after = import(&there, file.to_str().unwrap(), "email=granted");
+    kept_waiting.join().unwrap();
+    assert_eq!(after, answer, "whoever holds no shard moves no clock");
+}
+
+/// Once letters are under way, nobody can say that they live, for longer than a lease holds.
+#[tokio::main(flavor = "current_thread")]
+async fn keep_renewals_waiting(url: &str) {
+    let conn = sea_orm::Database::connect(url).await.unwrap();
+    let under_way = || async { Rows(&conn).scalar::<i64>("SELECT count(*) FROM messages", vec![]).await.unwrap() };
+    while under_way().await < Some(5) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    conn.execute_unprepared("BEGIN; LOCK TABLE nodes IN EXCLUSIVE MODE; SELECT pg_sleep(5); COMMIT").await.unwrap();
+    assert!(under_way().await < Some(400), "the import was over before a lease was");
+    conn.close().await.unwrap();
 }
 
 #[test]

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex};
 
 use carillon::channel::{Channel, Unusable};
 use carillon::clock::Clock;
+use carillon::eventlog::Queue;
 use carillon::ids::{Span, Timestamp};
 use carillon::message::Outcome;
 use carillon::render::{Content, Rendered};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use sea_orm::ConnectionTrait;
 use tokio::sync::oneshot;
 
 use super::world::{World, campaign, reason_of};
+use crate::database::Backend;
 
 const CONNECTIONS: usize = 8;
 const HANGING: &str = "slow.example";
@@ -25,7 +28,26 @@ const HANGS: Span = Span::from_seconds(30);
 #[derive(Clone)]
 struct Provider {
     clock: Clock,
+    /// How long it takes for an address, and what it says then.
+    takes: fn(&str) -> Span,
+    says: Arc<Mutex<fn(&str) -> Outcome>>,
     state: Arc<Mutex<State>>,
+}
+
+fn accepted() -> Outcome {
+    Outcome::Accepted { reply: "250 ok".into() }
+}
+
+/// One domain hangs; all others are quick.
+fn of_a_hundred(to: &str) -> Span {
+    if to.ends_with(HANGING) { HANGS } else { Span::from_millis(20 + to.bytes().map(i64::from).sum::<i64>() % 7 * 10) }
+}
+
+fn times_out_there(to: &str) -> Outcome {
+    match to.ends_with(HANGING) {
+        true => Outcome::Retry { cause: "no answer in time".into(), after: None, slow_domain: false },
+        false => accepted(),
+    }
 }
 
 #[derive(Default)]
@@ -40,8 +62,21 @@ struct State {
 }
 
 impl Provider {
-    fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default() }
+    fn new(clock: Clock, takes: fn(&str) -> Span, says: fn(&str) -> Outcome) -> Self {
+        Self { clock, takes, says: Arc::new(Mutex::new(says)), state: Arc::default() }
+    }
+
+    /// From now on.
+    fn will_say(&self, says: fn(&str) -> Outcome) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    /// Whose messages it has, in their order.
+    fn has(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let mut has: Vec<_> = state.pending.iter().map(|((_, count), (to, _))| (*count, to.clone())).collect();
+        has.sort_unstable();
+        has.into_iter().map(|(_, to)| to.split('@').next().unwrap().to_owned()).collect()
     }
 
     fn next_end(&self) -> Option<Timestamp> {
@@ -58,14 +93,9 @@ impl Provider {
         let mut state = self.state.lock().unwrap();
         while let Some(entry) = state.pending.first_entry().filter(|entry| entry.key().0 <= now) {
             let (to, answer) = entry.remove();
-            let hangs = to.ends_with(HANGING);
+            let outcome = (self.says.lock().unwrap())(&to);
             let began = state.began[&to];
             state.ended.push((to, began, now));
-            let outcome = if hangs {
-                Outcome::Retry { cause: "no answer in time".into(), after: None, slow_domain: false }
-            } else {
-                Outcome::Accepted { reply: "250 ok".into() }
-            };
             answer.send(outcome).unwrap();
         }
     }
@@ -81,11 +111,7 @@ impl Channel for Provider {
         let Content::Email(email) = rendered.content() else { panic!("not an e-mail") };
         let to = email.to.address.clone();
         let now = self.clock.now();
-        let took = if to.ends_with(HANGING) {
-            HANGS
-        } else {
-            Span::from_millis(20 + to.bytes().map(i64::from).sum::<i64>() % 7 * 10)
-        };
+        let took = (self.takes)(&to);
         let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock().unwrap();
         state.count += 1;
@@ -104,7 +130,7 @@ impl Channel for Provider {
 
 /// Lets the dispatcher see every answer that was given, and do all it can do now.
 async fn dispatch(world: &World, provider: &Provider) {
-    loop {
+    for _ in 0..1_000 {
         while world.dispatcher.unanswered() > provider.pending() {
             tokio::task::yield_now().await;
         }
@@ -112,12 +138,13 @@ async fn dispatch(world: &World, provider: &Provider) {
             return;
         }
     }
+    panic!("the dispatcher does not come to rest");
 }
 
 /// Two messages to each of 99 domains, one every 50 ms; before them, so many to one that hangs.
 async fn run(hanging: usize) -> (World, Provider) {
     let mut world = World::with(&[campaign("cart", "Product Added", "")]).await;
-    let provider = Provider::new(world.clock.clone());
+    let provider = Provider::new(world.clock.clone(), of_a_hundred, times_out_there);
     world.carried_by(Arc::new(provider.clone()), CONNECTIONS);
     let slow: Vec<String> = (0..hanging).map(|n| format!("slow{n}")).collect();
     let others: Vec<String> = (0..198).map(|n| format!("p{n}")).collect();
@@ -187,4 +214,151 @@ async fn a_domain_that_hung_gets_all_its_mail_when_it_answers_again() {
     let lost = states.get("unknown").copied().unwrap_or(0);
     assert!(lost <= CONNECTIONS / 4, "{states:?}");
     assert_eq!(states.get("sent").copied().unwrap_or(0) + lost, 218, "{states:?}");
+}
+
+/// Everybody of a domain of their own, with one cart each.
+async fn shop_of(people: &[(&str, &str)], connections: usize, takes: fn(&str) -> Span) -> (World, Provider) {
+    let mut world = World::with(&[campaign("cart", "Product Added", "")]).await;
+    let provider = Provider::new(world.clock.clone(), takes, |_| accepted());
+    world.carried_by(Arc::new(provider.clone()), connections);
+    for (user, domain) in people {
+        world.identify(user, &format!("{user}@{domain}")).await;
+    }
+    (world, provider)
+}
+
+async fn add_to_cart(world: &mut World, provider: &Provider, users: &[&str]) {
+    for user in users {
+        // One after the other, so that their order is one.
+        world.clock.advance(Span::from_millis(1));
+        world.track(user, "Product Added", "c").await;
+    }
+    world.process().await;
+    dispatch(world, provider).await;
+}
+
+async fn pass(world: &World, provider: &Provider, seconds: i64) {
+    world.clock.advance(Span::from_seconds(seconds));
+    provider.answer();
+    dispatch(world, provider).await;
+}
+
+async fn status_of(world: &World, user: &str) -> &'static str {
+    let messages = world.messages().await;
+    let of_user = messages.iter().filter(|one| one.address.as_ref().is_some_and(|to| to.starts_with(user)));
+    of_user.last().unwrap().status.name()
+}
+
+#[tokio::test]
+async fn a_slow_domain_gets_the_first_place_that_comes_free_and_asks_for_none_before() {
+    let people = ["dee", "ann", "bob", "eve", "fay"].map(|user| (user, format!("{user}.example")));
+    let people: Vec<(&str, &str)> = people.iter().map(|(user, domain)| (*user, domain.as_str())).collect();
+    let takes = |to: &str| Span::from_seconds(if to.starts_with("dee") { 6 } else { 3 });
+    let (mut world, provider) = shop_of(&people, 2, takes).await;
+    add_to_cart(&mut world, &provider, &["dee"]).await;
+    pass(&world, &provider, 6).await;
+    assert_eq!(world.statuses().await, ["sent"], "and its domain is known to be slow");
+    add_to_cart(&mut world, &provider, &["ann", "bob", "eve", "fay"]).await;
+    world.track("dee", "Product Added", "again").await;
+    world.process().await;
+    dispatch(&world, &provider).await;
+    assert_eq!(provider.has(), ["ann", "bob"]);
+    let waits = world.messages().await.into_iter().find(|one| one.status.name() == "claimed").unwrap();
+    assert_eq!(world.path(waits.id).await, ["queued", "claimed"], "it is not marked again and again");
+    pass(&world, &provider, 3).await;
+    assert_eq!(provider.has(), ["eve", "dee"], "and not fay, who was marked long before");
+}
+
+#[tokio::test]
+async fn after_a_stop_one_message_tries_the_transport_however_long_it_takes() {
+    let people: Vec<(String, String)> = (0..12).map(|n| (format!("p{n}"), format!("d{n}.example"))).collect();
+    let people: Vec<(&str, &str)> = people.iter().map(|(user, domain)| (user.as_str(), domain.as_str())).collect();
+    let users: Vec<&str> = people.iter().map(|(user, _)| *user).collect();
+    let (mut world, provider) = shop_of(&people, 4, |_| Span::from_seconds(2)).await;
+    provider.will_say(|_| Outcome::TransportDown { cause: "535 wrong password".into() });
+    add_to_cart(&mut world, &provider, &users).await;
+    pass(&world, &provider, 2).await;
+    assert_eq!((provider.pending(), world.dispatcher.stopped().len()), (0, 1));
+    pass(&world, &provider, 61).await;
+    assert_eq!(provider.pending(), 1, "one tries");
+    dispatch(&world, &provider).await;
+    pass(&world, &provider, 1).await;
+    assert_eq!(provider.pending(), 1, "and nobody else, until it has its answer");
+    pass(&world, &provider, 1).await;
+    assert_eq!(provider.pending(), 0);
+    provider.will_say(|_| accepted());
+    pass(&world, &provider, 121).await;
+    assert_eq!(provider.pending(), 1);
+    pass(&world, &provider, 2).await;
+    assert_eq!(provider.pending(), 4, "it works");
+    pass(&world, &provider, 2).await;
+    pass(&world, &provider, 2).await;
+    pass(&world, &provider, 2).await;
+    assert_eq!(world.statuses().await, ["sent"; 12]);
+    assert!(world.messages().await.iter().all(|message| message.attempts == 1), "a stop spends no tries");
+}
+
+#[tokio::test]
+async fn what_waits_long_for_a_place_is_looked_at_again() {
+    let people = [("ann", "a.example"), ("bob", "b.example"), ("dee", "d.example"), ("eve", "e.example")];
+    let (mut world, provider) = shop_of(&people, 2, |_| HANGS).await;
+    add_to_cart(&mut world, &provider, &["ann", "bob", "dee", "eve"]).await;
+    assert_eq!(provider.has(), ["ann", "bob"]);
+    assert_eq!((status_of(&world, "dee").await, status_of(&world, "eve").await), ("sending", "sending"));
+    world.track("dee", "Order Completed", "c").await;
+    world.process().await;
+    pass(&world, &provider, 6).await;
+    assert_eq!(status_of(&world, "dee").await, "suppressed", "she has bought meanwhile");
+    pass(&world, &provider, 30).await;
+    assert_eq!(provider.has(), ["eve"]);
+}
+
+#[tokio::test]
+async fn nothing_stays_marked_when_the_database_fails_while_a_transport_stops() {
+    let people = [("ann", "a.example"), ("bob", "b.example"), ("dee", "d.example"), ("eve", "e.example")];
+    let takes = |to: &str| Span::from_seconds(if to.starts_with("ann") { 1 } else { 3 });
+    let (mut world, provider) = shop_of(&people, 2, takes).await;
+    add_to_cart(&mut world, &provider, &["ann", "bob", "dee", "eve"]).await;
+    provider.will_say(|_| Outcome::TransportDown { cause: "connection refused".into() });
+    refuse_steps(&world, true).await;
+    world.clock.advance(Span::from_seconds(1));
+    provider.answer();
+    while world.dispatcher.unanswered() > provider.pending() {
+        tokio::task::yield_now().await;
+    }
+    assert!(world.dispatcher.advance(world.clock.now()).await.is_err(), "the database takes no step");
+    refuse_steps(&world, false).await;
+    pass(&world, &provider, 2).await;
+    assert!(!world.statuses().await.contains(&"sending"), "{:?}", world.statuses().await);
+    provider.will_say(|_| accepted());
+    for seconds in [61, 3, 3, 3] {
+        pass(&world, &provider, seconds).await;
+    }
+    assert_eq!(world.statuses().await, ["sent"; 4]);
+}
+
+/// Lets every step of a message fail, or none any more.
+async fn refuse_steps(world: &World, refused: bool) {
+    let statements: &[&str] = match (super::BACKEND, refused) {
+        (Backend::Sqlite, true) => {
+            &["CREATE TRIGGER refuse BEFORE UPDATE ON messages BEGIN SELECT RAISE(ABORT, 'refused'); END"]
+        }
+        (Backend::Sqlite, false) => &["DROP TRIGGER refuse"],
+        (Backend::Postgres, true) => &[
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''refused''; END'",
+            "CREATE TRIGGER refuse BEFORE UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION refuse()",
+        ],
+        (Backend::Postgres, false) => &["DROP TRIGGER refuse ON messages", "DROP FUNCTION refuse"],
+    };
+    for statement in statements {
+        let statement = (*statement).to_owned();
+        world
+            .log
+            .writer()
+            .change(Queue::Effects, move |tx, _| {
+                Box::pin(async move { tx.execute_unprepared(&statement).await.map(drop).map_err(Into::into) })
+            })
+            .await
+            .unwrap();
+    }
 }

@@ -1,6 +1,4 @@
-//! The claiming transaction: for each cleared message, that nothing relevant was logged or paused since the guard
-//! looked, that its cap subjects are where its slots were granted, and that its row has not moved. What fails its
-//! comparison is abandoned alone. Verdicts that need no slot are stored beside.
+//! What a dispatcher wants to store of messages, and how their steps are stored, with what follows from each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,20 +7,20 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait;
 
 use crate::eventlog::{Appender, Draft, logged};
-use crate::guard::{Cleared, Subject};
+use crate::guard::Cleared;
 use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status, Suppression, SuppressionKind};
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
-use crate::store::dispatch::{draw_claim_token, logged_since};
+use crate::store::dispatch::logged_since;
 use crate::store::entries::Logged;
 use crate::store::leases::{Fences, owned};
 use crate::store::locks::Reach;
 use crate::store::shards::{Heads, Layout, ShardSet};
+use crate::store::steps::{Ended, Step};
 use crate::store::{Workspace, workspace};
 use crate::telemetry;
-use crate::worker::dispatcher::addressed::Addressed;
-use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, leave, row_of, subject_name, version_of};
+use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, subject_name};
 
 /// How long a claim holds. Rendering takes milliseconds; a process that was frozen longer must not send.
 pub const LEASE: Span = Span::from_seconds(60);
@@ -98,6 +96,11 @@ impl Plan {
     }
 }
 
+/// The subject of the address a claim was cleared for.
+pub(super) fn subject_of(claim: &Claim) -> String {
+    subject_name(claim.cleared.message().channel, claim.cleared.address().normalised())
+}
+
 /// What was stored.
 #[derive(Default)]
 pub struct Stored {
@@ -125,127 +128,14 @@ impl Reached {
         Self { channel: message.channel.as_str(), status: message.status.name(), reason }
     }
 
+    /// A dead letter whose row cannot be read.
+    pub fn unreadable() -> Self {
+        Self { channel: "", status: "failed", reason: "render_failed" }
+    }
+
     pub fn tell(self) {
         telemetry::message_reached(self.channel, self.status, self.reason);
     }
-}
-
-/// Stores a plan.
-///
-/// # Errors
-/// The database refuses; nothing may be kept.
-pub async fn store<C: ConnectionTrait>(
-    tx: &C,
-    appender: &mut Appender,
-    now: Timestamp,
-    since: Duration,
-    seen: &Seen,
-    plan: Plan,
-) -> anyhow::Result<Stored> {
-    let mut stored = Stored::default();
-    let held = Held::load(tx, seen, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
-    if !plan.claims.is_empty() {
-        let token = draw_claim_token(tx).await?;
-        let mut books = addressed(tx, now, &plan.claims).await?;
-        for claim in plan.claims {
-            let book = books.entry(claim.workspace).or_default();
-            store_claim(tx, (&held, book), (now, since, token), claim, &mut stored).await?;
-        }
-    }
-    for (id, message, cause) in plan.unreadable {
-        workspace(tx, id).fail_unreadable(message, &cause, now).await?;
-        stored.reached.push(Reached { channel: "", status: "failed", reason: "render_failed" });
-    }
-    store_moves(tx, appender, now, plan.moves, &mut stored).await?;
-    Ok(stored)
-}
-
-/// What the books say of the claims' addresses, in this transaction.
-async fn addressed<C: ConnectionTrait>(
-    tx: &C,
-    now: Timestamp,
-    claims: &[Claim],
-) -> anyhow::Result<BTreeMap<WorkspaceId, Addressed>> {
-    let mut books = BTreeMap::new();
-    for id in claims.iter().map(|claim| claim.workspace).collect::<BTreeSet<_>>() {
-        let here = claims.iter().filter(|claim| claim.workspace == id);
-        let messages = here.map(|claim| (claim.cleared.message(), subject_of(claim)));
-        books.insert(id, Addressed::load(workspace(tx, id), now, messages).await?);
-    }
-    Ok(books)
-}
-
-fn subject_of(claim: &Claim) -> String {
-    subject_name(claim.cleared.message().channel, claim.cleared.address().normalised())
-}
-
-async fn store_claim<C: ConnectionTrait>(
-    tx: &C,
-    (held, book): (&Held, &mut Addressed),
-    (now, since, token): (Timestamp, Duration, u64),
-    claim: Claim,
-    stored: &mut Stored,
-) -> anyhow::Result<()> {
-    let store = workspace(tx, claim.workspace);
-    let before = claim.cleared.message();
-    if held.holds(claim.workspace, before) {
-        stored.abandoned.push(claim);
-        return Ok(());
-    }
-    let subject = subject_of(&claim);
-    if book.stops(before, &subject) || book.crowds(now, before, &subject) {
-        // Since the guard looked: it looks again.
-        stored.raced += 1;
-        stored.abandoned.push(claim);
-        return Ok(());
-    }
-    let mut rows = Vec::new();
-    for step in claim.cleared.versions() {
-        let name = step.subject.to_string();
-        let row = store.cap_subject(&name).await?;
-        if version_of(row.as_ref())? != step.from {
-            stored.raced += 1;
-            stored.abandoned.push(claim);
-            return Ok(());
-        }
-        rows.push((name, row));
-    }
-    let address = claim.cleared.address();
-    let message = Message {
-        status: Status::Claimed { token, lease_until: now.plus(LEASE) },
-        slot_at: claim.cleared.slot_at(),
-        address: Some(address.normalised().to_owned()),
-        template_version: claim.template.as_ref().map(|template| template.version()),
-        ..before.clone()
-    };
-    if !store.advance_message(&before.status, &message, Some(&subject), now).await? {
-        stored.abandoned.push(claim);
-        return Ok(());
-    }
-    for (step, (name, row)) in claim.cleared.versions().iter().zip(&rows) {
-        if step.from == step.to {
-            continue;
-        }
-        let last = row.as_ref().map_or(Timestamp::default(), |row| row.last_slot_at);
-        let to = row_of(step.to, claim.horizon.millis(), last.max(message.slot_at.unwrap_or(last)))?;
-        anyhow::ensure!(
-            store.move_cap_subject(name, row.as_ref(), &to).await?,
-            "a cap subject moved inside our transaction"
-        );
-    }
-    if let Some(left) = address_left(before, &message) {
-        stored.given_up.push(leave(store, message.id, left).await?);
-    }
-    book.add(&message, subject);
-    stored.reached.push(Reached::of(&message));
-    stored.claimed.push(Claimed { claim, message, since });
-    Ok(())
-}
-
-/// The address whose slot a message leaves behind because it now goes to another.
-fn address_left(before: &Message, now: &Message) -> Option<Subject> {
-    let moved = before.slot_at.is_some() && before.address != now.address;
-    moved.then(|| address_subject(before)).flatten()
 }
 
 /// Stores steps of messages in order, with what follows from each: the attempt's end, a suppressed address, a slot
@@ -260,14 +150,21 @@ pub async fn store_moves<C: ConnectionTrait>(
     moves: Vec<Moved>,
     stored: &mut Stored,
 ) -> anyhow::Result<()> {
+    let sent = store_sent(tx, now, &moves).await?;
     let mut ended = Vec::new();
-    for Moved { workspace: id, before, mut message, answered } in moves {
+    for one in moves {
+        let was_sent = is_sent(&one).then(|| sent.contains(&(one.workspace, one.message.id)));
+        let Moved { workspace: id, before, mut message, answered } = one;
         let store = workspace(tx, id);
         let releases = gives_up_slot(&message);
         if releases {
             message.slot_at = None;
         }
-        if !store.advance_message(&before, &message, None, now).await? {
+        let moved = match was_sent {
+            Some(moved) => moved,
+            None => store.advance_message(&before, &message, now).await?,
+        };
+        if !moved {
             tracing::debug!(message = %message.id, "a message moved on before its step was stored");
             continue;
         }
@@ -276,8 +173,8 @@ pub async fn store_moves<C: ConnectionTrait>(
             message.profile = store.profile_of_message(message.id).await?.unwrap_or(message.profile);
             stored.given_up.extend(give_up(store, &message, now).await?);
         }
-        if let Some((attempt, outcome)) = answered {
-            store.finish_attempt(message.id, attempt, &outcome, now).await?;
+        if let Some((attempt, outcome)) = answered.filter(|_| was_sent.is_none()) {
+            store.finish_attempts(&[Ended { message: message.id, attempt, outcome: &outcome }], now).await?;
             suppress(store, &message, &outcome, now).await?;
         }
         stored.reached.push(Reached::of(&message));
@@ -289,6 +186,36 @@ pub async fn store_moves<C: ConnectionTrait>(
         appender.append(tx, vec![ended]).await?;
     }
     Ok(())
+}
+
+/// Whether it is a step that most messages take: handed over, accepted, and nothing follows from it.
+fn is_sent(one: &Moved) -> bool {
+    one.answered.is_some() && matches!(one.message.status, Status::Sent { .. })
+}
+
+/// The messages that were sent, all at once; the answer is those whose rows had the state expected.
+async fn store_sent<C: ConnectionTrait>(
+    tx: &C,
+    now: Timestamp,
+    moves: &[Moved],
+) -> anyhow::Result<BTreeSet<(WorkspaceId, MessageId)>> {
+    let mut all = BTreeSet::new();
+    let mut by_workspace: BTreeMap<WorkspaceId, Vec<&Moved>> = BTreeMap::new();
+    for one in moves.iter().filter(|one| is_sent(one)) {
+        by_workspace.entry(one.workspace).or_default().push(one);
+    }
+    for (id, here) in by_workspace {
+        let store = workspace(tx, id);
+        let steps: Vec<Step> = here.iter().map(|one| Step { expected: &one.before, message: &one.message }).collect();
+        let moved = store.conclude_sent(&steps, now).await?;
+        let ended = here.iter().filter(|one| moved.contains(&one.message.id)).filter_map(|one| {
+            let (attempt, outcome) = one.answered.as_ref()?;
+            Some(Ended { message: one.message.id, attempt: *attempt, outcome })
+        });
+        store.finish_attempts(&ended.collect::<Vec<_>>(), now).await?;
+        all.extend(moved.into_iter().map(|message| (id, message)));
+    }
+    Ok(all)
 }
 
 /// A message that ends unsent gives its slot back, unless it may have arrived all the same.

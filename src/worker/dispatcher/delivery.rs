@@ -10,12 +10,13 @@ use sea_orm::ConnectionTrait;
 
 use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours};
-use crate::ids::{Position, Span, Timestamp, WorkspaceId};
+use crate::ids::{Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::leases::Fences;
 use crate::store::locks::Reach;
 use crate::store::shards::Heads;
+use crate::store::steps::Step;
 use crate::store::workspace;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::addressed::Addressed;
@@ -24,6 +25,13 @@ use crate::worker::dispatcher::domains::Domain;
 use crate::worker::dispatcher::line::{Answer, Line, Provider, Ready, Underway};
 use crate::worker::dispatcher::outlook::Sight;
 use crate::worker::dispatcher::slots::address_subject;
+
+/// What is marked and has no connection after this goes back: nothing of it was sent, and its person may have changed
+/// their mind.
+const MARKED_MAX: Duration = Duration::from_secs(5);
+/// A stop tries so often to store what came of the last messages.
+const FINISH_TRIES: u32 = 10;
+const FINISH_AGAIN: Duration = Duration::from_millis(200);
 
 impl Dispatcher {
     /// Renders claimed messages; what cannot be rendered is a dead letter.
@@ -109,16 +117,21 @@ impl Dispatcher {
         let mut moves = failed;
         loop {
             let now = self.now(now);
-            self.begin_marked(line).await;
             let answers = line.harvest();
             if !answers.is_empty() {
                 self.parts.faults.hit("dispatcher.sent")?;
             }
             moves.extend(answers.into_iter().map(|answer| self.conclude(now, answer)));
-            line.watch(now, &self.domains);
+            line.watch(now, self.parts.log.clock().monotonic(), &self.domains);
             moves.extend(self.give_back(now, line));
             let group = self.choose(line);
+            // Those marked before use the time that the database takes; places for slow domains are kept.
+            let kept = group.iter().filter(|one| self.is_slow(one)).count();
+            self.begin_marked(line, kept).await;
             if moves.is_empty() && group.is_empty() {
+                if line.is_answered() {
+                    continue;
+                }
                 return Ok(changed);
             }
             let mut back = self.put_back(now, &group);
@@ -137,15 +150,22 @@ impl Dispatcher {
             }
             self.parts.faults.hit("dispatcher.outcome")?;
             self.parts.faults.hit("dispatcher.sending")?;
+            // Whoever is slow was marked for a place that is free.
+            line.marked.sort_by_key(|one| !self.is_slow(&one.ready));
+            self.begin_marked(line, 0).await;
         }
     }
 
-    /// Hands over what is marked, as far as there are connections.
-    async fn begin_marked(&self, line: &mut Line) {
+    fn is_slow(&self, ready: &Ready) -> bool {
+        ready.domain.as_ref().is_some_and(|domain| self.domains.pace(domain).is_slow())
+    }
+
+    /// Hands over what is marked, as far as there are connections beside those `kept`.
+    async fn begin_marked(&self, line: &mut Line, kept: usize) {
         let mut load = line.load(self.parts.connections, &self.domains);
         let (layout, clock) = (self.parts.store.layout(), self.parts.log.clock());
         for one in std::mem::take(&mut line.marked) {
-            if !load.begins(one.ready.domain.as_ref(), &self.domains) {
+            if !load.begins(one.ready.domain.as_ref(), kept, &self.domains) {
                 line.marked.push(one);
                 continue;
             }
@@ -164,14 +184,13 @@ impl Dispatcher {
 
     /// What goes back into the queue, because it would wait here for long: nothing of it was sent, and no try is spent.
     fn give_back(&self, now: Timestamp, line: &mut Line) -> Vec<Moved> {
-        let is_slow = |domain: &Domain| self.domains.pace(domain).is_slow();
+        let monotonic = self.parts.log.clock().monotonic();
         let marked = line.marked.extract_if(.., |one| {
             let is_stopped = self.gates.stopped_until(now, one.ready.message.channel).is_some();
-            is_stopped || one.ready.domain.as_ref().is_some_and(is_slow)
+            is_stopped || self.is_slow(&one.ready) || monotonic.saturating_sub(one.since) > MARKED_MAX
         });
         let mut back: Vec<Ready> = marked.map(|one| one.ready).collect();
         let mut in_hand = line.in_hand();
-        let monotonic = self.parts.log.clock().monotonic();
         // The last in the line first.
         for at in (0..line.ready.len()).rev() {
             let one = &line.ready[at];
@@ -205,13 +224,22 @@ impl Dispatcher {
         let waiting: Vec<Ready> = waiting.chain(std::mem::take(&mut line.ready)).collect();
         let queued = |one: Ready| Moved::new(one.workspace, one.message, Status::Queued { due_at: now });
         self.keep_unstored(waiting.into_iter().map(queued).collect());
+        let mut tries = 0;
         loop {
             let now = self.now(now);
             let answers = line.harvest();
             self.keep_unstored(answers.into_iter().map(|answer| self.conclude(now, answer)).collect());
-            self.store_unstored(now).await?;
-            if !self.answers.wait().await {
-                return Ok(());
+            // Who is still with a provider is waited for, whatever the database says meanwhile.
+            let stored = self.store_unstored(now).await;
+            if self.answers.wait().await {
+                continue;
+            }
+            match stored {
+                Err(_) if tries < FINISH_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(FINISH_AGAIN).await;
+                }
+                stored => return stored.map(drop),
             }
         }
     }
@@ -237,7 +265,9 @@ impl Dispatcher {
         moves: Vec<Moved>,
         group: Vec<Ready>,
     ) -> anyhow::Result<(Vec<Underway>, usize)> {
-        let kept: Vec<Moved> = moves.iter().filter(|one| one.answered.is_some()).cloned().collect();
+        // Nobody else knows what was answered, or that nothing was sent of what is marked.
+        let is_known_here = |one: &&Moved| one.answered.is_some() || matches!(one.before, Status::Sending { .. });
+        let kept: Vec<Moved> = moves.iter().filter(is_known_here).cloned().collect();
         let monotonic = self.parts.log.clock().monotonic();
         let stopped: BTreeMap<_, _> = group
             .iter()
@@ -257,8 +287,7 @@ impl Dispatcher {
                 Box::pin(async move {
                     let mut stored = Stored::default();
                     store_moves(tx, appender, now, moves, &mut stored).await?;
-                    let mut underway = Vec::with_capacity(group.len());
-                    let mut back = Vec::new();
+                    let (mut going, mut back) = (Vec::with_capacity(group.len()), Vec::new());
                     let checks = Checks::load(tx, now, &fences, &group).await?;
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
@@ -266,11 +295,12 @@ impl Dispatcher {
                         if until.is_some() || is_late || checks.hold(&ready) {
                             let status = Status::Queued { due_at: until.unwrap_or(now) };
                             back.push(Moved::new(ready.workspace, ready.message, status));
-                        } else if let Some(marked) = mark(tx, now, ready).await? {
-                            stored.reached.push(Reached::of(&marked.ready.message));
-                            underway.push(marked);
+                        } else {
+                            going.push(ready);
                         }
                     }
+                    let underway = mark(tx, now, monotonic, going).await?;
+                    stored.reached.extend(underway.iter().map(|one| Reached::of(&one.ready.message)));
                     store_moves(tx, appender, now, back, &mut stored).await?;
                     Ok((underway, stored))
                 })
@@ -289,8 +319,8 @@ impl Dispatcher {
     }
 
     fn conclude(&self, now: Timestamp, answer: Answer) -> Moved {
-        let Answer { one, outcome, began, ended, .. } = answer;
-        let Underway { ready: Ready { workspace, mut message, correlation, domain, .. }, attempt } = one;
+        let Answer { one, outcome, took, .. } = answer;
+        let Underway { ready: Ready { workspace, mut message, correlation, domain, .. }, attempt, .. } = one;
         // Nothing was sent. If another has taken it up, this step does not fit any more and is left out.
         let Some(outcome) = outcome else { return Moved::new(workspace, message, Status::Queued { due_at: now }) };
         let before = message.status.clone();
@@ -301,7 +331,6 @@ impl Dispatcher {
             *until = stopped_until;
         }
         if let Some(domain) = domain {
-            let took = Span::from_millis(ended.millis() - began.millis());
             self.domains.learn(now, &domain, took, &outcome);
         }
         let status = message.status.name();
@@ -322,17 +351,31 @@ fn marked(now: Timestamp, message: &Message) -> Option<Status> {
     Some(Status::Sending { attempt: message.attempts + 1, token, since: now })
 }
 
-async fn mark<C: ConnectionTrait>(tx: &C, now: Timestamp, ready: Ready) -> anyhow::Result<Option<Underway>> {
-    let Some(status) = marked(now, &ready.message) else { return Ok(None) };
-    let attempt = ready.message.attempts + 1;
-    let before = ready.message.status.clone();
-    let message = Message { status, ..ready.message };
-    let store = workspace(tx, ready.workspace);
-    if !store.advance_message(&before, &message, None, now).await? {
-        return Ok(None);
+/// Marks messages as `sending`, together; those that have moved on are left out.
+async fn mark<C: ConnectionTrait>(
+    tx: &C,
+    now: Timestamp,
+    since: Duration,
+    group: Vec<Ready>,
+) -> anyhow::Result<Vec<Underway>> {
+    let attempt = |ready: &Ready| ready.message.attempts + 1;
+    let mut by_workspace: BTreeMap<WorkspaceId, Vec<(Status, Ready)>> = BTreeMap::new();
+    for ready in group {
+        let Some(status) = marked(now, &ready.message) else { continue };
+        let before = ready.message.status.clone();
+        let ready = Ready { message: Message { status, ..ready.message }, ..ready };
+        by_workspace.entry(ready.workspace).or_default().push((before, ready));
     }
-    store.begin_attempt(message.id, attempt, &ready.correlation, now).await?;
-    Ok(Some(Underway { ready: Ready { message, ..ready }, attempt }))
+    let mut underway = Vec::new();
+    for (id, here) in by_workspace {
+        let steps = here.iter().map(|(expected, ready)| {
+            (Step { expected, message: &ready.message }, attempt(ready), ready.correlation.as_str())
+        });
+        let begun = workspace(tx, id).begin_messages(&steps.collect::<Vec<_>>(), now).await?;
+        let begun = here.into_iter().map(|(_, ready)| ready).filter(|ready| begun.contains(&ready.message.id));
+        underway.extend(begun.map(|ready| Underway { attempt: attempt(&ready), ready, since }));
+    }
+    Ok(underway)
 }
 
 /// What may have changed since the claim.

@@ -116,8 +116,7 @@ impl Domains {
     }
 
     /// Something sent to it has had no answer for so long.
-    pub fn hangs(&self, now: Timestamp, domain: &Domain, since: Timestamp) {
-        let took = Span::from_millis(now.millis() - since.millis());
+    pub fn hangs(&self, now: Timestamp, domain: &Domain, took: Span) {
         if took > SLOW_AFTER {
             self.change(now, domain, |known| known.pace = Pace::Slow { took });
         }

@@ -97,6 +97,13 @@ impl Gates {
         self.lock().down.contains_key(&channel)
     }
 
+    /// Whether that message is on its way: the newest in hand was taken up after the pause.
+    fn is_probed(&self, channel: Channel, newest: Option<&Timestamp>) -> bool {
+        let state = self.lock();
+        let down = state.down.get(&channel);
+        down.is_some_and(|down| newest.is_some_and(|newest| down.until <= *newest))
+    }
+
     /// Takes one send out of the provider's rate; false closes the channel until there is room again.
     pub fn admit(&self, now: Timestamp, channel: Channel) -> bool {
         let Some(limit) = self.limits.get(&channel) else { return true };
@@ -196,11 +203,13 @@ pub struct Ahead {
     /// Channels that take nothing more.
     shut: BTreeSet<Channel>,
     in_hand: BTreeMap<Domain, usize>,
+    /// When the newest message in hand was taken up.
+    newest: BTreeMap<Channel, Timestamp>,
 }
 
 impl Ahead {
     pub fn of(line: &Line) -> Self {
-        Self { shut: BTreeSet::new(), in_hand: line.in_hand() }
+        Self { shut: BTreeSet::new(), in_hand: line.in_hand(), newest: line.newest() }
     }
 }
 
@@ -208,6 +217,10 @@ impl Dispatcher {
     pub(super) fn gate(&self, now: Timestamp, message: &Message, address: &str, ahead: &mut Ahead) -> Gate {
         let channel = message.channel;
         if ahead.shut.contains(&channel) {
+            return Gate::Shut;
+        }
+        if self.gates.is_probed(channel, ahead.newest.get(&channel)) {
+            ahead.shut.insert(channel);
             return Gate::Shut;
         }
         let domain = Domain::of(channel, address);

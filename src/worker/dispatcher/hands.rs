@@ -11,7 +11,8 @@ use crate::store::dispatch::in_hand;
 use crate::store::leases::Fences;
 use crate::store::shards::{Heads, ShardSet};
 use crate::store::{Store, workspace};
-use crate::worker::dispatcher::claim::{self, Moved, Plan, Reached, Seen, Stored, store_moves};
+use crate::worker::dispatcher::claim::{Moved, Plan, Reached, Seen, Stored, store_moves};
+use crate::worker::dispatcher::claiming;
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
@@ -34,7 +35,7 @@ pub async fn redrive_message(
                 let Some(known) = store.message(message).await? else { return Ok(None) };
                 let Some(queued) = status::redrive(now, &known.status) else { return Ok(None) };
                 let again = Message { status: queued, attempts_forgiven: known.attempts, ..known.clone() };
-                let redriven = store.advance_message(&known.status, &again, None, now).await?;
+                let redriven = store.advance_message(&known.status, &again, now).await?;
                 if redriven {
                     store.forgive_attempts(&again).await?;
                 }
@@ -166,7 +167,7 @@ pub async fn recover(
     let stored = log
         .writer()
         .change_in(Queue::Sends, shards, move |tx, appender| {
-            Box::pin(async move { claim::store(tx, appender, now, since, &seen, plan).await })
+            Box::pin(async move { claiming::store(tx, appender, now, since, &seen, plan).await })
         })
         .await?;
     stored.reached.iter().for_each(|reached| reached.tell());

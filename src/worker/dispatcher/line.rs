@@ -14,12 +14,13 @@ use tokio::task::JoinSet;
 
 use crate::channel;
 use crate::clock::{Clock, Stopwatch};
-use crate::ids::{Timestamp, TraceContext, WorkspaceId};
-use crate::message::{Message, Outcome, Purpose};
+use crate::ids::{Span, Timestamp, TraceContext, WorkspaceId};
+use crate::message::{Channel, Message, Outcome, Purpose, Status};
 use crate::render::Rendered;
 use crate::store::shards::{Heads, Shard};
 use crate::telemetry;
 use crate::telemetry::traces::TraceSpan;
+use crate::worker::dispatcher::claim::LEASE;
 use crate::worker::dispatcher::domains::{Domain, Domains, Pace};
 use crate::worker::leases::Leases;
 
@@ -42,6 +43,8 @@ pub struct Ready {
 pub struct Underway {
     pub ready: Ready,
     pub attempt: u32,
+    /// Monotonic time of the mark.
+    pub since: Duration,
 }
 
 /// What came of a message that was handed over.
@@ -50,8 +53,8 @@ pub struct Answer {
     pub one: Underway,
     /// None: it was not handed over, because its shard may be another process's by now.
     pub outcome: Option<Outcome>,
-    pub began: Timestamp,
-    pub ended: Timestamp,
+    /// How long its provider had it.
+    pub took: Span,
 }
 
 /// Answers that came and were not looked at. Cheap to clone.
@@ -101,8 +104,12 @@ impl Answers {
 /// One message with its provider.
 struct Talk {
     number: u64,
+    channel: Channel,
     domain: Option<Domain>,
-    began: Timestamp,
+    /// When it was marked.
+    marked: Timestamp,
+    /// Monotonic time of its beginning.
+    began: Duration,
 }
 
 pub struct Line {
@@ -146,26 +153,45 @@ impl Line {
     }
 
     /// Tells of each domain how long its oldest message has had no answer.
-    pub fn watch(&self, now: Timestamp, domains: &Domains) {
+    pub fn watch(&self, now: Timestamp, monotonic: Duration, domains: &Domains) {
         for talk in &self.talks {
             if let Some(domain) = &talk.domain {
-                domains.hangs(now, domain, talk.began);
+                domains.hangs(now, domain, span(monotonic.saturating_sub(talk.began)));
             }
         }
+    }
+
+    /// When the newest message of each channel was claimed or, if it is further, marked.
+    pub fn newest(&self) -> BTreeMap<Channel, Timestamp> {
+        let mut newest = BTreeMap::new();
+        let waiting = self.ready.iter().chain(self.marked.iter().map(|one| &one.ready));
+        let waiting = waiting.map(|one| (one.message.channel, in_hand_since(&one.message)));
+        for (channel, at) in waiting.chain(self.talks.iter().map(|talk| (talk.channel, talk.marked))) {
+            let known = newest.entry(channel).or_insert(at);
+            *known = at.max(*known);
+        }
+        newest
+    }
+
+    /// Whether answers came that were not looked at.
+    pub fn is_answered(&self) -> bool {
+        !self.answers.lock().is_empty()
     }
 
     /// Hands a message over. What is answered at once is answered here, in order; the rest goes on by itself.
     pub async fn begin(&mut self, one: Underway, provider: Provider) {
         self.numbers += 1;
-        let (number, began) = (self.numbers, provider.clock.now());
+        let (number, began) = (self.numbers, provider.clock.monotonic());
+        let (channel, marked) = (one.ready.message.channel, in_hand_since(&one.ready.message));
         let domain = one.ready.domain.clone();
         let mut sending = Box::pin(async move {
             let handed = AssertUnwindSafe(hand_over(&one, &provider)).catch_unwind().await;
             // Nobody knows how far it came.
             let lost = |_| Some(Outcome::Unknown { cause: "the channel failed".to_owned() });
-            Answer { number, outcome: handed.unwrap_or_else(lost), one, began, ended: provider.clock.now() }
+            let took = span(provider.clock.monotonic().saturating_sub(began));
+            Answer { number, outcome: handed.unwrap_or_else(lost), one, took }
         });
-        self.talks.push(Talk { number, domain, began });
+        self.talks.push(Talk { number, channel, domain, marked, began });
         self.answers.0.open.fetch_add(1, Ordering::SeqCst);
         let answers = self.answers.clone();
         match futures::poll!(sending.as_mut()) {
@@ -206,6 +232,8 @@ pub struct Load {
     sending: usize,
     /// Of slow domains.
     slow: usize,
+    /// Of slow domains, not with their provider yet.
+    slow_waiting: usize,
     of: BTreeMap<Domain, (usize, usize)>,
 }
 
@@ -216,6 +244,7 @@ impl Load {
 
     fn add_talk(&mut self, domain: Option<&Domain>, domains: &Domains) {
         self.add_marked(domain, domains);
+        self.slow_waiting -= usize::from(domain.is_some_and(|domain| domains.pace(domain).is_slow()));
         self.talking += 1;
         if let Some(domain) = domain {
             self.of.entry(domain.clone()).or_default().0 += 1;
@@ -225,7 +254,8 @@ impl Load {
     fn add_marked(&mut self, domain: Option<&Domain>, domains: &Domains) {
         self.sending += 1;
         if let Some(domain) = domain {
-            self.slow += usize::from(domains.pace(domain).is_slow());
+            let is_slow = usize::from(domains.pace(domain).is_slow());
+            (self.slow, self.slow_waiting) = (self.slow + is_slow, self.slow_waiting + is_slow);
             self.of.entry(domain.clone()).or_default().1 += 1;
         }
     }
@@ -234,9 +264,11 @@ impl Load {
         self.of.get(domain).copied().unwrap_or_default()
     }
 
-    /// Slow domains have half of the connections together.
+    /// Slow domains have half of the connections together, and none of them waits for a place once it is marked: what is
+    /// marked and does not begin goes back, and would be marked again at once.
     fn has_lane(&self, pace: Pace) -> bool {
-        !pace.is_slow() || self.slow < (self.connections / 2).max(1)
+        let has_place = self.talking + self.slow_waiting < self.connections;
+        !pace.is_slow() || (has_place && self.slow < (self.connections / 2).max(1))
     }
 
     /// Whether one more of this domain may be marked; then it counts.
@@ -250,10 +282,12 @@ impl Load {
         fits
     }
 
-    /// Whether one more of this domain, marked before, may be handed over; then it counts.
-    pub fn begins(&mut self, domain: Option<&Domain>, domains: &Domains) -> bool {
+    /// Whether one more of this domain, marked before, may be handed over, where so many places are kept for others; then
+    /// it counts.
+    pub fn begins(&mut self, domain: Option<&Domain>, kept: usize, domains: &Domains) -> bool {
         let share = |domain: &Domain| domains.pace(domain).share(self.connections).connections;
-        let fits = self.talking < self.connections && domain.is_none_or(|domain| self.of(domain).0 < share(domain));
+        let is_free = self.talking + kept < self.connections;
+        let fits = is_free && domain.is_none_or(|domain| self.of(domain).0 < share(domain));
         if fits {
             self.talking += 1;
             if let Some(domain) = domain {
@@ -261,6 +295,18 @@ impl Load {
             }
         }
         fits
+    }
+}
+
+fn span(duration: Duration) -> Span {
+    Span::from_millis(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn in_hand_since(message: &Message) -> Timestamp {
+    match message.status {
+        Status::Claimed { lease_until, .. } => lease_until.plus_millis(-LEASE.millis()),
+        Status::Sending { since, .. } => since,
+        _ => Timestamp::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sea_orm::ConnectionTrait;
 
 use crate::caps::redis::Server;
-use crate::caps::{CapStore, Embedded, Redis};
+use crate::caps::{CapStore, Embedded, Redis, Unreachable};
 use crate::guard::{CapVersion, Change, Subject, VersionMove};
 use crate::ids::{MessageId, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Channel, Message};
@@ -50,18 +50,20 @@ impl CapStores {
     }
 }
 
-/// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to.
-pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMove]) {
+/// Slots that were reserved and are not wanted: newest first, so that each finds the version it led to. What is not taken
+/// back makes its subject stale, no more.
+///
+/// # Errors
+/// The cap store is not there.
+pub async fn withdraw(caps: &dyn CapStore, message: &Message, moves: &[VersionMove]) -> Result<(), Unreachable> {
     if message.slot_at.is_some() {
         // It held a slot before. Taking back would forget that one too; a stale store learns the truth when asked.
-        return;
+        return Ok(());
     }
     for step in moves.iter().rev().filter(|step| step.from != step.to) {
-        if let Err(error) = caps.withdraw(&step.subject, message.id, step.to, step.from).await {
-            tracing::debug!(%error, "a reservation was not taken back; its subject will be reseeded");
-            return;
-        }
+        caps.withdraw(&step.subject, message.id, step.to, step.from).await?;
     }
+    Ok(())
 }
 
 /// A slot given up in the database; its cap store is told after the commit.
