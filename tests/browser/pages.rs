@@ -19,7 +19,8 @@ async fn lived() -> (House, Vec<(&'static str, String)>) {
     live(&house, &key, Some(&moody.0)).await;
     house.meet_ann(&key).await;
     house.put_in_cart(&key, "c1").await;
-    house.forward("1h").await;
+    // An hour, and the seconds in which messages that compete are gathered.
+    house.forward("61m").await;
     moody.0.store(false, Ordering::SeqCst);
     house.put_in_cart(&key, "c2").await;
     house.forward("2h").await;
