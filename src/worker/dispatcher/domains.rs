@@ -220,9 +220,9 @@ mod tests {
     #[test]
     fn a_domain_is_slow_while_something_hangs_or_took_long_and_quick_after_an_answer_in_time() {
         let (domains, slow) = (Domains::default(), domain("slow.example"));
-        domains.hangs(at(5), &slow, at(0));
+        domains.hangs(at(5), &slow, Span::from_seconds(5));
         assert_eq!(domains.pace(&slow), Pace::Fresh, "five seconds are no sign yet");
-        domains.hangs(at(6), &slow, at(0));
+        domains.hangs(at(6), &slow, Span::from_seconds(6));
         assert_eq!(domains.pace(&slow), Pace::Slow { took: Span::from_seconds(6) });
         domains.learn(at(30), &slow, Span::from_seconds(30), &accepted());
         assert_eq!(domains.pace(&slow), Pace::Slow { took: Span::from_seconds(30) });
