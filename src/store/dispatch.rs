@@ -124,16 +124,16 @@ pub async fn in_hand<C: ConnectionTrait>(conn: &C, shards: ShardSet) -> Result<V
     let ours = shards.condition(conn.get_database_backend());
     let sql = format!(
         "SELECT workspace, id FROM messages WHERE status = 'sending'{ours}
-         UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'{ours} ORDER BY 2"
+         UNION ALL SELECT workspace, id FROM messages WHERE due_at IS NOT NULL AND status = 'claimed'{ours}"
     );
-    let rows = Rows(conn).all(&sql, vec![]).await?;
-    rows.iter()
-        .map(|row| {
-            let id: Vec<u8> = row.try_get_by_index(1)?;
-            let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
-            Ok((WorkspaceId(row.try_get_by_index(0)?), id))
-        })
-        .collect()
+    let mut found = Vec::new();
+    for row in Rows(conn).all(&sql, vec![]).await? {
+        let id: Vec<u8> = row.try_get_by_index(1)?;
+        let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+        found.push((WorkspaceId(row.try_get_by_index(0)?), id));
+    }
+    found.sort_unstable_by_key(|(_, id)| *id);
+    Ok(found)
 }
 
 /// Draws the fencing token of one claiming transaction; each is larger than all before it.
@@ -175,7 +175,7 @@ pub async fn logged_since<C: ConnectionTrait>(
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Messages one by one: a damaged row is its own error and stops no other.
     pub async fn messages_apart(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Result<Message, Error>)>, Error> {
-        let sql = format!("{} WHERE workspace = ? AND id IN ({})", messages::SELECT, marks(ids.len()));
+        let sql = format!("{} WHERE +workspace = ? AND id IN ({})", messages::SELECT, marks(ids.len()));
         let mut values: Values = vec![self.id.0.into()];
         values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
         let mut found = Vec::with_capacity(ids.len());
@@ -235,8 +235,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// due itself; none: nobody competes.
     pub async fn rival_due(&self, message: &Message, now: Timestamp) -> Result<Option<Timestamp>, Error> {
         let Some(due_at) = message.status.due_at() else { return Ok(None) };
-        let sql = "SELECT max(due_at) FROM messages WHERE workspace = ? AND profile = ? AND status = 'queued'
-                   AND purpose = 'marketing' AND due_at > ? AND priority > ? AND created_at <= ?";
+        let sql = "SELECT max(due_at) FROM messages WHERE +workspace = ? AND profile = ? AND status = 'queued'
+                   AND purpose = 'marketing' AND +due_at > ? AND priority > ? AND created_at <= ?";
         let values: Values = vec![
             self.id.0.into(),
             message.profile.0.into(),
@@ -253,9 +253,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             return Ok(Vec::new());
         }
         let sql = format!(
-            "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND reason = 'capped' AND due_at > ?
+            "SELECT id FROM messages WHERE +workspace = ? AND status = 'deferred' AND reason = 'capped' AND +due_at > ?
              AND {} AND profile IN
-                (SELECT profile FROM messages WHERE workspace = ? AND purpose = 'marketing' AND id IN ({}))
+                (SELECT profile FROM messages WHERE +workspace = ? AND purpose = 'marketing' AND id IN ({}))
              ORDER BY due_at, priority DESC, created_at, id LIMIT {BESIDE_MAX}",
             open(&shut.channels),
             marks(due.len())
@@ -267,8 +267,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// A slot of this person is free before its time: what waits for one is looked at now.
     pub async fn wake_capped(&self, profile: ProfileId, now: Timestamp) -> Result<(), Error> {
-        let sql = "UPDATE messages SET due_at = ? WHERE workspace = ? AND profile = ? AND status = 'deferred'
-                   AND reason = 'capped' AND due_at > ?";
+        let sql = "UPDATE messages SET due_at = ? WHERE +workspace = ? AND profile = ? AND status = 'deferred'
+                   AND reason = 'capped' AND +due_at > ?";
         let at = now.millis();
         Rows(self.conn).run(sql, vec![at.into(), self.id.0.into(), profile.0.into(), at.into()]).await?;
         Ok(())

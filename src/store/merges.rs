@@ -139,7 +139,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let memberships = "DELETE FROM segment_members WHERE profile = ?";
         Rows(self.conn).run(memberships, vec![loser.0.into()]).await?;
         // Whoever was united says yes and no for both; where both said no at once, one row is enough.
-        let stopped = "UPDATE suppressed_addresses SET profile = ? WHERE profile = ? AND NOT EXISTS
+        let stopped = "UPDATE suppressed_addresses SET profile = ? WHERE profile = ? AND profile <> 0 AND NOT EXISTS
             (SELECT 1 FROM suppressed_addresses theirs WHERE theirs.workspace = suppressed_addresses.workspace
              AND theirs.subject = suppressed_addresses.subject AND theirs.kind = suppressed_addresses.kind
              AND theirs.profile = ? AND theirs.at = suppressed_addresses.at)";

@@ -15,6 +15,8 @@ pub const SELECT: &str =
     "SELECT id, profile, enrollment, campaign, campaign_version, channel, template, purpose, priority,
     rules, created_at, expires_at, cause, entry, event, state, attempts, capped_at, slot_at, address, template_version, answer_lost_at,
     topic FROM messages";
+// Where a message, a person or an address is named, `+workspace` keeps SQLite, which counts nothing beforehand, from
+// walking through all messages of the workspace instead.
 const COLUMNS: usize = 29;
 
 #[derive(Serialize, Deserialize)]
@@ -147,7 +149,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, Error> {
-        let sql = format!("{SELECT} WHERE workspace = ? AND id IN ({})", marks(ids.len()));
+        let sql = format!("{SELECT} WHERE +workspace = ? AND id IN ({})", marks(ids.len()));
         let mut values: Values = vec![self.id.0.into()];
         values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
         Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
@@ -162,7 +164,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         limit: u32,
     ) -> Result<Vec<Message>, Error> {
         let sql = format!(
-            "{SELECT} WHERE workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
+            "{SELECT} WHERE +workspace = ? AND profile = ? AND (entry = ? OR event = ? OR cause = ?)
              ORDER BY created_at, id LIMIT ?"
         );
         let at = position.0;
@@ -211,7 +213,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut found = Vec::new();
         for chunk in profiles.chunks(500) {
             let sql = format!(
-                "{SELECT} WHERE workspace = ? AND status = 'sent' AND profile IN ({}) AND created_at >= ?",
+                "{SELECT} WHERE +workspace = ? AND status = 'sent' AND profile IN ({}) AND created_at >= ?",
                 marks(chunk.len())
             );
             let mut values: Values = vec![self.id.0.into()];

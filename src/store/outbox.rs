@@ -89,7 +89,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
         let sql = format!(
             "SELECT id, slot_at, channel, campaign, enrollment, topic FROM messages
-             WHERE workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
+             WHERE +workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
         );
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), value, since.millis().into()]).await?;
         rows.iter()

@@ -251,7 +251,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Whether messages of anybody else were cleared for this address.
     pub async fn is_shared_address(&self, subject: &str, people: &[ProfileId]) -> Result<bool, Error> {
         let sql = format!(
-            "SELECT 1 FROM messages WHERE workspace = ? AND address_subject = ? AND profile NOT IN ({}) LIMIT 1",
+            "SELECT 1 FROM messages WHERE +workspace = ? AND address_subject = ? AND profile NOT IN ({}) LIMIT 1",
             marks(people.len())
         );
         let mut values: Values = vec![self.id.0.into(), subject.into()];

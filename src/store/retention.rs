@@ -154,7 +154,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             return Ok(Slice { pruned: 0, next });
         }
         let sql = format!(
-            "DELETE FROM messages WHERE workspace = ? AND id IN ({}) AND due_at IS NULL AND status IN {ENDED}
+            "DELETE FROM messages WHERE +workspace = ? AND id IN ({}) AND due_at IS NULL AND status IN {ENDED}
              AND (slot_at IS NULL OR slot_at < ?) RETURNING id, campaign, channel, status, reason, created_at",
             marks(places.len())
         );

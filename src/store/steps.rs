@@ -37,7 +37,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut found = BTreeSet::new();
         for chunk in expected.keys().copied().collect::<Vec<_>>().chunks(512) {
             let (condition, keys) = Rows(self.conn).among("id", chunk.iter().copied().map(key).collect());
-            let sql = format!("SELECT id, state FROM messages WHERE workspace = ? AND {condition} {lock}");
+            let sql = format!("SELECT id, state FROM messages WHERE +workspace = ? AND {condition} {lock}");
             let values: Values = [self.id.0.into()].into_iter().chain(keys).collect();
             for row in Rows(self.conn).all(&sql, values).await? {
                 let (id, state): (Vec<u8>, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
@@ -124,7 +124,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let sql = format!(
                 "WITH step (message, expected, status, state, {columns}) AS ({rows})
                  UPDATE messages SET status = step.status, state = step.state, {set} FROM step
-                 WHERE messages.id = step.message AND messages.workspace = ? AND messages.state = step.expected
+                 WHERE messages.id = step.message AND +messages.workspace = ? AND messages.state = step.expected
                  RETURNING id"
             );
             values.push(self.id.0.into());

@@ -205,7 +205,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// What these people said of any address, as it stands on the list.
     pub async fn suppressions_by(&self, people: &[ProfileId]) -> Result<Vec<Listed>, Error> {
         let sql = format!(
-            "{SELECT} WHERE workspace = ? AND profile IN ({}) ORDER BY subject, at, kind, profile",
+            "{SELECT} WHERE workspace = ? AND profile <> 0 AND profile IN ({}) ORDER BY subject, at, kind, profile",
             marks(people.len())
         );
         let mut values: Values = vec![self.id.0.into()];
@@ -225,7 +225,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             return Ok(found);
         }
         let sql = format!(
-            "SELECT address_subject, id, profile, campaign, created_at FROM messages WHERE workspace = ?
+            "SELECT address_subject, id, profile, campaign, created_at FROM messages WHERE +workspace = ?
              AND address_subject IN ({}) AND created_at >= ?
              AND status IN ('claimed', 'sending', 'retrying', 'sent', 'unknown') ORDER BY created_at, id",
             marks(subjects.len())

@@ -123,7 +123,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn list_messages(&self, filter: &MessageFilter) -> Result<Vec<Message>, Error> {
-        let mut sql = format!("{SELECT} WHERE workspace = ?");
+        // A person's messages are few: they are found by the person.
+        let here = if filter.profile.is_some() { "+workspace" } else { "workspace" };
+        let mut sql = format!("{SELECT} WHERE {here} = ?");
         let mut values: Values = vec![self.id.0.into()];
         if let Some(profile) = filter.profile {
             sql.push_str(" AND profile = ?");

@@ -11,6 +11,7 @@ mod database;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+mod plans;
 #[path = "on_redis.rs"]
 mod redis_and_postgres;
 #[path = "on_redis.rs"]
