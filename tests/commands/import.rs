@@ -133,7 +133,8 @@ fn a_history_waits_for_shards_that_were_lost_on_the_way() {
     assert_eq!(after, answer, "whoever holds no shard moves no clock");
 }
 
-/// Once letters are under way, nobody can say that they live, for longer than a lease holds.
+/// Once letters are under way, nobody can say that they live, for longer than a lease holds. To see letters expire, let
+/// `Leases::are_sure` say yes.
 #[tokio::main(flavor = "current_thread")]
 async fn keep_renewals_waiting(url: &str) {
     let conn = sea_orm::Database::connect(url).await.unwrap();
