@@ -102,7 +102,7 @@ async fn the_inbox_reads_well_with_what_a_shop_would_have_sent() {
     let mut faults: Vec<String> =
         pages.iter().flat_map(|(name, path)| look_at(&mut browser, &house, name, path)).collect();
     let rows = house.page("/inbox").await;
-    for subject in ["Welcome to", "Willkommen bei", "Still thinking about", "is confirmed"] {
+    for subject in ["Welcome to", "ist bestätigt", "Still thinking about", "is confirmed"] {
         if !rows.contains(subject) {
             faults.push(format!("the inbox shows no `{subject}`"));
         }
