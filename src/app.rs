@@ -42,7 +42,7 @@ use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
 use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
-use crate::worker::dispatcher::{Channels, Dispatcher, Parts, requeue_held};
+use crate::worker::dispatcher::{Channels, Dispatcher, Parts};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::permission::Desk;
@@ -242,7 +242,6 @@ impl Carillon {
         };
         carillon.refresh_keys().await?;
         carillon.workers.dispatcher().recover(carillon.clock.now()).await?;
-        requeue_held(&carillon.log, WORKSPACE, "transport_stopped", carillon.clock.now()).await?;
         Ok(carillon)
     }
 
@@ -264,7 +263,7 @@ impl Carillon {
     pub fn start(&self) -> Running {
         let (stop, stopped) = watch::channel(false);
         self.part.take();
-        let loops = tokio::spawn(self.workers.clone().run(stopped.clone()));
+        let loops = tokio::spawn(part::work(self.workers.clone(), self.clock.now(), stopped.clone()));
         let chores = janitor::Janitor {
             log: self.log.clone(),
             store: self.store.clone(),

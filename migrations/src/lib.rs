@@ -32,6 +32,8 @@ mod m20261121_000098_pages;
 mod m20261121_000103_prune_the_log;
 mod m20261121_000111_take_locks;
 mod m20261121_000118_outbox_by_channel;
+mod m20261122_000141_slow_domains;
+mod m20261122_000142_turns_of_domains;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -65,6 +67,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000103_prune_the_log::Migration),
             Box::new(m20261121_000111_take_locks::Migration),
             Box::new(m20261121_000118_outbox_by_channel::Migration),
+            Box::new(m20261122_000141_slow_domains::Migration),
+            Box::new(m20261122_000142_turns_of_domains::Migration),
         ]
     }
 }

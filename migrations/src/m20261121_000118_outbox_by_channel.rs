@@ -6,8 +6,10 @@ use sea_orm_migration::prelude::*;
 pub struct Migration;
 
 const UP: &[&str] = &[
+    // The old one goes last: until then others read by it, and on PostgreSQL only who writes waits. Whoever cannot wait
+    // has made it before, beside all work (docs/operating.md).
+    "CREATE INDEX IF NOT EXISTS messages_by_outcome ON messages (workspace, status, created_at, id, reason, channel)",
     "DROP INDEX messages_outcome",
-    "CREATE INDEX messages_outcome ON messages (workspace, status, created_at, id, reason, channel)",
 ];
 
 #[async_trait::async_trait]

@@ -5,7 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::ids::Timestamp;
+use crate::worker::service::Workers;
 use crate::worker::sharing::Sharing;
+
+/// Works until `stop` turns true; what waits for a transport that was found stopped before is tried at once.
+pub(super) async fn work(workers: Arc<Workers>, now: Timestamp, stop: watch::Receiver<bool>) {
+    let dispatcher = workers.dispatcher();
+    if let Err(error) = dispatcher.try_again_in(dispatcher.leases().held(), now).await {
+        tracing::warn!(error = format!("{error:#}"), "what waits for a transport waits for its next try");
+    }
+    workers.run(stop).await;
+}
 
 /// Nothing to do where a database has one process. Cheap to clone.
 #[derive(Clone, Default)]

@@ -256,6 +256,22 @@ impl Status {
             | Self::Unknown { .. } => None,
         }
     }
+
+    /// The recipient's domain it waits for.
+    pub fn slow_domain(&self) -> Option<&str> {
+        match self.reason() {
+            Some(Reason::DomainSlow { domain }) => Some(domain),
+            _ => None,
+        }
+    }
+
+    /// Whether it only waits for longer than it did in `before`, and for the same reason.
+    pub fn waits_on(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Deferred { reason, .. }, Self::Deferred { reason: before, .. }) => reason == before,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

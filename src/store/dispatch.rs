@@ -190,7 +190,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Ends a message whose row cannot be read: it leaves the queue as a dead letter.
     pub async fn fail_unreadable(&self, id: MessageId, cause: &str, at: Timestamp) -> Result<(), Error> {
         let failed = Status::Failed { at, reason: Reason::RenderFailed { cause: cause.to_owned() } };
-        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL WHERE workspace = ? AND id = ?";
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL, slow_domain = NULL
+                   WHERE workspace = ? AND id = ?";
         let values: Values = vec![
             failed.name().into(),
             encode(&failed).into(),
@@ -274,15 +275,23 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(())
     }
 
-    /// Deferred messages held for the reason `code`, of one campaign where given; oldest first.
-    pub async fn held_for(&self, code: &str, campaign: Option<&str>, limit: usize) -> Result<Vec<MessageId>, Error> {
-        let sql = "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
-                   AND reason = ? AND (? IS NULL OR campaign = ?)
-                   ORDER BY created_at, id LIMIT ?";
+    /// Deferred messages of these shards held for the reason `code`, of one campaign where given; oldest first.
+    pub async fn held_for(
+        &self,
+        code: &str,
+        campaign: Option<&str>,
+        shards: ShardSet,
+        limit: usize,
+    ) -> Result<Vec<MessageId>, Error> {
+        let ours = shards.condition(self.conn.get_database_backend());
+        let sql = format!(
+            "SELECT id FROM messages WHERE workspace = ? AND status = 'deferred' AND due_at IS NOT NULL
+             AND reason = ? AND (? IS NULL OR campaign = ?){ours} ORDER BY created_at, id LIMIT ?"
+        );
         let campaign = campaign.map(ToOwned::to_owned);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let values = vec![self.id.0.into(), code.into(), campaign.clone().into(), campaign.into(), limit.into()];
-        read_ids(&Rows(self.conn).all(sql, values).await?)
+        read_ids(&Rows(self.conn).all(&sql, values).await?)
     }
 }
 

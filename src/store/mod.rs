@@ -38,6 +38,7 @@ pub mod rows;
 pub mod search;
 pub mod segments;
 pub mod shards;
+pub mod slow_domains;
 pub mod soundness;
 pub mod steps;
 pub mod suppressions;

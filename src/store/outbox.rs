@@ -15,11 +15,11 @@ use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path. False: the
-    /// row has moved on and nothing was changed.
+    /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path, unless it only
+    /// waits for longer. False: the row has moved on and nothing was changed.
     pub async fn advance_message(&self, expected: &Status, message: &Message, at: Timestamp) -> Result<bool, Error> {
         let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
-                   address = ?, template_version = ?, answer_lost_at = ?
+                   address = ?, template_version = ?, answer_lost_at = ?, slow_domain = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
             message.status.name().into(),
@@ -32,12 +32,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             message.address.clone().into(),
             message.template_version.into(),
             message.answer_lost_at.map(Timestamp::millis).into(),
+            message.status.slow_domain().into(),
             self.id.0.into(),
             message.id.as_bytes().to_vec().into(),
             encode(expected).into(),
         ];
         let moved = Rows(self.conn).run(sql, values).await? == 1;
-        if moved {
+        if moved && !message.status.waits_on(expected) {
             self.add_steps(vec![(message.id, at, message.status.clone())]).await?;
         }
         Ok(moved)
@@ -53,7 +54,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stops a message that waits; false if it was claimed, sent or ended before.
     pub async fn cancel_message(&self, id: MessageId, cancelled: &Status, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL, slow_domain = NULL
                    WHERE workspace = ? AND id = ? AND status IN ('queued', 'deferred', 'retrying')";
         let values: Values = vec![
             cancelled.name().into(),

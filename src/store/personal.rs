@@ -172,7 +172,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn blank_message(&self, id: MessageId, status: &Status) -> Result<(), Error> {
         let key = || sea_orm::Value::from(id.as_bytes().to_vec());
         let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = NULL, address = NULL,
-                   address_subject = NULL, slot_at = NULL WHERE workspace = ? AND id = ?";
+                   address_subject = NULL, slot_at = NULL, slow_domain = NULL WHERE workspace = ? AND id = ?";
         let values: Values =
             vec![status.name().into(), encode(status).into(), reason_code(status), self.id.0.into(), key()];
         Rows(self.conn).run(sql, values).await?;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Traits;
 use crate::decision::Person;
 use crate::ids::ProfileId;
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values};
+use crate::store::rows::{Error, Rows, Values, marks};
 
 /// Longer ones are found by their beginning.
 const TERM_BYTES_MAX: usize = 80;
@@ -144,28 +144,28 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, ProfileId(row.try_get_by_index(1)?)))).collect()
     }
 
-    /// Files the terms of the next people behind `after`, for whoever was stored before terms were kept: the last of
-    /// them, none where there is nobody more. In one transaction with reading them, so that nobody who is being erased
-    /// is filed again.
-    pub async fn file_terms(&self, after: ProfileId, limit: u32) -> Result<Option<ProfileId>, Error> {
-        let lock = match self.conn.get_database_backend() {
-            DbBackend::Postgres => " FOR SHARE",
-            _ => "",
-        };
-        let sql = format!("SELECT id, traits FROM profiles WHERE workspace = ? AND id > ? ORDER BY id LIMIT ?{lock}");
-        let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), after.0.into(), i64::from(limit).into()]).await?;
-        let (mut terms, mut last) = (Vec::new(), None);
-        for row in &rows {
+    /// The next people behind `after`, by id.
+    pub async fn people_after(&self, after: ProfileId, limit: u32) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT id FROM profiles WHERE workspace = ? AND id > ? ORDER BY id LIMIT ?";
+        self.ids(sql, vec![self.id.0.into(), after.0.into(), i64::from(limit).into()]).await
+    }
+
+    /// Files these people's terms, for whoever was stored before terms were kept. The caller's transaction has their
+    /// shards to itself: whoever changes or erases them has done so before, or sees what is filed.
+    pub async fn file_terms(&self, people: &[ProfileId]) -> Result<(), Error> {
+        let sql = format!("SELECT id, traits FROM profiles WHERE workspace = ? AND id IN ({})", marks(people.len()));
+        let mut values: Values = vec![self.id.0.into()];
+        values.extend(people.iter().map(|profile| profile.0.into()));
+        let mut terms = Vec::new();
+        for row in &Rows(self.conn).all(&sql, values).await? {
             let id = ProfileId(row.try_get_by_index(0)?);
             let traits: String = row.try_get_by_index(1)?;
-            last = Some(id);
             // A row that cannot be read is found by its id alone, as before.
             if let Ok(traits) = serde_json::from_str(&traits) {
                 terms.push((id, terms_of(&traits)));
             }
         }
-        self.add_terms(terms).await?;
-        Ok(last)
+        self.add_terms(terms).await
     }
 }
 

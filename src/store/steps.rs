@@ -58,7 +58,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         at: Timestamp,
     ) -> Result<BTreeSet<MessageId>, Error> {
         let columns = "due_at, slot_at, address, address_subject, template_version";
-        let set = "reason = NULL, due_at = step.due_at, slot_at = step.slot_at, address = step.address,
+        let set =
+            "reason = NULL, slow_domain = NULL, due_at = step.due_at, slot_at = step.slot_at, address = step.address,
                    address_subject = step.address_subject, template_version = step.template_version";
         let rest = |message: &Message, subject: &str| -> Values {
             vec![

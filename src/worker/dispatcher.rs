@@ -17,6 +17,7 @@ mod line;
 mod outlook;
 mod slots;
 mod test_send;
+mod turns;
 mod unheard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,7 @@ use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
-use crate::store::shards::{Heads, Layout, ShardSet};
+use crate::store::shards::{Heads, Layout};
 use crate::worker::leases::Leases;
 use crate::worker::live::{Definitions, Live};
 use addressed::Addressed;
@@ -55,6 +56,7 @@ pub use slots::CapStores;
 use slots::withdraw;
 pub(super) use slots::{move_on, unite_slots};
 pub use test_send::{NotSent, TestSend, TestSent, sample_of};
+use turns::Turns;
 
 /// Messages looked at together.
 const BATCH_MAX: usize = 64;
@@ -109,6 +111,7 @@ pub struct Dispatcher {
     leases: Leases,
     gates: Gates,
     domains: Domains,
+    turns: Turns,
     caps_gate: CapsGate,
     answers: Answers,
     /// Outcomes whose commit failed: they happened, and are stored before anything else is sent.
@@ -128,7 +131,8 @@ impl Dispatcher {
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
         let line = tokio::sync::Mutex::new(Line::new(answers.clone()));
         let is_full = AtomicBool::new(false);
-        Self { parts, leases, gates, domains, caps_gate, answers, unstored, unheard, line, is_full }
+        let turns = Turns::default();
+        Self { parts, leases, gates, domains, turns, caps_gate, answers, unstored, unheard, line, is_full }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -142,23 +146,6 @@ impl Dispatcher {
     pub fn limited(mut self, per_second: &BTreeMap<Channel, NonZeroU32>) -> Self {
         self.gates.limit(per_second);
         self
-    }
-
-    /// At start, before the first tick and while no other dispatcher works on this database: sorts out what a dead
-    /// process left `claimed` or `sending`. Returns how many rows changed.
-    ///
-    /// # Errors
-    /// The database cannot be read or written.
-    pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
-        self.recover_in(self.leases.held(), &Lost::All, now).await
-    }
-
-    /// The same for shards that were another process's.
-    ///
-    /// # Errors
-    /// The database cannot be read or written.
-    pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
-        hands::recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await
     }
 
     /// Handles the next due messages until each has its answer. Returns how many rows changed; zero: nothing can be done
@@ -187,7 +174,7 @@ impl Dispatcher {
         let is_any_due = || is_any_due(self.parts.store.reader(), self.leases.held(), now);
         let is_full = self.has_enough(line);
         self.is_full.store(is_full, Ordering::Relaxed);
-        if is_full || !is_any_due().await? {
+        if is_full || (!self.call_up(now, line).await? && !is_any_due().await?) {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);

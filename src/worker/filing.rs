@@ -64,10 +64,13 @@ pub async fn tick(log: &EventLog, store: &Store, leases: &Leases) -> anyhow::Res
         }
         filed = Filed::Some;
         let after = ProfileId(known.and_then(|text| text.parse().ok()).unwrap_or_default());
-        let filing = log.writer().change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+        let people = store.workspace(id).people_after(after, SLICE).await?;
+        // In the one order in which everybody waits for people.
+        let shards = people.iter().map(|profile| store.layout().shard_of(*profile)).collect::<ShardSet>();
+        let filing = log.writer().change_in(Queue::Sends, shards, move |tx, _| {
             Box::pin(async move {
-                let last = workspace(tx, id).file_terms(after, SLICE).await?;
-                let until = last.map_or_else(|| ALL.to_owned(), |last| last.to_string());
+                workspace(tx, id).file_terms(&people).await?;
+                let until = people.last().map_or_else(|| ALL.to_owned(), |last| last.to_string());
                 Ok(set_setting(tx, &filed_setting(id), &until).await?)
             })
         });

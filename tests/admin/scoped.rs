@@ -1,6 +1,7 @@
 //! Pages as the holders of API tokens see them: what their token may read is shown, what it may do works, the rest is
 //! refused in words, and a token that ends takes its sessions with it.
 
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use crate::house::{House, TOKEN};
@@ -116,6 +117,58 @@ async fn a_page_beyond_a_token_says_what_it_lacks_and_is_in_no_menu() {
     let people = Visitor::sign_in(&house, &people).await.unwrap();
     let (_, ann) = people.get("/customers/1").await;
     assert!(ann.contains("Frequency caps") && !ann.contains("by telephone") && !ann.contains("Suppressions"), "{ann}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_which_answer_a_message_went_is_told_to_those_who_may_read_answers_alone() {
+    let house = lived().await;
+    let message = house.listed("campaign=cart_reminder").await[0]["id"].as_str().unwrap().to_owned();
+    let (path, page) = (format!("/api/v1/messages/{message}"), format!("/why?message={message}"));
+    for (scopes, reads_answers) in [(vec!["messages:read"], false), (vec!["messages:read", "permission:read"], true)] {
+        let (_, secret) = token(&house, &scopes).await;
+        let told = house.ask(house.request("GET", &path).bearer_auth(&secret)).await.ok();
+        let check = told["checks"].as_array().unwrap().iter().find(|check| check["check"] == "Consent for the channel");
+        let check = check.unwrap();
+        assert_eq!(check["result"], "passed", "{check}");
+        assert_eq!(check["sentence"].is_string(), reads_answers, "{check}");
+        assert_eq!(check["values"]["source"] == "by telephone", reads_answers, "{check}");
+        assert_eq!(check["values"] != json!({}), reads_answers, "{check}");
+        let (status, shown) = Visitor::sign_in(&house, &secret).await.unwrap().get(&page).await;
+        assert_eq!((status, shown.contains("by telephone")), (200, reads_answers), "{shown}");
+        assert!(shown.contains("Consent for the channel"), "{shown}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_read_signs_nobody_out() {
+    let house = lived().await;
+    let (_, secret) = token(&house, &["messages:read", "control:write"]).await;
+    let operator = Visitor::sign_in(&house, &secret).await.unwrap();
+    let (status, page) = operator.get("/").await;
+    assert_eq!(status, 200);
+    let field = hidden(&page);
+    let file = format!("sqlite://{}", house.folder().join("carillon.db").display());
+    let database = sea_orm::Database::connect(file).await.unwrap();
+    let rename = async |from: &str, to: &str| {
+        database.execute_unprepared(&format!("ALTER TABLE {from} RENAME TO {to}")).await.unwrap();
+    };
+    rename("api_token_secrets", "not_to_be_read").await;
+    let order = [("token", field.as_str()), ("who", "me"), ("why", "so"), ("sure", "yes")];
+    let answer = operator.post("/pause", &order).await;
+    let status = answer.status().as_u16();
+    let says = answer.text().await.unwrap();
+    assert!(status == 503 && says.contains("You are still signed in"), "{status} {says}");
+    assert_eq!(operator.get("/why").await.0, 503);
+    let again = operator.post("/sign-in", &[("secret", secret.as_str()), ("to", "/")]).await;
+    assert_eq!(again.status(), 503, "nor is their token said to be none");
+    let inbox = house.request("GET", "/api/v1/inbox").header("host", "shop.example").header("cookie", &operator.cookie);
+    assert_eq!(house.ask(inbox).await.status, 503);
+    rename("not_to_be_read", "api_token_secrets").await;
+    assert_eq!(operator.get("/").await.0, 200);
+    assert_eq!(operator.post("/pause", &order).await.status(), 303, "the same form is taken");
+    database.close().await.unwrap();
     house.close().await;
 }
 

@@ -20,21 +20,24 @@ use tokio::sync::oneshot;
 use super::world::{World, campaign, reason_of};
 use crate::database::Backend;
 
-const CONNECTIONS: usize = 8;
+pub const CONNECTIONS: usize = 8;
 const HANGING: &str = "slow.example";
 const HANGS: Span = Span::from_seconds(30);
 
+type Takes = fn(&str) -> Span;
+type Says = fn(&str) -> Outcome;
+
 /// Answers when its time has come.
 #[derive(Clone)]
-struct Provider {
+pub struct Provider {
     clock: Clock,
     /// How long it takes for an address, and what it says then.
-    takes: fn(&str) -> Span,
-    says: Arc<Mutex<fn(&str) -> Outcome>>,
+    takes: Arc<Mutex<Takes>>,
+    says: Arc<Mutex<Says>>,
     state: Arc<Mutex<State>>,
 }
 
-fn accepted() -> Outcome {
+pub fn accepted() -> Outcome {
     Outcome::Accepted { reply: "250 ok".into() }
 }
 
@@ -62,8 +65,14 @@ struct State {
 }
 
 impl Provider {
-    fn new(clock: Clock, takes: fn(&str) -> Span, says: fn(&str) -> Outcome) -> Self {
-        Self { clock, takes, says: Arc::new(Mutex::new(says)), state: Arc::default() }
+    pub fn new(clock: Clock, takes: fn(&str) -> Span, says: fn(&str) -> Outcome) -> Self {
+        let (takes, says) = (Arc::new(Mutex::new(takes)), Arc::new(Mutex::new(says)));
+        Self { clock, takes, says, state: Arc::default() }
+    }
+
+    /// From now on.
+    pub fn will_take(&self, takes: fn(&str) -> Span) {
+        *self.takes.lock().unwrap() = takes;
     }
 
     /// From now on.
@@ -79,16 +88,16 @@ impl Provider {
         has.into_iter().map(|(_, to)| to.split('@').next().unwrap().to_owned()).collect()
     }
 
-    fn next_end(&self) -> Option<Timestamp> {
+    pub fn next_end(&self) -> Option<Timestamp> {
         self.state.lock().unwrap().pending.keys().next().map(|(at, _)| *at)
     }
 
-    fn pending(&self) -> usize {
+    pub fn pending(&self) -> usize {
         self.state.lock().unwrap().pending.len()
     }
 
     /// Answers what is due, in order.
-    fn answer(&self) {
+    pub fn answer(&self) {
         let now = self.clock.now();
         let mut state = self.state.lock().unwrap();
         while let Some(entry) = state.pending.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -98,6 +107,16 @@ impl Provider {
             state.ended.push((to, began, now));
             answer.send(outcome).unwrap();
         }
+    }
+
+    /// When a mail to this address was begun.
+    pub fn began(&self, to: &str) -> Option<Timestamp> {
+        self.state.lock().unwrap().began.get(to).copied()
+    }
+
+    /// How many mails to this domain ended.
+    pub fn taken_by(&self, domain: &str) -> usize {
+        self.state.lock().unwrap().ended.iter().filter(|(to, ..)| to.ends_with(domain)).count()
     }
 
     fn others(&self) -> Vec<(String, Timestamp, Timestamp)> {
@@ -111,7 +130,7 @@ impl Channel for Provider {
         let Content::Email(email) = rendered.content() else { panic!("not an e-mail") };
         let to = email.to.address.clone();
         let now = self.clock.now();
-        let took = (self.takes)(&to);
+        let took = (self.takes.lock().unwrap())(&to);
         let (answer, answered) = oneshot::channel();
         let mut state = self.state.lock().unwrap();
         state.count += 1;
@@ -245,8 +264,8 @@ async fn pass(world: &World, provider: &Provider, seconds: i64) {
 
 async fn status_of(world: &World, user: &str) -> &'static str {
     let messages = world.messages().await;
-    let of_user = messages.iter().filter(|one| one.address.as_ref().is_some_and(|to| to.starts_with(user)));
-    of_user.last().unwrap().status.name()
+    let mut of_user = messages.iter().filter(|one| one.address.as_ref().is_some_and(|to| to.starts_with(user)));
+    of_user.next_back().unwrap().status.name()
 }
 
 #[tokio::test]

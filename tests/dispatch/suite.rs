@@ -9,6 +9,7 @@ mod merges;
 mod outcomes;
 mod permission;
 mod relevance;
+mod tarpit;
 #[allow(dead_code, reason = "some of it serves two processes over one database")]
 mod world;
 

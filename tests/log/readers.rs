@@ -9,14 +9,17 @@ use carillon::clock::Clock;
 use carillon::eventlog::{Draft, EventLog, Queue};
 use carillon::ids::Position;
 use carillon::store::entries::{Logged, read_after};
+use carillon::store::locks::{Reach, lock};
 use carillon::store::shards::{Layout, ShardSet};
 use carillon::store::{Address, Rows};
+use carillon::worker::filing::{self, Filed};
+use carillon::worker::leases::Leases;
 use futures::future::join_all;
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, TransactionTrait};
 use secrecy::ExposeSecret;
 
 use crate::database::{Backend, Place};
-use crate::on_postgres::support::{WORKSPACE, event};
+use crate::on_postgres::support::{House, WORKSPACE, event};
 
 const WRITERS: usize = 64;
 const ROWS_EACH: usize = 12;
@@ -150,4 +153,34 @@ async fn a_reader_of_our_log_sees_every_entry_once_whoever_commits_late() {
         log.stop().await;
         database.close().await;
     }
+}
+
+#[tokio::test]
+async fn whoever_files_people_waits_for_those_who_change_them_and_never_in_a_circle() {
+    let house = House::new().await;
+    house.apply("kind: topic\nkey: news\nname: News\n").await;
+    let people = house.profiles(vec![event("a", "ann", "Viewed"), event("b", "ben", "Viewed")]).await;
+    house.process().await;
+    let reach: Reach =
+        people.iter().map(|profile| house.store.layout().shard_of(*profile)).collect::<ShardSet>().into();
+    let other = house.beside().await;
+    let changes = other.begin().await.unwrap();
+    lock(&changes, &reach).await.unwrap();
+    let touch = async |profile: &carillon::ids::ProfileId| {
+        let sql = "UPDATE profiles SET version = version + 1 WHERE id = ?";
+        Rows(&changes).run(sql, vec![profile.0.into()]).await.unwrap();
+    };
+    // The second first: whoever had the first by then would wait for the second, and this for the first.
+    touch(people.iter().max().unwrap()).await;
+    let (log, store, leases) = (house.log.clone(), house.store.clone(), Leases::alone(house.store.layout()));
+    let files = tokio::spawn(async move { filing::tick(&log, &store, &leases).await });
+    let waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid IN
+                 (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    while Rows(house.store.reader()).one(waits, vec![]).await.unwrap().is_none() {
+        assert!(!files.is_finished(), "it waits for whoever changes them");
+        tokio::task::yield_now().await;
+    }
+    touch(people.iter().min().unwrap()).await;
+    changes.commit().await.unwrap();
+    assert_eq!(files.await.unwrap().unwrap(), Filed::Some);
 }

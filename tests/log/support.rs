@@ -16,6 +16,7 @@ use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
 use carillon::worker::processors::Processors;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
+use secrecy::ExposeSecret;
 
 use super::BACKEND;
 use crate::database::{Backend, Place};
@@ -76,6 +77,15 @@ impl House {
             profiles.push(profile);
         }
         profiles
+    }
+
+    /// A connection of somebody else's to the same PostgreSQL.
+    #[allow(dead_code, reason = "SQLite has one writer")]
+    pub async fn beside(&self) -> DatabaseConnection {
+        let carillon::store::Address::Postgres(url) = self.place.address() else { panic!("not on PostgreSQL") };
+        let mut options = sea_orm::ConnectOptions::new(url.expose_secret());
+        options.max_connections(1).sqlx_logging(false);
+        sea_orm::Database::connect(options).await.unwrap()
     }
 
     pub async fn fail_a_change(&self) {

@@ -54,13 +54,17 @@ entry: { event: Order Placed, key: properties.cart_id }
 send: { channel: email, template: hello }
 ";
 
-/// Takes everything, and remembers for what purpose; or refuses everything.
+/// Takes everything, and remembers for what purpose; or refuses everything, or is away.
 #[derive(Clone, Default)]
-pub struct Carrier(Arc<Mutex<Vec<Purpose>>>, Arc<AtomicBool>);
+pub struct Carrier(Arc<Mutex<Vec<Purpose>>>, Arc<AtomicBool>, Arc<AtomicBool>);
 
 impl Carrier {
     pub fn refuses(&self, everything: bool) {
         self.1.store(everything, Ordering::SeqCst);
+    }
+
+    pub fn is_away(&self, away: bool) {
+        self.2.store(away, Ordering::SeqCst);
     }
 
     /// How much marketing, and how much else, was handed over.
@@ -73,6 +77,9 @@ impl Carrier {
 
 impl Channel for Carrier {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
+        if self.2.load(Ordering::SeqCst) {
+            return futures::future::ready(Outcome::TransportDown { cause: "nobody answers".to_owned() }).boxed();
+        }
         if self.1.load(Ordering::SeqCst) {
             let no = Outcome::Rejected { cause: "554 no".to_owned(), suppress: false };
             return futures::future::ready(no).boxed();
@@ -107,6 +114,19 @@ impl Shop {
         redis: Option<&str>,
         carrier: Option<Carrier>,
     ) -> Self {
+        let (house, clock) = Self::opened(folder, address, now, redis, carrier.clone()).await;
+        house.take_all().await.unwrap();
+        Self { house, clock, carrier: carrier.unwrap_or_default() }
+    }
+
+    /// As a command opens it, which works on nothing.
+    pub async fn opened(
+        folder: &Path,
+        address: Address,
+        now: i64,
+        redis: Option<&str>,
+        carrier: Option<Carrier>,
+    ) -> (Carillon, Clock) {
         let clock = Clock::fixed(Timestamp::from_millis(now));
         let options = Options {
             threads: 1,
@@ -127,7 +147,7 @@ impl Shop {
             retry: RetryPolicy::default(),
             clock: Some(clock.clone()),
             faults: Faults::none(),
-            carrier: carrier.clone().map(|carrier| Arc::new(carrier) as Arc<dyn Channel>),
+            carrier: carrier.map(|carrier| Arc::new(carrier) as Arc<dyn Channel>),
         };
         let house = Carillon::open(options).await.unwrap();
         if house.database.is_postgres() {
@@ -136,8 +156,7 @@ impl Shop {
             rows.run("UPDATE leases SET expires_at = 1", vec![]).await.unwrap();
             rows.run("UPDATE nodes SET seen_at = 1", vec![]).await.unwrap();
         }
-        house.take_all().await.unwrap();
-        Self { house, clock, carrier: carrier.unwrap_or_default() }
+        (house, clock)
     }
 
     pub async fn furnish(&self) {

@@ -2,6 +2,7 @@
 
 mod erased;
 mod erased_by_index;
+mod opened;
 mod pruned;
 mod pruned_log;
 mod restored;

@@ -1,9 +1,10 @@
 //! Messages in pages, newest first, and one with its whole path: what caused it, every state, every try.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use actix_web::web;
+use actix_web::web::{self, ReqData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -15,7 +16,7 @@ use crate::store::attempts::Attempt;
 use crate::store::entries::Logged;
 use crate::store::hits::HitSeen;
 use crate::store::trace::MessageFilter;
-use crate::worker::explain::checks::{Check, checks};
+use crate::worker::explain::checks::{Check, checks, without_answers};
 use crate::worker::explain::words::{Named, masked, sentence, state};
 use crate::worker::explain::{blocking, names_of};
 
@@ -26,7 +27,7 @@ use super::permission::channel_of;
 use super::{Admin, Answer, Controls, Problem, ROWS_DEFAULT, ROWS_MAX, Refusal, json_answer, json_page, query, rows};
 use crate::http::cursor;
 use crate::http::openapi::AnyObject;
-use crate::http::scope::Scope;
+use crate::http::scope::{Caller, Scope};
 
 /// Hits of one message that are shown.
 const HITS_MAX: u32 = 100;
@@ -228,7 +229,7 @@ struct Path {
     newest_event: Option<EventOut>,
     enrollment_state: Option<Enrollment>,
     findings: Vec<FindingOut>,
-    /// What was asked before it might go, in the guard's order.
+    /// What was asked before it might go, in the guard's order; which answer spoke for it only with `permission:read`.
     checks: Vec<Check>,
     states: Vec<StateOut>,
     tries: Vec<Attempt>,
@@ -251,7 +252,7 @@ pub(super) async fn find(admin: &Admin, asked: &str) -> Result<Message, Problem>
     Ok(admin.db().message(id).await?.ok_or_else(unknown)?)
 }
 
-async fn one(admin: Controls, id: web::Path<String>) -> Answer {
+async fn one(admin: Controls, caller: ReqData<Arc<Caller>>, id: web::Path<String>) -> Answer {
     let message = find(&admin, &id).await?;
     let db = admin.db();
     let steps = db.steps_of(message.id).await?;
@@ -266,7 +267,10 @@ async fn one(admin: Controls, id: web::Path<String>) -> Answer {
     });
     let states = states.collect();
     let live = admin.definitions.live(admin.workspace);
-    let checks = checks(db, &live, &message, &steps, &named, &admin.zone).await?;
+    let mut checks = checks(db, &live, &message, &steps, &named, &admin.zone).await?;
+    if !caller.scopes.contains(&Scope::PermissionRead) {
+        checks = without_answers(checks);
+    }
     let entries = db.entries_apart(&[message.entry, message.event]).await?;
     let event = |position: Position| match &entries.get(&position)?.logged {
         Logged::Event(event) => Some(EventOut::new(position, event)),

@@ -133,26 +133,42 @@ impl Visitor {
     }
 }
 
-/// Not let in: the way to the form that lets in.
+/// Not let in.
 #[derive(Debug, thiserror::Error)]
-#[error("sign in first")]
-pub struct SignInFirst {
-    to: String,
+pub enum NotLetIn {
+    /// The way to the form that lets in.
+    #[error("sign in first")]
+    SignInFirst { to: String },
+    /// Whose session it is cannot be asked at present: it has not ended.
+    #[error("the database could not be read")]
+    NotNow,
 }
 
-impl ResponseError for SignInFirst {
+impl ResponseError for NotLetIn {
     fn status_code(&self) -> StatusCode {
-        StatusCode::SEE_OTHER
+        match self {
+            Self::SignInFirst { .. } => StatusCode::SEE_OTHER,
+            Self::NotNow => StatusCode::SERVICE_UNAVAILABLE,
+        }
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        redirect(&format!("/sign-in?to={}", encoded(&self.to)))
+        match self {
+            Self::SignInFirst { to } => redirect(&format!("/sign-in?to={}", encoded(to))),
+            Self::NotNow => {
+                let body = html!(
+                    "<h1>Temporarily unavailable</h1><p>The database could not be read, and nothing was changed. You are \
+                     still signed in: reload this page in a moment.</p>"
+                );
+                bare(self.status_code(), "Temporarily unavailable", &body)
+            }
+        }
     }
 }
 
 impl FromRequest for Visitor {
-    type Error = SignInFirst;
-    type Future = LocalBoxFuture<'static, Result<Self, SignInFirst>>;
+    type Error = NotLetIn;
+    type Future = LocalBoxFuture<'static, Result<Self, NotLetIn>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let (desk, request) = (request.app_data::<Pages>().cloned(), request.clone());
@@ -161,28 +177,41 @@ impl FromRequest for Visitor {
         let to = if request.method().is_safe() { to } else { "/".to_owned() };
         Box::pin(async move {
             let visitor = match &desk {
-                Some(desk) => known(desk, &request).await,
+                Some(desk) => known(desk, &request).await.map_err(|problem| {
+                    tracing::error!(error = %problem, "whose session it is could not be read");
+                    NotLetIn::NotNow
+                })?,
                 None => None,
             };
-            visitor.ok_or(SignInFirst { to })
+            visitor.ok_or(NotLetIn::SignInFirst { to })
         })
     }
 }
 
-async fn known(desk: &Desk, request: &HttpRequest) -> Option<Visitor> {
+/// Who asks, as far as they may see the pages.
+///
+/// # Errors
+/// It cannot be asked at present.
+async fn known(desk: &Desk, request: &HttpRequest) -> Result<Option<Visitor>, Problem> {
     let now = desk.admin.log.clock().monotonic();
     let cookie = session_of(request.headers());
     if let Some((holder, form_token)) = cookie.and_then(|cookie| desk.sessions.of(cookie, now)) {
         let scopes = match holder {
             Holder::Local => Some(Scope::ALL.into()),
-            Holder::Token(hash) => by_hash(&desk.admin, &hash, NO_SEAL).await.ok().map(|caller| caller.scopes),
+            Holder::Token(hash) => match by_hash(&desk.admin, &hash, NO_SEAL).await {
+                Ok(caller) => Some(caller.scopes),
+                // The token has ended; whatever else it is may be over in a moment.
+                Err(Problem::Control(why)) if matches!(*why, Refusal::WrongToken | Refusal::ExpiredToken) => None,
+                Err(problem) => return Err(problem),
+            },
         };
         if let Some(scopes) = scopes {
-            return Some(Visitor { form_token, session: true, scopes });
+            return Ok(Some(Visitor { form_token, session: true, scopes }));
         }
     }
     let open = desk.inbox.is_some() && is_local(request);
-    open.then(|| Visitor { form_token: desk.open_token.0.clone(), session: false, scopes: Scope::ALL.into() })
+    let visitor = || Visitor { form_token: desk.open_token.0.clone(), session: false, scopes: Scope::ALL.into() };
+    Ok(open.then(visitor))
 }
 
 /// Whether somebody may read messages as JSON: who sees the pages of them, and who has a token for them.
@@ -190,7 +219,7 @@ pub(super) async fn admits(desk: &Desk, request: &HttpRequest) -> Result<(), Pro
     if request.headers().contains_key(AUTHORIZATION) {
         return holds(&desk.admin, request.headers(), Scope::MessagesRead).await;
     }
-    match known(desk, request).await {
+    match known(desk, request).await? {
         Some(visitor) if visitor.may(Scope::MessagesRead) => Ok(()),
         Some(_) => Err(Refusal::MissingScope { scope: Scope::MessagesRead }.into()),
         None => Err(Refusal::MissingToken.into()),
@@ -332,7 +361,7 @@ pub(super) async fn sign_in(desk: Pages, request: HttpRequest, payload: web::Pay
         Err(Problem::Control(refusal)) if matches!(*refusal, Refusal::ExpiredToken) => {
             return sign_in_page(StatusCode::FORBIDDEN, &to, "This token has expired.");
         }
-        Err(Problem::Control(_)) => {
+        Err(Problem::Control(refusal)) if matches!(*refusal, Refusal::WrongToken) => {
             return sign_in_page(StatusCode::FORBIDDEN, &to, "This is not a token of this service.");
         }
         Err(_) => {

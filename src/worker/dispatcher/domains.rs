@@ -1,25 +1,27 @@
 //! Recipients' domains: what each is known to do, and so how many connections it may hold. A domain that is slow, or
 //! asked for patience, waits by itself; nobody else waits for it. Kept in memory alone, by each process for itself:
-//! after a restart the first tries find out again.
+//! after a restart the first tries find out again, and whose mail waits is read from the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{Span, Timestamp};
-use crate::message::{Channel, Outcome};
+use crate::message::{Channel, Message, Outcome, Purpose};
 
 /// A send that took longer makes its domain a slow one.
 pub const SLOW_AFTER: Span = Span::from_seconds(5);
 /// How long a domain that asked for patience is left alone; each time in a row twice as long.
 const PATIENCE: Span = Span::from_seconds(60);
 const PATIENCE_MAX: Span = Span::from_seconds(3_600);
-/// A message of a slow domain is looked at again after this at the latest.
-const TURN_MAX: Span = Span::from_seconds(60);
+/// Between the turns of two messages that wait for the same domain.
 const TURN_MIN: Span = Span::from_seconds(1);
+const TURN_MAX: Span = Span::from_seconds(60);
 /// Messages of one slow domain that are claimed at once.
 const SLOW_CLAIMS: usize = 4;
-/// Domains remembered.
+/// Domains remembered, and how many of them make room when there are too many.
 const DOMAINS_MAX: usize = 10_000;
+const FORGOTTEN_TOGETHER: usize = DOMAINS_MAX / 8;
 
 /// Whose mail server takes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,10 +88,29 @@ impl Pace {
             Self::Slow { .. } => SLOW_CLAIMS,
         }
     }
+
+    /// How many of the messages that wait for a domain are called up to be due together, where so many are in hand.
+    /// Whoever is unknown or slow gets the next when there is room for it; whoever is quick takes what comes.
+    pub const fn calls(self, batch: usize, in_hand: usize) -> usize {
+        match self {
+            Self::Fresh => SLOW_CLAIMS.saturating_sub(in_hand),
+            Self::Quick => batch,
+            Self::Slow { .. } => 1_usize.saturating_sub(in_hand),
+        }
+    }
 }
 
 #[derive(Default)]
-pub struct Domains(Mutex<BTreeMap<Domain, Known>>);
+pub struct Domains(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    known: BTreeMap<Domain, Known>,
+    /// Domains of which messages wait in the database.
+    waited_for: BTreeSet<Domain>,
+    /// The last of them that was looked at.
+    last: Option<Domain>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -97,22 +118,40 @@ struct Known {
     /// How often in a row it asked for patience, and until when it has it.
     refusals: u32,
     patience: Option<Timestamp>,
-    /// When the next message that waits is looked at.
-    next_turn: Timestamp,
+    /// The turn of whoever waits last, by lane.
+    turns: BTreeMap<Lane, Timestamp>,
+    /// When something was last learned of it, or had to wait for it.
+    used: Timestamp,
+}
+
+/// Of those that wait for a domain, whoever was tried before, and a password, does not wait behind a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    First,
+    Campaign,
+}
+
+impl Lane {
+    pub fn of(message: &Message) -> Self {
+        match message.purpose {
+            Purpose::Marketing if message.attempts == 0 => Self::Campaign,
+            Purpose::Marketing | Purpose::Transactional => Self::First,
+        }
+    }
 }
 
 impl Domains {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Domain, Known>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn pace(&self, domain: &Domain) -> Pace {
-        self.lock().get(domain).map_or(Pace::Fresh, |known| known.pace)
+        self.lock().known.get(domain).map_or(Pace::Fresh, |known| known.pace)
     }
 
     /// Until when the domain asked for patience.
     pub fn patient_until(&self, now: Timestamp, domain: &Domain) -> Option<Timestamp> {
-        self.lock().get(domain)?.patience.filter(|until| now < *until)
+        self.lock().known.get(domain)?.patience.filter(|until| now < *until)
     }
 
     /// Something sent to it has had no answer for so long.
@@ -136,28 +175,74 @@ impl Domains {
         });
     }
 
-    /// When another message that the domain has no room for is looked at again: one after the other, as quickly as it
-    /// takes them.
-    pub fn next_turn(&self, now: Timestamp, domain: &Domain) -> Timestamp {
-        let mut next = now.plus(TURN_MIN);
+    /// When a message that the domain has no room for is looked at at the latest: one after the other, as quickly as the
+    /// domain takes them, after its patience. Whoever waits is called up before, when there is room.
+    pub fn next_turn(&self, now: Timestamp, domain: &Domain, lane: Lane) -> Timestamp {
+        self.lock().waited_for.insert(domain.clone());
         self.change(now, domain, |known| {
-            if let Pace::Slow { took } = known.pace {
-                let pace = took.max(TURN_MIN).min(TURN_MAX);
-                next = known.next_turn.max(now).plus(pace).min(now.plus(TURN_MAX));
-                known.next_turn = next;
-            }
-        });
-        next
+            let pace = match known.pace {
+                Pace::Slow { took } => took.max(TURN_MIN).min(TURN_MAX),
+                Pace::Fresh | Pace::Quick => TURN_MIN,
+            };
+            let last = known.turns.entry(lane).or_default();
+            *last = match known.patience.filter(|until| now < *until && *last < *until) {
+                Some(until) => until,
+                None => (*last).max(now).plus(pace),
+            };
+            *last
+        })
     }
 
-    fn change(&self, now: Timestamp, domain: &Domain, change: impl FnOnce(&mut Known)) {
-        let mut domains = self.lock();
-        if domains.len() >= DOMAINS_MAX && !domains.contains_key(domain) {
-            // The quick ones lose least: they are found quick again by their next answer.
-            domains.retain(|_, known| known.pace.is_slow() && known.patience.is_none_or(|until| now < until));
+    /// Messages of these domains wait.
+    pub fn wait(&self, domains: Vec<String>) {
+        self.lock().waited_for.extend(domains.into_iter().map(Domain));
+    }
+
+    /// Nothing of the domain waits any more.
+    pub fn served(&self, domain: &Domain) {
+        let mut state = self.lock();
+        state.waited_for.remove(domain);
+        if let Some(known) = state.known.get_mut(domain) {
+            known.turns.clear();
         }
-        if domains.len() < DOMAINS_MAX || domains.contains_key(domain) {
-            change(domains.entry(domain.clone()).or_default());
+    }
+
+    /// The next domains of which messages wait, and that may take one: in turn, at most so many.
+    pub fn waited_for(&self, now: Timestamp, limit: usize) -> Vec<Domain> {
+        let mut state = self.lock();
+        let behind = match &state.last {
+            Some(last) => (Bound::Excluded(last.clone()), Bound::Unbounded),
+            None => (Bound::Unbounded, Bound::Unbounded),
+        };
+        let is_patient = |domain: &&Domain| {
+            state.known.get(*domain).and_then(|known| known.patience).is_some_and(|until| now < until)
+        };
+        let (rest, first) = (state.waited_for.range(behind), state.waited_for.iter());
+        let in_turn = rest.chain(first).take(state.waited_for.len()).filter(|domain| !is_patient(domain));
+        let found: Vec<Domain> = in_turn.take(limit).cloned().collect();
+        state.last = found.last().cloned();
+        found
+    }
+
+    fn change<T>(&self, now: Timestamp, domain: &Domain, change: impl FnOnce(&mut Known) -> T) -> T {
+        let mut state = self.lock();
+        if state.known.len() >= DOMAINS_MAX && !state.known.contains_key(domain) {
+            state.forget();
+        }
+        let known = state.known.entry(domain.clone()).or_default();
+        known.used = now;
+        change(known)
+    }
+}
+
+impl State {
+    /// The quick ones lose least: they are found quick again by their next answer. Then whoever was not heard of longest.
+    fn forget(&mut self) {
+        let mut domains: Vec<_> =
+            self.known.iter().map(|(domain, known)| (known.pace.is_slow(), known.used, domain.clone())).collect();
+        domains.sort_unstable();
+        for (.., domain) in domains.into_iter().take(FORGOTTEN_TOGETHER) {
+            self.known.remove(&domain);
         }
     }
 }
@@ -234,13 +319,30 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_slow_domain_is_looked_at_one_by_one_and_at_least_each_minute() {
+    fn what_waits_for_a_domain_has_its_turn_as_quickly_as_the_domain_takes_mail_and_after_its_patience() {
         let (domains, slow) = (Domains::default(), domain("slow.example"));
-        assert_eq!(domains.next_turn(at(0), &slow), at(1), "nothing is known of it yet");
-        domains.learn(at(0), &slow, Span::from_seconds(20), &accepted());
-        let turns: Vec<_> = (0..5).map(|_| domains.next_turn(at(0), &slow)).collect();
-        assert_eq!(turns, [at(20), at(40), at(60), at(60), at(60)]);
-        assert_eq!(domains.next_turn(at(100), &slow), at(120));
+        let turns = |now, lane| -> Vec<Timestamp> { (0..4).map(|_| domains.next_turn(now, &slow, lane)).collect() };
+        assert_eq!(turns(at(0), Lane::Campaign), [at(1), at(2), at(3), at(4)], "nothing is known of it yet");
+        domains.learn(at(0), &slow, Span::from_seconds(40), &accepted());
+        assert_eq!(turns(at(0), Lane::Campaign), [at(44), at(84), at(124), at(164)]);
+        assert_eq!(turns(at(0), Lane::First), [at(40), at(80), at(120), at(160)], "not behind a campaign");
+        domains.served(&slow);
+        domains.learn(at(200), &slow, Span::ZERO, &busy());
+        assert_eq!(turns(at(200), Lane::Campaign), [at(260), at(261), at(262), at(263)]);
+    }
+
+    #[test]
+    fn of_the_domains_that_are_waited_for_each_is_looked_at_in_turn_and_none_that_wants_patience() {
+        let domains = Domains::default();
+        let named = |found: Vec<Domain>| found.iter().map(|domain| domain.name().to_owned()).collect::<Vec<_>>();
+        assert!(domains.waited_for(at(0), 2).is_empty());
+        domains.wait(["a", "b", "d"].map(|name| format!("{name}.example")).to_vec());
+        domains.next_turn(at(0), &domain("c.example"), Lane::Campaign);
+        assert_eq!(named(domains.waited_for(at(0), 2)), ["a.example", "b.example"]);
+        domains.learn(at(0), &domain("c.example"), Span::ZERO, &busy());
+        assert_eq!(named(domains.waited_for(at(0), 2)), ["d.example", "a.example"]);
+        domains.served(&domain("b.example"));
+        assert_eq!(named(domains.waited_for(at(60), 9)), ["c.example", "d.example", "a.example"]);
     }
 
     #[test]
@@ -262,13 +364,27 @@ mod tests {
         for n in 0..DOMAINS_MAX + 10 {
             domains.learn(at(1), &domain(&format!("{n}.example")), Span::ZERO, &accepted());
         }
-        assert!(domains.lock().len() <= DOMAINS_MAX);
+        assert!(domains.lock().known.len() <= DOMAINS_MAX);
         assert!(domains.pace(&domain("slow.example")).is_slow());
         for n in 0..DOMAINS_MAX + 10 {
             domains.learn(at(1), &domain(&format!("{n}.example")), Span::ZERO, &busy());
         }
-        assert!(domains.lock().len() <= DOMAINS_MAX);
+        assert!(domains.lock().known.len() <= DOMAINS_MAX);
         domains.learn(at(100), &domain("late.example"), Span::ZERO, &busy());
         assert!(domains.pace(&domain("late.example")).is_slow(), "old ones made room");
+    }
+
+    #[test]
+    fn a_domain_that_hangs_is_found_slow_after_a_day_on_which_every_domain_was() {
+        let domains = Domains::default();
+        for n in 0..DOMAINS_MAX {
+            let (now, domain) = (at(i64::try_from(n).unwrap()), domain(&format!("{n}.example")));
+            domains.learn(now, &domain, Span::from_seconds(6), &accepted());
+        }
+        let later = at(86_400);
+        domains.hangs(later, &domain("hangs.example"), Span::from_seconds(6));
+        assert!(domains.pace(&domain("hangs.example")).is_slow());
+        assert_eq!(domains.pace(&domain("0.example")), Pace::Fresh, "the one not heard of for longest made room");
+        assert!(domains.pace(&domain(&format!("{}.example", DOMAINS_MAX - 1))).is_slow());
     }
 }

@@ -11,7 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use crate::ids::{Span, Timestamp};
 use crate::message::{Channel, Message, Outcome, Reason, Status};
 use crate::telemetry;
-use crate::worker::dispatcher::domains::Domain;
+use crate::worker::dispatcher::domains::{Domain, Lane};
 use crate::worker::dispatcher::line::Line;
 use crate::worker::dispatcher::{BATCH_MAX, Dispatcher};
 
@@ -225,14 +225,12 @@ impl Dispatcher {
         }
         let domain = Domain::of(channel, address);
         if let Some(domain) = &domain
-            && let Some(until) = self.turn_of(now, domain, ahead)
+            && self.has_its_share(now, domain, ahead)
         {
-            return Gate::Slow(match &message.status {
-                Status::Retrying { attempt, cause, .. } => {
-                    Status::Retrying { attempt: *attempt, at: until, cause: cause.clone() }
-                }
-                _ => Status::Deferred { until, reason: Reason::DomainSlow { domain: domain.name().to_owned() } },
-            });
+            // At its end it is looked at in any case.
+            let until = self.domains.next_turn(now, domain, Lane::of(message)).min(message.expires_at);
+            let reason = Reason::DomainSlow { domain: domain.name().to_owned() };
+            return Gate::Slow(Status::Deferred { until, reason });
         }
         if !self.gates.admit(now, channel) {
             ahead.shut.insert(channel);
@@ -247,13 +245,10 @@ impl Dispatcher {
         Gate::Open
     }
 
-    /// When a message is looked at again whose domain takes no more now.
-    fn turn_of(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> Option<Timestamp> {
-        if let Some(until) = self.domains.patient_until(now, domain) {
-            return Some(until);
-        }
+    /// Whether a domain takes no more now.
+    fn has_its_share(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> bool {
         let in_hand = ahead.in_hand.get(domain).copied().unwrap_or(0);
-        (in_hand >= self.domains.pace(domain).claims(BATCH_MAX)).then(|| self.domains.next_turn(now, domain))
+        self.domains.patient_until(now, domain).is_some() || in_hand >= self.domains.pace(domain).claims(BATCH_MAX)
     }
 }
 

@@ -6,16 +6,50 @@ use std::collections::BTreeSet;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{MessageId, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, RetryPolicy, Status, status};
-use crate::store::controls::PAUSE_ALL;
+use crate::store::controls::{PAUSE_ALL, workspaces};
 use crate::store::dispatch::in_hand;
 use crate::store::leases::Fences;
 use crate::store::shards::{Heads, ShardSet};
 use crate::store::{Store, workspace};
 use crate::worker::dispatcher::claim::{Moved, Plan, Reached, Seen, Stored, store_moves};
-use crate::worker::dispatcher::claiming;
+use crate::worker::dispatcher::{Dispatcher, claiming};
 
 /// Messages put back in one transaction.
 const SLICE: usize = 500;
+
+impl Dispatcher {
+    /// At start, before the first tick and while no other dispatcher works on this database: sorts out what a dead
+    /// process left `claimed` or `sending`. Returns how many rows changed.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn recover(&self, now: Timestamp) -> anyhow::Result<usize> {
+        let held = (self.leases.held(), &Lost::All);
+        recover(&self.parts.log, &self.parts.store, held, &self.parts.retry, now).await
+    }
+
+    /// The same for shards that were another process's; what waits for a transport that was stopped there is tried here.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn recover_in(&self, shards: ShardSet, lost: &Lost, now: Timestamp) -> anyhow::Result<usize> {
+        let recovered = recover(&self.parts.log, &self.parts.store, (shards, lost), &self.parts.retry, now).await?;
+        let is_taken = matches!(lost, Lost::All | Lost::Claimed);
+        Ok(recovered + if is_taken { self.try_again_in(shards, now).await? } else { 0 })
+    }
+
+    /// Puts what waits for a transport back into the queue: whoever begins to work on these shards tries it at once.
+    ///
+    /// # Errors
+    /// The database cannot be read or written.
+    pub async fn try_again_in(&self, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
+        // What is stopped here, too, goes on waiting.
+        if shards.is_empty() || !self.gates.stopped().is_empty() {
+            return Ok(0);
+        }
+        requeue_stopped(&self.parts.log, &self.parts.store, shards, now).await
+    }
+}
 
 /// Puts a dead letter back into the queue with all its tries; false if it is none, or was redriven a moment before.
 ///
@@ -54,9 +88,10 @@ pub async fn redrive_message(
 /// The database cannot be read or written; slices stored before stay.
 pub async fn requeue_paused(log: &EventLog, id: WorkspaceId, scope: &str, now: Timestamp) -> anyhow::Result<usize> {
     let held = if scope == PAUSE_ALL {
-        Held { code: "sending_paused", campaign: None, scope: Some(scope.to_owned()) }
+        Held { scope: Some(scope.to_owned()), ..Held::everywhere("sending_paused") }
     } else {
-        Held { code: "campaign_paused", campaign: Some(scope.to_owned()), scope: Some(scope.to_owned()) }
+        let campaign = Some(scope.to_owned());
+        Held { scope: campaign.clone(), campaign, ..Held::everywhere("campaign_paused") }
     };
     requeue(log, id, held, now).await
 }
@@ -71,7 +106,19 @@ pub async fn requeue_held(
     code: &'static str,
     now: Timestamp,
 ) -> anyhow::Result<usize> {
-    requeue(log, id, Held { code, campaign: None, scope: None }, now).await
+    requeue(log, id, Held::everywhere(code), now).await
+}
+
+/// The same for what waits for a transport, to people of these shards.
+///
+/// # Errors
+/// As for `requeue_paused`.
+pub async fn requeue_stopped(log: &EventLog, store: &Store, shards: ShardSet, now: Timestamp) -> anyhow::Result<usize> {
+    let mut all = 0;
+    for id in workspaces(store.reader()).await? {
+        all += requeue(log, id, Held { shards, ..Held::everywhere("transport_stopped") }, now).await?;
+    }
+    Ok(all)
 }
 
 /// What held messages back.
@@ -81,15 +128,23 @@ struct Held {
     campaign: Option<String>,
     /// Nothing goes back while this is paused again.
     scope: Option<String>,
+    /// Whose messages.
+    shards: ShardSet,
+}
+
+impl Held {
+    fn everywhere(code: &'static str) -> Self {
+        Self { code, campaign: None, scope: None, shards: ShardSet::EVERY }
+    }
 }
 
 async fn requeue(log: &EventLog, id: WorkspaceId, held: Held, now: Timestamp) -> anyhow::Result<usize> {
     let mut all = 0;
     loop {
-        let Held { code, campaign, scope } = held.clone();
+        let Held { code, campaign, scope, shards } = held.clone();
         let count = log
             .writer()
-            .change(Queue::Sends, move |tx, appender| {
+            .change_in(Queue::Sends, shards, move |tx, appender| {
                 Box::pin(async move {
                     let store = workspace(tx, id);
                     if let Some(scope) = scope
@@ -97,7 +152,7 @@ async fn requeue(log: &EventLog, id: WorkspaceId, held: Held, now: Timestamp) ->
                     {
                         return Ok(0);
                     }
-                    let held = store.held_for(code, campaign.as_deref(), SLICE).await?;
+                    let held = store.held_for(code, campaign.as_deref(), shards, SLICE).await?;
                     let mut moves = Vec::with_capacity(held.len());
                     for message in store.messages(&held).await? {
                         moves.push(Moved::new(id, message, Status::Queued { due_at: now }));

@@ -13,7 +13,7 @@ use crate::message::{Message, Outcome, Status};
 use crate::store::attempts::Attempt;
 use crate::store::entries::Logged;
 use crate::store::messages::Step;
-use crate::worker::explain::checks::{Came, Check, checks};
+use crate::worker::explain::checks::{Came, Check, checks, without_answers};
 use crate::worker::explain::words::{Named, found_sentence, masked, sentence as reason_sentence, state};
 use crate::worker::explain::{blocking, names_of};
 
@@ -52,7 +52,10 @@ pub(super) async fn page(desk: &Desk, visitor: &Visitor, message: Message) -> Re
     let title = format!("{word}: {}", message.campaign);
     let address = message.address.as_deref().map(|address| html!(" at {}", masked(message.channel, address)));
     let live = desk.admin.definitions.live(desk.admin.workspace);
-    let checks = checks(db, &live, &message, &steps, &named, &desk.admin.zone).await?;
+    let mut checks = checks(db, &live, &message, &steps, &named, &desk.admin.zone).await?;
+    if !visitor.may(Scope::PermissionRead) {
+        checks = without_answers(checks);
+    }
     let story = if visitor.may(Scope::ProfilesRead) {
         let question = question(desk, message.profile, Some(message.campaign.clone()), None, Some(message.id));
         told(desk, question.await?).await?
