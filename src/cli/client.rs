@@ -44,6 +44,13 @@ struct Own {
     held: Held,
 }
 
+/// Who serves the folder.
+enum Found {
+    There(Whereabouts),
+    /// Nobody: it is ours now.
+    Free(Held),
+}
+
 /// The service understood and said no.
 #[derive(Debug, Clone, thiserror::Error)]
 pub struct Refused {
@@ -72,25 +79,32 @@ impl Client {
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
         let folder = place.folder().display();
         let mut find = pin!(Self::find(place));
-        if let Ok(found) = tokio::time::timeout(TOLD_AFTER, &mut find).await {
-            return found;
-        }
-        // Answers go to stdout. Who closed the other has no use for this.
-        let _ = writeln!(stderr(), "{folder} is held by a process that does not answer yet; waiting for it");
-        match tokio::time::timeout(ANNOUNCED_WITHIN, find).await {
-            Ok(found) => found,
-            Err(_) => anyhow::bail!(
-                "{folder} is held by a process that has not answered for {} seconds: look at its log, or end it and try \
-                 again",
-                ANNOUNCED_WITHIN.as_secs()
-            ),
+        let found = match tokio::time::timeout(TOLD_AFTER, &mut find).await {
+            Ok(found) => found?,
+            Err(_) => {
+                // Answers go to stdout. Who closed the other has no use for this.
+                let _ = writeln!(stderr(), "{folder} is held by a process that does not answer yet; waiting for it");
+                let Ok(found) = tokio::time::timeout(ANNOUNCED_WITHIN, find).await else {
+                    anyhow::bail!(
+                        "{folder} is held by a process that has not answered for {} seconds: look at its log, or end it \
+                         and try again",
+                        ANNOUNCED_WITHIN.as_secs()
+                    )
+                };
+                found?
+            }
+        };
+        match found {
+            Found::There(there) => Self::to(&there),
+            // However long opening takes, nobody else holds the folder.
+            Found::Free(held) => Self::alone(place, held).await,
         }
     }
 
-    async fn find(place: &Place) -> anyhow::Result<Self> {
+    async fn find(place: &Place) -> anyhow::Result<Found> {
         loop {
             let holder = match place.take("a command")? {
-                Ok(held) => return Self::alone(place, held).await,
+                Ok(held) => return Ok(Found::Free(held)),
                 Err(holder) => holder,
             };
             if holder.command == "import" {
@@ -99,7 +113,7 @@ impl Client {
             if let Some(there) = place.whereabouts()
                 && answers(&there.address).await
             {
-                return Self::to(&there);
+                return Ok(Found::There(there));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

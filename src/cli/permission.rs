@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
@@ -220,13 +221,17 @@ async fn put_on_list(
 ) -> anyhow::Result<Answer> {
     let List { mut rows, refused } = read(file, channel, kind)?;
     let (mut added, mut known) = (0, 0);
+    // Seen by who sits before it alone. Whoever stops it and begins again is told what was there already.
+    let bar = ProgressBar::new(rows.len() as u64).with_message("putting addresses on the list");
     while !rows.is_empty() {
+        bar.inc(rows.len().min(SLICE) as u64);
         let rest = rows.split_off(rows.len().min(SLICE));
         let body = json!({ "suppressions": std::mem::replace(&mut rows, rest) });
         let answer = client.post("/api/v1/suppressions", body).await?;
         added += answer["added"].as_u64().unwrap_or(0);
         known += answer["known"].as_u64().unwrap_or(0);
     }
+    bar.finish_and_clear();
     let mut rejects = Rejects::of(file);
     let written: Result<(), _> = refused.iter().try_for_each(|it| rejects.add(Some(it.line), &it.reason, &it.text));
     let kept = written.and_then(|()| rejects.finish()).ok().flatten();

@@ -106,7 +106,8 @@ pub fn definitions() -> Vec<SourceFile> {
         template!["templates/welcome/de"; language],
         template!["templates/win_back"; all],
         files!["templates/partials":
-            "brand.mjml", "foot.mjml", "foot.txt", "foot_order.mjml", "foot_order.txt", "foot_plain.mjml", "head.mjml"],
+            "brand.mjml", "foot.mjml", "foot.txt", "foot_order.mjml", "foot_order.txt", "foot_plain.mjml", "head.mjml",
+            "product.mjml"],
         files!["templates/partials/de": "foot.mjml", "foot.txt", "foot_order.mjml", "foot_order.txt"],
         files!["templates/recipes":
             "back_in_stock.yaml", "birthday.yaml", "browse_reminder.yaml", "cart_reminder.yaml", "newsletter.yaml", "order_confirmation.yaml", "review_request.yaml", "shipping_update.yaml", "vip.yaml", "welcome.yaml", "win_back.yaml"],
@@ -217,7 +218,8 @@ mod tests {
 
     #[test]
     fn text_messages_are_short_say_the_way_out_and_need_no_wider_alphabet() {
-        let basic = "@£$¥èéùìòÇØøÅåÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
+        // The euro sign takes two places in it.
+        let basic = "€@£$¥èéùìòÇØøÅåÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿\
                      abcdefghijklmnopqrstuvwxyzäöñüà";
         for template in templates().iter().filter(|template| template.parts.has(Channel::Sms)) {
             for content in made(template, Channel::Sms) {

@@ -72,11 +72,12 @@ struct Columns {
 pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<List> {
     let name = file.display();
     let text = text_of(file)?;
+    let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .flexible(true)
-        .delimiter(separator(&text))
-        .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        .delimiter(separator(text))
+        .from_reader(text.as_bytes());
     let heads = reader.headers()?.clone();
     let Some(columns) = Columns::of(&heads) else {
         let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
@@ -92,8 +93,9 @@ pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<Li
         match columns.row(&record, heads.len(), (channel, kind, &source)) {
             Ok(row) => list.rows.extend(row),
             Err(reason) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                let text = text.lines().nth(usize::try_from(line.saturating_sub(1))?).unwrap_or_default().to_owned();
+                let (line, byte) = record.position().map_or((0, 0), |at| (at.line(), at.byte()));
+                let rest = text.get(usize::try_from(byte)?..).unwrap_or_default();
+                let text = rest.lines().find(|line| !line.is_empty()).unwrap_or_default().to_owned();
                 list.refused.push(Refused { line, reason, text });
             }
         }

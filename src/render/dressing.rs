@@ -4,6 +4,7 @@
 //! Where they go is found once, when the template is compiled: calls of `mail` are put there, which no author can
 //! write. A render then fills them in on its one pass, and the HTML of a mail is never read again.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use handlebars::{
@@ -22,7 +23,9 @@ pub(super) const MAIL: &str = "mail";
 const PREHEADER: &str = "{{mail \"preheader\"}}";
 const TRAP: &str = "{{mail \"trap\"}}";
 const PICTURE: &str = "{{mail \"picture\"}}";
-const LINK: (&str, &str) = ("{{#mail \"link\"}}", "{{/mail}}");
+const LINK: &str = "{{#mail \"link\"}}";
+const PREVIEW: &str = "{{#mail \"preview\"}}";
+const END: &str = "{{/mail}}";
 
 /// As many as any inbox shows behind the subject.
 const SHOWN_CHARS_MAX: usize = 140;
@@ -32,11 +35,22 @@ static NOTHINGS: LazyLock<String> = LazyLock::new(|| NOTHING.repeat(SHOWN_CHARS_
 
 /// Whether there is a call in a text that we made.
 pub(super) fn is_dressed(text: &str) -> bool {
-    text.contains("{{mail \"") || text.contains(LINK.0)
+    ["{{mail \"", LINK, PREVIEW].iter().any(|call| text.contains(call))
+}
+
+/// Where the line comes from that an inbox shows behind the subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// From the words of the mail, or however its author hid one in its HTML.
+    AsWritten,
+    /// From the template's preheader, which is put into the HTML.
+    Preheader,
+    /// From `mj-preview`, which the converter has put there.
+    Preview,
 }
 
 /// The HTML with the calls in it.
-pub(super) fn dress(html: &str, has_preheader: bool, tracks: Tracks) -> Made {
+pub(super) fn dress(html: &str, shown: Shown, tracks: Tracks) -> Made {
     let masked = syntax::without_tags(html, UNKNOWN);
     let (mut first, mut last) = (0, html.len());
     let mut calls = Vec::new();
@@ -48,7 +62,7 @@ pub(super) fn dress(html: &str, has_preheader: bool, tracks: Tracks) -> Made {
                 for it in hrefs {
                     let range = it.value_at..it.value_at + it.value.len();
                     if may_be_tracked(&html[range.clone()]) {
-                        calls.extend([(range.start, LINK.0), (range.end, LINK.1)]);
+                        calls.extend([(range.start, LINK), (range.end, END)]);
                     }
                 }
             }
@@ -56,8 +70,12 @@ pub(super) fn dress(html: &str, has_preheader: bool, tracks: Tracks) -> Made {
             _ => {}
         }
     }
-    if has_preheader {
-        calls.push((first, PREHEADER));
+    match shown {
+        Shown::AsWritten => {}
+        Shown::Preheader => calls.push((first, PREHEADER)),
+        Shown::Preview => {
+            calls.extend(preview(&masked, first).into_iter().flat_map(|it| [(it.start, PREVIEW), (it.end, END)]))
+        }
     }
     if tracks.clicks {
         calls.push((last, TRAP));
@@ -68,6 +86,14 @@ pub(super) fn dress(html: &str, has_preheader: bool, tracks: Tracks) -> Made {
     // Nothing is put into a link but its own two calls, so those at one place may stand in any order.
     calls.sort_by_key(|(at, _)| *at);
     insert(html, &calls)
+}
+
+/// The text of the first element of a body, which is what the converter makes of `mj-preview`.
+fn preview(masked: &str, body: usize) -> Option<Range<usize>> {
+    let mut found = parts(&masked[body..]).filter(|part| !matches!(part, Part::Text { .. }));
+    let Some(Part::Open { name: "div", end, .. }) = found.next() else { return None };
+    let Some(Part::Close { at, name: "div" }) = found.next() else { return None };
+    Some(body + end..body + at)
 }
 
 fn insert(html: &str, calls: &[(usize, &str)]) -> Made {
@@ -127,22 +153,24 @@ impl Function for &Mail<'_> {
         state: &mut RenderContext<'reg, 'rc>,
         out: &mut dyn Output,
     ) -> HelperResult {
-        if let Some(link) = call.template() {
-            let Some(tracking) = self.tracking else { return link.render(registry, context, state, out) };
+        let what = call.param(0).and_then(|it| it.value().as_str()).unwrap_or_default();
+        if let Some(inside) = call.template() {
             let mut written = StringOutput::new();
-            link.render(registry, context, state, &mut written)?;
+            inside.render(registry, context, state, &mut written)?;
             let written = written.into_string()?;
-            let tracked = page(&written).and_then(|target| tracking.click(&target));
+            if what == "preview" {
+                out.write(&written)?;
+                out.write(nothings_behind(&written))?;
+                return Ok(());
+            }
+            let tracked = self.tracking.and_then(|tracking| tracking.click(&page(&written)?));
             out.write(tracked.as_deref().unwrap_or(&written))?;
             return Ok(());
         }
-        let what = call.param(0).and_then(|it| it.value().as_str()).unwrap_or_default();
         if what == "preheader" {
             out.write(r#"<div style="display:none;max-height:0;overflow:hidden">"#)?;
-            let preheader = self.preheader.trim();
-            out.write(preheader)?;
-            let shown = if preheader.is_empty() { SHOWN_CHARS_MAX } else { preheader.chars().count() };
-            out.write(&NOTHINGS[..SHOWN_CHARS_MAX.saturating_sub(shown) * NOTHING.len()])?;
+            out.write(self.preheader.trim())?;
+            out.write(nothings_behind(self.preheader))?;
             out.write("</div>")?;
         }
         let Some(tracking) = self.tracking else { return Ok(()) };
@@ -160,6 +188,15 @@ impl Function for &Mail<'_> {
         }
         Ok(())
     }
+}
+
+/// As many as the line has room for; none where there is no line.
+fn nothings_behind(line: &str) -> &'static str {
+    let shown = match line.trim().chars().count() {
+        0 => SHOWN_CHARS_MAX,
+        shown => shown,
+    };
+    &NOTHINGS[..SHOWN_CHARS_MAX.saturating_sub(shown) * NOTHING.len()]
 }
 
 /// The address of a page as a browser reads it in an attribute; none where it is anything else.

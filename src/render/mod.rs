@@ -267,7 +267,8 @@ impl Writer<'_> {
             }
             Channel::Sms => {
                 let text = write(pieces.sms.as_ref().ok_or_else(missing)?)?;
-                Ok(Content::Sms { to, text: text.trim().to_owned() })
+                // Amounts and dates have spaces that do not break; one of them makes an SMS cost twice as many parts.
+                Ok(Content::Sms { to, text: text.trim().replace(['\u{a0}', '\u{202f}'], " ") })
             }
             Channel::Push => {
                 let pieces = pieces.push.as_ref().ok_or_else(missing)?;

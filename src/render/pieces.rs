@@ -7,11 +7,13 @@ use handlebars::template::Template as Tree;
 
 use crate::message::Channel;
 use crate::render::compile::{Escape, Source, TemplateError, compiled};
+use crate::render::dressing::{self, Shown};
 use crate::render::includes::{self, Expanded, Kind, Origins, Shelf};
 use crate::render::links::Tracks;
+use crate::render::markup::{Part, parts};
 use crate::render::places::Place;
 use crate::render::template::{EmailPart, Markup, Parts};
-use crate::render::{dressing, mjml, plain_text, schemes, syntax};
+use crate::render::{mjml, plain_text, schemes, syntax};
 
 /// One compiled piece of a template: a subject, a body.
 #[derive(Debug, Clone)]
@@ -153,15 +155,18 @@ impl Maker<'_> {
     fn email(&self, part: &EmailPart) -> Result<EmailPieces, TemplateError> {
         let whole = self.whole(part.markup.part(), part.markup.source(), part.markup.kind())?;
         let body = self.body(&part.markup, &whole)?;
-        if part.preheader.is_some()
-            && matches!(part.markup, Markup::Mjml(_))
-            && let Some(at) = whole.text.find("<mj-preview")
-        {
+        let preview = body.preview;
+        if let (Some(at), true) = (preview, part.preheader.is_some()) {
             let what = "the line an inbox shows is written here and as the preheader".to_owned();
             return Err(whole.error(syntax::at_place(&whole.text, at, what)));
         }
+        let shown = match preview {
+            Some(_) => Shown::Preview,
+            None if part.preheader.is_some() => Shown::Preheader,
+            None => Shown::AsWritten,
+        };
         let dressed = |tracks| {
-            let dressed = dressing::dress(&body.html, part.preheader.is_some(), tracks);
+            let dressed = dressing::dress(&body.html, shown, tracks);
             let places = dressed.places(&body.html, &body.places);
             let source =
                 Source { name: &whole.name, text: &dressed.text, places: Some(&places), origins: &whole.origins };
@@ -191,11 +196,16 @@ impl Maker<'_> {
     fn body(&self, markup: &Markup, whole: &Whole) -> Result<Body, TemplateError> {
         self.html_piece(whole)?;
         match markup {
-            Markup::Html(_) => Ok(Body { html: whole.text.clone(), places: BTreeMap::new() }),
+            Markup::Html(_) => Ok(Body { html: whole.text.clone(), places: BTreeMap::new(), preview: None }),
             Markup::Mjml(_) => {
                 let made = mjml::to_html(&whole.text).map_err(|problem| whole.error(problem))?;
                 let places = made.places(&whole.text, &BTreeMap::new());
-                Ok(Body { html: made.text, places })
+                let written = syntax::without_tags(&whole.text, schemes::UNKNOWN);
+                let preview = parts(&written).find_map(|part| match part {
+                    Part::Open { name: "mj-preview", at, .. } => Some(at),
+                    _ => None,
+                });
+                Ok(Body { html: made.text, places, preview })
             }
         }
     }
@@ -218,4 +228,6 @@ impl Whole {
 struct Body {
     html: String,
     places: BTreeMap<Place, Place>,
+    /// Where `mj-preview` stands in what its author wrote.
+    preview: Option<usize>,
 }

@@ -5,7 +5,7 @@ use sea_orm::ConnectionTrait;
 
 use crate::ids::{Span, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, int};
+use crate::store::rows::{Error, Rows, Values};
 
 /// How long an answer is kept.
 pub const KEPT_FOR: Span = Span::from_hours(24);
@@ -35,6 +35,10 @@ pub enum Known {
     Answered {
         status: u16,
         sealed: Vec<u8>,
+    },
+    /// It was carried out, and what it was answered went with a person.
+    Erased {
+        status: u16,
     },
 }
 
@@ -67,18 +71,44 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if fingerprint != named.fingerprint {
             return Ok(Known::Other);
         }
-        match row.try_get_by_index::<Option<Vec<u8>>>(2)? {
-            Some(sealed) => Ok(Known::Answered { status: int(&row, 1)?, sealed }),
-            None => Ok(Known::InHand),
-        }
+        let Some(status) = row.try_get_by_index::<Option<i64>>(1)? else { return Ok(Known::InHand) };
+        let status = u16::try_from(status).map_err(|error| Error::unreadable("status of an answer", error))?;
+        let sealed: Vec<u8> = row.try_get_by_index::<Option<Vec<u8>>>(2)?.unwrap_or_default();
+        Ok(if sealed.is_empty() { Known::Erased { status } } else { Known::Answered { status, sealed } })
     }
 
-    /// Keeps the answer of the try that has it in hand.
-    pub async fn answer_named(&self, named: &Named, status: u16, sealed: Vec<u8>) -> Result<(), Error> {
-        let sql = "UPDATE idempotent_answers SET status = ?, answer = ? WHERE key = ? AND turn = ?";
-        let (key, turn) = (named.key.to_vec(), named.turn.to_vec());
-        Rows(self.conn).run(sql, vec![i64::from(status).into(), sealed.into(), key.into(), turn.into()]).await?;
+    /// Keeps the answer of the try that has it in hand. Where somebody was erased meanwhile, only that it is done; but
+    /// all of it where it `is_of_nobody`.
+    pub async fn answer_named(
+        &self,
+        named: &Named,
+        status: u16,
+        sealed: Vec<u8>,
+        is_of_nobody: bool,
+    ) -> Result<(), Error> {
+        let sql = "UPDATE idempotent_answers SET status = ?,
+                   answer = CASE WHEN answer IS NULL OR ? = 1 THEN ? ELSE answer END WHERE key = ? AND turn = ?";
+        let values: Values = vec![
+            i64::from(status).into(),
+            i64::from(is_of_nobody).into(),
+            sealed.into(),
+            named.key.to_vec().into(),
+            named.turn.to_vec().into(),
+        ];
+        Rows(self.conn).run(sql, values).await?;
         Ok(())
+    }
+
+    /// Empties answers to requests that began up to then, also those that are being made, a slice at a time: nobody but
+    /// their callers can read of whom they are. Returns how many.
+    pub async fn empty_answers(&self, until: Timestamp, limit: u32) -> Result<u64, Error> {
+        let nothing = Vec::<u8>::new;
+        let sql = "UPDATE idempotent_answers SET answer = ? WHERE key IN
+                   (SELECT key FROM idempotent_answers WHERE began_at <= ? AND workspace = ?
+                    AND (answer IS NULL OR answer <> ?) LIMIT ?)";
+        let values: Values =
+            vec![nothing().into(), until.millis().into(), self.id.0.into(), nothing().into(), limit.into()];
+        Rows(self.conn).run(sql, values).await
     }
 
     /// Lets the name go: the next try does the work.

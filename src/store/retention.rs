@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
-use crate::ids::{MessageId, Position, Span, Timestamp, WorkspaceId};
+use crate::ids::{MessageId, Position, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::controls::{set_setting, setting};
 use crate::store::rows::{Error, Rows, Values, marks};
@@ -35,9 +35,17 @@ impl Kind {
     }
 }
 
-/// Of what definitions look back at so much was left when it was last pruned.
-pub async fn note_left<C: ConnectionTrait>(tx: &C, kind: Kind, left: Span) -> Result<(), Error> {
-    set_setting(tx, kind.setting(), &left.millis().to_string()).await
+/// What definitions look back at was pruned up to there, if not further before.
+pub async fn note_pruned_to<C: ConnectionTrait>(tx: &C, kind: Kind, before: Timestamp) -> Result<(), Error> {
+    match pruned_to(tx, kind).await? {
+        Some(known) if known >= before => Ok(()),
+        _ => set_setting(tx, kind.setting(), &before.millis().to_string()).await,
+    }
+}
+
+async fn pruned_to<C: ConnectionTrait>(conn: &C, kind: Kind) -> Result<Option<Timestamp>, Error> {
+    let known = setting(conn, kind.setting()).await?;
+    Ok(known.and_then(|at| at.parse().ok()).map(Timestamp::from_millis))
 }
 
 /// Where the next slice of messages begins: created then, and after this id.
@@ -115,10 +123,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(Some((before, setting(self.conn, PRUNED_ON).await?.and_then(|day| day.parse().ok()))))
     }
 
-    /// How much of what definitions look back at was left when it was last pruned; none: it never was.
-    pub async fn left_of(&self, kind: Kind) -> Result<Option<Span>, Error> {
-        let known = setting(self.conn, kind.setting()).await?;
-        Ok(known.and_then(|left| left.parse().ok()).map(Span::from_millis))
+    /// The instant before which what definitions look back at was pruned; none: it never was.
+    pub async fn pruned_to(&self, kind: Kind) -> Result<Option<Timestamp>, Error> {
+        pruned_to(self.conn, kind).await
     }
 
     /// Moves messages that ended and were created before an instant into the counts, with their states, tries and hits.

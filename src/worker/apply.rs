@@ -46,12 +46,12 @@ pub async fn apply(
     };
     let (mut applied, fresh) = compare(&documents, &stored);
     let fresh: Vec<&Document> = fresh.into_iter().map(|(document, _)| document).collect();
-    let warnings = warnings::of_documents(store.workspace(id), &fresh).await?;
+    let now = log.clock().now();
+    let warnings = warnings::of_documents(store.workspace(id), &fresh, now).await?;
     if dry_run {
         applied.warnings = warnings;
         return Ok(Ok(applied));
     }
-    let now = log.clock().now();
     applied = log
         .writer()
         .change(Queue::Effects, move |tx, appender| Box::pin(store_changed(tx, appender, id, documents, now)))

@@ -37,6 +37,7 @@ pub const FILE: &str = "erased";
 const LOOKED_THROUGH: i64 = 20_000;
 /// Entries that are emptied in one transaction: nobody waits for longer than some milliseconds.
 const SLICE: usize = 100;
+const ANSWERS_AT_ONCE: u32 = 100;
 /// How long an erasure waits for what is on its way.
 const TRIES: u32 = 100;
 const TRY_AGAIN: Duration = Duration::from_millis(100);
@@ -154,6 +155,7 @@ impl Privacy {
         letters.extend(messages);
         self.sandbox.forget(letters).await.context("the sandbox's inbox")?;
         self.forget_slots(id, &people, subjects).await;
+        self.empty_answers(id).await?;
         match erasure.entries.take() {
             Some(found) => self.scrub(&erasure, found).await?,
             // Begun by an older version, or a page of the history is damaged.
@@ -172,6 +174,21 @@ impl Privacy {
         self.note(profile, erasure.until, Some(now)).await?;
         self.drop_old_pages().await?;
         Ok(Erasure { finished_at: Some(now), ..erasure })
+    }
+
+    /// Empties what requests were answered that were named to be repeated: they may be of the person.
+    async fn empty_answers(&self, id: WorkspaceId) -> anyhow::Result<()> {
+        // What begins from now on knows nothing of them any more.
+        let until = self.log.clock().now();
+        loop {
+            let writer = self.log.writer();
+            let emptying = writer.change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+                Box::pin(async move { Ok(workspace(tx, id).empty_answers(until, ANSWERS_AT_ONCE).await?) })
+            });
+            if emptying.await? < u64::from(ANSWERS_AT_ONCE) {
+                return Ok(());
+            }
+        }
     }
 
     /// Empties entries, slice by slice, behind what was emptied before.

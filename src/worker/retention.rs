@@ -15,7 +15,7 @@ use crate::eventlog::{EventLog, Queue};
 use crate::guard::frequency_cap;
 use crate::ids::{MessageId, Position, Span, Timestamp, WorkspaceId};
 use crate::store::retention::{
-    Kind, Place, note_left, note_pruned, prune_hits, prune_reasons, workspaces_with_messages,
+    Kind, Place, note_pruned, note_pruned_to, prune_hits, prune_reasons, workspaces_with_messages,
 };
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
@@ -109,10 +109,10 @@ pub async fn prune(
     }
     let gone = prune_log(log, store, definitions, (before(retention.bodies), before(retention.entries)), stop).await?;
     (pruned.bodies, pruned.entries) = (gone.bodies, gone.entries);
-    if let Some(kept) = [retention.bodies, retention.entries].into_iter().filter(|span| *span != Span::ZERO).min()
+    if let Some(before) = [before(retention.bodies), before(retention.entries)].into_iter().flatten().max()
         && pruned.bodies > 0
     {
-        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Bodies, kept).await?) })).await?;
+        change(log, move |tx| Box::pin(async move { Ok(note_pruned_to(tx, Kind::Bodies, before).await?) })).await?;
     }
     let oldest = [(pruned.reasons, before(retention.reasons)), (pruned.messages, before(retention.messages))];
     let oldest = oldest.into_iter().filter(|(count, _)| *count > 0).filter_map(|(_, before)| before).max();
@@ -158,8 +158,7 @@ async fn messages(
     let live = definitions.live(id);
     let goals = live.catalog.campaigns().filter_map(|campaign| campaign.goal.as_ref().map(|goal| goal.within)).max();
     let before = now.minus(kept.max(goals.map_or(Span::ZERO, |within| within.max(LEAST))));
-    let slots = frequency_cap::horizon(&live.rules).max(kept);
-    let slots_since = now.minus(slots);
+    let slots_since = now.minus(frequency_cap::horizon(&live.rules).max(kept));
     let mut from: Option<Place> = Some((Timestamp::from_millis(i64::MIN), MessageId::from_bytes([0; 16])));
     let mut pruned = 0;
     while let Some(place) = from.filter(|_| !*stop.borrow()) {
@@ -171,7 +170,7 @@ async fn messages(
         from = slice.next;
     }
     if pruned > 0 {
-        change(log, move |tx| Box::pin(async move { Ok(note_left(tx, Kind::Slots, slots).await?) })).await?;
+        change(log, move |tx| Box::pin(async move { Ok(note_pruned_to(tx, Kind::Slots, slots_since).await?) })).await?;
     }
     Ok(pruned)
 }

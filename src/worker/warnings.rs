@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::definition::Document;
 use crate::definition::asked::{asked, warnings};
 use crate::event::Event;
-use crate::ids::Position;
+use crate::ids::{Position, Timestamp};
 use crate::store::Workspace;
 use crate::store::entries::Logged;
 
@@ -33,6 +33,7 @@ pub const WARNINGS_MAX: usize = 100;
 pub async fn of_documents(
     store: Workspace<'_, DatabaseConnection>,
     documents: &[&Document],
+    now: Timestamp,
 ) -> anyhow::Result<Vec<String>> {
     let asked = asked(documents.iter().copied());
     let names: BTreeSet<String> = asked.keys().cloned().collect();
@@ -51,7 +52,7 @@ pub async fn of_documents(
         }
     }
     told.extend(templates::of_documents(store, documents).await?);
-    told.extend(pruned::of_documents(store, documents).await?);
+    told.extend(pruned::of_documents(store, documents, now).await?);
     told.sort();
     told.truncate(WARNINGS_MAX);
     Ok(told)

@@ -101,6 +101,32 @@ async fn no_secret_of_a_kept_answer_is_in_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_takes_the_kept_answers_and_nothing_is_done_again() {
+    let world = World::new().await;
+    let key = world.key().await;
+    world.meet_ann(&key).await;
+    world.forward("1s").await;
+    let no = json!({ "channel": "email", "state": "denied", "source": "by telephone" });
+    let consent = async || named(&world, "no", "/api/v1/profiles/ann/consent", &no).await.0;
+    consent().await.ok();
+    world.forward("1s").await;
+    let why = json!({ "by": "the officer", "reason": "request 12" });
+    let erase = async || named(&world, "erase", "/api/v1/profiles/ann/erase", &why).await;
+    let (first, _) = erase().await;
+    assert_eq!(first.ok()["reason"], "request 12");
+    let (again, replayed) = erase().await;
+    assert!(replayed);
+    assert_eq!(again.text, first.text, "whoever did not hear the answer hears that it is done");
+    let told = consent().await;
+    assert_eq!(told.problem(), (409, "idempotency_answer_erased".into()));
+    assert!(told.json()["detail"].as_str().unwrap().contains("200"), "{}", told.text);
+    let rows = Rows(world.house.store().reader()).all("SELECT answer FROM idempotent_answers", vec![]).await.unwrap();
+    let left: Vec<usize> = rows.iter().map(|row| row.try_get_by_index::<Vec<u8>>(0).unwrap().len()).collect();
+    assert_eq!(left.iter().filter(|length| **length == 0).count(), 1, "{left:?}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_type_of_a_problem_leads_to_a_page_that_says_what_to_do() {
     let world = World::new().await;
     let problem = world.get("/api/v1/messages/none").await.json();

@@ -13,4 +13,5 @@ mod browser;
 mod house;
 mod mails;
 mod pages;
+mod shop;
 mod sights;

@@ -24,7 +24,7 @@ impl House {
     async fn answer(&self, named: &Named) {
         let named = named.clone();
         let answer = self.log.writer().change(Queue::Effects, move |tx, _| {
-            Box::pin(async move { Ok(workspace(tx, WORKSPACE).answer_named(&named, 200, vec![1, 2]).await?) })
+            Box::pin(async move { Ok(workspace(tx, WORKSPACE).answer_named(&named, 200, vec![1, 2], false).await?) })
         });
         answer.await.unwrap();
     }

@@ -8,6 +8,7 @@ use carillon::event::engagement::Hit;
 use carillon::ids::ProfileId;
 use carillon::message::{Channel, Suppression, SuppressionKind};
 use carillon::store::hits::StoredHit;
+use carillon::store::idempotency::{Known, Named};
 use carillon::store::personal::Erasure;
 use carillon::store::suppressions::subject;
 use carillon::store::{Address, Database, Rows};
@@ -22,8 +23,15 @@ use crate::house::{START, Shop};
 
 const HOUR: i64 = 3_600_000;
 /// Planted wherever a person's data goes; none is part of another word.
-pub const PLANTED: [&str; 6] =
-    ["zebedee@canary.example", "+4917099988877", "Quillfeather", "user-canary-17", "device-canary-4", "cart-canary-9"];
+pub const PLANTED: [&str; 7] = [
+    "zebedee@canary.example",
+    "+4917099988877",
+    "Quillfeather",
+    "user-canary-17",
+    "device-canary-4",
+    "cart-canary-9",
+    "answer-canary-5",
+];
 
 async fn shop(place: &Place) -> Shop {
     let shop = Shop::with(place.folder.path(), place.address(), START, None, None).await;
@@ -59,7 +67,25 @@ async fn somebody(shop: &Shop) -> ProfileId {
         .unwrap();
     let known = shop.house.store.workspace(WORKSPACE).profile_by_id("user-canary-17").await.unwrap().unwrap();
     click(shop, known).await;
+    ask_twice(shop).await;
     known
+}
+
+/// Somebody asked for something about them by a name, so the answer is kept; and asks for more, which goes on.
+async fn ask_twice(shop: &Shop) {
+    let named = |n: u8| Named { key: [n; 32], fingerprint: [n; 32], turn: [n; 16] };
+    let now = shop.clock.now();
+    let change = shop.house.log.writer().change(carillon::eventlog::Queue::Effects, move |tx, _| {
+        Box::pin(async move {
+            let store = carillon::store::workspace(tx, WORKSPACE);
+            assert_eq!(store.begin_named(&named(1), now).await?, Known::Ours);
+            // Only who asked can read it; here, everybody.
+            store.answer_named(&named(1), 200, PLANTED[6].as_bytes().to_vec(), false).await?;
+            assert_eq!(store.begin_named(&named(2), now).await?, Known::Ours);
+            Ok(())
+        })
+    });
+    change.await.unwrap();
 }
 
 /// They follow a link of what they were sent, with a browser that says who they are; nobody has judged it yet.
@@ -156,6 +182,34 @@ async fn nothing_planted_is_left_in_any_table_or_file() {
     for needle in PLANTED {
         assert_eq!(files_with(place.folder.path(), needle), Vec::<PathBuf>::new(), "{needle}, stopped");
     }
+}
+
+#[tokio::test]
+async fn a_request_about_them_is_not_done_again_though_its_answer_is_gone() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    let profile = somebody(&shop).await;
+    erase(&shop, profile).await;
+    let named = |n: u8, turn: u8| Named { key: [n; 32], fingerprint: [n; 32], turn: [turn; 16] };
+    let now = shop.clock.now();
+    let change = shop.house.log.writer().change(carillon::eventlog::Queue::Effects, move |tx, _| {
+        Box::pin(async move {
+            let store = carillon::store::workspace(tx, WORKSPACE);
+            assert_eq!(store.begin_named(&named(1, 9), now).await?, Known::Erased { status: 200 });
+            assert_eq!(store.begin_named(&named(2, 9), now).await?, Known::InHand);
+            store.answer_named(&named(2, 2), 201, PLANTED[6].as_bytes().to_vec(), false).await?;
+            assert_eq!(store.begin_named(&named(2, 9), now).await?, Known::Erased { status: 201 });
+            store.answer_named(&named(2, 2), 202, b"an erasure".to_vec(), true).await?;
+            let sealed = b"an erasure".to_vec();
+            assert_eq!(store.begin_named(&named(2, 9), now).await?, Known::Answered { status: 202, sealed });
+            assert_eq!(store.begin_named(&named(3, 3), now).await?, Known::Ours);
+            store.answer_named(&named(3, 3), 200, b"later".to_vec(), false).await?;
+            let sealed = b"later".to_vec();
+            assert_eq!(store.begin_named(&named(3, 9), now).await?, Known::Answered { status: 200, sealed });
+            Ok(())
+        })
+    });
+    change.await.unwrap();
 }
 
 /// What the files of a database's tables and indexes hold, byte by byte, once it is written to disk.
@@ -263,7 +317,7 @@ async fn a_person_gets_everything_that_is_stored_of_them() {
     let profile = somebody(&shop).await;
     let data = export(&shop.house.store, &shop.house.sandbox, WORKSPACE, profile, shop.clock.now()).await.unwrap();
     let text = data.to_string();
-    for needle in PLANTED {
+    for needle in &PLANTED[..6] {
         assert!(text.contains(needle), "{needle}");
     }
     assert!(!text.contains("bob@example.com"));

@@ -77,6 +77,32 @@ async fn a_slot_that_counts_in_a_cap_stays_as_long_as_the_cap_asks() {
 }
 
 #[tokio::test]
+async fn who_applies_a_cap_that_counts_further_back_than_what_is_left_is_told_until_it_is_exact() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    let caps = |per: &str| format!("kind: caps\nrules: [ {{ at_most: 3, per: {per} }} ]\n");
+    let told = |warnings: Vec<String>| warnings.into_iter().find(|one| one.contains("counts the messages of"));
+    assert_eq!(told(shop.apply(&caps("90d")).await), None, "nothing was pruned");
+    shop.apply(&caps("1d")).await;
+    shop.after(60 * 24 * 60).await;
+    assert_eq!(pruned(&shop, 40).await.messages, 6);
+    assert_eq!(told(shop.apply(&caps("30d")).await), None, "so much is left");
+    let warned = told(shop.apply(&caps("90d")).await).expect("50 days are missing");
+    let (pruned_to, exact_at) = ("2026-03-17", "2026-06-15");
+    assert!(warned.contains(&format!("before {pruned_to} are pruned: until {exact_at}")), "{warned}");
+    assert_eq!(told(shop.apply(&caps("calendar_week")).await), None, "of this week all is left");
+    // The longer rule now holds what it counts, which does not bring back what went before.
+    shop.apply(&caps("90d")).await;
+    shop.track("ann", "Order Placed", "c2").await;
+    shop.settle().await;
+    shop.after(42 * 24 * 60).await;
+    assert_eq!(pruned(&shop, 40).await.messages, 1, "a receipt");
+    assert!(told(shop.apply(&caps("89d")).await).is_some());
+    shop.after(10 * 24 * 60).await;
+    assert_eq!(told(shop.apply(&caps("90d")).await), None, "90 days after what went, all of it counts");
+}
+
+#[tokio::test]
 async fn what_waits_is_never_pruned_and_who_asks_is_told_what_was() {
     let place = Place::new(BACKEND).await;
     let shop = shop(&place).await;

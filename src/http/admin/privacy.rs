@@ -12,6 +12,7 @@ use crate::worker::personal_data::export;
 use super::explain::profile_known;
 use super::operation::{Operation, read, write};
 use super::paging::{Paged, cut};
+use super::repeats::OfNobody;
 use super::{Answer, BODY_BYTES_MAX, Controls, Refusal, json_answer, json_page, query, read_json};
 use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
@@ -76,7 +77,10 @@ async fn erased(admin: Controls, id: web::Path<String>, request: HttpRequest, pa
     // Goes on when the caller goes away.
     let erasing =
         tokio::spawn(async move { privacy.erase(workspace, profile, asked.by.trim(), asked.reason.trim()).await });
-    Ok(json_answer(&erasing.await.map_err(anyhow::Error::from)??))
+    let mut answer = json_answer(&erasing.await.map_err(anyhow::Error::from)??);
+    // Whoever asks again must hear that it is done.
+    answer.extensions_mut().insert(OfNobody);
+    Ok(answer)
 }
 
 async fn listed(admin: Controls, request: HttpRequest) -> Answer {

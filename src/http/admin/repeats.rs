@@ -2,7 +2,8 @@
 //! whichever process.
 //!
 //! Answers may hold secrets that are shown once, so what is stored of them is sealed with the caller's own token, which
-//! is stored nowhere.
+//! is stored nowhere. Nobody else can tell of whom an answer is, so erasing a person takes them all; that the requests
+//! were carried out is remembered.
 
 use std::sync::Arc;
 
@@ -29,6 +30,9 @@ const REPLAYED: &str = "Idempotency-Replayed";
 const KEY_CHARS_MAX: usize = 255;
 /// A longer answer is not kept; the request is done again.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Beside an answer that has nothing of any customer: it is kept whoever is erased.
+pub struct OfNobody;
 
 /// The name that the caller gave the request; none where they gave none.
 fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -91,7 +95,8 @@ fn named(admin: &Admin, caller: &Caller, key: &str, request: &ServiceRequest, bo
     for part in [request.method().as_str(), request.path(), request.query_string()] {
         asked.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
-    asked.update(body);
+    // What is asked may be guessed; whose it is cannot.
+    asked.update(&caller.seal).update(body);
     Named {
         key: *name.finalize().as_bytes(),
         fingerprint: *asked.finalize().as_bytes(),
@@ -121,6 +126,7 @@ fn told(known: Known, seal: &[u8; 32]) -> Result<HttpResponse, Problem> {
     match known {
         Known::Ours | Known::InHand => Err(Refusal::IdempotencyConflict.into()),
         Known::Other => Err(Refusal::IdempotencyKeyReused.into()),
+        Known::Erased { status } => Err(Refusal::IdempotencyAnswerErased { status }.into()),
         Known::Answered { status, sealed } => {
             let (kind, body) = open(seal, sealed).ok_or(Refusal::Unavailable)?;
             let status = StatusCode::from_u16(status).map_err(|_| Refusal::Unavailable)?;
@@ -142,6 +148,7 @@ async fn keep<B: MessageBody + 'static>(
     answered: ServiceResponse<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let (request, response) = answered.into_parts();
+    let is_of_nobody = response.extensions().get::<OfNobody>().is_some();
     let (head, body) = response.into_parts();
     let body = to_bytes(body).await.map_err(|_| Problem::from(Refusal::Unavailable))?;
     let status = head.status();
@@ -154,7 +161,7 @@ async fn keep<B: MessageBody + 'static>(
         Box::pin(async move {
             let db = workspace(tx, space);
             match sealed {
-                Some(sealed) => Ok(db.answer_named(&which, status.as_u16(), sealed).await?),
+                Some(sealed) => Ok(db.answer_named(&which, status.as_u16(), sealed, is_of_nobody).await?),
                 None => Ok(db.drop_named(&which).await?),
             }
         })

@@ -287,6 +287,8 @@ fn line(told: &Told, asked: Option<MessageId>) -> Html {
     };
     let link = match (told.sign, told.position, told.message) {
         (_, _, message) if message.is_some() && message == asked => None,
+        // Its id in the sentence leads there already.
+        (_, _, Some(message)) if told.text.contains(&message.to_string()[..8]) => None,
         (_, _, Some(message)) => Some(html!(" <a href=\"/why?message={}\">Message</a>", message)),
         (Sign::Event, Some(position), _) => Some(html!(" <a href=\"/why?event={}\">Event</a>", position)),
         _ => None,

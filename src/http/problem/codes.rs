@@ -202,6 +202,9 @@ codes! {
     IdempotencyConflict, "idempotency_conflict", CONFLICT, "Request still in hand",
         "The same request with this key is being carried out right now.",
         "Try again after the seconds of `Retry-After`; you get the answer of the first.";
+    IdempotencyAnswerErased, "idempotency_answer_erased", CONFLICT, "Answer erased",
+        "The request with this key was carried out; a person was erased since, and with them all answers that may be of them.",
+        "Do not ask for it again: `detail` says the status it was answered with, and lists show what it changed.";
     TooManyStreams, "too_many_streams", TOO_MANY_REQUESTS, "Too many streams",
         "As many live streams are open as this process serves.", "Close one, or try again later.";
 }

@@ -60,6 +60,10 @@ pub enum Refusal {
     IdempotencyKeyReused,
     #[error("a request with this Idempotency-Key is still being carried out")]
     IdempotencyConflict,
+    #[error(
+        "the request with this Idempotency-Key was carried out and answered {status}; the rest of its answer is erased"
+    )]
+    IdempotencyAnswerErased { status: u16 },
     #[error("{limit} live streams are open, which is as many as this process serves")]
     TooManyStreams { limit: usize },
     #[error("{} found and nothing was applied", found(.0.len()))]
@@ -108,6 +112,7 @@ impl Refusal {
             Self::IdempotencyKey => Code::InvalidIdempotencyKey,
             Self::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Self::IdempotencyConflict => Code::IdempotencyConflict,
+            Self::IdempotencyAnswerErased { .. } => Code::IdempotencyAnswerErased,
             Self::TooManyStreams { .. } => Code::TooManyStreams,
             Self::Unavailable => Code::Unavailable,
         }

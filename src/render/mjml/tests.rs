@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::render::links::Tracks;
 use crate::render::tests::mjml;
 
 fn page(body: &str) -> String {
@@ -252,6 +253,26 @@ fn a_mail_in_mjml_is_rendered_escaped_and_told_of_at_its_authors_place() {
     assert_eq!((twice.refused().line, twice.refused().column), (2, 10), "{}", twice.refused());
     let unsafe_link = mjml(&column("<mj-button href=\"javascript:x\">a</mj-button>")).refused();
     assert_eq!((unsafe_link.line, unsafe_link.column), (4, 17), "{unsafe_link}");
+}
+
+#[test]
+fn a_short_preview_is_not_followed_by_the_words_of_the_mail() {
+    let preview = "{{#if profile.traits.name}}{{profile.traits.name}}, look{{else}}Look{{/if}}";
+    let source = column("<mj-text>Hi there</mj-text><mj-button href=\"https://shop.example\">Go</mj-button>");
+    let head = format!("<mj-head><mj-preview>{preview}</mj-preview></mj-head><mj-body>");
+    let named = |name: &str| mjml(&source.replace("<mj-body>", &head)).traits(serde_json::json!({ "name": name }));
+    for tracks in [Tracks::NONE, Tracks::ALL] {
+        let mail = named("<Ann>").tracked(tracks).mail();
+        let (_, behind) = mail.html.split_once("&lt;Ann&gt;, look").unwrap();
+        let (nothings, _) = behind.split_once("</div>").unwrap();
+        assert_eq!(nothings, "&#847;&zwnj;&nbsp;".repeat(140 - 17), "{tracks:?}");
+        assert!(mail.text.starts_with("Hi there"), "{}", mail.text);
+    }
+    assert!(!named(&"x".repeat(150)).mail().html.contains("&#847;"), "the line is full");
+    let none = mjml(&source.replace("<mj-body>", "<mj-head><mj-preview /></mj-head><mj-body>")).mail();
+    assert!(!none.html.contains("&#847;"), "{}", none.html);
+    let remarked = mjml(&source.replace("<mj-body>", "<!-- <mj-preview>no</mj-preview> --><mj-body>")).mail();
+    assert!(!remarked.html.contains("&#847;"), "what is commented out is not there");
 }
 
 #[test]
