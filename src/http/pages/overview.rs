@@ -317,8 +317,9 @@ async fn newest(desk: &Desk) -> Result<Vec<Decided>, Nothing> {
                 | FindingVerdict::Converted { message } => Some(*message),
                 _ => None,
             };
-            // A message is told once, as it stands now.
-            if message.is_none_or(|id| seen.insert(id)) {
+            // A message is told once, as it stands now; that somebody bought after it is told beside.
+            let is_conversion = matches!(finding.verdict, FindingVerdict::Converted { .. });
+            if is_conversion || message.is_none_or(|id| seen.insert(id)) {
                 decided.push(Decided { position: found.position, profile: found.profile, finding, message });
             }
         }
@@ -347,7 +348,8 @@ async fn decisions(desk: &Desk) -> Result<Html, Nothing> {
     let rows: Html = decided
         .iter()
         .map(|one| {
-            let message = one.message.and_then(|id| messages.get(&id));
+            let is_conversion = matches!(one.finding.verdict, FindingVerdict::Converted { .. });
+            let message = one.message.filter(|_| !is_conversion).and_then(|id| messages.get(&id));
             let (class, word) = message.map_or_else(|| verdict(&one.finding.verdict), |it| outcome(&it.status));
             let because = match message {
                 Some(message) => {
