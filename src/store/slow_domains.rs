@@ -61,7 +61,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Of these messages, those that still wait for a domain are due now.
     pub async fn call_up(&self, messages: &[MessageId], now: Timestamp) -> Result<(), Error> {
         let sql = format!(
-            "UPDATE messages SET due_at = ? WHERE workspace = ? AND id IN ({}) AND status = 'deferred' AND {WAITING}",
+            "UPDATE messages SET due_at = ? WHERE +workspace = ? AND id IN ({}) AND status = 'deferred' AND {WAITING}",
             marks(messages.len())
         );
         let mut values: Values = vec![now.millis().into(), self.id.0.into()];

@@ -10,6 +10,7 @@ use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestam
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
 use carillon::store::dispatch::{Shut, due_after, in_hand, is_any_due};
 use carillon::store::shards::ShardSet;
+use carillon::store::slow_domains::waiting;
 use carillon::store::steps::{Ended, Step};
 use carillon::store::trace::MessageFilter;
 use carillon::store::{self, Workspace, workspace};
@@ -93,6 +94,7 @@ async fn what_is_known_by_its_key_is_found_by_its_key() {
     is_any_due(&conn, shards, Timestamp::default()).await.unwrap();
     due_after(&conn, shards, Timestamp::default(), &[]).await.unwrap();
     in_hand(&conn, shards).await.unwrap();
+    waiting(&conn, shards, "slow.example", Timestamp::default(), 64).await.unwrap();
     let plans = conn.plans.into_inner().unwrap();
     let walks = plans.iter().filter(|(_, steps)| steps.iter().any(|step| is_walk(step)));
     let walks: Vec<String> = walks.map(|(sql, steps)| format!("{steps:?}: {:.300}", sql)).collect();
@@ -116,6 +118,7 @@ async fn ask(here: Workspace<'_, Explained>) {
         let queued = Status::Queued { due_at: now };
         let expected: BTreeMap<_, _> = ids.iter().map(|id| (*id, &queued)).collect();
         here.still(&expected).await.unwrap();
+        here.call_up(ids, now).await.unwrap();
         let step = Step { expected: &queued, message: &message };
         let many = ids.len();
         here.claim_messages(&vec![(step, "email:ann@example.com"); many], now).await.unwrap();
