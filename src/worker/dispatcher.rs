@@ -156,12 +156,17 @@ impl Dispatcher {
     /// when its lease runs out; what was sent is stored by a later tick.
     pub async fn tick(&self, now: Timestamp) -> anyhow::Result<usize> {
         let mut changed = self.advance(now).await?;
-        while self.answered().await {
-            let mut line = self.line.lock().await;
-            changed += self.deliver(now, &mut line, Vec::new()).await?;
-            changed += self.claim_answered(now, &mut line).await?;
+        loop {
+            // In one order, whoever answers first: what is pumped by hand goes the same way each time.
+            if self.inquiry.is_open() {
+                self.inquiry.finished().await;
+                changed += self.claim_answered(now, &mut *self.line.lock().await).await?;
+            } else if self.answers.wait().await {
+                changed += self.deliver(now, &mut *self.line.lock().await, Vec::new()).await?;
+            } else {
+                return Ok(changed);
+            }
         }
-        Ok(changed)
     }
 
     /// The same without waiting: what hangs goes on by itself, and [`Dispatcher::answered`] tells of it.
