@@ -20,6 +20,7 @@ mod postgres_probe;
 mod prepare;
 mod probe;
 mod processed;
+mod queued;
 mod report;
 mod server;
 mod shop;

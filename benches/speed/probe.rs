@@ -3,20 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::mpsc;
 
 use anyhow::Context;
 use carillon::clock::Clock;
 use carillon::event::Event;
-use carillon::eventlog::{AppendError, Receipt};
-use carillon::http::append::Append;
-use carillon::ids::{Position, WorkspaceId};
+use carillon::ids::Position;
 use carillon::store::event_ids::range_of;
-use futures::future::{BoxFuture, FutureExt};
 use rusqlite::{Connection, OptionalExtension, params};
-use tokio::sync::oneshot;
 
-const EVENTS_PER_COMMIT_MAX: usize = 4_096;
+use crate::queued::Queued;
+
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// One connection with the settings of Carillon's own.
@@ -263,50 +259,14 @@ impl Probe {
     }
 }
 
-type Job = (Vec<Event>, oneshot::Sender<Result<Vec<Receipt>, AppendError>>);
-
-/// The probe behind the door: one thread, one commit for all that waits.
-pub struct ProbeLog(mpsc::SyncSender<Job>);
-
-impl ProbeLog {
-    /// # Errors
-    /// The database cannot be opened.
-    pub fn start(path: &Path, clock: Clock) -> anyhow::Result<Self> {
-        let mut probe = Probe::open(path)?;
-        let (jobs, waiting) = mpsc::sync_channel::<Job>(8_192);
-        std::thread::spawn(move || {
-            while let Ok(first) = waiting.recv() {
-                let (mut taken, mut events) = (vec![first], 0);
-                while events < EVENTS_PER_COMMIT_MAX
-                    && let Ok(job) = waiting.try_recv()
-                {
-                    events += job.0.len();
-                    taken.push(job);
-                }
-                let stored = probe.append(taken.iter().flat_map(|(events, _)| events), clock.now().millis());
-                for (events, answer) in taken {
-                    // A caller that has gone away needs no answer.
-                    let _ = answer.send(match &stored {
-                        Ok(_) => {
-                            Ok(vec![Receipt::Stored { position: Position(probe.head), profile: None }; events.len()])
-                        }
-                        Err(error) => Err(AppendError::Failing(error.to_string())),
-                    });
-                }
-            }
-        });
-        Ok(Self(jobs))
-    }
-}
-
-impl Append for ProbeLog {
-    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.0.try_send((events, answer)).map_err(|_| AppendError::Overloaded);
-        async move {
-            sent?;
-            answered.await.unwrap_or(Err(AppendError::Stopping))
-        }
-        .boxed()
-    }
+/// The probe behind the door: one commit for all that waits.
+///
+/// # Errors
+/// The database cannot be opened.
+pub fn log(path: &Path, clock: Clock) -> anyhow::Result<Queued> {
+    let mut probe = Probe::open(path)?;
+    Ok(Queued::start(move |events| {
+        probe.append(events.iter().copied(), clock.now().millis())?;
+        Ok(Position(probe.head))
+    }))
 }

@@ -29,10 +29,8 @@ use futures::future::{self, BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 
 use crate::client::KEY;
-use crate::file::FileLog;
 use crate::postgres_probe::PostgresProbeLog;
-use crate::probe::ProbeLog;
-use crate::shop;
+use crate::{file, probe, shop};
 
 /// What is behind the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,11 +65,11 @@ pub fn run(behind: Behind, place: &Path) -> anyhow::Result<()> {
         let address = address_of(place);
         let log: Arc<dyn Append> = match behind {
             Behind::Nothing => Arc::new(StoresNothing),
-            Behind::File => Arc::new(FileLog::start(&place.join("events"))?),
+            Behind::File => Arc::new(file::log(&place.join("events"))?),
             Behind::Probe => {
                 open(address.clone()).await?.close().await;
                 match &address {
-                    Address::Sqlite(path) => Arc::new(ProbeLog::start(path, clock.clone())?),
+                    Address::Sqlite(path) => Arc::new(probe::log(path, clock.clone())?),
                     Address::Postgres(url) => Arc::new(PostgresProbeLog::start(url, clock.clone()).await?),
                 }
             }
