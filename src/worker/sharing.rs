@@ -121,13 +121,9 @@ impl Sharing {
     /// # Errors
     /// Others came meanwhile.
     pub async fn until_all_held(&self) -> anyhow::Result<()> {
-        let waiting = async {
-            while !Layout::of(self.conn.get_database_backend()).all().without(self.leases.held()).is_empty() {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        };
-        match tokio::time::timeout(ALONE_WITHIN, waiting).await {
-            Ok(()) => Ok(()),
+        let layout = Layout::of(self.conn.get_database_backend());
+        match tokio::time::timeout(ALONE_WITHIN, self.leases.whole(layout, self.log.clock())).await {
+            Ok(whole) => whole.map(drop),
             Err(_) => bail!("other processes began to work on this database: stop them first, for this needs it alone"),
         }
     }
