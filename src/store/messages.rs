@@ -245,11 +245,4 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
         Ok(found)
     }
-
-    /// The log has said that it was sent.
-    pub async fn note_sent(&self, id: MessageId, at: Timestamp) -> Result<(), Error> {
-        let sql = "UPDATE messages SET sent_at = ? WHERE +workspace = ? AND id = ?";
-        Rows(self.conn).run(sql, vec![at.millis().into(), self.id.0.into(), id.as_bytes().to_vec().into()]).await?;
-        Ok(())
-    }
 }

@@ -139,6 +139,21 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(moved)
     }
 
+    /// The log has said when these messages were sent.
+    pub async fn note_sent(&self, sent: &[(MessageId, Timestamp)]) -> Result<(), Error> {
+        for chunk in sent.chunks(512) {
+            let row = |(message, at): &(MessageId, Timestamp)| -> Values { vec![key(*message), at.millis().into()] };
+            let (rows, mut values) = Rows(self.conn).table(padded(&chunk.iter().map(row).collect::<Vec<_>>()));
+            let sql = format!(
+                "WITH sent (message, at) AS ({rows}) UPDATE messages SET sent_at = sent.at FROM sent
+                 WHERE messages.id = sent.message AND +messages.workspace = ?"
+            );
+            values.push(self.id.0.into());
+            Rows(self.conn).run(&sql, values).await?;
+        }
+        Ok(())
+    }
+
     /// Stores how attempts ended.
     pub async fn finish_attempts(&self, ended: &[Ended<'_>], at: Timestamp) -> Result<(), Error> {
         for chunk in ended.chunks(512) {

@@ -72,9 +72,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
             release_cancelled(store, message, at).await?;
         }
     }
-    for (message, at) in changes.sent {
-        store.note_sent(message, at).await?;
-    }
+    store.note_sent(&changes.sent).await?;
     for (profile, conversion) in &changes.conversions {
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;
     }

@@ -124,6 +124,7 @@ async fn ask(here: Workspace<'_, Explained>) {
         here.claim_messages(&vec![(step, "email:ann@example.com"); many], now).await.unwrap();
         here.begin_messages(&vec![(step, 1, ""); many], now).await.unwrap();
         here.conclude_sent(&vec![step; many], now).await.unwrap();
+        here.note_sent(&vec![(message.id, now); many]).await.unwrap();
         let outcome = Outcome::Accepted { reply: String::new() };
         here.finish_attempts(&vec![Ended { message: message.id, attempt: 1, outcome: &outcome }; many], now)
             .await
