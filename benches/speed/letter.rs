@@ -6,7 +6,7 @@ use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
 use carillon::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
@@ -230,6 +230,7 @@ fn message(now: Timestamp) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,

@@ -36,6 +36,7 @@ mod m20261122_000131_sent_messages;
 mod m20261122_000132_uncapped_lane;
 mod m20261122_000141_slow_domains;
 mod m20261122_000142_turns_of_domains;
+mod m20261122_000180_last_zones;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -73,6 +74,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000132_uncapped_lane::Migration),
             Box::new(m20261122_000141_slow_domains::Migration),
             Box::new(m20261122_000142_turns_of_domains::Migration),
+            Box::new(m20261122_000180_last_zones::Migration),
         ]
     }
 }

@@ -6,6 +6,7 @@ pub mod field;
 pub mod history;
 pub mod segment;
 pub mod value_test;
+pub mod whereabouts;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,6 +16,7 @@ pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
 pub use segment::{Segment, Standings};
+pub use whereabouts::Whereabouts;
 
 /// Bytes of one person's traits as JSON, over all the calls that set them.
 pub const TRAITS_BYTES_MAX: usize = 128 * 1024;
@@ -35,6 +37,9 @@ pub struct Profile {
     /// Where the person stands in the segments.
     #[serde(default)]
     pub segments: Standings,
+    /// The zone of the newest event that named one (`context.timezone`).
+    #[serde(default)]
+    pub last_zone: Option<String>,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
 }
@@ -48,6 +53,7 @@ impl Profile {
             consent: consent::Answers::new(),
             history: History::default(),
             segments: Standings::default(),
+            last_zone: None,
             created_at: now,
             last_seen_at: now,
         }
@@ -99,6 +105,10 @@ impl Profile {
         }
         self.history.unite(&other.history);
         self.segments.unite(&other.segments);
+        let theirs = other.last_seen_at > self.last_seen_at;
+        let (newer, older) =
+            if theirs { (&other.last_zone, &self.last_zone) } else { (&self.last_zone, &other.last_zone) };
+        self.last_zone = newer.clone().or_else(|| older.clone());
         self.created_at = self.created_at.min(other.created_at);
         self.last_seen_at = self.last_seen_at.max(other.last_seen_at);
     }

@@ -6,7 +6,7 @@ use crate::audience::Condition;
 use crate::event::pattern::Pattern;
 use crate::event::{Event, Kind};
 use crate::ids::Span;
-use crate::message::{CapUse, Channel, OnUnknownSend, Purpose};
+use crate::message::{CapUse, Channel, OnUnknownSend, Purpose, WhenQuiet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -38,6 +38,7 @@ pub struct Campaign {
     pub exit: Vec<Exit>,
     pub goal: Option<Goal>,
     pub caps: CapUse,
+    pub quiet: WhenQuiet,
     pub max_lateness: Span,
     pub on_unknown_send: OnUnknownSend,
     pub send: Send,

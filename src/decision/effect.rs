@@ -49,6 +49,10 @@ pub enum Effect {
         at: Timestamp,
         position: Position,
     },
+    /// The zone of the newest event that names one.
+    Seen {
+        zone: String,
+    },
     /// A new enrollment, or a new state of a known one.
     Enrollment(Enrollment),
     CreateMessage(Message),

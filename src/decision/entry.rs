@@ -11,7 +11,7 @@ use crate::decision::segments::is_backfill;
 use crate::decision::{Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
 use crate::ids::Timestamp;
-use crate::message::{Message, Purpose, Reason, Status};
+use crate::message::{Message, Purpose, QuietUse, Reason, Status};
 
 /// Active enrollments of one person over all campaigns and keys; a person with more is a machine.
 pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
@@ -151,6 +151,8 @@ impl Turn<'_> {
         let settles = campaign.purpose == Purpose::Marketing && contested;
         let due_at = if settles { at.plus(self.snapshot.settle) } else { at };
         let expires = send.expires.unwrap_or(campaign.purpose.expires_default(send.channel));
+        let unsaid = send.expires.is_none();
+        let lasts_beyond = campaign.purpose.lasts_beyond_quiet_hours(send.channel).filter(|_| unsaid);
         let message = Message {
             id: enrollment.message_id(),
             profile: enrollment.profile,
@@ -163,6 +165,7 @@ impl Turn<'_> {
             purpose: campaign.purpose,
             priority: campaign.priority,
             caps: campaign.caps,
+            quiet: QuietUse { when: campaign.quiet, lasts_beyond },
             on_unknown_send: campaign.on_unknown_send,
             created_at: at,
             expires_at: at.plus(expires),

@@ -18,6 +18,7 @@ pub mod segments;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::Facts;
@@ -270,7 +271,21 @@ impl<'a> Turn<'a> {
             self.set_traits(traits);
         }
         self.learn_consent(event);
+        self.learn_zone(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
+    }
+
+    /// The zone of the device, as official clients say it. An event that comes late says where somebody was.
+    fn learn_zone(&mut self, event: &Event) {
+        let profile = &self.person.profile;
+        let zone = event.lookup("context.timezone").and_then(|zone| zone.as_str());
+        if let Some(zone) = zone
+            && event.at >= profile.last_seen_at
+            && profile.last_zone.as_deref() != Some(zone)
+            && TimeZone::get(zone).is_ok()
+        {
+            self.push(Effect::Seen { zone: zone.to_owned() });
+        }
     }
 
     /// Traits up to their bound; beyond it a call only removes, and says so.

@@ -8,7 +8,8 @@ use crate::decision::{CONSENT_CHANGED, Effect, Finding, Turn};
 use crate::event::{Event, Kind, Origin};
 use crate::ids::{EnrollmentId, MessageId};
 use crate::message::{
-    Address, CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status, SuppressionKind, WhenCapped, address_of,
+    Address, CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Reason, Status, SuppressionKind, WhenCapped,
+    address_of,
 };
 
 /// Characters kept of a source and of a text version.
@@ -196,6 +197,7 @@ impl Turn<'_> {
             topic: None,
             priority: PRIORITY,
             caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
+            quiet: QuietUse::default(),
             on_unknown_send: OnUnknownSend::Repeat,
             created_at: at,
             expires_at: at.plus(Purpose::Transactional.expires_default(channel)),

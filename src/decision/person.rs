@@ -95,6 +95,7 @@ impl Person {
             Effect::SetConsent { channel, consent } => {
                 self.profile.consent.insert(channel.clone(), consent.clone());
             }
+            Effect::Seen { zone } => self.profile.last_zone = Some(zone.clone()),
             Effect::Record { name, at, position } => {
                 self.profile.history.record(name, *at, *position);
                 self.profile.last_seen_at = self.profile.last_seen_at.max(*at);

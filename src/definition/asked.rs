@@ -79,6 +79,7 @@ pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<
             Definition::Campaign(_)
             | Definition::Rates(_)
             | Definition::Caps(_)
+            | Definition::QuietHours(_)
             | Definition::ConsentPolicy(_)
             | Definition::Template(_)
             | Definition::Topic(_)

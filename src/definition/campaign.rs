@@ -9,9 +9,9 @@ use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
 use crate::event::engagement::{EMAIL_LINK_CLICKED, EMAIL_OPENED};
 use crate::ids::Span;
-use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped};
+use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped, WhenQuiet};
 
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 19] = [
     "kind",
     "key",
     "name",
@@ -26,27 +26,14 @@ const FIELDS: [&str; 17] = [
     "exit",
     "goal",
     "caps",
+    "quiet_hours",
+    "urgent",
     "max_lateness",
     "on_unknown_send",
     "send",
 ];
-const LATER: [&str; 15] = [
-    "group",
-    "quiet_hours",
-    "urgent",
-    "holdout",
-    "steps",
-    "audience",
-    "at",
-    "cron",
-    "on",
-    "pace",
-    "split",
-    "a",
-    "b",
-    "winner",
-    "release",
-];
+const LATER: [&str; 13] =
+    ["group", "holdout", "steps", "audience", "at", "cron", "on", "pace", "split", "a", "b", "winner", "release"];
 const ENTRY_LATER: [&str; 6] = ["trait", "from", "to", "date", "each", "include_existing"];
 const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
 
@@ -85,6 +72,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
     let exit = map.optional("exit", Vec::new(), |at| exits(&at));
     let goal = map.maybe("goal", |at| goal(&at));
     let caps = caps(&map, purpose);
+    let quiet = quiet(&map, purpose);
     let max_lateness = map.optional("max_lateness", LATENESS_DEFAULT, |at| lateness(&at));
     let on_unknown_send = on_unknown_send(&map, purpose);
     let send = map.required("send").and_then(|at| send(&at));
@@ -103,6 +91,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
         exit: exit?,
         goal: goal?,
         caps: caps?,
+        quiet: quiet?,
         max_lateness: max_lateness?,
         on_unknown_send: on_unknown_send?,
         send: send?,
@@ -232,6 +221,26 @@ fn caps(map: &Map<'_>, purpose: Option<Purpose>) -> Option<CapUse> {
         });
         Some(CapUse { obey: obey?, count: count?, when_capped: when_capped? })
     })
+}
+
+/// `quiet_hours: wait | drop`, or `urgent: true` for what may wake people.
+fn quiet(map: &Map<'_>, purpose: Option<Purpose>) -> Option<WhenQuiet> {
+    let choices = [("wait", WhenQuiet::Wait), ("drop", WhenQuiet::Drop)];
+    let when = map.optional("quiet_hours", WhenQuiet::Wait, |at| at.choice(&choices, &[]));
+    let urgent = map.optional("urgent", false, |at| {
+        let urgent = at.boolean()?;
+        match (urgent, purpose) {
+            (true, Some(Purpose::Marketing)) => {
+                at.wrong("marketing is never urgent; only a transactional campaign may be")
+            }
+            (true, _) if map.get("quiet_hours").is_some() => {
+                at.wrong("what is urgent obeys no quiet hours: leave `quiet_hours` out")
+            }
+            _ => Some(urgent),
+        }
+    });
+    let when = when?;
+    Some(if urgent? { WhenQuiet::Ignore } else { when })
 }
 
 fn lateness(at: &At<'_>) -> Option<Span> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::audience::consent::{Policy, SoftOptIn, UnknownConsent};
 use crate::definition::condition::{self, Scope};
+use crate::definition::quiet_hours::country;
 use crate::definition::reader::{At, Target};
 use crate::message::Channel;
 
@@ -63,12 +64,6 @@ fn soft_opt_in(at: &At<'_>) -> Option<SoftOptIn> {
     });
     let condition = map.maybe("where", |at| condition::read(at, Scope::POLICY));
     Some(SoftOptIn { countries: countries?, condition: condition? })
-}
-
-fn country(at: &At<'_>) -> Option<String> {
-    let text = at.name()?;
-    let is_code = text.len() == 2 && text.bytes().all(|letter| letter.is_ascii_uppercase());
-    if is_code { Some(text) } else { at.wrong("wanted a country by its two capital letters (ISO 3166-1), such as GB") }
 }
 
 /// `{ template: KEY }`: the message that carries the confirmation link.

@@ -56,7 +56,11 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
             Definition::ConsentPolicy(rules) => {
                 all.policies.insert(document.key.clone(), rules.iter().map(|rule| rule.channel).collect());
             }
-            Definition::Rates(_) | Definition::Caps(_) | Definition::Source(_) | Definition::Story(_) => {}
+            Definition::Rates(_)
+            | Definition::Caps(_)
+            | Definition::QuietHours(_)
+            | Definition::Source(_)
+            | Definition::Story(_) => {}
         }
     }
     for document in documents {

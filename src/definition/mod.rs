@@ -14,6 +14,7 @@ mod folder;
 pub mod pattern;
 mod performed;
 pub mod problem;
+pub mod quiet_hours;
 pub mod rates;
 pub mod reader;
 pub mod segment;
@@ -35,6 +36,7 @@ use crate::audience::Segment;
 use crate::decision::campaign::Campaign;
 use crate::event::source::Source;
 use crate::guard::frequency_cap::Rule;
+use crate::guard::quiet_hours::Window as QuietWindow;
 use crate::message::Topic;
 use crate::money::Rates;
 use crate::render::template::Template;
@@ -63,6 +65,7 @@ pub enum DocumentKind {
     Segment,
     Rates,
     Caps,
+    QuietHours,
     ConsentPolicy,
     Template,
     Topic,
@@ -71,11 +74,12 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Campaign,
         Self::Segment,
         Self::Rates,
         Self::Caps,
+        Self::QuietHours,
         Self::ConsentPolicy,
         Self::Template,
         Self::Topic,
@@ -89,12 +93,18 @@ impl DocumentKind {
             Self::Segment => "segment",
             Self::Rates => "rates",
             Self::Caps => "caps",
+            Self::QuietHours => "quiet_hours",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "template",
             Self::Topic => "topic",
             Self::Source => "source",
             Self::Story => "story",
         }
+    }
+
+    /// Whether one of them may go without a key.
+    const fn is_one_a_workspace(self) -> bool {
+        matches!(self, Self::Caps | Self::QuietHours | Self::ConsentPolicy | Self::Rates)
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -108,6 +118,7 @@ impl DocumentKind {
             Self::Segment => "segments",
             Self::Rates => "rates",
             Self::Caps => "caps",
+            Self::QuietHours => "quiet_hours",
             Self::ConsentPolicy => "consent_policy",
             Self::Template => "templates",
             Self::Topic => "topics",
@@ -143,6 +154,7 @@ pub enum Definition {
     Segment(Segment),
     Rates(Rates),
     Caps(Vec<Rule>),
+    QuietHours(Vec<QuietWindow>),
     ConsentPolicy(Vec<PolicyRule>),
     Template(Template),
     Topic(Topic),
@@ -261,7 +273,7 @@ fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
 
 fn kind(at: &At<'_>) -> Option<DocumentKind> {
     let kinds = DocumentKind::ALL.map(|kind| (kind.as_str(), kind));
-    let later = ["computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"];
+    let later = ["computed_trait", "catalog", "coupons", "notify_policy"];
     at.open_map()?.required("kind")?.choice(&kinds, &later)
 }
 
@@ -270,7 +282,7 @@ fn key(at: &At<'_>, kind: DocumentKind) -> Option<String> {
     let map = at.open_map()?;
     match (map.get("key"), kind) {
         (Some(key), _) => key.key(),
-        (None, DocumentKind::Caps | DocumentKind::ConsentPolicy | DocumentKind::Rates) => Some("default".to_owned()),
+        (None, kind) if kind.is_one_a_workspace() => Some("default".to_owned()),
         (None, DocumentKind::Story) => map.required("name")?.name().map(|name| key_of_name(&name)),
         (None, _) => map.required("key").and_then(|key| key.key()),
     }
@@ -291,6 +303,7 @@ fn definition(at: &At<'_>, kind: DocumentKind, key: &str, parts: &[template::Par
         DocumentKind::Segment => segment::read(at, key).map(Definition::Segment),
         DocumentKind::Rates => rates::read(at).map(Definition::Rates),
         DocumentKind::Caps => caps::read(at).map(Definition::Caps),
+        DocumentKind::QuietHours => quiet_hours::read(at).map(Definition::QuietHours),
         DocumentKind::ConsentPolicy => consent_policy::read(at).map(Definition::ConsentPolicy),
         DocumentKind::Template => template::read(at, key, parts).map(Definition::Template),
         DocumentKind::Topic => topic::read(at, key).map(Definition::Topic),

@@ -8,7 +8,8 @@
 //!    thing did not go to this address for another profile;
 //! 4. nothing is paused, and no restored backup waits for a person (marketing only);
 //! 5. there is an address, and it can be delivered to;
-//! 6. frequency caps (marketing only), by a [`Request`] for slots.
+//! 6. quiet hours where the person is, unless it is urgent;
+//! 7. frequency caps (marketing only), by a [`Request`] for slots.
 //!
 //! `Draft` → [`Cleared`] → rendered: only this module makes a [`Cleared`].
 
@@ -18,15 +19,16 @@ pub mod cap_window;
 pub mod clearance;
 pub mod frequency_cap;
 pub mod neighbours;
+pub mod quiet_hours;
 
 use jiff::tz::TimeZone;
 
-use crate::audience::Profile;
 use crate::audience::consent::ConsentState;
+use crate::audience::{Profile, Whereabouts};
 use crate::decision::CONSENT_CHANGED;
 use crate::ids::{MessageId, Timestamp};
 pub use crate::message::address::{Address, address_of};
-use crate::message::{Message, Purpose, Reason, Status, Suppression, SuppressionKind, Topic, WhenCapped};
+use crate::message::{Message, Purpose, Reason, Status, Suppression, SuppressionKind, Topic, WhenCapped, WhenQuiet};
 pub use cap_usage::{Usage, Used, usage};
 pub use cap_version::{CapVersion, Change};
 pub use cap_window::Window;
@@ -68,6 +70,8 @@ pub struct GuardState<'a> {
     pub neighbours: &'a [Neighbour],
     /// Every frequency cap of the workspace.
     pub rules: &'a [Rule],
+    /// Every window of quiet hours of the workspace.
+    pub quiet: &'a [quiet_hours::Window],
     /// The workspace's zone, for people whose own is unknown.
     pub zone: TimeZone,
 }
@@ -87,6 +91,7 @@ impl<'a> GuardState<'a> {
             restore_unconfirmed: false,
             neighbours: &[],
             rules: &[],
+            quiet: &[],
             zone: TimeZone::UTC,
         }
     }
@@ -119,6 +124,9 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
         Ok(address) => address,
         Err(reason) => return Verdict::Suppress { reason },
     };
+    if let Some(verdict) = quiet(now, state, &message) {
+        return verdict;
+    }
     let uncapped = match message.purpose {
         Purpose::Transactional => true,
         Purpose::Marketing => !message.caps.obey && !message.caps.count,
@@ -128,6 +136,22 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
     }
     let zone = zone_of(state.profile).unwrap_or_else(|| state.zone.clone());
     Verdict::NeedsSlots(Request::new(message, address, state.rules, zone))
+}
+
+/// Whether quiet hours hold it. The caller of one that waits remembers how long it lasts with [`Message::lasts_until`].
+fn quiet(now: Timestamp, state: &GuardState<'_>, message: &Message) -> Option<Verdict> {
+    if state.quiet.is_empty() || message.quiet.when == WhenQuiet::Ignore {
+        return None;
+    }
+    let there = Whereabouts::of(state.profile, &state.zone);
+    let held = quiet_hours::holds(now, state.quiet, message, &there)?;
+    let until = held.until.unwrap_or(message.expires_at);
+    let reason = Reason::QuietHours { window: held.window.to_string(), zone: there.to_string(), until };
+    Some(match message.quiet.when {
+        WhenQuiet::Drop => Verdict::Suppress { reason },
+        // Its time may run out before they do; then it is looked at once more, and ends.
+        WhenQuiet::Wait | WhenQuiet::Ignore => Verdict::Defer { until: until.min(message.lasts_until(until)), reason },
+    })
 }
 
 /// What becomes of a message that found a cap full: it drops, or waits for the instant a slot frees, at most as long
@@ -179,9 +203,9 @@ fn refusal(now: Timestamp, state: &GuardState<'_>, message: &Message) -> Option<
         return Some(Reason::CampaignNotLive { campaign: message.campaign.clone() });
     }
     if now >= message.expires_at {
-        // Whoever waited for a slot until the end is told of the cap, not of the clock.
+        // Whoever waited until the end is told for what, not of the clock.
         return Some(match &message.status {
-            Status::Deferred { reason: capped @ Reason::Capped { .. }, .. } => capped.clone(),
+            Status::Deferred { reason: held @ (Reason::Capped { .. } | Reason::QuietHours { .. }), .. } => held.clone(),
             _ => Reason::Expired { expires_at: message.expires_at },
         });
     }

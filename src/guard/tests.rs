@@ -8,7 +8,7 @@ use super::*;
 use crate::audience::Consent;
 use crate::audience::consent::Via;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
-use crate::message::{CapUse, Channel, OnUnknownSend};
+use crate::message::{CapUse, Channel, OnUnknownSend, QuietUse};
 
 fn now() -> Timestamp {
     "2026-03-01T10:00:00Z".parse().unwrap()
@@ -49,6 +49,7 @@ fn reminder() -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,
@@ -369,4 +370,63 @@ fn an_address_is_asked_for_three_confirmations_a_day_at_most() {
     assert_eq!(told_after(&[asked(1, 1), asked(2, 2), asked(day, 3)]), ("clear", ""));
     answers(&mut ann, ConsentState::Denied);
     assert_eq!(told(&state(&ann), &ask), ("suppress", "exited"), "answered otherwise meanwhile");
+}
+
+/// At four in the morning, in England.
+fn at_night() -> (Timestamp, Profile, Vec<quiet_hours::Window>) {
+    let mut bob = ann();
+    bob.traits.insert("phone".into(), json!("+447911123456"));
+    let consent = bob.consent["email"].clone();
+    bob.consent.insert("sms".into(), consent);
+    ("2026-03-02T04:00:00Z".parse().unwrap(), bob, quiet_hours::shipped())
+}
+
+fn text_message(at: Timestamp) -> Message {
+    let expires_at = at.plus(Purpose::Marketing.expires_default(Channel::Sms));
+    let lasts_beyond = Purpose::Marketing.lasts_beyond_quiet_hours(Channel::Sms);
+    let quiet = QuietUse { when: WhenQuiet::Wait, lasts_beyond };
+    Message { channel: Channel::Sms, created_at: at, expires_at, quiet, ..reminder() }
+}
+
+#[test]
+fn at_night_text_messages_wait_and_mail_does_not() {
+    let (four, bob, windows) = at_night();
+    let state = GuardState { quiet: &windows, ..state(&bob) };
+    let nine: Timestamp = "2026-03-02T09:00:00Z".parse().unwrap();
+    let message = text_message(four);
+    let Verdict::Defer { until, reason } = check(four, &state, Draft(message.clone())) else { panic!() };
+    assert_eq!(until, nine, "also where its time would have run out at eight");
+    let zone = "Europe/London, by the telephone".to_owned();
+    let window = "21:00–09:00 for sms, push, whatsapp".to_owned();
+    // Of its four zones that of the island of Man and the others show the same time.
+    assert!(
+        matches!(&reason, Reason::QuietHours { window: told, until, .. } if *told == window && *until == nine),
+        "{reason:?}"
+    );
+    let mut waiting = message.clone();
+    waiting.wait_for(&reason);
+    assert_eq!(waiting.expires_at, nine.plus(Span::from_hours(4)), "{zone}");
+    assert!(matches!(check(nine, &state, Draft(waiting)), Verdict::NeedsSlots(_)));
+    assert!(matches!(check(four, &state, Draft(reminder())), Verdict::NeedsSlots(_)), "mail");
+    let receipt = Message { purpose: Purpose::Transactional, ..message.clone() };
+    assert!(matches!(check(four, &state, Draft(receipt.clone())), Verdict::Defer { .. }));
+    let urgent = Message { quiet: QuietUse { when: WhenQuiet::Ignore, ..receipt.quiet }, ..receipt };
+    assert!(matches!(check(four, &state, Draft(urgent)), Verdict::Clear(_)));
+    let dropped = Message { quiet: QuietUse { when: WhenQuiet::Drop, ..message.quiet }, ..message };
+    let Verdict::Suppress { reason } = check(four, &state, Draft(dropped)) else { panic!() };
+    assert_eq!(reason.code(), "quiet_hours");
+}
+
+#[test]
+fn what_says_how_long_it_lasts_may_end_in_the_night_and_the_night_is_the_reason() {
+    let (four, bob, windows) = at_night();
+    let state = GuardState { quiet: &windows, ..state(&bob) };
+    let said = Message { quiet: QuietUse::default(), expires_at: four.plus(Span::from_hours(1)), ..text_message(four) };
+    let Verdict::Defer { until, reason } = check(four, &state, Draft(said.clone())) else { panic!() };
+    assert_eq!(until, said.expires_at, "it is looked at once more");
+    let mut waited = Message { status: Status::Deferred { until, reason: reason.clone() }, ..said.clone() };
+    waited.wait_for(&reason);
+    assert_eq!(waited.expires_at, said.expires_at);
+    let Verdict::Suppress { reason } = check(until, &state, Draft(waited)) else { panic!() };
+    assert_eq!(reason.code(), "quiet_hours");
 }

@@ -90,6 +90,14 @@ impl Purpose {
             (Self::Marketing, _) => Span::from_hours(4),
         }
     }
+
+    /// The same from the end of quiet hours on, for what must not wait for them in vain.
+    pub const fn lasts_beyond_quiet_hours(self, channel: Channel) -> Option<Span> {
+        match (self, channel) {
+            (Self::Marketing, Channel::Sms | Channel::Push | Channel::Whatsapp) => Some(self.expires_default(channel)),
+            (Self::Marketing, Channel::Email | Channel::Webhook) | (Self::Transactional, _) => None,
+        }
+    }
 }
 
 /// What happens to a send whose answer never came.
@@ -110,6 +118,25 @@ pub enum WhenCapped {
     Defer(Span),
     /// Drop, and end the enrollment.
     Exit,
+}
+
+/// What a message does in quiet hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenQuiet {
+    #[default]
+    Wait,
+    Drop,
+    /// It is urgent: it goes all the same.
+    Ignore,
+}
+
+/// How a message relates to quiet hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct QuietUse {
+    pub when: WhenQuiet,
+    /// How long it stays worth sending after it has waited for their end; none: as long as it would anyway.
+    pub lasts_beyond: Option<Span>,
 }
 
 /// How a campaign's messages relate to frequency caps: do they obey, do they use up slots.
@@ -136,6 +163,8 @@ pub struct Message {
     /// 0 to 100; higher wins a contested slot.
     pub priority: u8,
     pub caps: CapUse,
+    #[serde(default)]
+    pub quiet: QuietUse,
     pub on_unknown_send: OnUnknownSend,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
@@ -162,6 +191,19 @@ pub struct Message {
 }
 
 impl Message {
+    /// What must be remembered of one that waits.
+    pub fn wait_for(&mut self, reason: &Reason) {
+        if let Reason::QuietHours { until, .. } = reason {
+            self.expires_at = self.lasts_until(*until);
+        }
+    }
+
+    /// Until when it is worth sending, once it has waited for quiet hours to end.
+    pub fn lasts_until(&self, quiet_until: Timestamp) -> Timestamp {
+        let beyond = self.quiet.lasts_beyond.map(|lasts| quiet_until.plus(lasts));
+        beyond.map_or(self.expires_at, |beyond| beyond.max(self.expires_at))
+    }
+
     /// Applies the outcome of the attempt it is in: the status by [`status::next`], the tries spent, and what must be
     /// remembered of a lost answer. Outside `Sending` nothing changes.
     pub fn advance(&mut self, now: Timestamp, outcome: &Outcome, policy: &RetryPolicy) {

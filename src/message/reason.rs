@@ -114,6 +114,12 @@ pub enum Reason {
     Expired {
         expires_at: Timestamp,
     },
+    /// It is a time of day in which such messages wait: the window, by which clock, and when it is over.
+    QuietHours {
+        window: String,
+        zone: String,
+        until: Timestamp,
+    },
     /// A frequency cap was full: the rule as text, the messages in its window, when the first slot frees.
     Capped {
         rule: String,
@@ -212,6 +218,7 @@ impl Reason {
             Self::AddressSuppressed { .. } => "address_suppressed",
             Self::Expired { .. } => "expired",
             Self::Capped { .. } => "capped",
+            Self::QuietHours { .. } => "quiet_hours",
             Self::CapsUnsettled => "caps_unsettled",
             Self::DomainSlow { .. } => "domain_slow",
             Self::TransportStopped { .. } => "transport_stopped",
@@ -284,6 +291,7 @@ impl Reason {
             }
             Self::Expired { expires_at } => format!("expired at {expires_at}"),
             Self::Capped { rule, by, frees_at, outranked_by } => capped(rule, by, *frees_at, *outranked_by),
+            Self::QuietHours { window, zone, until } => format!("quiet hours {window} ({zone}) until {until}"),
             Self::CapsUnreachable { cause } => format!("the frequency caps cannot be asked: {cause}"),
             Self::CapsUnsettled => "the frequency caps were changing; tried again shortly".to_owned(),
             Self::DomainSlow { domain } => format!("{domain} takes mail slowly or asked for patience: a few at a time"),

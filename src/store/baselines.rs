@@ -17,7 +17,7 @@ pub struct Heir {
     pub loser_head: Position,
 }
 
-const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at FROM baselines";
+const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone FROM baselines";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let created_at = Timestamp::from_millis(row.try_get_by_index(3)?);
@@ -27,6 +27,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile.user_id = row.try_get_by_index(1)?;
     person.profile.traits = traits;
     person.profile.last_seen_at = Timestamp::from_millis(row.try_get_by_index(4)?);
+    person.profile.last_zone = row.try_get_by_index(5)?;
     Ok(person)
 }
 
@@ -58,12 +59,13 @@ pub async fn save_baselines<C: ConnectionTrait>(
             encode(&profile.traits).into(),
             profile.created_at.millis().into(),
             profile.last_seen_at.millis().into(),
+            profile.last_zone.clone().into(),
         ]
     });
-    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at)";
+    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone)";
     let tail = "ON CONFLICT (profile) DO UPDATE SET user_id = excluded.user_id, traits = excluded.traits,
-                created_at = excluded.created_at, last_seen_at = excluded.last_seen_at";
-    Rows(tx).insert(head, tail, 6, rows.collect()).await?;
+                created_at = excluded.created_at, last_seen_at = excluded.last_seen_at, last_zone = excluded.last_zone";
+    Rows(tx).insert(head, tail, 7, rows.collect()).await?;
     Ok(())
 }
 

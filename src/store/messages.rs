@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Reason, Status};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
 use crate::store::shards::Layout;
@@ -23,6 +23,8 @@ const COLUMNS: usize = 29;
 struct MessageRules {
     caps: CapUse,
     on_unknown_send: OnUnknownSend,
+    #[serde(default)]
+    quiet: QuietUse,
     /// Absent in rows of messages that were never redriven by a release that knew it.
     #[serde(default)]
     attempts_forgiven: u32,
@@ -30,8 +32,8 @@ struct MessageRules {
 
 impl From<&Message> for MessageRules {
     fn from(message: &Message) -> Self {
-        let Message { caps, on_unknown_send, attempts_forgiven, .. } = *message;
-        Self { caps, on_unknown_send, attempts_forgiven }
+        let Message { caps, on_unknown_send, quiet, attempts_forgiven, .. } = *message;
+        Self { caps, on_unknown_send, quiet, attempts_forgiven }
     }
 }
 
@@ -55,6 +57,7 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
         purpose: Purpose::parse(&text(7)?).ok_or_else(|| Error::unreadable(what, "unknown purpose"))?,
         priority: int(row, 8)?,
         caps: rules.caps,
+        quiet: rules.quiet,
         on_unknown_send: rules.on_unknown_send,
         attempts_forgiven: rules.attempts_forgiven,
         created_at: instant(10)?.unwrap_or_default(),

@@ -18,7 +18,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path, unless it only
     /// waits for longer. False: the row has moved on and nothing was changed.
     pub async fn advance_message(&self, expected: &Status, message: &Message, at: Timestamp) -> Result<bool, Error> {
-        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, capped_at = ?, slot_at = ?,
+        let sql = "UPDATE messages SET status = ?, state = ?, reason = ?, due_at = ?, attempts = ?, expires_at = ?, capped_at = ?, slot_at = ?,
                    address = ?, template_version = ?, answer_lost_at = ?, slow_domain = ?
                    WHERE workspace = ? AND id = ? AND state = ?";
         let values: Values = vec![
@@ -27,6 +27,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             reason_code(&message.status),
             message.status.due_at().map(Timestamp::millis).into(),
             message.attempts.into(),
+            message.expires_at.millis().into(),
             message.capped_at.map(Timestamp::millis).into(),
             message.slot_at.map(Timestamp::millis).into(),
             message.address.clone().into(),

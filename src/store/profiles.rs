@@ -12,10 +12,10 @@ use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::{Layout, ShardSet};
 
-const COLUMNS: usize = 13;
+const COLUMNS: usize = 14;
 const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
-     segments_seen FROM profiles";
+     segments_seen, last_zone FROM profiles";
 
 /// A person's row as the database gave it.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
             by_segment: if segments.is_empty() { BTreeMap::new() } else { decode("profile", &segments)? },
         },
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
+        last_zone: row.try_get_by_index(12)?,
         created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
         last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
     };
@@ -125,12 +126,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// On false nothing may be kept of the transaction.
     pub async fn save_people(&self, Unsaved(rows): Unsaved) -> Result<bool, Error> {
         let count = rows.len() as u64;
-        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, shard)";
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, last_zone, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
                     history = excluded.history, created_at = excluded.created_at,
                     last_seen_at = excluded.last_seen_at, segments = excluded.segments,
-                    segments_seen = excluded.segments_seen
+                    segments_seen = excluded.segments_seen, last_zone = excluded.last_zone
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
@@ -186,6 +187,7 @@ fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
         if profile.segments.by_segment.is_empty() { String::new() } else { encode(&profile.segments.by_segment) }
             .into(),
         profile.segments.seen.0.into(),
+        profile.last_zone.clone().into(),
         layout.shard_of(profile.id).number().into(),
     ]
 }

@@ -14,6 +14,7 @@ use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
+use crate::guard::quiet_hours;
 use crate::ids::{EventId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, address_of};
 use crate::money::Exchange;
@@ -21,7 +22,7 @@ use crate::story::world::{Act, Setting, Someone};
 
 /// The documents as they hold for this story.
 pub fn setting(documents: &[Document], story: &Story) -> Setting {
-    let (mut campaigns, mut rules) = (Vec::new(), Vec::new());
+    let (mut campaigns, mut rules, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
     let mut permissions = Permissions::default();
     let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
     for document in documents {
@@ -35,6 +36,7 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
             Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
             Definition::Rates(rates) => exchange.rates = rates.clone(),
             Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
+            Definition::QuietHours(windows) => quiet.push(windows.clone()),
             Definition::ConsentPolicy(policy) => {
                 permissions.policies.extend(policy.iter().map(|rule| (rule.channel, rule.policy.clone())));
             }
@@ -47,7 +49,8 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
         }
     }
     let terms = Terms { exchange, segments: SegmentSet::new(segments, Position(1)), ..Terms::default() };
-    Setting { catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms), rules }
+    let catalog = Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms);
+    Setting { catalog, rules, quiet: quiet_hours::in_force(quiet.into_iter()) }
 }
 
 /// When the story begins.

@@ -9,6 +9,7 @@ use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Load
 use crate::event::Event;
 use crate::guard::{
     Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
+    quiet_hours,
 };
 use crate::ids::{MessageId, Position, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status, Suppression};
@@ -60,6 +61,7 @@ impl Happening {
 pub struct Setting {
     pub catalog: Catalog,
     pub rules: Vec<Rule>,
+    pub quiet: Vec<quiet_hours::Window>,
 }
 
 /// Somebody as the story begins.
@@ -81,6 +83,7 @@ pub struct Act {
 pub struct World<'a> {
     catalog: &'a Catalog,
     rules: &'a [Rule],
+    quiet: &'a [quiet_hours::Window],
     people: Vec<Someone>,
     messages: Vec<Message>,
     /// Slots that are used.
@@ -102,6 +105,7 @@ impl<'a> World<'a> {
         Self {
             catalog: &setting.catalog,
             rules: &setting.rules,
+            quiet: &setting.quiet,
             people,
             messages: Vec::new(),
             slots: BTreeMap::new(),
@@ -343,6 +347,7 @@ impl<'a> World<'a> {
                     &person,
                     &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
                 );
+                self.messages[index].wait_for(&reason);
                 if matches!(reason, Reason::Capped { .. }) {
                     self.messages[index].capped_at.get_or_insert(now);
                 }
@@ -380,6 +385,7 @@ impl<'a> World<'a> {
             topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
             neighbours: &neighbours,
             rules: self.rules,
+            quiet: self.quiet,
             ..GuardState::of(profile)
         };
         let request = match check(now, &state, Draft(message.clone())) {

@@ -184,7 +184,11 @@ fn known(stored: &[StoredDefinition]) -> Known {
                 Definition::ConsentPolicy(rules) => {
                     known.policies.insert(one.key.clone(), rules.iter().map(|rule| rule.channel).collect());
                 }
-                Definition::Rates(_) | Definition::Caps(_) | Definition::Source(_) | Definition::Story(_) => {}
+                Definition::Rates(_)
+                | Definition::Caps(_)
+                | Definition::QuietHours(_)
+                | Definition::Source(_)
+                | Definition::Story(_) => {}
             }
         }
     }

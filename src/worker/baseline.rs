@@ -34,7 +34,11 @@ impl Fold {
         for effect in &decision.effects {
             if matches!(
                 effect,
-                Effect::Merge(_) | Effect::Identify { .. } | Effect::SetTraits(_) | Effect::Record { .. }
+                Effect::Merge(_)
+                    | Effect::Identify { .. }
+                    | Effect::SetTraits(_)
+                    | Effect::Seen { .. }
+                    | Effect::Record { .. }
             ) {
                 folded.apply(effect);
             }

@@ -341,7 +341,7 @@ impl Dispatcher {
         for (turn, (id, message)) in due.into_iter().enumerate() {
             let Some(sight) = look.sights.get(&id) else { continue };
             let live = self.parts.definitions.live(id);
-            let before = message.clone();
+            let mut before = message.clone();
             // The same to one address twice in a batch: the second is looked at when the first is on its way.
             let subject = sight.subject_of(&before).map(|subject| format!("{} {subject}", id.0));
             if subject.as_ref().is_some_and(|subject| going.crowds(now, &before, subject)) {
@@ -355,7 +355,10 @@ impl Dispatcher {
                     Status::Failed { at: now, reason: Reason::RenderFailed { cause } }
                 }
                 Ok(Verdict::Suppress { reason }) => Status::Suppressed { at: now, reason },
-                Ok(Verdict::Defer { until, reason }) => Status::Deferred { until, reason },
+                Ok(Verdict::Defer { until, reason }) => {
+                    before.wait_for(&reason);
+                    Status::Deferred { until, reason }
+                }
                 Ok(Verdict::Clear(cleared)) => {
                     match self.gate(now, &before, cleared.address().normalised(), &mut ahead) {
                         Gate::Open => {

@@ -13,7 +13,7 @@ use crate::decision::{Campaign, Catalog, Permissions};
 use crate::definition::consent_policy::PolicyRule;
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
-use crate::guard::Rule;
+use crate::guard::{Rule, quiet_hours};
 use crate::ids::{Position, WorkspaceId};
 use crate::money::{Currency, Exchange};
 use crate::render::Compiled;
@@ -27,6 +27,8 @@ pub struct Live {
     pub catalog: Catalog,
     /// Every frequency cap.
     pub rules: Vec<Rule>,
+    /// Every window of quiet hours; the shipped ones where nobody said any.
+    pub quiet: Vec<quiet_hours::Window>,
     /// The newest version of every template.
     pub templates: BTreeMap<String, Arc<Compiled>>,
     pub sources: BTreeMap<String, Arc<Source>>,
@@ -105,7 +107,7 @@ impl Definitions {
                 | DocumentKind::ConsentPolicy
                 | DocumentKind::Topic => true,
                 DocumentKind::Template => about.contains(&one.key),
-                DocumentKind::Caps | DocumentKind::Source | DocumentKind::Story => false,
+                DocumentKind::Caps | DocumentKind::QuietHours | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
         Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
@@ -156,6 +158,7 @@ fn compile_as(
     let mut campaigns = Vec::new();
     let mut permissions = Permissions::default();
     let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut quiet = BTreeMap::new();
     let mut rated_since = Position::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
@@ -176,6 +179,7 @@ fn compile_as(
                 }
                 // Those under several names hold together.
                 Definition::Caps(rules) => drop(caps.insert(one.key.clone(), rules)),
+                Definition::QuietHours(windows) => drop(quiet.insert(one.key.clone(), windows)),
                 Definition::ConsentPolicy(rules) => drop(policies.insert(one.key.clone(), rules)),
                 Definition::Template(mut template) => {
                     template.version = one.version;
@@ -197,6 +201,7 @@ fn compile_as(
         }
     }
     live.rules = caps.into_values().flatten().collect();
+    live.quiet = quiet_hours::in_force(quiet.into_values());
     let policies = policies.into_values().flatten();
     permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
     terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);

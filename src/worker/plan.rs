@@ -103,7 +103,7 @@ struct Side {
 
 impl Side {
     fn new(live: Live) -> Self {
-        let setting = Setting { catalog: live.catalog, rules: live.rules };
+        let setting = Setting { catalog: live.catalog, rules: live.rules, quiet: live.quiet };
         let reach = frequency_cap::horizon(&setting.rules);
         Self { needs: needs_of_all(&setting.catalog), reach, setting }
     }
@@ -206,9 +206,11 @@ fn asked(documents: &[Document], stored: &[StoredDefinition]) -> Asked {
                 asked.segments.insert(segment.key.clone());
                 asked.all = true;
             }
-            Definition::Caps(_) | Definition::ConsentPolicy(_) | Definition::Topic(_) | Definition::Rates(_) => {
-                asked.all = true;
-            }
+            Definition::Caps(_)
+            | Definition::QuietHours(_)
+            | Definition::ConsentPolicy(_)
+            | Definition::Topic(_)
+            | Definition::Rates(_) => asked.all = true,
             Definition::Campaign(_) | Definition::Template(_) | Definition::Source(_) | Definition::Story(_) => {}
         }
     }

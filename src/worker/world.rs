@@ -110,9 +110,11 @@ impl Slot {
                         changes.members.insert((segment.to_owned(), profile), standing.since);
                     }
                 }
-                Effect::Identify { .. } | Effect::Record { .. } | Effect::WakeAt(_) | Effect::SegmentsSeen(_) => {
-                    self.dirty = true
-                }
+                Effect::Identify { .. }
+                | Effect::Seen { .. }
+                | Effect::Record { .. }
+                | Effect::WakeAt(_)
+                | Effect::SegmentsSeen(_) => self.dirty = true,
                 Effect::SetTraits(traits) => {
                     self.dirty = true;
                     changes.terms.push((profile, terms_of(&traits)));

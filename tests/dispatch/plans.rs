@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, QuietUse, Status, WhenCapped};
 use carillon::store::dispatch::{Shut, due_after, in_hand, is_any_due};
 use carillon::store::shards::ShardSet;
 use carillon::store::slow_domains::waiting;
@@ -169,6 +169,7 @@ fn message(now: Timestamp) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: Some("ann@example.com".to_owned()),

@@ -4,7 +4,7 @@ use carillon::audience::Profile;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
 use carillon::render::links::{MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
@@ -107,6 +107,7 @@ fn message(seed: &str) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,

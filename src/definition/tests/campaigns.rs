@@ -9,7 +9,7 @@ use crate::decision::campaign::{CampaignStatus, Exit, OnRepeat, Reentry};
 use crate::definition::tests::{CART, bad, campaign, good};
 use crate::event::pattern::Pattern;
 use crate::ids::Span;
-use crate::message::{CapUse, Channel, OnUnknownSend, Purpose, WhenCapped};
+use crate::message::{CapUse, Channel, OnUnknownSend, Purpose, WhenCapped, WhenQuiet};
 
 #[test]
 fn a_campaign_is_read_with_its_defaults() {
@@ -120,6 +120,25 @@ fn an_owner_is_required_for_what_is_live_and_optional_for_a_draft() {
     assert_eq!(campaign(&text.replace("live", "draft")).owner, "");
 }
 
+#[test]
+fn a_campaign_waits_for_quiet_hours_drops_in_them_or_is_urgent() {
+    let with = |line: &str| format!("{CART}{line}\n");
+    let receipt = |line: &str| with(line).replace("purpose: marketing", "purpose: transactional");
+    assert_eq!(campaign(CART).quiet, WhenQuiet::Wait);
+    assert_eq!(campaign(&with("quiet_hours: drop")).quiet, WhenQuiet::Drop);
+    assert_eq!(campaign(&receipt("urgent: true")).quiet, WhenQuiet::Ignore);
+    assert_eq!(campaign(&receipt("urgent: false")).quiet, WhenQuiet::Wait);
+    for (text, told) in [
+        (with("urgent: true"), "marketing is never urgent"),
+        (receipt("urgent: true\nquiet_hours: drop"), "leave `quiet_hours` out"),
+        (with("quiet_hours: hold"), "not one of wait, drop"),
+        (receipt("urgent: 1"), "wrong_type"),
+    ] {
+        let answer = bad(&text);
+        assert!(answer.contains(told), "{answer}");
+    }
+}
+
 /// Each of these is in the language and not in this version; the answer names the field.
 #[test]
 fn what_comes_later_is_refused_by_name() {
@@ -129,8 +148,6 @@ fn what_comes_later_is_refused_by_name() {
     let send = |inner: &str| CART.replace("send: {", &format!("send: {{ {inner},"));
     let cases = [
         (with("group: intent"), "group"),
-        (with("quiet_hours: wait"), "quiet_hours"),
-        (with("urgent: true"), "urgent"),
         (with("holdout: 10"), "holdout"),
         (with("steps: []"), "steps"),
         (with("audience: {}"), "audience"),

@@ -53,6 +53,42 @@ rules:
 }
 
 #[test]
+fn quiet_hours_are_windows_of_local_time() {
+    let text = "
+kind: quiet_hours
+windows:
+  - { channels: [ sms ], from: \"21:00\", to: \"09:00\" }
+  - { channels: [ email, push ], purposes: [ marketing ], from: \"00:00\", to: \"24:00\", countries: [ DE ],
+      regions: [ US-FL ], days: [ sun ], dates: [ 2026-12-24, \"--12-25\" ] }
+";
+    let document = good(text).remove(0);
+    assert_eq!((document.kind, document.key.as_str()), (DocumentKind::QuietHours, "default"));
+    let Definition::QuietHours(windows) = document.definition else { panic!() };
+    let told: Vec<String> = windows.iter().map(ToString::to_string).collect();
+    let christmas = "00:00–24:00 for email, push, marketing only in DE, US-FL on sun on --12-25, 2026-12-24";
+    assert_eq!(told, ["21:00–09:00 for sms", christmas]);
+    let none = good("kind: quiet_hours\nwindows: []\n").remove(0);
+    assert_eq!(none.definition, Definition::QuietHours(Vec::new()), "nothing waits");
+    let all = "channels: [ sms ], from: \"21:00\", to: \"09:00\"";
+    for (window, told) in [
+        ("{ from: \"21:00\", to: \"09:00\" }".to_owned(), "missing_field test.yaml:3:5: windows[0].channels"),
+        (all.replace("[ sms ]", "[]"), "name at least one channel"),
+        (all.replace("21:00", "9pm"), "windows[0].from: wanted a time of day"),
+        (all.replace("21:00", "09:00"), "from 09:00 to 09:00 is no time at all"),
+        (all.replace("21:00", "00:00").replace("09:00", "24:00"), "no time at all for marketing by sms"),
+        (format!("{all}, countries: [ Germany ]"), "wanted a country by its two capital letters"),
+        (format!("{all}, regions: [ Florida ]"), "wanted a region as ISO 3166-2"),
+        (format!("{all}, days: [ sunday ]"), "`sunday` is not one of mon, tue"),
+        (format!("{all}, dates: [ 12-25 ]"), "wanted a date such as"),
+        (format!("{all}, zone: UTC"), "windows[0].zone: unknown field"),
+    ] {
+        let window = if window.starts_with('{') { window } else { format!("{{ {window} }}") };
+        let answer = bad(&format!("kind: quiet_hours\nwindows:\n  - {window}\n"));
+        assert!(answer.contains(told), "{window}: {answer}");
+    }
+}
+
+#[test]
 fn a_consent_policy_may_allow_unknown_only_for_email() {
     let policy = |rule: &str| format!("kind: consent_policy\nrules:\n  - {rule}\n");
     let Definition::ConsentPolicy(rules) = good(&policy("{ channel: email, unknown: allowed }")).remove(0).definition
@@ -179,7 +215,7 @@ fn a_story_that_makes_no_sense_is_refused() {
 
 #[test]
 fn kinds_that_come_later_and_kinds_nobody_knows_are_told_apart() {
-    for kind in ["computed_trait", "quiet_hours", "catalog", "coupons", "notify_policy"] {
+    for kind in ["computed_trait", "catalog", "coupons", "notify_policy"] {
         let answer = bad(&format!("kind: {kind}\nkey: x\n"));
         assert!(answer.starts_with("not_yet_supported test.yaml:1:7: kind: "), "{answer}");
     }

@@ -61,6 +61,7 @@ pub fn reason(code: &str) -> String {
         "sending_paused" => "All sending paused",
         "restore_unconfirmed" => "Restored backup not confirmed",
         "caps_unreachable" => "Caps unreachable",
+        "quiet_hours" => "Quiet hours",
         "caps_unsettled" => "Caps were changing",
         "domain_slow" => "Recipient's domain is slow",
         "transport_stopped" => "Provider cannot be used",

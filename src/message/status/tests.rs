@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
 use crate::message::retry::DELAY_MAX;
-use crate::message::{CapUse, Channel, Purpose, WhenCapped};
+use crate::message::{CapUse, Channel, Purpose, QuietUse, WhenCapped};
 
 const NOW: i64 = 1_772_000_000_000;
 
@@ -39,6 +39,7 @@ fn message(seed: u64, status: Status, on_unknown_send: OnUnknownSend) -> Message
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,

@@ -9,7 +9,7 @@ use crate::audience::Profile;
 use crate::event::{Body, Event, Kind};
 use crate::guard::{Cleared, Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
 use crate::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use crate::render::template::{EmailPart, Markup, Parts, Template};
 use crate::render::{
@@ -44,6 +44,7 @@ pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,

@@ -235,6 +235,7 @@ impl Sight {
             restore_unconfirmed,
             neighbours: self.addressed.neighbours(&subject),
             rules: &live.rules,
+            quiet: &live.quiet,
             zone: zone.clone(),
         };
         Ok(guard::check(now, &state, Draft(message)))

@@ -11,7 +11,7 @@ use crate::definition::problem::nearest;
 use crate::definition::{Definition, DocumentKind};
 use crate::guard::{self, Cleared, Draft, GuardState, Verdict, address_of};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
+use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, QuietUse, Status, WhenCapped};
 use crate::render::{Rendered, Scope, render};
 use crate::store::controls::PAUSE_ALL;
 use crate::store::{self, Workspace};
@@ -175,6 +175,7 @@ fn message(now: Timestamp, test: &TestSend) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,

@@ -14,7 +14,7 @@ use crate::audience::Consent;
 use crate::audience::consent::ConsentState;
 use crate::guard::{Slot, Subject, neighbours, usage, zone_of};
 use crate::ids::{MessageId, Timestamp};
-use crate::message::{Message, Purpose, Reason, Status};
+use crate::message::{Message, Purpose, Reason, Status, WhenQuiet};
 use crate::store::Workspace;
 use crate::store::consents::LedgerRow;
 use crate::store::messages::Step;
@@ -25,7 +25,7 @@ use crate::worker::live::Live;
 const LEDGER_MAX: u32 = 1_000;
 
 /// What is asked, in the guard's order, and the codes of the reasons each gives.
-const CHECKS: [(&str, &[&str]); 9] = [
+const CHECKS: [(&str, &[&str]); 10] = [
     ("The address is not suppressed", &["address_suppressed"]),
     ("Consent for the channel", &["consent_denied", "consent_pending", "consent_unknown"]),
     ("Subscribed to the topic", &["topic_unsubscribed"]),
@@ -33,12 +33,14 @@ const CHECKS: [(&str, &[&str]); 9] = [
     ("Not the same to this address before", &["same_address", "too_many_confirmations"]),
     ("Nothing on hold", &["sending_paused", "campaign_paused", "restore_unconfirmed"]),
     ("An address to send to", &["no_address", "invalid_address"]),
+    ("Outside quiet hours", &["quiet_hours"]),
     ("The provider and the recipient's domain take mail", &["transport_stopped", "domain_slow"]),
     ("Room under every frequency cap", &["capped", "caps_unreachable", "caps_unsettled"]),
 ];
 const CONSENT: usize = 1;
 const TOPIC: usize = 2;
-const CAPS: usize = 8;
+const QUIET: usize = 7;
+const CAPS: usize = 9;
 
 /// How far a message came at a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -116,6 +118,7 @@ fn results(message: &Message, steps: &[Step]) -> [Came; CHECKS.len()] {
         let applies = match n {
             CONSENT => is_marketing,
             TOPIC => is_marketing && message.topic.is_some(),
+            QUIET => message.quiet.when != WhenQuiet::Ignore,
             CAPS => is_marketing && (message.caps.obey || message.caps.count),
             _ => true,
         };

@@ -75,6 +75,7 @@ fn needs_of(definition: &Definition) -> Needs {
         }
         Definition::Rates(_)
         | Definition::Caps(_)
+        | Definition::QuietHours(_)
         | Definition::Template(_)
         | Definition::Topic(_)
         | Definition::Source(_)

@@ -12,7 +12,7 @@ use carillon::audience::consent::{ConsentState, Via};
 use carillon::audience::{Consent, Profile};
 use carillon::guard::{CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Status, WhenCapped};
+use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
 
 /// What a claimant needs of a database.
 pub trait Book {
@@ -220,6 +220,7 @@ fn message(profile: i64, name: u64, now: Timestamp) -> Message {
         attempts: 0,
         attempts_forgiven: 0,
         answer_lost_at: None,
+        quiet: QuietUse::default(),
         capped_at: None,
         slot_at: None,
         address: None,
