@@ -15,6 +15,7 @@ use crate::message::Channel;
 use crate::store::definitions::{StoredDefinition, StoredFile};
 use crate::store::entries::Logged;
 use crate::store::{Store, workspace};
+use crate::worker::dispatcher::requeue_held;
 use crate::worker::live::{Definitions, read_stored};
 use crate::worker::warnings;
 
@@ -46,6 +47,7 @@ pub async fn apply(
     };
     let (mut applied, fresh) = compare(&documents, &stored);
     let fresh: Vec<&Document> = fresh.into_iter().map(|(document, _)| document).collect();
+    let changes_quiet_hours = fresh.iter().any(|document| document.kind == DocumentKind::QuietHours);
     let now = log.clock().now();
     let warnings = warnings::of_documents(store.workspace(id), &fresh, now).await?;
     if dry_run {
@@ -57,6 +59,10 @@ pub async fn apply(
         .change(Queue::Effects, move |tx, appender| Box::pin(store_changed(tx, appender, id, documents, now)))
         .await?;
     definitions.refresh(id).await?;
+    if changes_quiet_hours {
+        // What waits is asked again: its morning may be another.
+        requeue_held(log, id, "quiet_hours", now).await?;
+    }
     Ok(Ok(Applied { warnings, ..applied }))
 }
 

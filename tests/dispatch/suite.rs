@@ -8,6 +8,7 @@ mod hanging;
 mod merges;
 mod outcomes;
 mod permission;
+mod quiet;
 mod relevance;
 mod silent;
 mod tarpit;
