@@ -88,7 +88,7 @@ async fn a_message_tells_what_spoke_for_it_at_every_check() {
     let path = world.get(&format!("/api/v1/messages/{}", sent["id"].as_str().unwrap())).await.ok();
     let checks = path["checks"].as_array().unwrap();
     let of = |start: &str| checks.iter().find(|one| one["check"].as_str().unwrap().starts_with(start)).unwrap();
-    assert_eq!(checks.len(), 9);
+    assert_eq!(checks.len(), 10);
     let consent = of("Consent");
     assert_eq!((&consent["result"], &consent["values"]["state"]), (&json!("passed"), &json!("granted")));
     assert_eq!(consent["values"]["source"], "by telephone");

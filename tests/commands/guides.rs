@@ -27,6 +27,7 @@ guides! {
     a_first_campaign_goes_as_the_guide_says: "first-campaign.md",
     every_client_connects_as_the_guide_says: "connect.md",
     caps_work_as_the_guide_says: "caps.md",
+    quiet_hours_hold_as_the_guide_says: "quiet-hours.md",
     consent_works_as_the_guide_says: "consent.md",
     templates_work_as_the_guide_says: "templates.md",
     the_api_answers_as_the_guide_says: "api.md",

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use crate::audience::Consent;
 use crate::audience::consent::ConsentState;
+use crate::audience::{Consent, Whereabouts};
 use crate::guard::{Slot, Subject, neighbours, usage, zone_of};
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Message, Purpose, Reason, Status, WhenQuiet};
@@ -88,6 +88,7 @@ pub async fn checks<C: ConnectionTrait>(
     for (n, ((check, _), result)) in CHECKS.into_iter().zip(came).enumerate() {
         let (sentence, values) = match (result, message.status.reason()) {
             (Came::Stopped | Came::Held, Some(reason)) => (Some(sentence(reason, named)), operands(reason)),
+            (Came::Passed, _) if n == QUIET => quiet_hours(store, live, message, (zone, asked_at)).await?,
             (Came::Passed, _) if n == CAPS => caps(store, live, message, zone).await?,
             (Came::Passed, _) => passed.values(n),
             _ => (None, Map::new()),
@@ -214,6 +215,22 @@ impl Passed<'_> {
         values.insert("asked_at".to_owned(), json!(self.asked_at));
         (said, values)
     }
+}
+
+/// Which windows were over, and by which clock. They and it are those known now.
+async fn quiet_hours<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    live: &Live,
+    message: &Message,
+    (zone, asked_at): (&TimeZone, Timestamp),
+) -> anyhow::Result<Said> {
+    let Some(person) = store.person(message.profile).await? else { return Ok((None, Map::new())) };
+    let there = Whereabouts::of(&person.profile, zone);
+    let binding = live.quiet.iter().filter(|window| window.binds(message.channel, message.purpose, &there));
+    let windows: Vec<String> = binding.map(ToString::to_string).collect();
+    let said = if windows.is_empty() { "none for such a message".to_owned() } else { format!("over, in {there}") };
+    let values = [("windows", json!(windows)), ("zone", json!(there.to_string())), ("asked_at", json!(asked_at))];
+    Ok((Some(said), values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
 }
 
 /// The slot it took, and how full each rule was with it. The rules are those in force now.
