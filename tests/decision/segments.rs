@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon::audience::condition::Terms;
-use carillon::audience::segment::SegmentSet;
+use carillon::audience::segment::{Bases, SegmentSet};
 use carillon::decision::{Effect, Input};
 use carillon::definition::{Definition, SourceFile, read};
 use carillon::event::{Event, Origin};
@@ -22,7 +22,7 @@ pub fn segments(texts: &[(&str, &str, i64)]) -> SegmentSet {
         let Definition::Segment(segment) = documents.into_iter().next().unwrap().definition else { panic!() };
         (segment, Position(*since))
     };
-    SegmentSet::new(texts.iter().map(read_one).collect(), Position(0))
+    SegmentSet::new(texts.iter().map(read_one).collect(), &Bases::default())
 }
 
 fn life(texts: &[(&str, &str, i64)], campaigns: &[(&str, &str)]) -> Life {

@@ -102,7 +102,7 @@ pub async fn load(
     }
     let (slots, suppressions) = contacts(store, &now, window.from, side.reach).await?;
     let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
-    let loaded = Loaded { older: vec![older], bodies };
+    let loaded = Loaded { older: vec![older], bodies, received: Vec::new() };
     Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions, carried }))
 }
 
