@@ -17,7 +17,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::audience::field::{Found, UnknownCurrency};
-use crate::audience::stay::{Stay, any_of};
+use crate::audience::stay::{Stay, any_of, common, united};
 use crate::audience::value_test::dates::{Relative, dated};
 use crate::event::number::decimal;
 use crate::event::pattern::same;
@@ -119,6 +119,7 @@ pub struct Outcome {
 /// When something holds, from now on, and up to when that is told (none: for ever).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Whens {
+    /// In order, and none touches another.
     pub stays: Vec<Stay>,
     pub told: Option<Timestamp>,
 }
@@ -129,8 +130,7 @@ impl Whens {
     /// When both hold.
     #[must_use]
     pub fn and(self, other: &Self) -> Self {
-        let both = |one: Stay| other.stays.iter().filter_map(move |other| one.both(*other));
-        let stays = self.stays.iter().copied().flat_map(both).collect();
+        let stays = common(&self.stays, &other.stays);
         Self { stays, told: [self.told, other.told].into_iter().flatten().min() }
     }
 }
@@ -291,12 +291,13 @@ impl<'a> Asked<'a> {
             for check in &self.test.checks {
                 if let Check::Relative(relative) = check {
                     let (stays, told) = relative.stays(date, now, &zone);
-                    of_it = of_it.and(&Whens { stays, told });
+                    of_it = of_it.and(&Whens { stays: united(stays), told });
                 }
             }
             any.stays.extend(of_it.stays);
             any.told = [any.told, of_it.told].into_iter().flatten().min();
         }
+        any.stays = united(any.stays);
         any
     }
 

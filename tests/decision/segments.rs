@@ -274,6 +274,25 @@ proptest! {
 }
 
 #[test]
+fn a_changed_topic_changes_the_segments_that_ask_for_it() {
+    let read_one = |key: &str, filter: &str| {
+        let text = format!("kind: segment\nkey: {key}\nname: {key}\nowner: crm@shop.example\nwhere: {filter}\n");
+        let documents = read(&[SourceFile { name: "s.yaml".into(), text }]).unwrap();
+        let Definition::Segment(segment) = documents.into_iter().next().unwrap().definition else { panic!() };
+        (segment, Position(1))
+    };
+    let of = [
+        read_one("offered", "{ subscribed: { topic: offers } }"),
+        read_one("above", "{ not: { in_segment: offered } }"),
+        read_one("other", "{ subscribed: { topic: news } }"),
+    ];
+    let bases = Bases { topics: BTreeMap::from([("offers".to_owned(), Position(7))]), ..Bases::default() };
+    let set = SegmentSet::new(of.to_vec(), &bases);
+    let since: Vec<i64> = ["offered", "above", "other"].iter().map(|key| set.get(key).unwrap().since.0).collect();
+    assert_eq!(since, [7, 7, 1]);
+}
+
+#[test]
 fn segments_that_build_on_each_other_in_a_circle_hold_for_nobody() {
     let set = segments(&[("a", "{ in_segment: b }", 1), ("b", "{ not: { in_segment: a } }", 1), VIP]);
     assert_eq!(set.iter().map(|defined| defined.segment.key.as_str()).collect::<Vec<_>>(), ["vip"]);

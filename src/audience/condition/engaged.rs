@@ -10,7 +10,7 @@ use crate::ids::Timestamp;
 /// The answer now; it turns when the last of what counts leaves the window, or the first comes into it.
 pub fn evaluate(engaged: &Engaged, facts: &Facts<'_>) -> Evaluation {
     let Engaged { act, campaign, window } = engaged;
-    let zone = facts.zone();
+    let zone = window.zone(facts);
     let instants = instants(engaged, facts);
     let count = instants.len();
     let stays: Vec<Stay> = instants.into_iter().filter_map(|at| window.stay(at, facts.entry_at, &zone)).collect();

@@ -10,7 +10,7 @@ use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
 use crate::audience::condition::{Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown};
 use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
-use crate::audience::stay::Stay;
+use crate::audience::stay::{Stay, common};
 use crate::audience::value_test::{Outcome, Whens, equal};
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
@@ -81,13 +81,13 @@ impl<'a> Asking<'a> {
     /// Each event that may count, with its part and the time in which it has that part; and up to when that is told.
     fn pieces(&self) -> (Vec<Piece>, Option<Timestamp>) {
         let (mut pieces, mut told) = (Vec::new(), None);
-        let zone = self.facts.zone();
+        let zone = self.performed.window.zone(self.facts);
         for (position, at) in past(self.facts, &self.performed.events) {
             let Some(stay) = self.performed.window.stay(at, self.facts.entry_at, &zone) else { continue };
             let body = self.facts.bodies.get(&position).map(Arc::as_ref);
             let counts = self.counts(body);
             told = [told, counts.told].into_iter().flatten().min();
-            for stay in counts.stays.into_iter().filter_map(|counts| counts.both(stay)) {
+            for stay in common(&counts.stays, &[stay]) {
                 match (&self.performed.net_of, body) {
                     (Some(net_of), Some(event)) => self.net(net_of, event, stay, &mut pieces),
                     _ => pieces.push((stay, self.share(body, None))),
@@ -291,6 +291,16 @@ fn are_same(one: &Event, ours: &str, other: &Event, theirs: &str) -> bool {
 }
 
 impl Window {
+    /// The zone it is counted in: where the person lives, if that makes a difference.
+    pub fn zone(self, facts: &Facts<'_>) -> TimeZone {
+        let is_civil = match self {
+            Self::Within(length) => length.is_civil(),
+            Self::Between(near, far) => near.is_civil() || far.is_civil(),
+            Self::Ever | Self::Since(_) | Self::SinceEntry => false,
+        };
+        if is_civil { facts.zone() } else { TimeZone::UTC }
+    }
+
     /// When an event that happened at `at` is inside; none where it never is.
     pub fn stay(self, at: Timestamp, entry_at: Option<Timestamp>, zone: &TimeZone) -> Option<Stay> {
         let since = |start: Timestamp| (at >= start).then_some(Stay { from: at, to: None });

@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+
 use crate::audience::History;
 use crate::audience::condition::{Evaluation, Facts, Sequence, Step, cut};
 use crate::audience::field::{Place, spelled};
+use crate::audience::period::Period;
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
 
@@ -17,7 +20,7 @@ type Moment = (Timestamp, Position);
 /// The answer now; it turns once, at the earliest instant at which some first makes it true.
 pub fn evaluate(sequence: &Sequence, facts: &Facts<'_>) -> Evaluation {
     let Sequence { first, then, is_not, within, same } = sequence;
-    let zone = facts.zone();
+    let zone = if within.is_some_and(Period::is_civil) { facts.zone() } else { TimeZone::UTC };
     let followers = followers(then, same.as_ref().map(|(_, theirs)| theirs.as_str()), facts);
     let mut firsts = 0_usize;
     let mut holds_from: Option<(Timestamp, Timestamp)> = None;

@@ -162,11 +162,12 @@ impl Ask {
         }
     }
 
-    /// How many conditions could change by themselves.
-    pub fn leaves(&self) -> usize {
+    /// How many conditions there are, those of the segments included.
+    pub fn leaves(&self, segments: &[Self]) -> usize {
         match self {
-            Self::All(children) | Self::Any(children) => children.iter().map(Self::leaves).sum(),
-            Self::Not(child) => child.leaves(),
+            Self::All(children) | Self::Any(children) => children.iter().map(|child| child.leaves(segments)).sum(),
+            Self::Not(child) => child.leaves(segments),
+            Self::Segment(n) => segments[*n].leaves(segments),
             _ => 1,
         }
     }

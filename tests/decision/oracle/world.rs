@@ -183,6 +183,14 @@ impl World {
         TimeZone::get(self.zones.0.unwrap_or(self.zones.1)).unwrap()
     }
 
+    /// What of it has happened at an instant.
+    pub fn until(&self, t: i64) -> Self {
+        let mut known = self.clone();
+        known.deeds.retain(|deed| deed.at <= t);
+        known.received.retain(|(_, at)| *at <= t);
+        known
+    }
+
     /// As the engine has it, with these segments.
     pub fn known(&self, segments: SegmentSet) -> Known {
         let mut sides = [
