@@ -108,6 +108,8 @@ async fn what_became_of_a_message_moves_people_between_segments_as_it_happens() 
     world.track("ann", "Product Viewed", "c1").await;
     world.track("ann", "Product Added", "c1").await;
     world.settle().await;
+    assert_eq!(standings(&world).await, "", "two campaigns compete: it settles first");
+    world.after(5).await;
     assert_eq!(standings(&world).await, "silent written", "once the provider has it");
     let message = world.messages().await.into_iter().find(|one| one.campaign == "cart").unwrap().id;
     let link = Link { workspace: HERE, profile: world.profile("ann").await, channel: Channel::Email, message };

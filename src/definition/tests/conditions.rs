@@ -157,11 +157,11 @@ fn sequences_dates_and_answers_that_mean_nothing_are_refused_with_their_place() 
         ("{ trait: { a: { anniversary: { day_before: 3 } } } }", "did you mean `days_before`?"),
         ("{ trait: { a: { before: --03-01 } } }", "wanted an instant"),
         ("{ consent: { smss: granted } }", "did you mean `sms`?"),
-        ("{ consent: { sms: grant } }", "did you mean `granted`?"),
+        ("{ consent: { sms: grantd } }", "did you mean `granted`?"),
         ("{ consent: {} }", "names no channel"),
         ("{ subscribed: {} }", "entry.where.subscribed.topic: this field is missing"),
         ("{ opened: { within: 7d } }", "entry.where.opened.campaign: this field is missing"),
-        ("{ recieved: { campaign: a } }", "did you mean `received`?"),
+        ("{ recived: { campaign: a } }", "did you mean `received`?"),
     ] {
         let answer = bad(&with_where(inner));
         assert!(answer.contains(told), "{inner}: {answer}");

@@ -126,7 +126,7 @@ impl Ask {
         if depth == 0 || dice.one_in(3) {
             return Self::leaf(dice, alone, segments);
         }
-        let mut children = |dice: &mut Dice| {
+        let children = |dice: &mut Dice| {
             let count = dice.below(4);
             (0..count).map(|_| Self::any(dice, depth - 1, alone, segments)).collect()
         };
