@@ -89,7 +89,7 @@ fn live(seed: u64) -> usize {
             assert_ne!(ask.holds(&world, &asked, until), *expected, "{}\nwoken for nothing at {until}", told(*t));
         }
     }
-    if seed % 4 == 0 {
+    if seed.is_multiple_of(4) {
         wake((&ask, ask.leaves(&asked)), &world, &tree, &segments);
     }
     instants.len()
