@@ -18,6 +18,7 @@ pub mod quiet_hours;
 pub mod rates;
 pub mod reader;
 pub mod segment;
+mod sequence;
 pub mod source;
 pub mod story;
 pub mod template;
