@@ -333,6 +333,25 @@ async fn what_waits_long_for_a_place_is_looked_at_again() {
 }
 
 #[tokio::test]
+async fn what_was_claimed_long_before_its_turn_goes_as_its_person_is_by_then() {
+    let people = [("ann", "a.example"), ("bob", "b.example"), ("dee", "d.example"), ("eve", "e.example")];
+    let takes = |to: &str| Span::from_seconds(if to.starts_with("ann") { 4 } else { 1 });
+    let (mut world, provider) = shop_of(&people, 1, takes).await;
+    add_to_cart(&mut world, &provider, &["ann", "bob", "dee", "eve"]).await;
+    assert_eq!((status_of(&world, "dee").await, status_of(&world, "eve").await), ("claimed", "claimed"));
+    // Somebody who did nothing of it is not looked at again.
+    world.track("dee", "Order Completed", "c").await;
+    world.process().await;
+    for seconds in [4, 1, 1, 1] {
+        pass(&world, &provider, seconds).await;
+    }
+    assert_eq!(status_of(&world, "dee").await, "suppressed", "she has bought meanwhile");
+    assert_eq!(provider.began("dee@d.example"), None);
+    let eve = world.messages().await.into_iter().find(|one| one.address.as_deref() == Some("eve@e.example")).unwrap();
+    assert_eq!(world.path(eve.id).await, ["queued", "claimed", "sending", "sent"]);
+}
+
+#[tokio::test]
 async fn nothing_stays_marked_when_the_database_fails_while_a_transport_stops() {
     let people = [("ann", "a.example"), ("bob", "b.example"), ("dee", "d.example"), ("eve", "e.example")];
     let takes = |to: &str| Span::from_seconds(if to.starts_with("ann") { 1 } else { 3 });
