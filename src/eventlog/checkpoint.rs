@@ -68,7 +68,7 @@ impl Checkpoints {
             tracing::warn!(%error, "the write-ahead log could not begin anew");
         }
         if let Some(room) = self.room.take() {
-            self.room = room.after_commit().await;
+            self.room = room.after_commit(&self.writer).await;
         }
     }
 
@@ -82,7 +82,8 @@ impl Checkpoints {
 
 /// Room at the end of the log's file, all zeros: whoever reads the log ends where no frame is.
 ///
-/// Only between two transactions is it sure that nobody else writes there.
+/// Only who holds the one connection that writes is sure that nobody else writes there: what is overwritten with zeros is
+/// a database that is damaged.
 struct Room {
     log: Arc<File>,
     /// As it was left; when it is longer, the writer has come to its end.
@@ -99,11 +100,13 @@ impl Room {
     }
 
     /// Makes room where there is none left. None: the disk has no more of it.
-    async fn after_commit(self) -> Option<Self> {
-        let length = self.log.metadata().ok()?.len();
-        if length <= self.length || length >= LENGTH_MAX {
+    async fn after_commit(self, writer: &DatabaseConnection) -> Option<Self> {
+        if !(self.length + 1..LENGTH_MAX).contains(&self.log.metadata().ok()?.len()) {
             return Some(self);
         }
+        // Held until the last zero is written, also by whoever stops waiting for it.
+        let held = writer.get_sqlite_connection_pool().acquire().await.ok()?;
+        let length = self.log.metadata().ok()?.len();
         let added = (length / 2).clamp(ADDED_BYTES_MIN, ADDED_BYTES_MAX);
         let log = self.log.clone();
         let adding = tokio::task::spawn_blocking(move || {
@@ -111,7 +114,9 @@ impl Room {
             let mut pieces = (length..length + added).step_by(PIECE_BYTES as usize);
             // Given back where the disk is full, for those who need it.
             let added = pieces.try_for_each(|at| log.write_all_at(&zeros, at));
-            added.or_else(|error| log.set_len(length).and(Err(error)))?;
+            let added = added.or_else(|error| log.set_len(length).and(Err(error)));
+            drop(held);
+            added?;
             Ok::<_, std::io::Error>(log.metadata()?.len())
         });
         match adding.await {
@@ -176,6 +181,10 @@ async fn begin_anew(writer: &DatabaseConnection) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use sea_orm::TransactionTrait;
+
     use super::*;
     use crate::store::open;
 
@@ -210,8 +219,23 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn room_is_never_made_over_what_somebody_else_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("carillon.db");
+        let database = open(&path).await.unwrap();
+        let room = Room::of_database(&path).unwrap();
+        let length = || std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len();
+        let before = length();
+        let writing = database.writer.begin().await.unwrap();
+        let mut making = std::pin::pin!(room.after_commit(&database.writer));
+        tokio::time::timeout(Duration::from_millis(100), &mut making).await.map(drop).unwrap_err();
+        assert_eq!(length(), before, "the log's end is theirs as long as they write");
+        writing.commit().await.unwrap();
+        assert!(making.await.unwrap().length > before, "then there is room");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn the_writer_does_not_wait_for_somebody_who_reads_on() {
-        use sea_orm::TransactionTrait;
         let folder = tempfile::tempdir().unwrap();
         let database = open(&folder.path().join("carillon.db")).await.unwrap();
         let reading = database.reader.begin().await.unwrap();
