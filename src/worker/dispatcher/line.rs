@@ -24,6 +24,9 @@ use crate::worker::dispatcher::claim::LEASE;
 use crate::worker::dispatcher::domains::{Domain, Domains, Pace};
 use crate::worker::leases::Leases;
 
+/// Who is quick has answered by then.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
 /// A claimed message with its content.
 pub struct Ready {
     pub workspace: WorkspaceId,
@@ -212,6 +215,15 @@ impl Line {
         came
     }
 
+    /// What will be with its provider soon: who has had no answer for a while may have none for long.
+    pub fn stuck(&self, connections: usize, monotonic: Duration, domains: &Domains) -> Load {
+        let mut load = Load::of_nothing(connections);
+        for talk in self.talks.iter().filter(|talk| monotonic.saturating_sub(talk.began) > STUCK_AFTER) {
+            load.add_talk(talk.domain.as_ref(), domains);
+        }
+        load
+    }
+
     /// What is in `sending` at present.
     pub fn load(&self, connections: usize, domains: &Domains) -> Load {
         let mut load = Load::of_nothing(connections);
@@ -241,7 +253,7 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn of_nothing(connections: usize) -> Self {
+    fn of_nothing(connections: usize) -> Self {
         Self { connections, ..Self::default() }
     }
 
@@ -274,14 +286,13 @@ impl Load {
         domain.and_then(|domain| self.of.get(domain)).copied().unwrap_or_default()
     }
 
-    /// Of so many places whether one is free for a domain of this pace that has `own`. The last quarter is for those that
-    /// have none: of domains that have answered any, of the others one at a time, of slow ones none. So however many
-    /// domains begin to hang at once, each of them takes one place of it.
-    fn is_free(&self, (taken, places): (usize, usize), pace: Pace, own: usize, fresh: usize) -> bool {
-        let reserve = places / 4;
-        match places.saturating_sub(taken) {
+    /// Whether one of these places, so many for each connection, is free for a domain of this pace that has `own`. The last
+    /// quarter is for those that have none: of domains that have answered any, of the others one at a time, of slow ones
+    /// none. So however many domains begin to hang at once, each of them takes one place of it.
+    fn is_free(&self, (taken, each): (usize, usize), pace: Pace, own: usize, fresh: usize) -> bool {
+        match (each * self.connections).saturating_sub(taken) {
             0 => false,
-            free if free > reserve => true,
+            free if free > each * (self.connections / 4) => true,
             _ => own == 0 && (pace == Pace::Quick || (pace == Pace::Fresh && fresh == 0)),
         }
     }
@@ -289,7 +300,7 @@ impl Load {
     /// Slow domains have half of the connections together, and none of them waits for a place once it is marked: what is
     /// marked and does not begin goes back, and would be marked again at once.
     fn has_lane(&self, pace: Pace) -> bool {
-        let taken = (self.talking + self.slow_waiting, self.connections);
+        let taken = (self.talking + self.slow_waiting, 1);
         !pace.is_slow() || (self.is_free(taken, pace, 0, 0) && self.slow < (self.connections / 2).max(1))
     }
 
@@ -299,7 +310,7 @@ impl Load {
         let ((_, own), (_, fresh)) = (self.of(domain), self.fresh);
         let has_share = domain.is_none() || own < pace.share(self.connections).sending;
         // What is slow has its lane.
-        let has_place = pace.is_slow() || self.is_free((self.sending, 2 * self.connections), pace, own, fresh);
+        let has_place = pace.is_slow() || self.is_free((self.sending, 2), pace, own, fresh);
         let fits = self.sending < 2 * self.connections && has_share && has_place && self.has_lane(pace);
         if fits {
             self.add_marked(domain, domains);
@@ -317,7 +328,7 @@ impl Load {
         // Whoever is slow was marked for a place.
         let has_place = match pace.is_slow() {
             true => taken < self.connections,
-            false => self.is_free((taken, self.connections), pace, own, fresh),
+            false => self.is_free((taken, 1), pace, own, fresh),
         };
         let fits = has_share && has_place;
         if fits {
