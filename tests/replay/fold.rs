@@ -115,7 +115,8 @@ impl State {
         Self { tables, messages: standing(conn).await, ended, tries: tries(conn).await, bounced, sent }
     }
 
-    /// Messages of which the log says that they were sent, and that no goal would find: for shops that have goals.
+    /// Messages of which the log says that they were sent, and that no goal would find.
+    #[allow(dead_code, reason = "for shops that have goals")]
     pub fn unnoted(&self) -> Vec<String> {
         let noted = |(message, at): &(&String, &i64)| {
             let row = self.tables["messages"].get(*message);
