@@ -202,6 +202,8 @@ async fn run_beside(others: usize, hanging: usize, domains: usize, known: bool) 
         all_answer(&mut world, &provider, &first).await;
     }
     for user in &slow {
+        // One after the other, so that their order is one.
+        world.clock.advance(Span::from_millis(1));
         world.track(user, "Product Added", "c").await;
     }
     world.process().await;
@@ -264,10 +266,9 @@ async fn one_domain_that_hangs_delays_none_of_99_others() {
 #[tokio::test]
 async fn four_domains_that_hang_from_their_first_mail_on_delay_no_other() {
     let (_, alone) = run_beside(OTHERS, 0, 1, false).await;
-    let (world, beside) = run_beside(OTHERS, 120, 4, false).await;
+    let (_, beside) = run_beside(OTHERS, 120, 4, false).await;
     assert_eq!(beside.others(), alone.others(), "the same order, and each ends when it ended without");
     assert_eq!(beside.state.lock().unwrap().most_hanging, 4, "each of them holds one connection");
-    assert!(world.messages().await.iter().filter(|message| reason_of(message) == "domain_slow").count() > 80);
 }
 
 #[tokio::test]
