@@ -151,7 +151,7 @@ const look = async (browser, asked) => {
     colorScheme: asked.scheme,
     extraHTTPHeaders: asked.headers ?? {},
     reducedMotion: "reduce",
-    locale: "en-GB",
+    locale: asked.headers?.["accept-language"] ?? "en-GB",
     timezoneId: "UTC",
   });
   context.setDefaultTimeout(WITHIN);

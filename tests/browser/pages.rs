@@ -150,14 +150,14 @@ async fn what_the_links_of_a_mail_lead_to_reads_well() {
     let german = |look: Look| look.header("accept-language", "de");
     let looks = [
         ("preferences", Look::at(&preferences), ""),
-        ("preferences-de", german(Look::at(&preferences)), ""),
-        ("preferences-saved", Look::at(&preferences).after(pressed()), ""),
+        ("preferences-de", german(Look::at(&preferences)), "Ihre Einstellungen"),
+        ("preferences-saved", Look::at(&preferences).after(pressed()), "Your choices are stored."),
         ("unsubscribe", Look::at(&unsubscribe), "Unsubscribe"),
-        ("unsubscribe-de", german(Look::at(&unsubscribe)), ""),
-        ("unsubscribed", Look::at(&unsubscribe).after(pressed()), ""),
+        ("unsubscribe-de", german(Look::at(&unsubscribe)), "Abmelden"),
+        ("unsubscribed", Look::at(&unsubscribe).after(pressed()), "Unsubscribed"),
         ("preferences-unsubscribed", Look::at(&preferences), ""),
         ("confirm", Look::at(&confirm), ""),
-        ("confirmed", Look::at(&confirm).after(pressed()), ""),
+        ("confirmed", Look::at(&confirm), ""),
         ("link-broken", Look::at(house.url("/u/altered")), ""),
         ("api", Look::at(house.url("/api")), "/api/v1/profiles"),
         ("problems", Look::at(house.url("/problems")), ""),
@@ -165,6 +165,10 @@ async fn what_the_links_of_a_mail_lead_to_reads_well() {
     let mut browser = Browser::start();
     let mut faults = Vec::new();
     for (name, look, says) in looks {
+        if name == "confirmed" {
+            // Once: what is confirmed has no button any more.
+            tokio::task::block_in_place(|| browser.look(&Look::at(&confirm).after(pressed())));
+        }
         for sight in seen(&mut browser, name, &look) {
             let found = sight.text.contains(says) && (sight.status == 200 || name == "link-broken");
             faults.extend((!found).then(|| format!("{name}: {} {}", sight.status, sight.text)));
