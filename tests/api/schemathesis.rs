@@ -43,6 +43,8 @@ async fn no_request_makes_it_fail_and_every_answer_is_as_documented() {
         // Python 3.11 cannot parse in two threads at a time ("AST constructor recursion depth mismatch"): one worker.
         .args(["--config-file", known(&house).await.to_str().unwrap()])
         .args(["run", "--url", &house.address(), "--seed", "1", "--max-examples", "12", "--workers", "1"])
+        // A plan compiles every template, which takes an unoptimised program on a busy machine its time.
+        .args(["--request-timeout", "40"])
         .args(["--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color"])
         .args(["--include-path-regex", "^/api/v1/"])
         // One never ends, one examines the machine, one moves the clock under everybody.
