@@ -187,7 +187,8 @@ impl Carillon {
         };
         let store = Store::new(database.reader.clone());
         let log = EventLog::start(&database, clock.clone()).await?;
-        let definitions = Arc::new(Definitions::load_with(store.clone(), options.currency).await?);
+        let definitions =
+            Arc::new(Definitions::load_with(store.clone(), options.currency, Some(options.zone.clone())).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
         let links = Links::new(&options.public_url, KeyRing::new(1, secret::of(&database, data).await?));

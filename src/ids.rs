@@ -20,6 +20,9 @@ const MILLISECOND_MIN: i64 = -62_135_596_800_000;
 const MILLISECOND_MAX: i64 = 253_402_300_799_999;
 
 impl Timestamp {
+    /// The first instant there is.
+    pub const FIRST: Self = Self(MILLISECOND_MIN);
+
     /// Clamped to the years RFC 3339 can write, so that printing never fails.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(MILLISECOND_MIN, MILLISECOND_MAX))

@@ -3,8 +3,11 @@
 //! Evaluation cannot fail and reads no clock; beside the answer it yields the instant until which the answer holds
 //! without a new input, so that nothing ever has to poll.
 
+mod engaged;
 pub mod needs;
 mod performed;
+mod permission;
+mod sequence;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -12,15 +15,18 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
+use crate::audience::consent::ConsentState;
 use crate::audience::field::{Found, Place, trait_values};
+use crate::audience::period::{Period, zone_of};
 use crate::audience::segment::{Answers, SegmentSet};
 use crate::audience::value_test::{Outcome, Reference, Surroundings, Test};
 use crate::audience::{History, Profile};
 use crate::event::Event;
 use crate::event::pattern::clipped;
-use crate::ids::{Position, Span, Timestamp, WorkspaceId, draw};
+use crate::ids::{Position, Timestamp, WorkspaceId, draw};
 use crate::money::Exchange;
 
 /// A question about a person and, where one is at hand, an event.
@@ -39,8 +45,14 @@ pub enum Condition {
         filter: Vec<(String, Test)>,
     },
     Performed(Box<Performed>),
+    Sequence(Box<Sequence>),
     /// The person meets this segment's condition.
     InSegment(String),
+    /// The answer on every named channel is among these; one that still has to be confirmed is unknown.
+    Consent(Vec<(String, Vec<ConsentState>)>),
+    /// The person gets this topic: by their own choice, else by its default.
+    Subscribed(String),
+    Engaged(Engaged),
     /// A stable draw from the person and the salt falls below so many of a hundred.
     Random {
         percent: Decimal,
@@ -61,6 +73,53 @@ pub struct Performed {
     pub aggregate: Option<Aggregate>,
     pub net_of: Option<NetOf>,
     pub window: Window,
+}
+
+/// A first event was followed by another within a time; or was not, and the time has passed.
+///
+/// Each first is looked at by itself. Another at the same instant follows where it stands later in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequence {
+    pub first: Step,
+    pub then: Step,
+    /// The time passes and none comes.
+    pub is_not: bool,
+    /// From the first on; none: whenever. Where none may come, there is one.
+    pub within: Option<Period>,
+    /// (path in the first, path in the other): any value equal. A first without one begins nothing.
+    pub same: Option<(String, String)>,
+}
+
+/// Events that are one step of a sequence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Any of these names.
+    pub events: Vec<String>,
+    pub filter: Vec<(String, Test)>,
+}
+
+/// Something became of a message of ours; what machines did with it does not count.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Engaged {
+    pub act: Act,
+    /// The campaign's key.
+    pub campaign: String,
+    pub window: Window,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// The provider took it.
+    Received,
+    Opened,
+    Clicked,
+}
+
+/// A message that a provider took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub campaign: String,
+    pub at: Timestamp,
 }
 
 /// A number over the events that count.
@@ -99,12 +158,12 @@ pub struct Count {
     pub at_most: Option<u32>,
 }
 
-/// An event at e is inside `Within(d)` for e ≤ t < e + d, and inside `Between(a, b)` for e + a ≤ t < e + b.
+/// An event at e is inside `Within(d)` for e ≤ t < e ⊕ d, and inside `Between(a, b)` for e ⊕ a ≤ t < e ⊕ b.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Window {
     Ever,
-    Within(Span),
-    Between(Span, Span),
+    Within(Period),
+    Between(Period, Period),
     Since(Timestamp),
     /// Since the enrollment's entry event.
     SinceEntry,
@@ -116,6 +175,10 @@ pub struct Terms {
     pub workspace: WorkspaceId,
     pub exchange: Exchange,
     pub segments: SegmentSet,
+    /// Where people live who do not say so; none: UTC.
+    pub zone: Option<TimeZone>,
+    /// Whether whoever has said nothing gets a topic, by key; of a topic that is not here everybody does.
+    pub topics: BTreeMap<String, bool>,
 }
 
 /// What an evaluation may look at.
@@ -138,7 +201,12 @@ pub struct Facts<'a> {
     pub older: &'a [History],
     /// Past events by position, those [`needs::needs`] asked for.
     pub bodies: &'a BTreeMap<Position, Arc<Event>>,
+    /// Messages that [`needs::needs`] asked for.
+    pub received: &'a [Received],
 }
+
+/// What was loaded of a person's past: older pages, bodies by position, messages.
+pub type Past<'a> = (&'a [History], &'a BTreeMap<Position, Arc<Event>>, &'a [Received]);
 
 impl<'a> Facts<'a> {
     /// What is known of a person when nothing of theirs is at hand: no event, no enrollment.
@@ -146,9 +214,15 @@ impl<'a> Facts<'a> {
         now: Timestamp,
         (terms, answers): (&'a Terms, &'a Answers),
         profile: &'a Profile,
-        (older, bodies): (&'a [History], &'a BTreeMap<Position, Arc<Event>>),
+        (older, bodies, received): Past<'a>,
     ) -> Self {
-        Self { now, terms, answers, profile, event: None, entry: None, entry_at: None, item: None, older, bodies }
+        let (event, entry, entry_at, item) = (None, None, None, None);
+        Self { now, terms, answers, profile, event, entry, entry_at, item, older, bodies, received }
+    }
+
+    /// Where the person lives, else where the workspace is.
+    pub fn zone(&self) -> TimeZone {
+        zone_of(self.profile).or_else(|| self.terms.zone.clone()).unwrap_or(TimeZone::UTC)
     }
 }
 
@@ -184,7 +258,11 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         }
         Condition::Item { path, filter } => item(path, filter, facts),
         Condition::Performed(performed) => performed::evaluate(performed, facts),
+        Condition::Sequence(sequence) => sequence::evaluate(sequence, facts),
         Condition::InSegment(key) => in_segment(key, facts),
+        Condition::Consent(wanted) => permission::consent(wanted, facts),
+        Condition::Subscribed(topic) => permission::subscribed(topic, facts),
+        Condition::Engaged(engaged) => engaged::evaluate(engaged, facts),
         Condition::Random { percent, salt } => random(*percent, salt, facts),
     }
 }
@@ -213,6 +291,14 @@ impl Surroundings for Facts<'_> {
 
     fn exchange(&self) -> &Exchange {
         &self.terms.exchange
+    }
+
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn zone(&self) -> TimeZone {
+        Facts::zone(self)
     }
 }
 
@@ -249,19 +335,29 @@ fn fields<'a>(
 ) -> Evaluation {
     let mut because = Vec::new();
     let mut until: Option<Timestamp> = None;
+    // The first that does not hold is the reason; all that do not must come to hold before the answer changes.
+    let mut failed: Option<Evaluation> = None;
     for (path, test) in tests {
         let found = values(path);
         let outcome = test.ask(&found, facts);
-        let line = format!("{what}{path} is {}, wanted {test}{}", shown(&found), unknown(outcome));
-        let turns = if outcome.is_of_now { facts.terms.exchange.rates.next_change(facts.now) } else { None };
-        if !outcome.holds {
-            let Outcome { currency_unknown, .. } = outcome;
-            return Evaluation { holds: false, until: turns, because: cut(line), currency_unknown };
+        let rates = if outcome.is_of_now { facts.terms.exchange.rates.next_change(facts.now) } else { None };
+        let turns = [outcome.until, rates].into_iter().flatten().min();
+        let line = || format!("{what}{path} is {}, wanted {test}{}", shown(&found), unknown(outcome));
+        if outcome.holds {
+            until = [until, turns].into_iter().flatten().min();
+            because.push(line());
+            continue;
         }
-        until = [until, turns].into_iter().flatten().min();
-        because.push(line);
+        let before = failed.take();
+        let until = before.as_ref().map_or(turns, |before| before.until.zip(turns).map(|(one, other)| one.max(other)));
+        let Outcome { currency_unknown, .. } = outcome;
+        let first = before.unwrap_or_else(|| Evaluation { currency_unknown, ..Evaluation::constant(false, line()) });
+        if until.is_none() {
+            return Evaluation { until, ..first };
+        }
+        failed = Some(Evaluation { until, ..first });
     }
-    Evaluation { until, ..Evaluation::constant(true, because.join(" and ")) }
+    failed.unwrap_or_else(|| Evaluation { until, ..Evaluation::constant(true, because.join(" and ")) })
 }
 
 fn unknown(outcome: Outcome) -> &'static str {

@@ -111,6 +111,14 @@ impl<'a> Found<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownCurrency;
 
+/// Equal values in equal words.
+pub fn spelled(found: &Found<'_>) -> String {
+    match found.number() {
+        Some(number) => number.normalize().to_string(),
+        None => found.value.to_string(),
+    }
+}
+
 /// Every value at a dotted path of a document.
 pub fn values_at<'a>(document: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut found = Vec::new();

@@ -4,7 +4,9 @@ pub mod condition;
 pub mod consent;
 pub mod field;
 pub mod history;
+pub mod period;
 pub mod segment;
+pub mod stay;
 pub mod value_test;
 
 use serde::{Deserialize, Serialize};

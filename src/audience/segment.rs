@@ -47,14 +47,34 @@ pub struct SegmentSet {
     /// Keys by the event names that matter to them, and those to which traits do.
     by_event: BTreeMap<String, BTreeSet<String>>,
     by_traits: BTreeSet<String>,
+    /// Those to which answers on channels and topics matter, and messages that were received.
+    by_consent: BTreeSet<String>,
+    by_messages: BTreeSet<String>,
     /// The last change of any of them.
     since: Position,
 }
 
+/// When what segments go by was last defined.
+#[derive(Debug, Clone, Default)]
+pub struct Bases {
+    pub rates: Position,
+    /// By the topic's key.
+    pub topics: BTreeMap<String, Position>,
+}
+
+/// What may change answers beside the names of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stirred {
+    pub traits: bool,
+    pub consent: bool,
+    /// A message was received.
+    pub messages: bool,
+}
+
 impl SegmentSet {
-    /// Each segment with the position from which on its text is in force; `rates` is that of the rate table. Those
-    /// that build on themselves or on none there is are in nobody's way: they hold for nobody.
-    pub fn new(segments: Vec<(Segment, Position)>, rates: Position) -> Self {
+    /// Each segment with the position from which on its text is in force. Those that build on themselves or on none
+    /// there is are in nobody's way: they hold for nobody.
+    pub fn new(segments: Vec<(Segment, Position)>, bases: &Bases) -> Self {
         let mut set = Self::default();
         let mut open: BTreeMap<String, (Segment, Position, Needs)> = BTreeMap::new();
         for (segment, since) in segments {
@@ -64,7 +84,7 @@ impl SegmentSet {
         }
         while let Some(key) = set.next_of(&open) {
             if let Some((segment, since, own)) = open.remove(&key) {
-                set.add(segment, since, own, rates);
+                set.add(segment, since, own, bases);
             }
         }
         set.since = set.by_key.values().map(|defined| defined.since).max().unwrap_or_default();
@@ -77,10 +97,11 @@ impl SegmentSet {
         open.iter().find(|(_, one)| ready(one)).map(|(key, _)| key.clone())
     }
 
-    fn add(&mut self, segment: Segment, mut since: Position, own: Needs, rates: Position) {
+    fn add(&mut self, segment: Segment, mut since: Position, own: Needs, bases: &Bases) {
         if own.money {
-            since = since.max(rates);
+            since = since.max(bases.rates);
         }
+        since = own.topics.iter().filter_map(|topic| bases.topics.get(topic)).fold(since, |one, other| one.max(*other));
         let mut needs = own.clone();
         for below in own.segments.iter().filter_map(|key| self.by_key.get(key)) {
             needs.add(&below.needs);
@@ -89,8 +110,13 @@ impl SegmentSet {
         for event in &needs.older {
             self.by_event.entry(event.clone()).or_default().insert(segment.key.clone());
         }
-        if needs.traits {
-            self.by_traits.insert(segment.key.clone());
+        let heard = [
+            (needs.traits, &mut self.by_traits),
+            (needs.consent, &mut self.by_consent),
+            (!needs.received.is_empty(), &mut self.by_messages),
+        ];
+        for (_, keys) in heard.into_iter().filter(|(hears, _)| *hears) {
+            keys.insert(segment.key.clone());
         }
         self.order.push(segment.key.clone());
         self.by_key.insert(segment.key.clone(), Defined { segment, since, needs });
@@ -114,11 +140,13 @@ impl SegmentSet {
         self.order.iter().filter_map(|key| self.by_key.get(key))
     }
 
-    /// Keys of the segments whose answers an event of this name, or a change of traits, may change; some twice.
-    pub fn hearing(&self, event: &str, traits: bool) -> impl Iterator<Item = &str> {
-        let by_event = self.by_event.get(event).into_iter().flatten();
-        let by_traits = self.by_traits.iter().filter(move |_| traits);
-        by_event.chain(by_traits).map(String::as_str)
+    /// Keys of the segments whose answers an event of this name, or what else is new, may change; some twice.
+    pub fn hearing(&self, event: Option<&str>, stirred: Stirred) -> impl Iterator<Item = &str> {
+        let by_event = event.and_then(|event| self.by_event.get(event));
+        let by_traits = Some(&self.by_traits).filter(|_| stirred.traits);
+        let by_consent = Some(&self.by_consent).filter(|_| stirred.consent);
+        let by_messages = Some(&self.by_messages).filter(|_| stirred.messages);
+        [by_event, by_traits, by_consent, by_messages].into_iter().flatten().flatten().map(String::as_str)
     }
 
     pub fn needs(&self, key: &str) -> Option<&Needs> {

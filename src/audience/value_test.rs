@@ -4,6 +4,7 @@
 //! numbers compare exactly, as decimals. A reference to several values is like a list of them: `eq` wants any, `ne`
 //! wants none; one that leads nowhere and has no default makes the whole test false.
 
+pub mod dates;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -11,11 +12,13 @@ mod words;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
 use crate::audience::field::{Found, UnknownCurrency};
+use crate::audience::stay::{Stay, any_of, common, united};
+use crate::audience::value_test::dates::{Relative, dated};
 use crate::event::number::decimal;
 use crate::event::pattern::same;
 use crate::ids::Timestamp;
@@ -48,6 +51,8 @@ pub enum Check {
     Exists(bool),
     Before(Operand),
     After(Operand),
+    /// A date against the moment.
+    Relative(Relative),
 }
 
 /// What a value is compared with.
@@ -94,6 +99,9 @@ pub trait Surroundings {
     /// Every value a reference leads to.
     fn values(&self, reference: &Reference) -> Vec<Found<'_>>;
     fn exchange(&self) -> &Exchange;
+    fn now(&self) -> Timestamp;
+    /// Where the person lives.
+    fn zone(&self) -> TimeZone;
 }
 
 /// What came of a test.
@@ -104,6 +112,27 @@ pub struct Outcome {
     pub currency_unknown: bool,
     /// It rests on the rates of the moment.
     pub is_of_now: bool,
+    /// By the calendar alone it does not change before.
+    pub until: Option<Timestamp>,
+}
+
+/// When something holds, from now on, and up to when that is told (none: for ever).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Whens {
+    /// In order, and none touches another.
+    pub stays: Vec<Stay>,
+    pub told: Option<Timestamp>,
+}
+
+impl Whens {
+    pub const ALWAYS: Stay = Stay { from: Timestamp::FIRST, to: None };
+
+    /// When both hold.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let stays = common(&self.stays, &other.stays);
+        Self { stays, told: [self.told, other.told].into_iter().flatten().min() }
+    }
 }
 
 /// What is tested: a value found, or a number over many events.
@@ -130,11 +159,36 @@ impl Test {
     pub fn ask(&self, values: &[Found<'_>], around: &dyn Surroundings) -> Outcome {
         let mut asked = Asked::new(self, around);
         let Some(checks) = asked.resolve() else { return asked.outcome };
+        if self.is_relative() {
+            let Whens { stays, told } = asked.whens(&checks, values);
+            let (holds, until) = any_of(around.now(), stays);
+            return Outcome { holds, until: [until, told].into_iter().flatten().min(), ..asked.outcome };
+        }
         asked.outcome.holds = match values {
             [] => self.checks.iter().all(Check::holds_when_missing),
             some => some.iter().any(|value| asked.all_hold(&checks, &Subject::Found(value))),
         };
         asked.outcome
+    }
+
+    /// When any of the values satisfies every check, from now on.
+    pub fn whens(&self, values: &[Found<'_>], around: &dyn Surroundings) -> Whens {
+        if self.is_relative() {
+            let mut asked = Asked::new(self, around);
+            return asked.resolve().map(|checks| asked.whens(&checks, values)).unwrap_or_default();
+        }
+        let stays = if self.ask(values, around).holds { vec![Whens::ALWAYS] } else { Vec::new() };
+        Whens { stays, told: None }
+    }
+
+    /// Whether time alone may change what it says of a value.
+    pub fn is_relative(&self) -> bool {
+        self.checks.iter().any(|check| matches!(check, Check::Relative(_)))
+    }
+
+    /// Whether what it says depends on where the person lives.
+    pub fn is_local(&self) -> bool {
+        self.checks.iter().any(|check| matches!(check, Check::Relative(_) | Check::Before(_) | Check::After(_)))
     }
 
     /// The same for a number over many events; none is missing.
@@ -224,6 +278,29 @@ impl<'a> Asked<'a> {
         test.checks.iter().zip(checks).all(|(check, literals)| self.holds(check, literals, subject))
     }
 
+    /// When any of the values satisfies every check: those that time does not change now, the others from now on.
+    fn whens(&mut self, checks: &[Literals<'a>], values: &[Found<'_>]) -> Whens {
+        let (now, zone) = (self.around.now(), self.around.zone());
+        let mut any = Whens::default();
+        for value in values {
+            let Some(date) = dated(&value.value) else { continue };
+            if !self.all_hold(checks, &Subject::Found(value)) {
+                continue;
+            }
+            let mut of_it = Whens { stays: vec![Whens::ALWAYS], told: None };
+            for check in &self.test.checks {
+                if let Check::Relative(relative) = check {
+                    let (stays, told) = relative.stays(date, now, &zone);
+                    of_it = of_it.and(&Whens { stays: united(stays), told });
+                }
+            }
+            any.stays.extend(of_it.stays);
+            any.told = [any.told, of_it.told].into_iter().flatten().min();
+        }
+        any.stays = united(any.stays);
+        any
+    }
+
     fn holds(&mut self, check: &Check, operands: &Literals<'a>, subject: &Subject<'_>) -> bool {
         let all = || operands.iter().flatten();
         let first = operands.first().map_or(&[][..], Vec::as_slice);
@@ -243,9 +320,21 @@ impl<'a> Asked<'a> {
             Check::Suffix(_) => self.text(subject, first, |text, wanted| text.ends_with(wanted)),
             Check::Contains(_) => self.text(subject, first, |text, wanted| text.contains(wanted)),
             Check::Exists(wanted) => *wanted,
-            Check::Before(_) => dated(subject, first, Ordering::is_lt),
-            Check::After(_) => dated(subject, first, Ordering::is_gt),
+            Check::Before(_) => self.by_date(subject, first, Ordering::is_lt),
+            Check::After(_) => self.by_date(subject, first, Ordering::is_gt),
+            // Told apart: these change with time.
+            Check::Relative(_) => true,
         }
+    }
+
+    fn by_date(&self, subject: &Subject<'_>, wanted: &[Literal<'a>], fits: fn(Ordering) -> bool) -> bool {
+        let instant = |value: &Value| dated(value)?.instant(|| self.around.zone());
+        let Subject::Found(found) = subject else { return false };
+        let Some(at) = instant(&found.value) else { return false };
+        wanted.iter().any(|one| match one {
+            Literal::Value(wanted) => instant(wanted).is_some_and(|wanted| fits(at.cmp(&wanted))),
+            Literal::Money(_) => false,
+        })
     }
 
     /// Whether the subject is this; none where a currency is unknown.
@@ -306,15 +395,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn dated(subject: &Subject<'_>, wanted: &[Literal<'_>], fits: fn(Ordering) -> bool) -> bool {
-    let Subject::Found(found) = subject else { return false };
-    let Some(at) = instant(&found.value) else { return false };
-    wanted.iter().any(|one| match one {
-        Literal::Value(wanted) => instant(wanted).is_some_and(|wanted| fits(at.cmp(&wanted))),
-        Literal::Money(_) => false,
-    })
-}
-
 impl Check {
     fn holds_when_missing(&self) -> bool {
         matches!(self, Self::Exists(false) | Self::Ne(_) | Self::NotIn(_))
@@ -322,7 +402,7 @@ impl Check {
 
     pub fn operands(&self) -> Vec<&Operand> {
         match self {
-            Self::Exists(_) => Vec::new(),
+            Self::Exists(_) | Self::Relative(_) => Vec::new(),
             Self::In(operands) | Self::NotIn(operands) => operands.iter().collect(),
             Self::Between(low, high) => vec![low, high],
             Self::Eq(one)
@@ -356,29 +436,5 @@ fn compare(value: &Value, wanted: &Value, ignore_case: bool) -> Option<Ordering>
         }
         (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
         _ => Some(decimal(value)?.cmp(&decimal(wanted)?)),
-    }
-}
-
-/// The instant a value names: RFC 3339 text, `YYYY-MM-DD` (its first instant in UTC), or Unix seconds as a number.
-pub fn instant(value: &Value) -> Option<Timestamp> {
-    match value {
-        Value::String(text) => instant_of_text(text),
-        Value::Number(_) => {
-            let millis = decimal(value)?.checked_mul(Decimal::ONE_THOUSAND)?;
-            Some(Timestamp::from_millis(millis.floor().to_i64()?))
-        }
-        _ => None,
-    }
-}
-
-/// RFC 3339 text, or a date.
-pub fn instant_of_text(text: &str) -> Option<Timestamp> {
-    match text.len() {
-        10 => {
-            let date: jiff::civil::Date = text.parse().ok()?;
-            let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-            Some(Timestamp::from_millis(midnight.timestamp().as_millisecond()))
-        }
-        _ => text.parse().ok(),
     }
 }

@@ -95,6 +95,10 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
         }
         Input::MessageEnded { message, status } => {
             turn.end_of_message(*message, status);
+            if matches!(status, Status::Sent { .. }) {
+                turn.follow_message();
+                turn.check_exits(None);
+            }
             turn.settle_due(at.now);
         }
     }
@@ -111,7 +115,7 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
         Input::Event(event) => Some(event.as_ref()),
         Input::Timer | Input::MessageEnded { .. } => None,
     };
-    segments::segment_needs(catalog, person, event, now, &mut needs);
+    segments::segment_needs(catalog, person, input, now, &mut needs);
     if let Some(event) = event {
         for campaign in catalog.entered_by(event) {
             campaign.entry.filter.iter().for_each(|filter| condition_needs(filter, set, &mut needs));
@@ -252,6 +256,7 @@ impl<'a> Turn<'a> {
             item: None,
             older: &self.snapshot.loaded.older,
             bodies: &self.snapshot.loaded.bodies,
+            received: &self.snapshot.loaded.received,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::audience::condition::{Past, Received};
 use crate::audience::{History, Profile};
 use crate::decision::effect::Effect;
 use crate::decision::enrollment::Enrollment;
@@ -41,15 +42,23 @@ pub struct Loaded {
     pub older: Vec<History>,
     /// Past events by position: entries of active enrollments, and those whose fields a condition tests.
     pub bodies: BTreeMap<Position, Arc<Event>>,
+    /// Messages that were received, of campaigns that a condition asks for.
+    pub received: Vec<Received>,
 }
 
 impl Loaded {
+    /// As conditions look at it.
+    pub fn past(&self) -> Past<'_> {
+        (&self.older, &self.bodies, &self.received)
+    }
+
     /// What was loaded of two profiles that are one person.
     #[must_use]
     pub fn united(&self, other: &Self) -> Self {
         let mut all = self.clone();
         all.older.extend(other.older.iter().cloned());
         all.bodies.extend(other.bodies.iter().map(|(position, event)| (*position, event.clone())));
+        all.received.extend(other.received.iter().cloned());
         all
     }
 }

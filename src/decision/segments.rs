@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, json};
 
 use crate::audience::condition::needs::Needs;
-use crate::audience::segment::{Answers, Standing};
+use crate::audience::segment::{Answers, Standing, Stirred};
 use crate::decision::effect::OwnEvent;
-use crate::decision::{Catalog, Effect, Finding, FindingVerdict, Person, Turn};
+use crate::decision::{CONSENT_CHANGED, Catalog, Effect, Finding, FindingVerdict, Input, Person, Turn};
 use crate::event::{Event, Kind, Origin};
 use crate::ids::{EventId, Timestamp};
 use crate::message::Reason;
@@ -33,17 +33,18 @@ pub fn is_backfill(event: &Event) -> bool {
 }
 
 /// Adds what the segments must see that this input may change.
-pub(super) fn segment_needs(
-    catalog: &Catalog,
-    person: &Person,
-    event: Option<&Event>,
-    now: Timestamp,
-    needs: &mut Needs,
-) {
+pub(super) fn segment_needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp, needs: &mut Needs) {
     let set = &catalog.terms.segments;
     let standings = &person.profile.segments;
     let due = standings.iter().filter(|(_, it)| it.next.is_some_and(|next| next <= now)).map(|(key, _)| key);
-    let heard = event.into_iter().flat_map(|event| set.hearing(&event.name, may_set_traits(event)));
+    let heard = match input {
+        Input::Event(event) => {
+            let consent = event.name == CONSENT_CHANGED || event.body.may_name("consent");
+            set.hearing(Some(&event.name), Stirred { traits: may_set_traits(event), consent, messages: false })
+        }
+        Input::MessageEnded { .. } => set.hearing(None, Stirred { messages: true, ..Stirred::default() }),
+        Input::Timer => set.hearing(None, Stirred::default()),
+    };
     let touched: BTreeSet<&str> = due.chain(heard).collect();
     touched.into_iter().filter_map(|key| set.needs(key)).for_each(|theirs| needs.add(theirs));
     if standings.seen < set.since() {
@@ -95,11 +96,26 @@ impl Turn<'_> {
         let is_import = matches!(event.origin, Origin::Import { .. });
         let keys: BTreeSet<String> = match self.is_new {
             true => set.iter().map(|defined| defined.segment.key.clone()).collect(),
-            false => set.hearing(&event.name, may_set_traits(event)).map(str::to_owned).collect(),
+            false => {
+                let answered = |effect: &Effect| matches!(effect, Effect::SetConsent { .. });
+                let consent = self.decision.effects.iter().any(answered);
+                let stirred = Stirred { traits: may_set_traits(event), consent, messages: false };
+                set.hearing(Some(&event.name), stirred).map(str::to_owned).collect()
+            }
         };
         self.look_at(self.at.now, &keys, is_import);
         if self.is_new {
             self.push(Effect::SegmentsSeen(set.since()));
+        }
+    }
+
+    /// What a message that was received changes.
+    pub(super) fn follow_message(&mut self) {
+        let stirred = Stirred { messages: true, ..Stirred::default() };
+        let heard = self.snapshot.catalog.terms.segments.hearing(None, stirred);
+        let keys: BTreeSet<String> = heard.map(str::to_owned).collect();
+        if !keys.is_empty() {
+            self.look_at(self.at.now, &keys, false);
         }
     }
 

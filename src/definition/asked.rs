@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::audience::condition::{Condition, Function, Performed};
+use crate::audience::condition::{Condition, Function, Performed, Sequence};
 use crate::audience::field::values_at;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::decision::Campaign;
@@ -168,7 +168,12 @@ impl Asking<'_> {
             Condition::Item { path, filter } => self.tests(&format!("{path}."), filter, events, (events, entry)),
             Condition::Trait(tests) => tests.iter().for_each(|(_, test)| self.references(test, (events, entry))),
             Condition::Performed(performed) => self.performed(performed, events, entry),
-            Condition::InSegment(_) | Condition::Random { .. } => {}
+            Condition::Sequence(sequence) => self.sequence(sequence, (events, entry)),
+            Condition::InSegment(_)
+            | Condition::Consent(_)
+            | Condition::Subscribed(_)
+            | Condition::Engaged(_)
+            | Condition::Random { .. } => {}
         }
     }
 
@@ -192,6 +197,18 @@ impl Asking<'_> {
             self.add(past, &net_of.same.0, Purpose::Same);
             self.add(&net_of.events, "", Purpose::Happens);
             self.add(&net_of.events, &net_of.same.1, Purpose::Same);
+        }
+    }
+
+    fn sequence(&mut self, sequence: &Sequence, at_hand: (&[String], &[String])) {
+        let Sequence { first, then, is_not: _, within: _, same } = sequence;
+        for step in [first, then] {
+            self.add(&step.events, "", Purpose::Happens);
+            self.tests("", &step.filter, &step.events, at_hand);
+        }
+        if let Some((ours, theirs)) = same {
+            self.add(&first.events, ours, Purpose::Same);
+            self.add(&then.events, theirs, Purpose::Same);
         }
     }
 
@@ -253,7 +270,9 @@ fn of_check(check: &Check) -> Option<Type> {
             if types.len() == 1 { types.into_iter().next().flatten() } else { None }
         }
         // Dates are text or numbers; what is another thing than the value may be anything.
-        Check::Before(_) | Check::After(_) | Check::Ne(_) | Check::NotIn(_) | Check::Exists(_) => None,
+        Check::Before(_) | Check::After(_) | Check::Relative(_) | Check::Ne(_) | Check::NotIn(_) | Check::Exists(_) => {
+            None
+        }
     }
 }
 

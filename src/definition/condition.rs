@@ -5,21 +5,41 @@ use std::cell::Cell;
 use rust_decimal::Decimal;
 
 use crate::audience::Condition;
+use crate::audience::condition::{Act, Engaged};
+use crate::audience::consent::ConsentState;
 use crate::audience::value_test::Test;
-use crate::definition::performed;
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Target};
 use crate::definition::value_test::test;
+use crate::definition::{performed, sequence};
 use crate::event::number::decimal;
+use crate::message::Channel;
 
 pub const CONDITIONS_MAX: u32 = 100;
 pub const DEPTH_MAX: u32 = 12;
 /// Decimals of a percentage.
 const PERCENT_DECIMALS: u32 = 6;
 
-const FORMS: [&str; 9] = ["all", "any", "not", "trait", "event", "item", "performed", "in_segment", "random"];
-const FORMS_LATER: [&str; 9] =
-    ["sequence", "cart", "consent", "subscribed", "reachable", "received", "opened", "clicked", "ref"];
+const FORMS: [&str; 15] = [
+    "all",
+    "any",
+    "not",
+    "trait",
+    "event",
+    "item",
+    "performed",
+    "sequence",
+    "in_segment",
+    "consent",
+    "subscribed",
+    "received",
+    "opened",
+    "clicked",
+    "random",
+];
+const FORMS_LATER: [&str; 3] = ["cart", "reachable", "ref"];
+const CONSENTS: [(&str, ConsentState); 3] =
+    [("granted", ConsentState::Granted), ("denied", ConsentState::Denied), ("unknown", ConsentState::Unknown)];
 
 /// What a condition may refer to where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,7 +111,13 @@ impl Tree<'_> {
             "event" => self.fields(inner).map(Condition::Event),
             "item" => self.item(&inner),
             "performed" => performed::read(&inner, self).map(|performed| Condition::Performed(Box::new(performed))),
+            "sequence" => sequence::read(&inner, self).map(|sequence| Condition::Sequence(Box::new(sequence))),
             "in_segment" => segment(&inner).map(Condition::InSegment),
+            "consent" => consent(&inner),
+            "subscribed" => subscribed(&inner),
+            "received" => self.engaged(&inner, Act::Received),
+            "opened" => self.engaged(&inner, Act::Opened),
+            "clicked" => self.engaged(&inner, Act::Clicked),
             "random" => random(&inner),
             // Unknown, or not supported yet; noted when the mapping was opened.
             _ => None,
@@ -109,6 +135,17 @@ impl Tree<'_> {
         let scope = Scope { item: true, ..self.scope };
         let filter = map.required("where").and_then(|at| Self { scope, ..self }.fields(at));
         Some(Condition::Item { path: path?, filter: filter? })
+    }
+
+    fn engaged(self, at: &At<'_>, act: Act) -> Option<Condition> {
+        let map = at.map(&["campaign", "within", "between", "since"], &[])?;
+        let campaign = map.required("campaign").and_then(|at| {
+            let key = at.key()?;
+            at.refers(Target::Campaign(key.clone()));
+            Some(key)
+        });
+        let window = performed::window(&map, self.scope);
+        Some(Condition::Engaged(Engaged { act, campaign: campaign?, window: window? }))
     }
 
     /// A mapping of paths to tests; each after the first counts as a condition more.
@@ -136,6 +173,35 @@ pub fn segment(at: &At<'_>) -> Option<String> {
     let key = at.key()?;
     at.refers(Target::Segment(key.clone()));
     Some(key)
+}
+
+/// `{ sms: granted, email: [granted, unknown] }`
+fn consent(at: &At<'_>) -> Option<Condition> {
+    let names = Channel::ALL.map(Channel::as_str);
+    let map = at.map(&names, &[])?;
+    if map.is_empty() {
+        return at.wrong("names no channel");
+    }
+    let read: Vec<_> = map
+        .iter()
+        .map(|(channel, at)| {
+            let states: Vec<_> = at.one_or_more()?.iter().map(|at| at.choice(&CONSENTS, &[])).collect();
+            let states = states.into_iter().collect::<Option<Vec<_>>>()?;
+            if states.is_empty() {
+                at.wrong("an empty list fits nothing")
+            } else {
+                Some((channel.text.clone(), states))
+            }
+        })
+        .collect();
+    read.into_iter().collect::<Option<_>>().map(Condition::Consent)
+}
+
+fn subscribed(at: &At<'_>) -> Option<Condition> {
+    let at = at.map(&["topic"], &[])?.required("topic")?;
+    let key = at.key()?;
+    at.refers(Target::Topic(key.clone()));
+    Some(Condition::Subscribed(key))
 }
 
 fn random(at: &At<'_>) -> Option<Condition> {

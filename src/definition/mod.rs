@@ -17,6 +17,7 @@ pub mod problem;
 pub mod rates;
 pub mod reader;
 pub mod segment;
+mod sequence;
 pub mod source;
 pub mod story;
 pub mod template;

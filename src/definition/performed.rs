@@ -105,19 +105,21 @@ fn count(map: &Map<'_>, is_aggregate: bool) -> Option<Count> {
     }
 }
 
-fn window(map: &Map<'_>, scope: Scope) -> Option<Window> {
+pub fn window(map: &Map<'_>, scope: Scope) -> Option<Window> {
     let written: Vec<At<'_>> = ["within", "between", "since"].iter().filter_map(|name| map.get(name)).collect();
     if written.len() > 1 {
         return map.at.wrong("one of `within`, `between` and `since`");
     }
     if let Some(at) = map.get("within") {
-        return at.span_above_zero().map(Window::Within);
+        return at.period_above_zero().map(Window::Within);
     }
     if let Some(at) = map.get("between") {
         let [near, far] = at.pair()?;
-        return match (near.span()?, far.span()?) {
-            (near, far) if near < far => Some(Window::Between(near, far)),
-            _ => at.wrong("the first duration must be the shorter one"),
+        let (near, far) = (near.period()?, far.period()?);
+        // Of two lengths of the calendar only what can never be is refused.
+        return match near.shortest() < far.longest() {
+            true => Some(Window::Between(near, far)),
+            false => at.wrong("the first duration must be the shorter one"),
         };
     }
     let Some(at) = map.get("since") else { return Some(Window::Ever) };

@@ -7,7 +7,7 @@
 //!   - { date: 2026-01-01, currency: USD, rate: 0.9215 }     # one USD is worth 0.9215 EUR
 //! ```
 
-use crate::audience::value_test::instant_of_text;
+use crate::audience::value_test::dates::instant_of_text;
 use crate::definition::problem::Code;
 use crate::definition::reader::At;
 use crate::ids::Timestamp;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::audience::period::{NotAPeriod, Period};
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::yaml::{Content, Key, Node, Scalar};
 use crate::event::NAME_CHARS_MAX;
@@ -201,7 +202,7 @@ impl<'a> At<'a> {
         Some(name)
     }
 
-    /// A fixed length of time above zero; months, years and calendar units come later.
+    /// A fixed length of time; months, years and calendar units mean something in conditions alone.
     pub fn span(&self) -> Option<Span> {
         let Some(text) = self.raw() else { return self.wrong_type("a duration such as 30s, 5m, 2h, 7d or 2w") };
         match text.parse::<Span>() {
@@ -215,6 +216,21 @@ impl<'a> At<'a> {
         match self.span()? {
             Span::ZERO => self.wrong("must be longer than zero"),
             span => Some(span),
+        }
+    }
+
+    /// A length of time, of the calendar too.
+    pub fn period(&self) -> Option<Period> {
+        let Some(text) = self.raw() else {
+            return self.wrong_type("a duration such as 30s, 5m, 2h, 7d, 2w, 1mo or 1y");
+        };
+        text.parse().map_or_else(|_| self.wrong(NotAPeriod(shown(text)).to_string()), Some)
+    }
+
+    pub fn period_above_zero(&self) -> Option<Period> {
+        match self.period()? {
+            Period::Fixed(Span::ZERO) | Period::Months(0) => self.wrong("must be longer than zero"),
+            period => Some(period),
         }
     }
 

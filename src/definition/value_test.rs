@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use crate::audience::value_test::{Check, Operand, Reference, Test, instant_of_text};
+use crate::audience::value_test::dates::{Relative, instant_of_text};
+use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::definition::condition::Scope;
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, shown};
 use crate::money::{self, Amount, Currency};
 
 const VALUES_MAX: usize = 1_000;
-const TESTS: [&str; 18] = [
+const TESTS: [&str; 21] = [
     "eq",
     "ne",
     "in",
@@ -26,10 +27,14 @@ const TESTS: [&str; 18] = [
     "exists",
     "before",
     "after",
+    "in_next",
+    "in_last",
+    "anniversary",
     "ref",
     "default",
 ];
-const TESTS_LATER: [&str; 3] = ["in_next", "in_last", "anniversary"];
+/// Days before an anniversary.
+const DAYS_BEFORE_MAX: u32 = 365;
 /// What a number over many events can be tested for.
 pub const NUMBER_TESTS: [&str; 8] = ["eq", "ne", "in", "not_in", "gt", "gte", "lt", "lte"];
 
@@ -54,7 +59,7 @@ pub fn test(at: &At<'_>, scope: Scope) -> Option<Test> {
     if !at.is_map() {
         return operand(at, scope, Kind::Any).map(Test::equals);
     }
-    let map = at.map(&TESTS, &TESTS_LATER)?;
+    let map = at.map(&TESTS, &[])?;
     if map.get("ref").is_some() {
         return operand(at, scope, Kind::Any).map(Test::equals);
     }
@@ -95,6 +100,13 @@ fn check(name: &str, at: &At<'_>, scope: Scope, any: Kind, ordered: Kind) -> Opt
         "exists" => at.boolean().map(Check::Exists),
         "before" => one(Kind::Instant).map(Check::Before),
         "after" => one(Kind::Instant).map(Check::After),
+        "in_next" => at.period_above_zero().map(|period| Check::Relative(Relative::InNext(period))),
+        "in_last" => at.period_above_zero().map(|period| Check::Relative(Relative::InLast(period))),
+        "anniversary" => {
+            let days =
+                at.map(&["days_before"], &[])?.optional("days_before", 0, |at| at.integer(0, DAYS_BEFORE_MAX))?;
+            Some(Check::Relative(Relative::Anniversary { days_before: u16::try_from(days).unwrap_or(u16::MAX) }))
+        }
         "default" => at.wrong("`default` belongs to a `ref`"),
         // Noted when the mapping was opened.
         _ => None,

@@ -3,16 +3,11 @@
 
 use std::fmt;
 
-use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{ToSpan, Zoned};
 use serde::{Deserialize, Serialize};
 
+use crate::audience::period::{self, DAY_MAX, WEEK_MAX};
 use crate::ids::{Span, Timestamp};
-
-/// The longest civil day: offsets from UTC lie between -12:00 and +14:00, so none exceeds 50 hours.
-const DAY_MAX: Span = Span::from_hours(50);
-const WEEK_MAX: Span = Span::from_hours(6 * 24 + 50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,31 +51,14 @@ impl Window {
     pub fn open(self, at: Timestamp, zone: &TimeZone) -> Open {
         match self {
             Self::Rolling(length) => Open { since: at.minus(length).plus_millis(1), frees: Frees::After(length) },
-            Self::CalendarDay => calendar(at, zone, |today| (Some(today), today.tomorrow().ok())),
-            Self::CalendarWeek => calendar(at, zone, |today| {
-                let monday = today.checked_sub(i64::from(today.weekday().to_monday_zero_offset()).days()).ok();
-                (monday, monday.and_then(|monday| monday.checked_add(7.days()).ok()))
-            }),
+            Self::CalendarDay => calendar(period::day(at, zone)),
+            Self::CalendarWeek => calendar(period::week(at, zone)),
         }
     }
 }
 
-/// From the first instant of one date to the first of another; at the ends of time, from or to there.
-fn calendar(at: Timestamp, zone: &TimeZone, dates: impl Fn(Date) -> (Option<Date>, Option<Date>)) -> Open {
-    let (first, next) = match jiff::Timestamp::from_millisecond(at.millis()) {
-        Ok(now) => dates(Zoned::new(now, zone.clone()).date()),
-        Err(_) => (None, None),
-    };
-    let begins = |date: Date, repeated: bool| {
-        let midnight = zone.to_ambiguous_zoned(date.to_datetime(jiff::civil::Time::midnight()));
-        // Where clocks skip midnight the day begins with what follows; where they show it twice, with the first time.
-        let begins = if repeated { midnight.later() } else { midnight.compatible() };
-        begins.ok().map(|begins| Timestamp::from_millis(begins.timestamp().as_millisecond()))
-    };
-    let since = first.and_then(|date| begins(date, false)).unwrap_or(Timestamp::from_millis(i64::MIN));
-    // Clocks set back over midnight make a date begin, stop and begin again.
-    let ends = next.and_then(|date| begins(date, false).filter(|ends| *ends > at).or_else(|| begins(date, true)));
-    Open { since, frees: Frees::At(ends.unwrap_or(Timestamp::from_millis(i64::MAX))) }
+fn calendar((since, ends): (Timestamp, Timestamp)) -> Open {
+    Open { since, frees: Frees::At(ends) }
 }
 
 impl From<Span> for Window {

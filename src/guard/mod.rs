@@ -23,6 +23,7 @@ use jiff::tz::TimeZone;
 
 use crate::audience::Profile;
 use crate::audience::consent::ConsentState;
+pub use crate::audience::period::zone_of;
 use crate::decision::CONSENT_CHANGED;
 use crate::ids::{MessageId, Timestamp};
 pub use crate::message::address::{Address, address_of};
@@ -147,11 +148,6 @@ pub fn capped(now: Timestamp, message: &Message, full: Full, outranked_by: Optio
     }
     // A slot may be given back early, so even a hopeless wait is worth its last look.
     Verdict::Defer { until: frees_at.min(limit), reason }
-}
-
-/// Where a person lives, by the trait `timezone`; none where it is missing or names no zone.
-pub fn zone_of(profile: &Profile) -> Option<TimeZone> {
-    profile.traits.get("timezone")?.as_str().and_then(|name| TimeZone::get(name).ok())
 }
 
 /// The reason it must never be sent, if there is one.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
+use crate::audience::condition::Received;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, Reason, Status};
 use crate::store::Workspace;
@@ -241,6 +242,37 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             values.push(since.millis().into());
             for row in Rows(self.conn).all(&sql, values).await? {
                 found.push((ProfileId(row.try_get_by_index(3)?), MaybeSent::read(&row)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Messages of these campaigns that a provider took for these people, in any order.
+    pub async fn received(
+        &self,
+        profiles: &[ProfileId],
+        campaigns: &BTreeSet<&str>,
+    ) -> Result<Vec<(ProfileId, Result<Received, Error>)>, Error> {
+        let mut found = Vec::new();
+        for chunk in profiles.chunks(500) {
+            let sql = format!(
+                "SELECT profile, campaign, state FROM messages
+                 WHERE +workspace = ? AND profile IN ({}) AND status = 'sent' AND campaign IN ({})",
+                marks(chunk.len()),
+                marks(campaigns.len()),
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|profile| profile.0.into()));
+            values.extend(campaigns.iter().map(|campaign| (*campaign).into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                let campaign: String = row.try_get_by_index(1)?;
+                let state: String = row.try_get_by_index(2)?;
+                let received = match decode("message", &state) {
+                    Ok(Status::Sent { at, .. }) => Ok(Received { campaign, at }),
+                    Ok(_) => continue,
+                    Err(error) => Err(error),
+                };
+                found.push((ProfileId(row.try_get_by_index(0)?), received));
             }
         }
         Ok(found)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::audience::Profile;
 use crate::audience::condition::Terms;
 use crate::audience::consent::{Consent, Via};
-use crate::audience::segment::SegmentSet;
+use crate::audience::segment::{Bases, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
 use crate::definition::story::{Given, Story};
@@ -46,7 +46,9 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
             _ => {}
         }
     }
-    let terms = Terms { exchange, segments: SegmentSet::new(segments, Position(1)), ..Terms::default() };
+    let topics = permissions.topics.values().map(|topic| (topic.key.clone(), topic.by_default)).collect();
+    let segments = SegmentSet::new(segments, &Bases::default());
+    let terms = Terms { exchange, segments, topics, ..Terms::default() };
     Setting { catalog: Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms), rules }
 }
 

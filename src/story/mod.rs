@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use crate::definition::story::{Expectation, Expected, Story};
 use crate::definition::{Definition, Document};
-use crate::ids::{Position, Timestamp};
+use crate::ids::{Position, Span, Timestamp};
 pub use timeline::{Timeline, instant};
 pub use world::{Act, Happening, Setting, Someone, What, World};
 
@@ -28,6 +28,9 @@ pub struct StoryReport {
     pub timeline: String,
 }
 
+/// How long after its last line a story goes on.
+const TOLD_AFTER: Span = Span::from_days(2 * 366);
+
 /// Runs one story under the campaigns, caps and policies among `documents`.
 pub fn run(documents: &[Document], story: &Story) -> StoryReport {
     let (failures, timeline) = match missing(documents, story) {
@@ -35,7 +38,10 @@ pub fn run(documents: &[Document], story: &Story) -> StoryReport {
         _ => {
             let setting = given::setting(documents, story);
             let mut world = World::new(&setting, given::people(story), Position(0));
-            let ended = world.run(given::start(story), &given::acts(story), None);
+            let acts = given::acts(story);
+            // What comes every year never comes to an end.
+            let last = acts.last().map_or(given::start(story), |act| act.at);
+            let ended = world.run(given::start(story), &acts, Some(last.plus(TOLD_AFTER)));
             let unmet = story.expect.iter().filter_map(|expected| unmet(expected, &world.happenings));
             (ended.err().into_iter().chain(unmet).collect(), world.timeline.into_text())
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::audience::condition::Facts;
+use crate::audience::condition::{Facts, Received};
 use crate::audience::segment::Answers;
 use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
 use crate::event::Event;
@@ -358,6 +358,10 @@ impl<'a> World<'a> {
         self.messages[index].status = status.clone();
         if status.is_final() {
             self.people[owner].person.note_message(message.id, &message.campaign, None);
+            if matches!(status, Status::Sent { .. }) {
+                let received = Received { campaign: message.campaign.clone(), at: now };
+                self.people[owner].loaded.received.push(received);
+            }
             self.decide(owner, now, &Input::MessageEnded { message: message.id, status });
         }
     }
@@ -370,13 +374,12 @@ impl<'a> World<'a> {
         let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
         let listed = subject.as_ref().and_then(|subject| self.suppressions.get(subject));
         let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
-        let (older, bodies) = (loaded.older.as_slice(), &loaded.bodies);
         let answers = Answers::default();
         let terms = (&self.catalog.terms, &answers);
         let policy = self.catalog.policy(message.channel).cloned().unwrap_or_default();
         let state = GuardState {
             suppressions: listed.map_or(&[], Vec::as_slice),
-            unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, (older, bodies))),
+            unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, loaded.past())),
             topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
             neighbours: &neighbours,
             rules: self.rules,

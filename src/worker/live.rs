@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use jiff::tz::TimeZone;
 
 use crate::audience::condition::Terms;
-use crate::audience::segment::SegmentSet;
+use crate::audience::segment::{Bases, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Campaign, Catalog, Permissions};
 use crate::definition::consent_policy::PolicyRule;
@@ -38,6 +39,8 @@ pub struct Live {
 pub struct Definitions {
     store: Store,
     home: Currency,
+    /// Where people live who do not say so; none: UTC.
+    zone: Option<TimeZone>,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
     generation: AtomicU64,
 }
@@ -48,16 +51,16 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load(store: Store) -> anyhow::Result<Self> {
-        Self::load_with(store, Currency::EUR).await
+        Self::load_with(store, Currency::EUR, None).await
     }
 
-    /// The same with the currency of amounts that name none.
+    /// The same with the currency of amounts that name none, and the zone of people who name none.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn load_with(store: Store, home: Currency) -> anyhow::Result<Self> {
+    pub async fn load_with(store: Store, home: Currency, zone: Option<TimeZone>) -> anyhow::Result<Self> {
         let (live, generation) = (ArcSwap::default(), AtomicU64::new(0));
-        let definitions = Self { store, home, live, generation };
+        let definitions = Self { store, home, zone, live, generation };
         definitions.refresh_all().await?;
         Ok(definitions)
     }
@@ -74,7 +77,7 @@ impl Definitions {
     /// What conditions know of a workspace before its definitions are read.
     fn terms(&self, workspace: WorkspaceId) -> Terms {
         let exchange = Exchange { home: self.home, ..Exchange::default() };
-        Terms { workspace, exchange, ..Terms::default() }
+        Terms { workspace, exchange, zone: self.zone.clone(), ..Terms::default() }
     }
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {
@@ -156,7 +159,7 @@ fn compile_as(
     let mut campaigns = Vec::new();
     let mut permissions = Permissions::default();
     let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut rated_since = Position::default();
+    let mut bases = Bases::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
         for definition in read_stored(&one) {
@@ -172,7 +175,7 @@ fn compile_as(
                 }
                 Definition::Rates(rates) => {
                     terms.exchange.rates = rates;
-                    rated_since = one.position;
+                    bases.rates = one.position;
                 }
                 // Those under several names hold together.
                 Definition::Caps(rules) => drop(caps.insert(one.key.clone(), rules)),
@@ -191,7 +194,10 @@ fn compile_as(
                     }
                 }
                 Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
-                Definition::Topic(topic) => drop(permissions.topics.insert(topic.key.clone(), topic)),
+                Definition::Topic(topic) => {
+                    bases.topics.insert(topic.key.clone(), one.position);
+                    permissions.topics.insert(topic.key.clone(), topic);
+                }
                 Definition::Story(_) => {}
             }
         }
@@ -199,7 +205,8 @@ fn compile_as(
     live.rules = caps.into_values().flatten().collect();
     let policies = policies.into_values().flatten();
     permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
-    terms.segments = SegmentSet::new(segments.into_values().collect(), rated_since);
+    terms.segments = SegmentSet::new(segments.into_values().collect(), &bases);
+    terms.topics = permissions.topics.values().map(|topic| (topic.key.clone(), topic.by_default)).collect();
     live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live
 }

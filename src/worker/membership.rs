@@ -44,8 +44,7 @@ pub async fn memberships(
     }
     let slot = world::look(store, person, needs).await?;
     let answers = Answers::default();
-    let past = (slot.loaded.older.as_slice(), &slot.loaded.bodies);
-    let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, past);
+    let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, slot.loaded.past());
     let told = wanted.into_iter().filter_map(|key| {
         let answer = set.evaluate(key, &facts)?;
         let standing = slot.person.profile.segments.of(key);

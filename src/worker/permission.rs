@@ -156,12 +156,12 @@ impl Desk {
             Some(ConsentState::Unknown) | None => {}
         }
         let Some(policy) = live.catalog.policy(channel) else { return Ok(false) };
-        let Loaded { older, bodies } = match policy.condition() {
+        let past = match policy.condition() {
             Some(condition) => past_for(store, profile, condition, &live.catalog.terms.segments).await?,
             None => Loaded::default(),
         };
         let answers = Answers::default();
-        let facts = Facts::of_person(now, (&live.catalog.terms, &answers), profile, (&older, &bodies));
+        let facts = Facts::of_person(now, (&live.catalog.terms, &answers), profile, past.past());
         Ok(policy.admits_unknown(&facts).is_ok())
     }
 

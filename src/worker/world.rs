@@ -381,6 +381,7 @@ async fn load_needed(
     mut needs: BTreeMap<ProfileId, Needs>,
     slots: &mut Slots,
 ) -> Result<(), Error> {
+    load_received(store, &needs, slots).await?;
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, place) in slots.iter_mut() {
         let Ok(slot) = place else { continue };
@@ -403,6 +404,24 @@ async fn load_needed(
         if let Logged::Event(event) = entry.logged {
             slot.loaded.bodies.insert(position, event);
         }
+    }
+    Ok(())
+}
+
+/// What was received of campaigns that a condition asks for.
+async fn load_received(
+    store: Workspace<'_, DatabaseConnection>,
+    needs: &BTreeMap<ProfileId, Needs>,
+    slots: &mut Slots,
+) -> Result<(), Error> {
+    let asking = || needs.iter().filter(|(_, needs)| !needs.received.is_empty());
+    let people: Vec<ProfileId> = asking().map(|(id, _)| *id).collect();
+    if people.is_empty() {
+        return Ok(());
+    }
+    let campaigns: BTreeSet<&str> = asking().flat_map(|(_, needs)| &needs.received).map(String::as_str).collect();
+    for (id, received) in store.received(&people, &campaigns).await? {
+        join(slots, id, received, |slot, one| slot.loaded.received.push(one));
     }
     Ok(())
 }
@@ -447,6 +466,11 @@ pub(super) async fn past_for<C: ConnectionTrait>(
     let mut past = Loaded::default();
     if profile.history.pages > 0 && !needs.older.is_empty() {
         past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();
+    }
+    if !needs.received.is_empty() {
+        let campaigns = needs.received.iter().map(String::as_str).collect();
+        let found = store.received(&[profile.id], &campaigns).await?;
+        past.received.extend(found.into_iter().filter_map(|(_, one)| one.ok()));
     }
     for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
         if let Logged::Event(event) = entry.logged {

@@ -28,6 +28,7 @@ guides! {
     every_client_connects_as_the_guide_says: "connect.md",
     caps_work_as_the_guide_says: "caps.md",
     consent_works_as_the_guide_says: "consent.md",
+    conditions_mean_what_the_guide_says: "conditions.md",
     templates_work_as_the_guide_says: "templates.md",
     the_api_answers_as_the_guide_says: "api.md",
     imports_come_in_as_the_guide_says: "imports.md",

@@ -6,6 +6,7 @@ mod endings;
 mod entries;
 mod limits;
 mod merges;
+mod oracle;
 mod properties;
 mod segments;
 mod support;

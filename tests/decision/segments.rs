@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon::audience::condition::Terms;
-use carillon::audience::segment::SegmentSet;
+use carillon::audience::segment::{Bases, SegmentSet};
 use carillon::decision::{Effect, Input};
 use carillon::definition::{Definition, SourceFile, read};
 use carillon::event::{Event, Origin};
@@ -22,7 +22,7 @@ pub fn segments(texts: &[(&str, &str, i64)]) -> SegmentSet {
         let Definition::Segment(segment) = documents.into_iter().next().unwrap().definition else { panic!() };
         (segment, Position(*since))
     };
-    SegmentSet::new(texts.iter().map(read_one).collect(), Position(0))
+    SegmentSet::new(texts.iter().map(read_one).collect(), &Bases::default())
 }
 
 fn life(texts: &[(&str, &str, i64)], campaigns: &[(&str, &str)]) -> Life {
@@ -271,6 +271,25 @@ proptest! {
             prop_assert!(life.person.wake_at.is_none_or(|wake| wake > at(now)));
         }
     }
+}
+
+#[test]
+fn a_changed_topic_changes_the_segments_that_ask_for_it() {
+    let read_one = |key: &str, filter: &str| {
+        let text = format!("kind: segment\nkey: {key}\nname: {key}\nowner: crm@shop.example\nwhere: {filter}\n");
+        let documents = read(&[SourceFile { name: "s.yaml".into(), text }]).unwrap();
+        let Definition::Segment(segment) = documents.into_iter().next().unwrap().definition else { panic!() };
+        (segment, Position(1))
+    };
+    let of = [
+        read_one("offered", "{ subscribed: { topic: offers } }"),
+        read_one("above", "{ not: { in_segment: offered } }"),
+        read_one("other", "{ subscribed: { topic: news } }"),
+    ];
+    let bases = Bases { topics: BTreeMap::from([("offers".to_owned(), Position(7))]), ..Bases::default() };
+    let set = SegmentSet::new(of.to_vec(), &bases);
+    let since: Vec<i64> = ["offered", "above", "other"].iter().map(|key| set.get(key).unwrap().since.0).collect();
+    assert_eq!(since, [7, 7, 1]);
 }
 
 #[test]

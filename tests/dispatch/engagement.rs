@@ -83,3 +83,79 @@ async fn hits_of_one_message_are_bounded_and_of_no_message_are_no_event() {
     assert_eq!(kept[0].hit.user_agent.len(), 300);
     assert_eq!(world.scheduler.next_due().await.unwrap(), None);
 }
+
+fn segment(key: &str, filter: &str) -> String {
+    format!("kind: segment\nkey: {key}\nname: {key}\nowner: crm@shop.example\nwhere: {filter}\n")
+}
+
+#[tokio::test]
+async fn what_became_of_a_message_moves_people_between_segments_as_it_happens() {
+    let mut world = World::with(&[
+        campaign("cart", "Product Added", ""),
+        campaign("other", "Product Viewed", "delay: 1d")
+            .replace("Completed }", "Completed }, { clicked: { campaign: cart } }"),
+        segment("written", "{ received: { campaign: cart, within: 1h } }"),
+        segment("interested", "{ any: [ { opened: { campaign: cart } }, { clicked: { campaign: cart } } ] }"),
+        segment("silent", "{ all: [ { in_segment: written }, { not: { in_segment: interested } } ] }"),
+    ])
+    .await;
+    let standings = async |world: &World| {
+        let profile = world.profile("ann").await;
+        let person = world.store.workspace(HERE).person(profile).await.unwrap().unwrap().profile;
+        person.segments.memberships().into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    world.identify("ann", "ann@example.com").await;
+    world.track("ann", "Product Viewed", "c1").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.settle().await;
+    assert_eq!(standings(&world).await, "", "two campaigns compete: it settles first");
+    world.after(5).await;
+    assert_eq!(standings(&world).await, "silent written", "once the provider has it");
+    let message = world.messages().await.into_iter().find(|one| one.campaign == "cart").unwrap().id;
+    let link = Link { workspace: HERE, profile: world.profile("ann").await, channel: Channel::Email, message };
+    // A machine follows every link at delivery, and a shop may call its own events as it likes.
+    world.desk().hit(link, Some("https://a.example".to_owned()), true, FIREFOX).await.unwrap();
+    world.tell("ann", "Email Link Clicked", r#""properties":{"campaign":"cart"}"#).await;
+    world.after(60).await;
+    assert_eq!(standings(&world).await, "silent written");
+    world.desk().hit(link, Some("https://a.example".to_owned()), false, FIREFOX).await.unwrap();
+    world.after(10).await;
+    assert_eq!(standings(&world).await, "interested written");
+    let ended = world.store.workspace(HERE).active_enrollments(&[link.profile]).await.unwrap();
+    assert!(ended.is_empty(), "the click ended the other wait: {ended:?}");
+    world.after(3_600).await;
+    assert_eq!(standings(&world).await, "interested", "the hour is over");
+}
+
+#[tokio::test]
+async fn an_answer_moves_people_between_segments_and_ends_what_waits_for_it() {
+    let mut world = World::with(&[
+        campaign("cart", "Product Added", "delay: 1h")
+            .replace("Completed }", "Completed }, { consent: { email: denied } }"),
+        "kind: topic\nkey: offers\nname: Offers\ndefault: subscribed\n".to_owned(),
+        segment("yes", "{ consent: { email: granted } }"),
+        segment("no", "{ consent: { email: denied } }"),
+        segment("offered", "{ subscribed: { topic: offers } }"),
+    ])
+    .await;
+    let standings = async |world: &World| {
+        let profile = world.profile("ann").await;
+        let person = world.store.workspace(HERE).person(profile).await.unwrap().unwrap().profile;
+        person.segments.memberships().into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
+    };
+    let said = |what: &str, state: &str| format!(r#""properties":{{{what},"state":"{state}"}}"#);
+    world.identify("ann", "ann@example.com").await;
+    world.track("ann", "Product Added", "c1").await;
+    world.settle().await;
+    assert_eq!(standings(&world).await, "offered");
+    world.tell("ann", "Consent Changed", &said(r#""channel":"email""#, "granted")).await;
+    world.settle().await;
+    assert_eq!(standings(&world).await, "offered yes");
+    // Said beside something else, and about a topic.
+    world.tell("ann", "Page Viewed", r#""context":{"consent":{"email":false}}"#).await;
+    world.tell("ann", "Consent Changed", &said(r#""topic":"offers""#, "unsubscribed")).await;
+    world.settle().await;
+    assert_eq!(standings(&world).await, "no");
+    let waits = world.store.workspace(HERE).active_enrollments(&[world.profile("ann").await]).await.unwrap();
+    assert!(waits.is_empty(), "{waits:?}");
+}

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::audience::condition::{Condition, Performed, Window};
+use crate::audience::condition::{Act, Condition, Engaged, Performed, Sequence, Window};
+use crate::audience::period::Period;
 use crate::audience::segment::SegmentSet;
 use crate::audience::value_test::{Operand, Reference, Test};
 use crate::ids::{Position, Span, Timestamp};
@@ -24,6 +25,12 @@ pub struct Needs {
     pub segments: BTreeSet<String>,
     /// Traits are looked at.
     pub traits: bool,
+    /// Answers on channels and topics are.
+    pub consent: bool,
+    /// Topics whose defaults matter.
+    pub topics: BTreeSet<String>,
+    /// Campaigns whose messages matter that were received.
+    pub received: BTreeSet<String>,
     /// Amounts are compared with money.
     pub money: bool,
 }
@@ -43,7 +50,7 @@ impl Reach {
         let none = Self::default();
         match window {
             Window::Ever => Self { ever: true, ..none },
-            Window::Within(length) | Window::Between(_, length) => Self { within: length, ..none },
+            Window::Within(length) | Window::Between(_, length) => Self { within: length.longest(), ..none },
             Window::Since(start) => Self { since: Some(start), ..none },
             Window::SinceEntry => Self { to_entry: true, ..none },
         }
@@ -76,6 +83,9 @@ impl Needs {
         self.entry |= other.entry;
         self.traits |= other.traits;
         self.money |= other.money;
+        self.consent |= other.consent;
+        self.topics.extend(other.topics.iter().cloned());
+        self.received.extend(other.received.iter().cloned());
     }
 
     fn reach_back(&mut self, name: &str, reach: Reach) {
@@ -112,13 +122,21 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
             tests.iter().for_each(|(_, test)| of_test(test, needs));
         }
         Condition::Performed(performed) => of_performed(performed, needs),
+        Condition::Sequence(sequence) => of_sequence(sequence, needs),
         Condition::InSegment(key) => drop(needs.segments.insert(key.clone())),
+        Condition::Consent(_) => needs.consent = true,
+        Condition::Subscribed(topic) => {
+            needs.consent = true;
+            needs.topics.insert(topic.clone());
+        }
+        Condition::Engaged(engaged) => of_engaged(engaged, needs),
         Condition::Random { .. } => {}
     }
 }
 
 fn of_performed(performed: &Performed, needs: &mut Needs) {
     let Performed { events, filter, same, count: _, aggregate, net_of, window } = performed;
+    of_window(*window, needs);
     needs.older.extend(events.iter().cloned());
     if !filter.is_empty() || same.is_some() || aggregate.is_some() || net_of.is_some() {
         needs.bodies.extend(events.iter().cloned());
@@ -136,7 +154,50 @@ fn of_performed(performed: &Performed, needs: &mut Needs) {
     }
 }
 
+fn of_sequence(sequence: &Sequence, needs: &mut Needs) {
+    let Sequence { first, then, is_not: _, within, same } = sequence;
+    of_period(within.as_ref(), needs);
+    for step in [first, then] {
+        needs.older.extend(step.events.iter().cloned());
+        if !step.filter.is_empty() || same.is_some() {
+            needs.bodies.extend(step.events.iter().cloned());
+            // Once true, it stays so.
+            step.events.iter().for_each(|name| needs.reach_back(name, Reach { ever: true, ..Reach::default() }));
+        }
+        step.filter.iter().for_each(|(_, test)| of_test(test, needs));
+    }
+}
+
+fn of_engaged(engaged: &Engaged, needs: &mut Needs) {
+    let Engaged { act, campaign, window } = engaged;
+    of_window(*window, needs);
+    match act {
+        Act::Received => drop(needs.received.insert(campaign.clone())),
+        Act::Opened | Act::Clicked => {
+            if let Some(name) = act.event().map(str::to_owned) {
+                needs.reach_back(&name, Reach::of(*window));
+                needs.older.insert(name.clone());
+                needs.bodies.insert(name);
+            }
+        }
+    }
+}
+
+fn of_window(window: Window, needs: &mut Needs) {
+    match window {
+        Window::Within(length) => of_period(Some(&length), needs),
+        Window::Between(near, far) => [near, far].iter().for_each(|length| of_period(Some(length), needs)),
+        Window::Ever | Window::Since(_) | Window::SinceEntry => {}
+    }
+}
+
+/// A length of the calendar is counted where the person lives, which is a trait.
+fn of_period(period: Option<&Period>, needs: &mut Needs) {
+    needs.traits |= period.is_some_and(|period| period.is_civil());
+}
+
 fn of_test(test: &Test, needs: &mut Needs) {
+    needs.traits |= test.is_local();
     test.operands().for_each(|operand| of_operand(operand, needs));
 }
 

@@ -1,19 +1,18 @@
 //! `performed`: which such events count in a window, net of refunds, what they come to, and when that next changes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
-use serde_json::Value;
 
 use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
 use crate::audience::condition::{Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown};
-use crate::audience::field::{Found, Place, UnknownCurrency};
-use crate::audience::value_test::{Outcome, equal};
+use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
+use crate::audience::stay::{Stay, common};
+use crate::audience::value_test::{Outcome, Whens, equal};
 use crate::event::Event;
-use crate::event::number::decimal;
 use crate::ids::{Position, Timestamp};
 use crate::money::{Amount, Currency};
 
@@ -23,7 +22,7 @@ const AMOUNTS: [&str; 2] = ["properties.revenue", "properties.total"];
 /// The answer now; `until` is the first later instant at which events that come, go or are refunded turn it.
 pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     let asking = Asking::new(performed, facts);
-    let pieces = asking.pieces();
+    let (pieces, told) = asking.pieces();
     let mut tally = Tally::default();
     let mut changes: BTreeMap<Timestamp, Vec<(bool, usize)>> = BTreeMap::new();
     for (n, (stay, share)) in pieces.iter().enumerate() {
@@ -46,6 +45,7 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
         }
         (asking.judge(&tally).holds != now.holds).then_some(at)
     });
+    let until = [until, told].into_iter().flatten().min();
     Evaluation { holds: now.holds, until, because: cut(because), currency_unknown: now.currency_unknown }
 }
 
@@ -78,35 +78,42 @@ impl<'a> Asking<'a> {
         Self { performed, facts, currencies, refunds }
     }
 
-    /// Each event that may count, with its part and the time in which it has that part.
-    fn pieces(&self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
+    /// Each event that may count, with its part and the time in which it has that part; and up to when that is told.
+    fn pieces(&self) -> (Vec<Piece>, Option<Timestamp>) {
+        let (mut pieces, mut told) = (Vec::new(), None);
+        let zone = self.performed.window.zone(self.facts);
         for (position, at) in past(self.facts, &self.performed.events) {
-            let Some(stay) = self.performed.window.stay(at, self.facts.entry_at) else { continue };
+            let Some(stay) = self.performed.window.stay(at, self.facts.entry_at, &zone) else { continue };
             let body = self.facts.bodies.get(&position).map(Arc::as_ref);
-            if !self.counts(body) {
-                continue;
-            }
-            match (&self.performed.net_of, body) {
-                (Some(net_of), Some(event)) => self.net(net_of, event, stay, &mut pieces),
-                _ => pieces.push((stay, self.share(body, None))),
+            let counts = self.counts(body);
+            told = [told, counts.told].into_iter().flatten().min();
+            for stay in common(&counts.stays, &[stay]) {
+                match (&self.performed.net_of, body) {
+                    (Some(net_of), Some(event)) => self.net(net_of, event, stay, &mut pieces),
+                    _ => pieces.push((stay, self.share(body, None))),
+                }
             }
         }
-        pieces
+        (pieces, told)
     }
 
-    /// Whether the event's own fields are as wanted.
-    fn counts(&self, body: Option<&Event>) -> bool {
+    /// When the event's own fields are as wanted.
+    fn counts(&self, body: Option<&Event>) -> Whens {
         let Performed { filter, same, .. } = self.performed;
+        let always = Whens { stays: vec![Whens::ALWAYS], told: None };
         if filter.is_empty() && same.is_none() {
-            return true;
+            return always;
         }
-        let Some(event) = body else { return false };
+        let Some(event) = body else { return Whens::default() };
         let place = Place::event(event);
-        filter.iter().all(|(path, test)| test.ask(&place.values(path), self.facts).holds)
-            && same
-                .as_ref()
-                .is_none_or(|(ours, theirs)| self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs)))
+        let is_same = same
+            .as_ref()
+            .is_none_or(|(ours, theirs)| self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs)));
+        if !is_same {
+            return Whens::default();
+        }
+        let tests = filter.iter().map(|(path, test)| test.whens(&place.values(path), self.facts));
+        tests.fold(always, |all, one| all.and(&one))
     }
 
     /// The event's part, piece by piece between its refunds; none of it once all is refunded.
@@ -271,7 +278,7 @@ type Known = Option<Result<Amount, UnknownCurrency>>;
 type Left = Result<Known, UnknownCurrency>;
 
 /// Times of past events of these names by position, so that an event in two pages still counts once.
-fn past(facts: &Facts<'_>, names: &[String]) -> BTreeMap<Position, Timestamp> {
+pub fn past(facts: &Facts<'_>, names: &[String]) -> BTreeMap<Position, Timestamp> {
     let pages = facts.older.iter().chain([&facts.profile.history]);
     let named = pages.flat_map(History::iter).filter(|past| names.iter().any(|name| name == past.name));
     named.map(|past| (past.position, past.at)).collect()
@@ -283,43 +290,31 @@ fn are_same(one: &Event, ours: &str, other: &Event, theirs: &str) -> bool {
     Place::event(one).values(ours).iter().any(|one| theirs.iter().any(|other| equal(&one.value, &other.value, false)))
 }
 
-/// Equal values in equal words.
-fn spelled(found: &Found<'_>) -> String {
-    let value: Cow<'_, Value> = Cow::Borrowed(&found.value);
-    match decimal(&value) {
-        Some(number) => number.normalize().to_string(),
-        None => value.to_string(),
-    }
-}
-
-/// When an event is inside a window: `from` included, `to` excluded.
-#[derive(Debug, Clone, Copy)]
-struct Stay {
-    from: Timestamp,
-    to: Option<Timestamp>,
-}
-
-impl Stay {
-    fn contains(&self, now: Timestamp) -> bool {
-        self.from <= now && self.to.is_none_or(|to| now < to)
-    }
-}
-
 impl Window {
-    /// The stay of an event that happened at `at`; none where it is never inside.
-    fn stay(self, at: Timestamp, entry_at: Option<Timestamp>) -> Option<Stay> {
+    /// The zone it is counted in: where the person lives, if that makes a difference.
+    pub fn zone(self, facts: &Facts<'_>) -> TimeZone {
+        let is_civil = match self {
+            Self::Within(length) => length.is_civil(),
+            Self::Between(near, far) => near.is_civil() || far.is_civil(),
+            Self::Ever | Self::Since(_) | Self::SinceEntry => false,
+        };
+        if is_civil { facts.zone() } else { TimeZone::UTC }
+    }
+
+    /// When an event that happened at `at` is inside; none where it never is.
+    pub fn stay(self, at: Timestamp, entry_at: Option<Timestamp>, zone: &TimeZone) -> Option<Stay> {
         let since = |start: Timestamp| (at >= start).then_some(Stay { from: at, to: None });
         match self {
             Self::Ever => Some(Stay { from: at, to: None }),
-            Self::Within(length) => Some(Stay { from: at, to: Some(at.plus(length)) }),
-            Self::Between(near, far) => Some(Stay { from: at.plus(near), to: Some(at.plus(far)) }),
+            Self::Within(length) => Some(Stay { from: at, to: Some(length.after(at, zone)) }),
+            Self::Between(near, far) => Some(Stay { from: near.after(at, zone), to: Some(far.after(at, zone)) }),
             Self::Since(start) => since(start),
             Self::SinceEntry => since(entry_at?),
         }
         .filter(|stay| stay.to.is_none_or(|to| stay.from < to))
     }
 
-    fn words(self, entry_at: Option<Timestamp>) -> String {
+    pub fn words(self, entry_at: Option<Timestamp>) -> String {
         match (self, entry_at) {
             (Self::Ever, _) => String::new(),
             (Self::Within(length), _) => format!(" within {length}"),

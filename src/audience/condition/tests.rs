@@ -87,6 +87,7 @@ impl World {
             item: None,
             older: &self.older,
             bodies: &self.bodies,
+            received: &[],
         };
         evaluate(condition, &facts)
     }
@@ -102,14 +103,14 @@ const ONCE: Count = Count { at_least: Some(1), at_most: None };
 #[test]
 fn an_event_leaves_a_window_at_exactly_one_instant() {
     let world = World::new(&[("A", 100, 1)]);
-    let within = Condition::Performed(Box::new(performed(ONCE, Window::Within(Span::from_millis(10)))));
+    let within = Condition::Performed(Box::new(performed(ONCE, Window::Within(Span::from_millis(10).into()))));
     for (now, holds, until) in
         [(99, false, Some(100)), (100, true, Some(110)), (109, true, Some(110)), (110, false, None)]
     {
         let answer = world.ask(now, None, &within);
         assert_eq!((answer.holds, answer.until), (holds, until.map(at)), "at {now}");
     }
-    let between = Window::Between(Span::from_millis(5), Span::from_millis(10));
+    let between = Window::Between(Span::from_millis(5).into(), Span::from_millis(10).into());
     let between = Condition::Performed(Box::new(performed(ONCE, between)));
     for (now, holds, until) in [(104, false, Some(105)), (105, true, Some(110)), (110, false, None)] {
         let answer = world.ask(now, None, &between);
@@ -188,8 +189,8 @@ fn the_reason_is_the_leaf_that_decided() {
 fn oracle(past: &[(&str, i64, i64)], performed: &Performed, now: i64, entry_at: Option<i64>) -> bool {
     let inside = |e: i64| match performed.window {
         Window::Ever => e <= now,
-        Window::Within(length) => e <= now && now < e + length.millis(),
-        Window::Between(near, far) => e + near.millis() <= now && now < e + far.millis(),
+        Window::Within(length) => e <= now && now < e + length.longest().millis(),
+        Window::Between(near, far) => e + near.longest().millis() <= now && now < e + far.longest().millis(),
         Window::Since(start) => start.millis() <= e && e <= now,
         Window::SinceEntry => entry_at.is_some_and(|entry| entry <= e) && e <= now,
     };
@@ -201,8 +202,8 @@ fn windows() -> impl Strategy<Value = Window> {
     let span = || (0_i64..60).prop_map(Span::from_millis);
     prop_oneof![
         Just(Window::Ever),
-        span().prop_map(Window::Within),
-        (span(), span()).prop_map(|(one, other)| Window::Between(one.min(other), one.max(other))),
+        span().prop_map(|length| Window::Within(length.into())),
+        (span(), span()).prop_map(|(one, other)| Window::Between(one.min(other).into(), one.max(other).into())),
         (0_i64..120).prop_map(|start| Window::Since(at(start))),
         Just(Window::SinceEntry),
     ]

@@ -125,7 +125,7 @@ fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
     let soft = SoftOptIn { countries: ["GB".to_owned(), "IE".to_owned()].into(), condition: None };
     let policy = Policy { soft_opt_in: Some(soft), ..Policy::default() };
     let asked =
-        |ann: &Profile| policy.admits_unknown(&Facts::of_person(at(1), (&terms, &answers), ann, (&[], &bodies)));
+        |ann: &Profile| policy.admits_unknown(&Facts::of_person(at(1), (&terms, &answers), ann, (&[], &bodies, &[])));
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is missing, wanted one of GB, IE");
     ann.traits.insert("country".into(), json!("de"));
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");
@@ -137,7 +137,7 @@ fn soft_opt_in_needs_the_country_and_the_condition_and_says_what_is_missing() {
     assert_eq!(asked(&ann).unwrap_err(), "soft opt-in: country is DE, wanted one of GB, IE");
     assert_eq!(
         Policy::default()
-            .admits_unknown(&Facts::of_person(at(1), (&terms, &answers), &ann, (&[], &bodies)))
+            .admits_unknown(&Facts::of_person(at(1), (&terms, &answers), &ann, (&[], &bodies, &[])))
             .unwrap_err(),
         "the policy blocks that"
     );

@@ -19,6 +19,14 @@ impl Surroundings for Nowhere {
     fn exchange(&self) -> &Exchange {
         &self.0
     }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(0)
+    }
+
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
+    }
 }
 
 fn holds(test: &Test, value: Option<Value>) -> bool {

@@ -41,6 +41,7 @@ impl fmt::Display for Check {
             Self::Exists(false) => f.write_str("no value"),
             Self::Before(at) => write!(f, "before {}", plain(at)),
             Self::After(at) => write!(f, "after {}", plain(at)),
+            Self::Relative(relative) => write!(f, "{relative}"),
         }
     }
 }

@@ -3,12 +3,15 @@
 use serde_json::json;
 
 use crate::audience::Condition;
-use crate::audience::condition::{Count, Function};
+use crate::audience::condition::{Act, Count, Engaged, Function, Window};
+use crate::audience::consent::ConsentState;
+use crate::audience::period::Period;
+use crate::audience::value_test::dates::Relative;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::decision::segments::SEGMENT_LEFT;
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, Known, cross_check, read};
-use crate::ids::Timestamp;
+use crate::ids::{Span, Timestamp};
 use crate::money::Amount;
 
 fn with_where(inner: &str) -> String {
@@ -88,6 +91,77 @@ fn forms_that_cannot_mean_anything_are_refused_with_their_place() {
             "{ performed: { event: A, net_of: { event: B } } }",
             "entry.where.performed.net_of.same: this field is missing",
         ),
+    ] {
+        let answer = bad(&with_where(inner));
+        assert!(answer.contains(told), "{inner}: {answer}");
+    }
+}
+
+#[test]
+fn sequences_dates_and_answers_are_read() {
+    let Condition::Sequence(sequence) = condition(
+        "{ sequence: { first: { event: Product Viewed, where: { properties.price: { gte: 50 } } }, \
+         then_not: { event: [ Order Completed, Product Added ] }, within: 1mo, same: properties.product_id } }",
+    ) else {
+        panic!()
+    };
+    assert!(sequence.is_not);
+    assert_eq!((sequence.within, sequence.then.events.len()), (Some(Period::Months(1)), 2));
+    assert_eq!(sequence.same, Some(("properties.product_id".into(), "properties.product_id".into())));
+    for same in ["{ first: properties.a, then: properties.b }", "{ entry: properties.a, event: properties.b }"] {
+        let text = format!("{{ sequence: {{ first: {{ event: A }}, then: {{ event: B }}, same: {same} }} }}");
+        let Condition::Sequence(sequence) = condition(&text) else { panic!() };
+        assert_eq!(sequence.same, Some(("properties.a".into(), "properties.b".into())));
+        assert_eq!((sequence.is_not, sequence.within), (false, None));
+    }
+    let Condition::Trait(tests) = condition(
+        "{ trait: { renews_at: { in_next: 7d }, signed_up: { in_last: 1y }, born: { anniversary: { days_before: 3 } } } }",
+    ) else {
+        panic!()
+    };
+    let wanted = [
+        Relative::InNext(Span::from_days(7).into()),
+        Relative::InLast(Period::Months(12)),
+        Relative::Anniversary { days_before: 3 },
+    ];
+    assert_eq!(tests.iter().map(|(_, test)| test.checks[0].clone()).collect::<Vec<_>>(), wanted.map(Check::Relative));
+    assert_eq!(
+        condition("{ consent: { sms: granted, email: [ granted, unknown ] } }"),
+        Condition::Consent(vec![
+            ("sms".into(), vec![ConsentState::Granted]),
+            ("email".into(), vec![ConsentState::Granted, ConsentState::Unknown]),
+        ])
+    );
+    assert_eq!(condition("{ subscribed: { topic: offers } }"), Condition::Subscribed("offers".into()));
+    let clicked =
+        Engaged { act: Act::Clicked, campaign: "spring".into(), window: Window::Within(Period::CalendarWeek) };
+    assert_eq!(condition("{ clicked: { campaign: spring, within: calendar_week } }"), Condition::Engaged(clicked));
+    let lost =
+        checked(&segment("a", "{ any: [ { opened: { campaign: sprong } }, { subscribed: { topic: ofers } } ] }"));
+    assert!(lost.contains("there is no campaign `sprong`") && lost.contains("there is no topic `ofers`"), "{lost}");
+}
+
+#[test]
+fn sequences_dates_and_answers_that_mean_nothing_are_refused_with_their_place() {
+    for (inner, told) in [
+        ("{ sequence: { first: { event: A }, within: 2h } }", "wanted a `then` or a `then_not`"),
+        ("{ sequence: { first: { event: A }, then_not: { event: B } } }", "`within` is missing"),
+        ("{ sequence: { first: { event: A }, then: { event: B }, then_not: { event: C } } }", "either a `then` or"),
+        ("{ sequence: { first: { event: A }, than: { event: B } } }", "did you mean `then`?"),
+        ("{ sequence: { then: { event: B } } }", "entry.where.sequence.first: this field is missing"),
+        ("{ sequence: { first: A, then: { event: B } } }", "entry.where.sequence.first: wanted a mapping"),
+        ("{ sequence: { first: { event: A }, then: { event: B }, within: 0d } }", "must be longer than zero"),
+        ("{ performed: { event: A, within: 1month } }", "is not a duration such as 30s, 5m, 2h, 7d, 2w, 1mo, 1y"),
+        ("{ performed: { event: A, between: [ 2mo, 30d ] } }", "the first duration must be the shorter one"),
+        ("{ trait: { a: { anniversary: { days_before: 366 } } } }", "from 0 to 365"),
+        ("{ trait: { a: { anniversary: { day_before: 3 } } } }", "did you mean `days_before`?"),
+        ("{ trait: { a: { before: --03-01 } } }", "wanted an instant"),
+        ("{ consent: { smss: granted } }", "did you mean `sms`?"),
+        ("{ consent: { sms: grantd } }", "did you mean `granted`?"),
+        ("{ consent: {} }", "names no channel"),
+        ("{ subscribed: {} }", "entry.where.subscribed.topic: this field is missing"),
+        ("{ opened: { within: 7d } }", "entry.where.opened.campaign: this field is missing"),
+        ("{ recived: { campaign: a } }", "did you mean `received`?"),
     ] {
         let answer = bad(&with_where(inner));
         assert!(answer.contains(told), "{inner}: {answer}");

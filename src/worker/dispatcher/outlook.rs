@@ -194,9 +194,8 @@ impl Sight {
         let policy = live.catalog.policy(message.channel).cloned().unwrap_or_default();
         let nothing = Loaded::default();
         let past = self.pasts.get(&message.profile).unwrap_or(&nothing);
-        let (older, bodies) = (past.older.as_slice(), &past.bodies);
         let answers = Answers::default();
-        policy.admits_unknown(&Facts::of_person(now, (&live.catalog.terms, &answers), profile, (older, bodies)))
+        policy.admits_unknown(&Facts::of_person(now, (&live.catalog.terms, &answers), profile, past.past()))
     }
 
     pub fn subject_of(&self, message: &Message) -> Option<String> {

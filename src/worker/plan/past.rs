@@ -102,7 +102,12 @@ pub async fn load(
     }
     let (slots, suppressions) = contacts(store, &now, window.from, side.reach).await?;
     let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
-    let loaded = Loaded { older: vec![older], bodies };
+    let received = match &side.needs.received {
+        none if none.is_empty() => Vec::new(),
+        asked => store.received(&[profile], &asked.iter().map(String::as_str).collect()).await?,
+    };
+    let received = received.into_iter().filter_map(|(_, one)| one.ok()).filter(|one| one.at < window.from);
+    let loaded = Loaded { older: vec![older], bodies, received: received.collect() };
     Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions, carried }))
 }
 

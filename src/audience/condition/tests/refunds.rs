@@ -80,8 +80,8 @@ fn told(orders: &[Row], refunds: &[Row], asked: &Question, t: i64) -> bool {
     for order in orders {
         let e = order.1;
         let inside = match asked.window {
-            Window::Within(length) => e <= t && t < e + length.millis(),
-            Window::Between(near, far) => e + near.millis() <= t && t < e + far.millis(),
+            Window::Within(length) => e <= t && t < e + length.longest().millis(),
+            Window::Between(near, far) => e + near.longest().millis() <= t && t < e + far.longest().millis(),
             _ => e <= t,
         };
         if !inside {
@@ -185,7 +185,7 @@ fn net_sum(bound: &str) -> Condition {
         currency: Some("EUR"),
         bound: bound.parse().unwrap(),
         at_least: None,
-        window: Window::Within(Span::from_millis(100)),
+        window: Window::Within(Span::from_millis(100).into()),
         net: true,
     };
     condition(&asked)
