@@ -49,11 +49,7 @@ pub async fn due_ids<C: ConnectionTrait>(
 ) -> Result<Vec<(WorkspaceId, MessageId)>, Error> {
     let backend = conn.get_database_backend();
     let ours = shards.condition(backend);
-    let behind = people_and_winners(&format!(
-        "SELECT profile FROM {} AND profile IS NOT NULL AND kind <> 'message_ended' UNION SELECT loser FROM {}",
-        unprocessed(backend, "entries"),
-        unprocessed(backend, "merges")
-    ));
+    let behind = people_behind(backend);
     // Each asks once, in its own way, and not for every message.
     let caught_up = match backend {
         DbBackend::Postgres => "NOT EXISTS (SELECT 1 FROM people WHERE people.profile = messages.profile)",
@@ -76,6 +72,15 @@ pub async fn due_ids<C: ConnectionTrait>(
         }
     }
     Ok(found)
+}
+
+/// A statement's beginning: `people` are those with entries that are not processed yet.
+fn people_behind(backend: DbBackend) -> String {
+    people_and_winners(&format!(
+        "SELECT profile FROM {} AND profile IS NOT NULL AND kind <> 'message_ended' UNION SELECT loser FROM {}",
+        unprocessed(backend, "entries"),
+        unprocessed(backend, "merges")
+    ))
 }
 
 /// Whether any message of these shards is due, whatever stands in its way: one look instead of many where none is.
@@ -171,6 +176,33 @@ pub async fn logged_since<C: ConnectionTrait>(
     let values = profiles.iter().map(|profile| profile.0.into()).collect();
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
+}
+
+/// The same for a look that is older, by the versions that the people's rows had: what was processed since has moved them,
+/// so only what is not processed yet is looked for in the log. Whoever was written for another reason is named too.
+pub async fn changed_since<C: ConnectionTrait>(
+    conn: &C,
+    seen: &BTreeMap<ProfileId, i64>,
+) -> Result<BTreeSet<ProfileId>, Error> {
+    if seen.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let marks = marks(seen.len());
+    let ids = || seen.keys().map(|profile| profile.0.into()).collect::<Values>();
+    let behind = people_behind(conn.get_database_backend());
+    let sql = format!("{behind} SELECT profile FROM people WHERE profile IN ({marks})");
+    let behind = Rows(conn).all(&sql, ids()).await?;
+    let mut changed = seen.clone();
+    let sql = format!("SELECT id, version FROM profiles WHERE id IN ({marks})");
+    for row in Rows(conn).all(&sql, ids()).await? {
+        let (profile, version) = (ProfileId(row.try_get_by_index(0)?), row.try_get_by_index::<i64>(1)?);
+        if seen.get(&profile) == Some(&version) {
+            changed.remove(&profile);
+        }
+    }
+    let behind: BTreeSet<ProfileId> =
+        behind.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect::<Result<_, Error>>()?;
+    Ok(changed.into_keys().chain(behind).collect())
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {

@@ -52,7 +52,7 @@ pub use gate::Stopped;
 use gate::{Ahead, Gate, Gates};
 pub use hands::{Lost, redrive_message, requeue_held, requeue_paused};
 use inquiry::{Inquiry, Look, Word};
-use line::{Answers, Line, Load};
+use line::{Answers, Line};
 use outlook::Outlook;
 pub use slots::CapStores;
 pub(super) use slots::{move_on, unite_slots};
@@ -240,7 +240,7 @@ impl Dispatcher {
 
     /// Whether the line has messages for every connection that may come free soon.
     fn has_enough(&self, line: &Line) -> bool {
-        let mut load = Load::of_nothing(self.parts.connections);
+        let mut load = line.stuck(self.parts.connections, self.parts.log.clock().monotonic(), &self.domains);
         let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains)).count();
         could_go >= self.parts.connections || line.ready.len() >= READY_MAX
     }

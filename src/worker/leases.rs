@@ -51,8 +51,11 @@ impl Leases {
 
     /// These shards, for good.
     pub fn of(shards: ShardSet) -> Self {
-        let all = shards.iter().map(|shard| (shard, Lease { token: None, until: None }));
-        Self(Arc::new(Held { leases: ArcSwap::from_pointee(all.collect()), lapses: AtomicU64::new(0) }))
+        Self::holding(shards.iter().map(|shard| (shard, Lease { token: None, until: None })).collect())
+    }
+
+    pub fn holding(leases: BTreeMap<Shard, Lease>) -> Self {
+        Self(Arc::new(Held { leases: ArcSwap::from_pointee(leases), lapses: AtomicU64::new(0) }))
     }
 
     /// Nothing yet.

@@ -1,6 +1,7 @@
 //! What ends an enrollment: exits in their order, by event, by condition and by time; and what a goal takes.
 
-use carillon::decision::Catalog;
+use carillon::decision::{Catalog, Effect};
+use carillon::ids::MessageId;
 use carillon::message::Status;
 
 use crate::support::{Life, at, verdicts};
@@ -91,4 +92,25 @@ fn a_goal_takes_the_newest_message_sent_before_it_and_within_its_window() {
     assert_eq!(verdicts(&life.late(5, 20, "Order Completed", "{}")), Vec::<&str>::new(), "bought before");
     assert_eq!(verdicts(&life.track(30, "Order Completed", r#"{"revenue":12.50}"#)), ["converted"]);
     assert_eq!(verdicts(&life.track(10 + 24 * HOUR, "Order Completed", "{}")), Vec::<&str>::new(), "too late");
+}
+
+#[test]
+fn one_event_is_the_goal_of_one_message_alone() {
+    let mut life = Life::with("goal: { event: Order Completed, within: 1d, value: properties.revenue }");
+    life.track(0, "Product Added", "{}");
+    let message = life.messages.values().next().unwrap().clone();
+    for (older, second) in [(true, 8), (false, 10)] {
+        let id = if older { MessageId::derive(&[b"older"]) } else { message.id };
+        life.person.note_message(id, &message.campaign, Some(at(second)));
+    }
+    let decision = life.track(30, "Order Completed", r#"{"revenue":12.50}"#);
+    let reached: Vec<_> = decision
+        .effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Convert(conversion) => Some((conversion.message, conversion.value.as_deref())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reached, [(message.id, Some("12.50"))], "the newest has it");
 }

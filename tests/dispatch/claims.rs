@@ -5,6 +5,9 @@ use carillon::ids::Span;
 use carillon::message::{Reason, Status};
 use carillon::store::workspace;
 use carillon::worker::dispatcher::requeue_paused;
+use carillon::worker::leases::{Lease, Leases};
+
+use crate::database::Backend;
 
 use super::world::{FAR, HERE, World, campaign, is_sent, reason_of};
 
@@ -222,4 +225,32 @@ async fn transactional_mail_goes_before_marketing_that_was_due_earlier() {
     let receipt = world.messages().await.into_iter().find(|message| message.campaign == "receipt").unwrap();
     assert_eq!(world.carrier.handed()[0].0, receipt.id);
     assert_eq!(world.carrier.handed().len(), 81);
+}
+
+/// To see it fail, let `leases::owned` name every shard, or `Leases::is_sure` be sure of each.
+#[tokio::test]
+async fn nothing_goes_to_people_whose_shard_may_be_anothers_by_now() {
+    let world = World::with(&[cart("")]).await;
+    world.identify("ann", "ann@example.com").await;
+    world.track("ann", "Product Added", "c1").await;
+    let mut world = world;
+    world.process().await;
+    let now = world.clock.now();
+    let all = |lease: Lease| Leases::holding(world.store.layout().all().iter().map(|shard| (shard, lease)).collect());
+    let (taken, lapsed) = (
+        all(Lease { token: Some(4_711), until: None }),
+        all(Lease { token: None, until: Some(std::time::Duration::ZERO) }),
+    );
+    let message = world.only().await.id;
+    if matches!(super::BACKEND, Backend::Postgres) {
+        // Somebody else took them, under another token.
+        world = world.holding(taken);
+        world.dispatcher.tick(now).await.unwrap();
+        assert_eq!(world.path(message).await, ["queued"], "not even claimed");
+    }
+    // The process slept through the end of its lease.
+    world = world.holding(lapsed);
+    world.dispatcher.advance(now).await.unwrap();
+    assert!(world.carrier.handed().is_empty(), "{:?}", world.path(message).await);
+    assert_eq!(world.path(message).await[..3], ["queued", "claimed", "sending"]);
 }

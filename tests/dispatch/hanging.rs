@@ -1,7 +1,8 @@
 //! A recipient's domain that hangs holds its own messages and nobody else's: a hundred domains over a provider whose
 //! answers take virtual time.
 //!
-//! To see it fail, let `Pace::share` give every domain all connections, or `Dispatcher::advance` wait for every answer.
+//! To see it fail, let `Pace::share` give every domain all connections, or one that has not answered a quarter of them;
+//! `Load::is_free` keep nothing; `Dispatcher::advance` wait for every answer; or `Line::stuck` know of nobody.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -22,6 +23,9 @@ use crate::database::Backend;
 
 pub const CONNECTIONS: usize = 8;
 const HANGING: &str = "slow.example";
+/// Messages to four domains that hang, and to others beside them; PostgreSQL takes longer for each.
+const OF_FOUR: usize = if matches!(super::BACKEND, Backend::Sqlite) { 120 } else { 32 };
+const OTHERS: usize = if matches!(super::BACKEND, Backend::Sqlite) { 198 } else { 24 };
 const HANGS: Span = Span::from_seconds(30);
 
 type Takes = fn(&str) -> Span;
@@ -41,9 +45,13 @@ pub fn accepted() -> Outcome {
     Outcome::Accepted { reply: "250 ok".into() }
 }
 
-/// One domain hangs; all others are quick.
+fn quick(to: &str) -> Span {
+    Span::from_millis(20 + to.bytes().map(i64::from).sum::<i64>() % 7 * 10)
+}
+
+/// One domain hangs, or some below its name; all others are quick.
 fn of_a_hundred(to: &str) -> Span {
-    if to.ends_with(HANGING) { HANGS } else { Span::from_millis(20 + to.bytes().map(i64::from).sum::<i64>() % 7 * 10) }
+    if to.ends_with(HANGING) { HANGS } else { quick(to) }
 }
 
 fn times_out_there(to: &str) -> Outcome {
@@ -62,6 +70,8 @@ struct State {
     began: BTreeMap<String, Timestamp>,
     /// The most that ever hung at once.
     most_hanging: usize,
+    /// From when on others' mail is timed.
+    start: Timestamp,
 }
 
 impl Provider {
@@ -119,9 +129,17 @@ impl Provider {
         self.state.lock().unwrap().ended.iter().filter(|(to, ..)| to.ends_with(domain)).count()
     }
 
-    fn others(&self) -> Vec<(String, Timestamp, Timestamp)> {
-        let ended = self.state.lock().unwrap().ended.clone();
-        ended.into_iter().filter(|(to, ..)| !to.ends_with(HANGING)).collect()
+    /// What ended until now is forgotten.
+    fn forget(&self) {
+        self.state.lock().unwrap().ended.clear();
+    }
+
+    /// Mails to the others in the order of their ends: milliseconds until each was begun and ended.
+    fn others(&self) -> Vec<(String, i64, i64)> {
+        let state = self.state.lock().unwrap();
+        let after = |at: &Timestamp| at.millis() - state.start.millis();
+        let others = state.ended.iter().filter(|(to, ..)| !to.ends_with(HANGING));
+        others.map(|(to, began, ended)| (to.clone(), after(began), after(ended))).collect()
     }
 }
 
@@ -162,23 +180,38 @@ async fn dispatch(world: &World, provider: &Provider) {
 
 /// Two messages to each of 99 domains, one every 50 ms; before them, so many to one that hangs.
 async fn run(hanging: usize) -> (World, Provider) {
+    run_beside(198, hanging, 1, false).await
+}
+
+/// The same with so many messages to others, beside so many domains that begin to hang together: known to be quick until
+/// then, or never heard of.
+async fn run_beside(others: usize, hanging: usize, domains: usize, known: bool) -> (World, Provider) {
     let mut world = World::with(&[campaign("cart", "Product Added", "")]).await;
     let provider = Provider::new(world.clock.clone(), of_a_hundred, times_out_there);
     world.carried_by(Arc::new(provider.clone()), CONNECTIONS);
     let slow: Vec<String> = (0..hanging).map(|n| format!("slow{n}")).collect();
-    let others: Vec<String> = (0..198).map(|n| format!("p{n}")).collect();
-    for user in &slow {
-        world.identify(user, &format!("{user}@{HANGING}")).await;
+    let others: Vec<String> = (0..others).map(|n| format!("p{n}")).collect();
+    for (n, user) in slow.iter().enumerate() {
+        let below = if domains > 1 { format!("{}.", n % domains) } else { String::new() };
+        world.identify(user, &format!("{user}@{below}{HANGING}")).await;
     }
     for (n, user) in others.iter().enumerate() {
         world.identify(user, &format!("{user}@d{}.example", n % 99)).await;
     }
+    if known {
+        let first: Vec<&String> = slow.iter().take(domains).chain(others.iter().take(99)).collect();
+        all_answer(&mut world, &provider, &first).await;
+    }
     for user in &slow {
+        // One after the other, so that their order is one.
+        world.clock.advance(Span::from_millis(1));
         world.track(user, "Product Added", "c").await;
     }
     world.process().await;
     dispatch(&world, &provider).await;
-    let start = world.clock.now();
+    // Who has been without an answer for a second holds nobody up.
+    let start = world.clock.now().plus_millis(if known { 1_001 } else { 0 });
+    provider.state.lock().unwrap().start = start;
     let mut arrivals = others.iter().enumerate().peekable();
     let arrival = |n: usize| start.plus_millis(50 * i64::try_from(n).unwrap());
     while provider.others().len() < others.len() {
@@ -197,6 +230,27 @@ async fn run(hanging: usize) -> (World, Provider) {
     (world, provider)
 }
 
+/// Each of them gets a mail, and every domain takes it at once.
+async fn all_answer(world: &mut World, provider: &Provider, users: &[&String]) {
+    let (takes, says) = (*provider.takes.lock().unwrap(), *provider.says.lock().unwrap());
+    provider.will_take(quick);
+    provider.will_say(|_| accepted());
+    for user in users {
+        world.track(user, "Product Added", "first").await;
+    }
+    world.process().await;
+    dispatch(world, provider).await;
+    while provider.taken_by(".example") < users.len() {
+        let next = [provider.next_end(), world.next_due().await].into_iter().flatten().min().unwrap();
+        world.clock.advance_to(next);
+        provider.answer();
+        dispatch(world, provider).await;
+    }
+    provider.will_take(takes);
+    provider.will_say(says);
+    provider.forget();
+}
+
 #[tokio::test]
 async fn one_domain_that_hangs_delays_none_of_99_others() {
     let (_, alone) = run(0).await;
@@ -208,6 +262,23 @@ async fn one_domain_that_hangs_delays_none_of_99_others() {
     let waiting: Vec<_> = messages.iter().filter(|message| reason_of(message) == "domain_slow").collect();
     assert!(waiting.len() > 100, "{}", waiting.len());
     assert!(waiting.iter().all(|message| message.attempts == 0), "whoever waits has spent no try");
+}
+
+#[tokio::test]
+async fn four_domains_that_hang_from_their_first_mail_on_delay_no_other() {
+    let (_, alone) = run_beside(OTHERS, 0, 1, false).await;
+    let (_, beside) = run_beside(OTHERS, OF_FOUR, 4, false).await;
+    assert_eq!(beside.others(), alone.others(), "the same order, and each ends when it ended without");
+    assert_eq!(beside.state.lock().unwrap().most_hanging, 4, "each of them holds one connection");
+}
+
+#[tokio::test]
+async fn four_domains_that_were_quick_and_begin_to_hang_together_delay_no_other() {
+    let (_, alone) = run_beside(OTHERS, 0, 1, true).await;
+    let (_, beside) = run_beside(OTHERS, OF_FOUR, 4, true).await;
+    assert_eq!(beside.others(), alone.others(), "the same order, and each ends when it ended without");
+    let most = beside.state.lock().unwrap().most_hanging;
+    assert!((4..=CONNECTIONS * 3 / 4).contains(&most), "{most} connections hung");
 }
 
 #[tokio::test]
@@ -293,7 +364,7 @@ async fn after_a_stop_one_message_tries_the_transport_however_long_it_takes() {
     let people: Vec<(String, String)> = (0..12).map(|n| (format!("p{n}"), format!("d{n}.example"))).collect();
     let people: Vec<(&str, &str)> = people.iter().map(|(user, domain)| (user.as_str(), domain.as_str())).collect();
     let users: Vec<&str> = people.iter().map(|(user, _)| *user).collect();
-    let (mut world, provider) = shop_of(&people, 4, |_| Span::from_seconds(2)).await;
+    let (mut world, provider) = shop_of(&people, 5, |_| Span::from_seconds(2)).await;
     provider.will_say(|_| Outcome::TransportDown { cause: "535 wrong password".into() });
     add_to_cart(&mut world, &provider, &users).await;
     pass(&world, &provider, 2).await;
@@ -330,6 +401,25 @@ async fn what_waits_long_for_a_place_is_looked_at_again() {
     assert_eq!(status_of(&world, "dee").await, "suppressed", "she has bought meanwhile");
     pass(&world, &provider, 30).await;
     assert_eq!(provider.has(), ["eve"]);
+}
+
+#[tokio::test]
+async fn what_was_claimed_long_before_its_turn_goes_as_its_person_is_by_then() {
+    let people = [("ann", "a.example"), ("bob", "b.example"), ("dee", "d.example"), ("eve", "e.example")];
+    let takes = |to: &str| Span::from_seconds(if to.starts_with("ann") { 4 } else { 1 });
+    let (mut world, provider) = shop_of(&people, 1, takes).await;
+    add_to_cart(&mut world, &provider, &["ann", "bob", "dee", "eve"]).await;
+    assert_eq!((status_of(&world, "dee").await, status_of(&world, "eve").await), ("claimed", "claimed"));
+    // Somebody who did nothing of it is not looked at again.
+    world.track("dee", "Order Completed", "c").await;
+    world.process().await;
+    for seconds in [4, 1, 1, 1] {
+        pass(&world, &provider, seconds).await;
+    }
+    assert_eq!(status_of(&world, "dee").await, "suppressed", "she has bought meanwhile");
+    assert_eq!(provider.began("dee@d.example"), None);
+    let eve = world.messages().await.into_iter().find(|one| one.address.as_deref() == Some("eve@e.example")).unwrap();
+    assert_eq!(world.path(eve.id).await, ["queued", "claimed", "sending", "sent"]);
 }
 
 #[tokio::test]

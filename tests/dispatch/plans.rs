@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, Status, WhenCapped};
-use carillon::store::dispatch::{Shut, due_after, in_hand, is_any_due};
+use carillon::store::dispatch::{Shut, changed_since, due_after, in_hand, is_any_due};
 use carillon::store::shards::ShardSet;
 use carillon::store::slow_domains::waiting;
 use carillon::store::steps::{Ended, Step};
@@ -94,6 +94,7 @@ async fn what_is_known_by_its_key_is_found_by_its_key() {
     is_any_due(&conn, shards, Timestamp::default()).await.unwrap();
     due_after(&conn, shards, Timestamp::default(), &[]).await.unwrap();
     in_hand(&conn, shards).await.unwrap();
+    changed_since(&conn, &(0..64).map(|n| (ProfileId(n), 1)).collect()).await.unwrap();
     waiting(&conn, shards, "slow.example", Timestamp::default(), 64).await.unwrap();
     let plans = conn.plans.into_inner().unwrap();
     let walks = plans.iter().filter(|(_, steps)| steps.iter().any(|step| is_walk(step)));

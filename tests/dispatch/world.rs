@@ -171,7 +171,12 @@ impl World {
 
     /// The dispatcher has only messages to people of these shards.
     pub fn keeping_to(self, shards: ShardSet) -> Self {
-        Self { dispatcher: self.dispatcher.sharing(Leases::of(shards)), ..self }
+        self.holding(Leases::of(shards))
+    }
+
+    /// The same under these leases.
+    pub fn holding(self, leases: Leases) -> Self {
+        Self { dispatcher: self.dispatcher.sharing(leases), ..self }
     }
 
     /// A connection of the test's own.

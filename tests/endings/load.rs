@@ -1,4 +1,4 @@
-//! Shoppers who order until the house goes away, remember what was answered, and send the rest again.
+//! Shoppers who order until the house goes away, remember what was answered, and send the rest again at the end.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,8 +13,12 @@ use crate::house::House;
 use crate::sink::Sink;
 
 const SHOPPERS: usize = 6;
-/// However slow the machine is, in each round they order this often, or the round shows little.
+/// However slow the machine is, in each round so many of their orders are answered, or the round shows little.
 const ORDERS_A_ROUND: usize = 30;
+/// A round in which they are not ends all the same.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+/// Whoever is refused orders something else a moment later.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 /// People each of them orders for: enough to be in every part of the log.
 const MEMBERS: usize = 16;
 
@@ -29,7 +33,7 @@ impl Load {
     /// Shoppers order for `time`, each at one of the houses, then `end` happens and they notice.
     pub fn run(&mut self, houses: &[&House], time: Duration, end: impl FnOnce()) {
         self.round += 1;
-        let over = AtomicBool::new(false);
+        let (over, before) = (AtomicBool::new(false), self.answered());
         std::thread::scope(|scope| {
             for shopper in 0..SHOPPERS {
                 let (over, this) = (&over, &*self);
@@ -37,19 +41,29 @@ impl Load {
                     for n in 0.. {
                         let order = format!("o{}-{shopper}-{n}", this.round);
                         this.orders.lock().unwrap().insert(order.clone(), false);
-                        if !this.order(houses[shopper % houses.len()], &order) || over.load(Ordering::Relaxed) {
+                        let is_answered = this.order(houses[shopper % houses.len()], &order);
+                        if over.load(Ordering::Relaxed) {
                             break;
+                        }
+                        if !is_answered {
+                            std::thread::sleep(REFUSED_PAUSE);
                         }
                     }
                 });
             }
-            let until = Instant::now() + time;
-            while Instant::now() < until || self.orders.lock().unwrap().len() < ORDERS_A_ROUND * self.round {
+            let begun = Instant::now();
+            let is_little = || self.answered() < before + ORDERS_A_ROUND && begun.elapsed() < ROUND_MAX;
+            while begun.elapsed() < time || is_little() {
                 std::thread::sleep(Duration::from_millis(5));
             }
             end();
             over.store(true, Ordering::Relaxed);
         });
+        assert!(self.answered() > before, "nothing was answered\n{}", houses[0].log());
+    }
+
+    fn answered(&self) -> usize {
+        self.orders.lock().unwrap().values().filter(|answered| **answered).count()
     }
 
     /// What was not answered is sent again with the same ids, as every client does.

@@ -28,6 +28,7 @@ mod sharing;
 mod sink;
 mod skewed;
 mod unheard;
+mod weak;
 
 /// Of the SMTP pool, as set in `house`.
 const CONNECTIONS: usize = 4;

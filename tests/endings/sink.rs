@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// (campaign, order) → how often.
 type Delivered = BTreeMap<(String, String), usize>;
@@ -12,6 +13,9 @@ pub struct Sink {
     pub address: String,
     delivered: Arc<Mutex<Delivered>>,
 }
+
+/// Until the first mail after a start.
+const FIRST_WITHIN: Duration = Duration::from_secs(60);
 
 impl Sink {
     pub fn start() -> Self {
@@ -27,6 +31,20 @@ impl Sink {
             }
         });
         Self { address, delivered }
+    }
+
+    /// How long it takes from now to the next mail.
+    pub fn until_the_next(&self) -> Duration {
+        let (begun, before) = (Instant::now(), self.count());
+        while self.count() == before {
+            assert!(begun.elapsed() < FIRST_WITHIN, "nothing is sent");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        begun.elapsed()
+    }
+
+    fn count(&self) -> usize {
+        self.delivered.lock().unwrap().values().sum()
     }
 
     pub fn delivered(&self) -> Delivered {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use carillon::clock::Stopwatch;
 use carillon::event::EVENT_BYTES_MAX;
 use carillon::event::track_api::{BATCH_BYTES_MAX, BATCH_ITEMS_MAX};
 use carillon::http::config::Config;
@@ -157,9 +158,11 @@ fn a_body_that_drips_is_cut_at_its_deadline() {
     let world = World::with(Config { body_deadline: Span::from_millis(300), ..Config::default() });
     let mut connection = world.connect();
     connection.write(&Request::post("/v1/t", "").key("wk").head(100));
+    let watch = Stopwatch::start();
     connection.write(b"{");
     let answer = connection.read();
     assert_eq!((answer.status, answer.code().as_str()), (408, "body_too_slow"));
+    assert!(watch.elapsed() < Duration::from_secs(10), "{:?}", watch.elapsed());
     assert!(connection.is_closed());
     assert!(Config::default().body_deadline <= Span::from_seconds(10));
     assert!(carillon::http::HEAD_DEADLINE <= Duration::from_secs(5));

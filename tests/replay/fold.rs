@@ -74,6 +74,8 @@ pub struct State {
     tries: BTreeMap<String, i64>,
     /// Mailboxes that a provider does not know, with its words, by the rows and by the log.
     bounced: [BTreeSet<String>; 2],
+    /// When messages were sent, by the log.
+    sent: BTreeMap<String, i64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,9 +110,19 @@ impl State {
             let rows = rows.iter().map(|row| (text(row, 0..keys), text(row, keys..count))).collect();
             tables.insert(table, rows);
         }
-        let (ended, by_log) = ended(conn).await;
+        let Ends { ended, sent, bounced: by_log } = ends(conn).await;
         let bounced = [bounced(conn).await, by_log];
-        Self { tables, messages: standing(conn).await, ended, tries: tries(conn).await, bounced }
+        Self { tables, messages: standing(conn).await, ended, tries: tries(conn).await, bounced, sent }
+    }
+
+    /// Messages of which the log says that they were sent, and that no goal would find.
+    #[allow(dead_code, reason = "for shops that have goals")]
+    pub fn unnoted(&self) -> Vec<String> {
+        let noted = |(message, at): &(&String, &i64)| {
+            let row = self.tables["messages"].get(*message);
+            row.is_some_and(|row| row.ends_with(&format!(" | {at}")))
+        };
+        self.sent.iter().filter(|one| !noted(one)).map(|(message, at)| format!("{message} was sent at {at}")).collect()
     }
 
     /// How many rows a table has.
@@ -144,9 +156,16 @@ async fn bounced(conn: &DatabaseConnection) -> BTreeSet<String> {
     rows.iter().map(|row| [0, 1, 2].map(|n| cell(row, n)).join(" | ")).collect()
 }
 
-/// The last end of each message, as the log tells it; and mailboxes that are unknown.
-async fn ended(conn: &DatabaseConnection) -> (BTreeMap<String, Standing>, BTreeSet<String>) {
-    let (mut ended, mut bounced) = (BTreeMap::new(), BTreeMap::<String, (i64, String)>::new());
+/// The last end of each message, as the log tells it; when those were sent that were; and mailboxes that are unknown.
+struct Ends {
+    ended: BTreeMap<String, Standing>,
+    sent: BTreeMap<String, i64>,
+    bounced: BTreeSet<String>,
+}
+
+async fn ends(conn: &DatabaseConnection) -> Ends {
+    let (mut ended, mut sent) = (BTreeMap::new(), BTreeMap::new());
+    let mut bounced = BTreeMap::<String, (i64, String)>::new();
     for shard in Layout::of(conn.get_database_backend()).all().iter() {
         let mut after = shard.start();
         loop {
@@ -156,6 +175,9 @@ async fn ended(conn: &DatabaseConnection) -> (BTreeMap<String, Standing>, BTreeS
             for entry in entries.into_iter().flatten() {
                 let Logged::MessageEnded { message, status, tried } = entry.logged else { continue };
                 let address = tried.address.clone().unwrap_or_default();
+                if let Status::Sent { at, .. } = &status {
+                    sent.insert(named(message), at.millis());
+                }
                 if let (true, Status::Failed { at, reason: Reason::ProviderRefused { cause } }) =
                     (tried.bounced, &status)
                 {
@@ -176,7 +198,7 @@ async fn ended(conn: &DatabaseConnection) -> (BTreeMap<String, Standing>, BTreeS
     let row = |(subject, (at, cause)): (String, (i64, String))| {
         format!("'{subject}' | {at} | 'rejected by the provider: {cause}'")
     };
-    (ended, bounced.into_iter().map(row).collect())
+    Ends { ended, sent, bounced: bounced.into_iter().map(row).collect() }
 }
 
 fn named(message: MessageId) -> String {

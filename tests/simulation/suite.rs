@@ -146,6 +146,7 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
 /// The log, folded from zero, gives the state that was lived to. The answer is how many goals were reached.
 async fn check_replay(world: &World) -> usize {
     let live = fold::State::read(&world.house.database.reader).await;
+    assert_eq!(live.unnoted(), Vec::<String>::new(), "sent, and no goal would know");
     let (again, _place) = world.again().await;
     fold::fold(&again.database.writer, async || assert!(again.workers.decide().await.unwrap() > 0)).await;
     let folded = fold::State::read(&again.database.reader).await;

@@ -12,14 +12,15 @@ use crate::ids::{MessageId, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Message, Outcome, Reason, Status, Suppression, SuppressionKind};
 use crate::render::Compiled;
 use crate::store::controls::PAUSE_ALL;
-use crate::store::dispatch::logged_since;
+use crate::store::dispatch::{changed_since, logged_since};
 use crate::store::entries::{Logged, Tried};
 use crate::store::leases::{Fences, owned};
 use crate::store::locks::Reach;
-use crate::store::shards::{Heads, Layout, ShardSet};
+use crate::store::shards::{Heads, Layout, ShardSet, backlog};
 use crate::store::steps::{Ended, Step};
 use crate::store::{Workspace, workspace};
 use crate::telemetry;
+use crate::worker::dispatcher::outlook::BACKLOG_MAX;
 use crate::worker::dispatcher::slots::{GivenUp, address_subject, give_up, subject_name};
 
 /// How long a claim holds. Rendering takes milliseconds; a process that was frozen longer must not send.
@@ -275,12 +276,16 @@ pub struct Held {
 }
 
 impl Held {
+    /// `old` are the versions of people who were looked at long ago: so much may have been logged since that their rows are
+    /// asked.
+    ///
     /// # Errors
     /// The database cannot be read.
     pub async fn load<'a, C: ConnectionTrait>(
         tx: &C,
         seen: &Seen,
         messages: impl Iterator<Item = (WorkspaceId, &'a Message)>,
+        old: &BTreeMap<ProfileId, i64>,
     ) -> anyhow::Result<Self> {
         let (mut people, mut paused) = (BTreeSet::new(), BTreeMap::new());
         for (id, message) in messages {
@@ -292,12 +297,16 @@ impl Held {
         }
         let layout = Layout::of(tx.get_database_backend());
         let shards = people.iter().map(|profile| layout.shard_of(*profile)).collect();
-        Ok(Self {
-            people: logged_since(tx, &seen.heads, &people).await?,
-            paused,
-            layout,
-            ours: owned(tx, &seen.fences, shards).await?,
-        })
+        people.retain(|profile| !old.contains_key(profile));
+        let mut changed = logged_since(tx, &seen.heads, &people).await?;
+        if !old.is_empty() {
+            // Far behind, nobody is looked at at all.
+            match backlog(tx, ShardSet::EVERY).await? > BACKLOG_MAX {
+                true => changed.extend(old.keys()),
+                false => changed.extend(changed_since(tx, old).await?),
+            }
+        }
+        Ok(Self { people: changed, paused, layout, ours: owned(tx, &seen.fences, shards).await? })
     }
 
     pub fn holds(&self, id: WorkspaceId, message: &Message) -> bool {

@@ -34,7 +34,8 @@ pub async fn store<C: ConnectionTrait>(
     plan: Plan,
 ) -> anyhow::Result<Stored> {
     let mut stored = Stored::default();
-    let held = Held::load(tx, seen, plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()))).await?;
+    let messages = plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()));
+    let held = Held::load(tx, seen, messages, &BTreeMap::new()).await?;
     if !plan.claims.is_empty() {
         let token = draw_claim_token(tx).await?;
         let mut books = addressed(tx, now, &plan.claims).await?;

@@ -30,6 +30,8 @@ use crate::worker::dispatcher::slots::address_subject;
 /// What is marked and has no connection after this goes back: nothing of it was sent, and its person may have changed
 /// their mind.
 const MARKED_MAX: Duration = Duration::from_secs(5);
+/// What was logged since a look is read as long as it is little; later, people's rows tell who has changed.
+const READ_UNTIL: Duration = Duration::from_secs(1);
 /// A stop tries so often to store what came of the last messages.
 const FINISH_TRIES: u32 = 10;
 const FINISH_AGAIN: Duration = Duration::from_millis(200);
@@ -56,8 +58,19 @@ impl Dispatcher {
             match rendered {
                 Ok(rendered) => {
                     let domain = message.address.as_ref().and_then(|to| Domain::of(message.channel, to));
+                    let version = sight.versions.get(&message.profile).copied().unwrap_or_default();
                     let heads = heads.clone();
-                    ready.push(Ready { workspace: id, message, rendered, heads, domain, since, correlation, trace });
+                    ready.push(Ready {
+                        workspace: id,
+                        message,
+                        rendered,
+                        heads,
+                        version,
+                        domain,
+                        since,
+                        correlation,
+                        trace,
+                    });
                 }
                 Err(reason) => {
                     tracing::warn!(message = %message.id, template = message.template, %correlation, code = reason.code(),
@@ -290,7 +303,7 @@ impl Dispatcher {
                     let mut stored = Stored::default();
                     store_moves(tx, appender, now, moves, &mut stored).await?;
                     let (mut going, mut back) = (Vec::with_capacity(group.len()), Vec::new());
-                    let checks = Checks::load(tx, now, &fences, &group).await?;
+                    let checks = Checks::load(tx, (now, monotonic), &fences, &group).await?;
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
                         let is_late = monotonic.saturating_sub(ready.since) > usable_lease();
@@ -391,19 +404,21 @@ struct Checks {
 impl Checks {
     async fn load<C: ConnectionTrait>(
         tx: &C,
-        now: Timestamp,
+        (now, monotonic): (Timestamp, Duration),
         fences: &Fences,
         group: &[Ready],
     ) -> anyhow::Result<Self> {
+        let is_old = |ready: &&Ready| monotonic.saturating_sub(ready.since) > READ_UNTIL;
         let mut held: Vec<(Arc<Heads>, Held)> = Vec::new();
         for ready in group {
             if held.iter().any(|(heads, _)| Arc::ptr_eq(heads, &ready.heads)) {
                 continue;
             }
             let seen = Seen { heads: Heads::clone(&ready.heads), fences: fences.clone() };
-            let together = group.iter().filter(|one| Arc::ptr_eq(&one.heads, &ready.heads));
-            let messages = together.map(|one| (one.workspace, &one.message));
-            held.push((ready.heads.clone(), Held::load(tx, &seen, messages).await?));
+            let together = || group.iter().filter(|one| Arc::ptr_eq(&one.heads, &ready.heads));
+            let old = together().filter(is_old).map(|one| (one.message.profile, one.version)).collect();
+            let messages = together().map(|one| (one.workspace, &one.message));
+            held.push((ready.heads.clone(), Held::load(tx, &seen, messages, &old).await?));
         }
         let mut books = BTreeMap::new();
         for id in group.iter().map(|ready| ready.workspace).collect::<BTreeSet<_>>() {

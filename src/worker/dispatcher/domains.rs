@@ -63,11 +63,11 @@ pub struct Share {
 
 impl Pace {
     /// Of so many connections. Whoever is quick leaves a quarter to others, whom it could not hold up even if it began
-    /// to hang with all it has; whoever is unknown begins with a quarter.
+    /// to hang with all it has; whoever is unknown begins with one, for many may hang at once.
     pub fn share(self, connections: usize) -> Share {
         let quarter = (connections / 4).max(1);
         match self {
-            Self::Fresh => Share { connections: quarter, sending: quarter },
+            Self::Fresh => Share { connections: 1, sending: 1 },
             Self::Quick => {
                 let most = connections.saturating_sub(quarter).max(1);
                 Share { connections: most, sending: 2 * most }

@@ -24,13 +24,17 @@ use crate::worker::dispatcher::claim::LEASE;
 use crate::worker::dispatcher::domains::{Domain, Domains, Pace};
 use crate::worker::leases::Leases;
 
+/// Who is quick has answered by then.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
+
 /// A claimed message with its content.
 pub struct Ready {
     pub workspace: WorkspaceId,
     pub message: Message,
     pub rendered: Rendered,
-    /// Where the log ended when the guard looked.
+    /// Where the log ended when the guard looked, and the version of the person's row.
     pub heads: Arc<Heads>,
+    pub version: i64,
     pub domain: Option<Domain>,
     /// Monotonic time of its claim.
     pub since: Duration,
@@ -211,6 +215,15 @@ impl Line {
         came
     }
 
+    /// What will be with its provider soon: who has had no answer for a while may have none for long.
+    pub fn stuck(&self, connections: usize, monotonic: Duration, domains: &Domains) -> Load {
+        let mut load = Load::of_nothing(connections);
+        for talk in self.talks.iter().filter(|talk| monotonic.saturating_sub(talk.began) > STUCK_AFTER) {
+            load.add_talk(talk.domain.as_ref(), domains);
+        }
+        load
+    }
+
     /// What is in `sending` at present.
     pub fn load(&self, connections: usize, domains: &Domains) -> Load {
         let mut load = Load::of_nothing(connections);
@@ -234,48 +247,71 @@ pub struct Load {
     slow: usize,
     /// Of slow domains, not with their provider yet.
     slow_waiting: usize,
+    /// Of domains that have not answered yet: with their provider, and all.
+    fresh: (usize, usize),
     of: BTreeMap<Domain, (usize, usize)>,
 }
 
 impl Load {
-    pub fn of_nothing(connections: usize) -> Self {
+    fn of_nothing(connections: usize) -> Self {
         Self { connections, ..Self::default() }
     }
 
     fn add_talk(&mut self, domain: Option<&Domain>, domains: &Domains) {
         self.add_marked(domain, domains);
-        self.slow_waiting -= usize::from(domain.is_some_and(|domain| domains.pace(domain).is_slow()));
+        self.slow_waiting -= usize::from(pace_of(domain, domains).is_slow());
+        self.begin(domain, domains);
+    }
+
+    fn begin(&mut self, domain: Option<&Domain>, domains: &Domains) {
         self.talking += 1;
+        self.fresh.0 += usize::from(pace_of(domain, domains) == Pace::Fresh);
         if let Some(domain) = domain {
             self.of.entry(domain.clone()).or_default().0 += 1;
         }
     }
 
     fn add_marked(&mut self, domain: Option<&Domain>, domains: &Domains) {
+        let pace = pace_of(domain, domains);
+        let is_slow = usize::from(pace.is_slow());
         self.sending += 1;
+        (self.slow, self.slow_waiting) = (self.slow + is_slow, self.slow_waiting + is_slow);
+        self.fresh.1 += usize::from(pace == Pace::Fresh);
         if let Some(domain) = domain {
-            let is_slow = usize::from(domains.pace(domain).is_slow());
-            (self.slow, self.slow_waiting) = (self.slow + is_slow, self.slow_waiting + is_slow);
             self.of.entry(domain.clone()).or_default().1 += 1;
         }
     }
 
-    fn of(&self, domain: &Domain) -> (usize, usize) {
-        self.of.get(domain).copied().unwrap_or_default()
+    fn of(&self, domain: Option<&Domain>) -> (usize, usize) {
+        domain.and_then(|domain| self.of.get(domain)).copied().unwrap_or_default()
+    }
+
+    /// Whether one of these places, so many for each connection, is free for a domain of this pace that has `own`. The last
+    /// quarter is for those that have none: of domains that have answered any, of the others one at a time, of slow ones
+    /// none. So however many domains begin to hang at once, each of them takes one place of it.
+    fn is_free(&self, (taken, each): (usize, usize), pace: Pace, own: usize, fresh: usize) -> bool {
+        match (each * self.connections).saturating_sub(taken) {
+            0 => false,
+            free if free > each * (self.connections / 4) => true,
+            _ => own == 0 && (pace == Pace::Quick || (pace == Pace::Fresh && fresh == 0)),
+        }
     }
 
     /// Slow domains have half of the connections together, and none of them waits for a place once it is marked: what is
     /// marked and does not begin goes back, and would be marked again at once.
     fn has_lane(&self, pace: Pace) -> bool {
-        let has_place = self.talking + self.slow_waiting < self.connections;
-        !pace.is_slow() || (has_place && self.slow < (self.connections / 2).max(1))
+        let taken = (self.talking + self.slow_waiting, 1);
+        !pace.is_slow() || (self.is_free(taken, pace, 0, 0) && self.slow < (self.connections / 2).max(1))
     }
 
     /// Whether one more of this domain may be marked; then it counts.
     pub fn marks(&mut self, domain: Option<&Domain>, domains: &Domains) -> bool {
-        let pace = domain.map(|domain| domains.pace(domain)).unwrap_or_default();
-        let has_share = domain.is_none_or(|domain| self.of(domain).1 < pace.share(self.connections).sending);
-        let fits = self.sending < 2 * self.connections && has_share && self.has_lane(pace);
+        let pace = pace_of(domain, domains);
+        let ((_, own), (_, fresh)) = (self.of(domain), self.fresh);
+        let has_share = domain.is_none() || own < pace.share(self.connections).sending;
+        // What is slow has its lane.
+        let has_place = pace.is_slow() || self.is_free((self.sending, 2), pace, own, fresh);
+        let fits = self.sending < 2 * self.connections && has_share && has_place && self.has_lane(pace);
         if fits {
             self.add_marked(domain, domains);
         }
@@ -285,17 +321,26 @@ impl Load {
     /// Whether one more of this domain, marked before, may be handed over, where so many places are kept for others; then
     /// it counts.
     pub fn begins(&mut self, domain: Option<&Domain>, kept: usize, domains: &Domains) -> bool {
-        let share = |domain: &Domain| domains.pace(domain).share(self.connections).connections;
-        let is_free = self.talking + kept < self.connections;
-        let fits = is_free && domain.is_none_or(|domain| self.of(domain).0 < share(domain));
+        let pace = pace_of(domain, domains);
+        let ((own, _), (fresh, _)) = (self.of(domain), self.fresh);
+        let has_share = domain.is_none() || own < pace.share(self.connections).connections;
+        let taken = self.talking + kept;
+        // Whoever is slow was marked for a place.
+        let has_place = match pace.is_slow() {
+            true => taken < self.connections,
+            false => self.is_free((taken, 1), pace, own, fresh),
+        };
+        let fits = has_share && has_place;
         if fits {
-            self.talking += 1;
-            if let Some(domain) = domain {
-                self.of.entry(domain.clone()).or_default().0 += 1;
-            }
+            self.begin(domain, domains);
         }
         fits
     }
+}
+
+/// Channels without domains are as if theirs had answered.
+fn pace_of(domain: Option<&Domain>, domains: &Domains) -> Pace {
+    domain.map_or(Pace::Quick, |domain| domains.pace(domain))
 }
 
 fn span(duration: Duration) -> Span {

@@ -28,7 +28,7 @@ use crate::worker::live::{Definitions, Live};
 use crate::worker::world::past_for;
 
 /// Unprocessed entries that are looked through for each batch; behind by more, everybody waits for the processor.
-const BACKLOG_MAX: i64 = 10_000;
+pub const BACKLOG_MAX: i64 = 10_000;
 
 /// Due messages and everything about them.
 pub struct Outlook {
@@ -49,6 +49,8 @@ pub struct Outlook {
 pub struct Sight {
     /// A profile, or why its row cannot be read.
     pub people: BTreeMap<ProfileId, Result<Profile, String>>,
+    /// Of their rows.
+    pub versions: BTreeMap<ProfileId, i64>,
     pub exited: BTreeMap<EnrollmentId, Reason>,
     pub addressed: Addressed,
     /// Of people without an answer, what a policy's condition looks at.
@@ -148,6 +150,7 @@ impl Sight {
         }
         let profiles: BTreeSet<ProfileId> = messages.iter().map(|message| message.profile).collect();
         for (profile, read) in store.people(&profiles.into_iter().collect::<Vec<_>>()).await? {
+            sight.versions.extend(read.as_ref().ok().map(|person| (profile, person.version)));
             sight.people.insert(profile, read.map(|person| person.profile).map_err(|error| error.to_string()));
         }
         let enrollments: BTreeSet<EnrollmentId> = messages.iter().map(|message| message.enrollment).collect();
