@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 use crate::caps::redis;
-use crate::channel::dkim::Dkim;
+use crate::channel::dkim::{BadKey, Dkim};
 use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
@@ -281,7 +281,9 @@ impl Config {
             refuse("sender.resolver", message);
         }
         if let Err(error) = self.sender.dkim() {
-            refuse("sender.dkim_key_file", error);
+            let key =
+                if matches!(error, BadKey::Selector(_)) { "sender.dkim_selector" } else { "sender.dkim_key_file" };
+            refuse(key, error.to_string());
         }
         for (key, url) in
             [("sender.public_url", &self.sender.public_url), ("ingest.public_url", &self.ingest.public_url)]
@@ -376,10 +378,10 @@ impl Sender {
     ///
     /// # Errors
     /// The key or its selector is none.
-    pub fn dkim(&self) -> Result<Option<Dkim>, String> {
+    pub fn dkim(&self) -> Result<Option<Dkim>, BadKey> {
         let Some(file) = &self.dkim_key_file else { return Ok(None) };
         let domain = self.address.rsplit_once('@').map_or("", |(_, domain)| domain).to_ascii_lowercase();
-        Dkim::from_file(&domain, &self.dkim_selector, file).map(Some).map_err(|error| error.to_string())
+        Dkim::from_file(&domain, &self.dkim_selector, file).map(Some)
     }
 
     /// The name server that is asked about the sender's domain; none: the system's.

@@ -19,7 +19,7 @@ const INSTALLATION: &str = "installation";
 /// The relay, and what mail to it is signed with.
 pub(super) fn signing(config: &Config) -> anyhow::Result<Option<smtp::Settings>> {
     let settings = config.smtp.settings().map_err(anyhow::Error::msg)?;
-    let dkim = config.sender.dkim().map_err(anyhow::Error::msg)?;
+    let dkim = config.sender.dkim()?;
     Ok(settings.map(|settings| smtp::Settings { dkim, ..settings }))
 }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::sign::SigningKey;
 use sha2::{Digest, Sha256};
 
@@ -47,6 +47,16 @@ pub struct Dkim {
 pub enum BadKey {
     #[error("the DKIM key {0} cannot be read: {1}")]
     Unreadable(String, String),
+    #[error(
+        "the DKIM key {0} is locked with a passphrase, which nobody could give at a start; unlock it (`openssl pkey -in \
+         LOCKED.pem -out KEY.pem`) and keep the file for its owner alone"
+    )]
+    Locked(String),
+    #[error(
+        "the DKIM key {0} holds no private key as PEM, which begins with -----BEGIN PRIVATE KEY-----; what is published \
+         in the DNS is its other half"
+    )]
+    NoKey(String),
     #[error("the DKIM key {0} is neither an RSA key of at least 2048 bits nor an Ed25519 key")]
     Unknown(String),
     #[error("`{0}` is not a DKIM selector such as mail2026")]
@@ -66,8 +76,17 @@ impl Dkim {
             return Err(BadKey::Selector(selector.to_owned()));
         }
         let name = file.display().to_string();
-        let der =
-            PrivateKeyDer::from_pem_file(file).map_err(|cause| BadKey::Unreadable(name.clone(), cause.to_string()))?;
+        let text = std::fs::read(file).map_err(|cause| BadKey::Unreadable(name.clone(), cause.to_string()))?;
+        let is_locked = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"]
+            .iter()
+            .any(|mark| memchr::memmem::find(&text, mark.as_bytes()).is_some());
+        if is_locked {
+            return Err(BadKey::Locked(name));
+        }
+        let der = PrivateKeyDer::from_pem_slice(&text).map_err(|cause| match cause {
+            pem::Error::NoItemsFound => BadKey::NoKey(name.clone()),
+            cause => BadKey::Unreadable(name.clone(), cause.to_string()),
+        })?;
         let key = any_supported_type(&der).map_err(|_| BadKey::Unknown(name.clone()))?;
         let known = [SignatureScheme::RSA_PKCS1_SHA256, SignatureScheme::ED25519];
         let scheme = key.choose_scheme(&known).map(|signer| signer.scheme()).ok_or(BadKey::Unknown(name))?;
@@ -260,6 +279,22 @@ mod tests {
         assert!(std::fs::write(&file, "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n").is_ok());
         let told = Dkim::from_file("a.example", "s", &file).map_or_else(|error| error.to_string(), |_| String::new());
         assert!(told.contains("neither an RSA key") && !told.contains("c2Vj"), "{told}");
+        for (text, says) in [
+            ("", "holds no private key as PEM"),
+            ("v=DKIM1; k=rsa; p=MIIB", "holds no private key as PEM"),
+            ("-----BEGIN PUBLIC KEY-----\nc2VjcmV0\n-----END PUBLIC KEY-----\n", "holds no private key as PEM"),
+            ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nc2VjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n", "passphrase"),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nc2VjcmV0\n-----END RSA PRIVATE KEY-----\n",
+                "passphrase",
+            ),
+            ("-----BEGIN PRIVATE KEY-----\nc2Vj", "cannot be read"),
+        ] {
+            assert!(std::fs::write(&file, text).is_ok());
+            let told =
+                Dkim::from_file("a.example", "s", &file).map_or_else(|error| error.to_string(), |_| String::new());
+            assert!(told.contains(says) && !told.contains("c2Vj"), "{text}: {told}");
+        }
         for wrong in ["", "a b", "a..b", "ü"] {
             assert!(matches!(Dkim::from_file("a.example", wrong, &file), Err(BadKey::Selector(_))), "{wrong}");
         }

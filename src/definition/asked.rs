@@ -67,7 +67,7 @@ impl Type {
     }
 }
 
-/// By the name of the event: what campaigns and segments among the documents ask of such events.
+/// By the name of the event: what campaigns, segments and policies among the documents ask of such events.
 pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<String, BTreeSet<Asked>> {
     let mut all = BTreeMap::new();
     for document in documents {
@@ -76,11 +76,14 @@ pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<
         match &document.definition {
             Definition::Campaign(campaign) if campaign.status != CampaignStatus::Archived => asking.campaign(campaign),
             Definition::Segment(segment) => asking.condition(&segment.filter, &[], &[]),
+            Definition::ConsentPolicy(rules) => {
+                let conditions = rules.iter().filter_map(|rule| rule.policy.condition());
+                conditions.for_each(|condition| asking.condition(condition, &[], &[]));
+            }
             Definition::Campaign(_)
             | Definition::Rates(_)
             | Definition::Caps(_)
             | Definition::QuietHours(_)
-            | Definition::ConsentPolicy(_)
             | Definition::Template(_)
             | Definition::Topic(_)
             | Definition::Source(_)
@@ -425,5 +428,29 @@ send: { channel: email, template: reminder }
         let asked = asked(&read(&[file]).unwrap());
         let told = warnings("Order Completed", &[], &asked["Order Completed"], &came);
         assert_eq!(told, ["campaign reminder: no `Order Completed` has come; did you mean `Order Complete`?"]);
+    }
+
+    #[test]
+    fn a_soft_opt_in_for_customers_of_an_order_nobody_sends_is_told() {
+        let text = "kind: consent_policy
+rules:
+  - channel: email
+    soft_opt_in: { countries: [ GB ], where: { performed: { event: Order Complete, where: { properties.paid: true } } } }
+";
+        let file = SourceFile { name: "policy.yaml".to_owned(), text: text.to_owned() };
+        let asked = asked(&read(&[file]).unwrap());
+        let of = |bodies: &[&Value], came: &[&str]| {
+            warnings(
+                "Order Complete",
+                bodies,
+                &asked["Order Complete"],
+                &came.iter().map(|it| (*it).to_owned()).collect(),
+            )
+        };
+        let told = of(&[], &["Order Completed"]);
+        assert!(told.len() == 1 && told[0].contains("did you mean `Order Completed`?"), "{told:?}");
+        let told = of(&[&json!({ "properties": { "payed": true } })], &[]);
+        assert!(told.len() == 1 && told[0].contains("has no `properties.paid`"), "{told:?}");
+        assert_eq!(of(&[&json!({ "properties": { "paid": true } })], &[]), Vec::<String>::new());
     }
 }

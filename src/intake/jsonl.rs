@@ -22,8 +22,10 @@ impl Items {
     fn event(&self, row: u64, line: &str) -> Result<Event, RowFault> {
         json::check(line.as_bytes()).map_err(|fault| RowFault::new(row, None, fault.code(), fault.to_string()))?;
         // One document by itself before it is put in brackets, or a line could close them and hold more than one call.
-        serde_json::from_str::<IgnoredAny>(line)
-            .map_err(|error| RowFault::new(row, None, "not_json", error.to_string()))?;
+        serde_json::from_str::<IgnoredAny>(line).map_err(|error| {
+            let message = format!("is no JSON object such as {{\"type\": \"track\", …}}: {}", in_row(&error));
+            RowFault::new(row, None, "not_json", message)
+        })?;
         let batch = format!("{{\"batch\":[{line}]}}");
         let arrival = Arrival {
             workspace: self.stamp.workspace(),
@@ -65,4 +67,24 @@ impl Rows for Items {
     }
 
     fn end(&mut self, _: &mut Out<'_>) {}
+}
+
+/// What is wrong with the JSON of a row. The parser counts lines within the row, beside the line of the file.
+pub(super) fn in_row(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let what = said.split(" at line ").next().unwrap_or_default();
+    format!("{what} at character {}", error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_told_with_one_place() {
+        let told = |text: &str| serde_json::from_str::<IgnoredAny>(text).err().map(|error| in_row(&error));
+        assert_eq!(told("not json").as_deref(), Some("expected ident at character 2"));
+        assert_eq!(told("{\"a\":").as_deref(), Some("EOF while parsing a value at character 5"));
+        assert_eq!(told("{}"), None);
+    }
 }

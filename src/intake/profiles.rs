@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::convert;
 use super::envelope::{Stamp, Who};
+use super::jsonl::in_row;
 use super::lines::Record;
 use super::{Out, RowFault, Rows};
 use crate::event::{Event, json};
@@ -28,8 +29,9 @@ impl People {
     fn read(&self, row: u64, line: &str) -> Result<Vec<Event>, RowFault> {
         json::check(line.as_bytes()).map_err(|fault| RowFault::new(row, None, fault.code(), fault.to_string()))?;
         let mut said: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
+            let why = in_row(&error);
             let message =
-                format!("is no person such as {{\"userId\": \"ann\"}}: {error}; a table is read by --format csv");
+                format!("is no person such as {{\"userId\": \"ann\"}}: {why}; a table is read by --format csv");
             RowFault::new(row, None, "not_json", message)
         })?;
         let user_id = take_id(row, &mut said, &["userId", "user_id"])?;

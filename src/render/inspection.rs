@@ -86,10 +86,25 @@ fn link_problem(href: &str) -> Option<String> {
         "mailto" | "tel" if rest.is_empty() => Some(format!("the link `{shown}` leads nowhere")),
         "mailto" | "tel" => None,
         "http" | "https" => match url::Url::parse(href) {
-            Ok(url) if url.host_str().is_some_and(|host| host.contains('.') || host == "localhost") => None,
+            Ok(url) if is_of_one_machine(&url) => {
+                Some(format!("the link `{shown}` leads to the reader's own machine or network, not to your shop"))
+            }
+            Ok(url) if url.host_str().is_some_and(|host| host.contains('.')) => None,
             _ => Some(format!("the link `{shown}` is no address of a page")),
         },
         _ => Some(format!("the link `{shown}` works on no page but one's own: write all of it, from https:// on")),
+    }
+}
+
+/// An address that means another machine to everybody: what worked while it was tried, and nowhere else.
+fn is_of_one_machine(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => {
+            name == "localhost" || name.ends_with(".localhost") || name.ends_with(".local")
+        }
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local(),
+        None => false,
     }
 }
 
@@ -102,8 +117,15 @@ fn picture_problem(src: &str) -> Option<String> {
     if lower.starts_with("http://") {
         return Some(format!("the picture `{shown}` is fetched without TLS; mail programs show https:// alone"));
     }
-    if lower.starts_with("https://") || lower.starts_with("cid:") {
-        return None;
+    if lower.starts_with("cid:") {
+        return Some(format!(
+            "the picture `{shown}` is none: mails carry no pictures, write its address from https:// on"
+        ));
+    }
+    if lower.starts_with("https://") {
+        let is_seen_here_alone = url::Url::parse(src).is_ok_and(|url| is_of_one_machine(&url));
+        return is_seen_here_alone
+            .then(|| format!("the picture `{shown}` is on the reader's own machine or network, where it is not"));
     }
     Some(format!("the picture `{shown}` has no whole address: write all of it, from https:// on"))
 }
@@ -120,7 +142,7 @@ mod tests {
     #[test]
     fn a_good_mail_is_not_remarked_on() {
         let good = "<a href=\"https://shop.example/a?b=1\">a</a><a href=\"mailto:a@shop.example\">b</a><a name=\"x\"></a>\
-                    <a href=\"#x\">c</a><img src=\"https://shop.example/x.png\" alt=\"\"><img src=\"cid:logo\" alt=\"Logo\">";
+                    <a href=\"#x\">c</a><img src=\"https://shop.example/x.png\" alt=\"\">";
         assert_eq!(told(good), Vec::<String>::new());
         let mail = email("Hi", "<a href=\"{{links.preferences}}\">Choose</a>").mail();
         assert!(remarks(&mail, true).is_empty(), "{:?}", remarks(&mail, true));
@@ -136,7 +158,13 @@ mod tests {
             ("<a href=\"https://\">x</a>", "is no address of a page"),
             ("<a href=\"https://shop/x\">x</a>", "is no address of a page"),
             ("<a href=\"mailto:\">x</a>", "the link `mailto:` leads nowhere"),
+            ("<a href=\"http://localhost:3000/cart\">x</a>", "leads to the reader's own machine"),
+            ("<a href=\"https://192.168.0.7/cart\">x</a>", "leads to the reader's own machine"),
+            ("<a href=\"http://[::1]/cart\">x</a>", "leads to the reader's own machine"),
+            ("<a href=\"https://laptop.local/cart\">x</a>", "leads to the reader's own machine"),
             ("<img alt=\"x\">", "no `src`"),
+            ("<img alt=\"x\" src=\"cid:logo\">", "mails carry no pictures"),
+            ("<img alt=\"x\" src=\"https://127.0.0.1/x.png\">", "on the reader's own machine"),
             ("<img alt=\"x\" src=\"/x.png\">", "no whole address"),
             ("<img alt=\"x\" src=\"http://shop.example/x.png\">", "without TLS"),
             ("<img src=\"https://shop.example/x.png\">", "has no `alt`"),

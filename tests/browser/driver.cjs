@@ -51,8 +51,14 @@ const measure = () => {
     for (let it = element; it && it !== document.documentElement; it = it.parentElement) {
       const style = getComputedStyle(it);
       const [x, y] = [style.overflowX, style.overflowY];
-      if (x === "auto" || x === "scroll") { scrolls = true; break; }
       const frame = it.getBoundingClientRect();
+      if (x === "auto" || x === "scroll") {
+        // Frames stand in a row of their own; whatever else must be scrolled sideways to be read is as good as cut off.
+        const away = box.right > frame.right + 1 || box.left < frame.left - 1;
+        if (away && !it.querySelector("iframe")) clipped.add(label(element, node.data));
+        scrolls = true;
+        break;
+      }
       const cut = (x === "hidden" || x === "clip") && (box.right > frame.right + 1 || box.left < frame.left - 1) ||
         (y === "hidden" || y === "clip") && (box.bottom > frame.bottom + 2 || box.top < frame.top - 2);
       if (cut) { clipped.add(label(element, node.data)); break; }
@@ -145,7 +151,7 @@ const look = async (browser, asked) => {
     colorScheme: asked.scheme,
     extraHTTPHeaders: asked.headers ?? {},
     reducedMotion: "reduce",
-    locale: "en-GB",
+    locale: asked.headers?.["accept-language"] ?? "en-GB",
     timezoneId: "UTC",
   });
   context.setDefaultTimeout(WITHIN);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use crate::browser::{Browser, Look, NARROW, Scheme, WIDE};
+use crate::browser::{Browser, Look, NARROW, Scheme, Sight, Step, WIDE};
 use crate::house::{House, Moody};
 use crate::shop::live;
 
@@ -55,19 +55,28 @@ async fn lived() -> (House, Vec<(&'static str, String)>) {
 }
 
 fn look_at(browser: &mut Browser, house: &House, name: &str, path: &str) -> Vec<String> {
+    let sights = seen(browser, name, &Look::at(house.url(path)));
+    assert!(sights.iter().all(|sight| sight.title.ends_with("Carillon")), "{path}: {sights:?}");
+    sights.iter().flat_map(|sight| faults_of(name, sight)).collect()
+}
+
+/// On a desk, in a hand and in the dark, each kept as a picture.
+fn seen(browser: &mut Browser, name: &str, look: &Look) -> Vec<Sight> {
     let ways = [("wide", WIDE, Scheme::Light), ("narrow", NARROW, Scheme::Light), ("dark", WIDE, Scheme::Dark)];
-    let mut faults = Vec::new();
+    let mut sights = Vec::new();
     for (way, width, scheme) in ways {
-        let look = Look::at(house.url(path)).width(width).scheme(scheme).picture(&format!("pages/{name}-{way}"));
-        let sight = tokio::task::block_in_place(|| browser.look(&look));
-        assert!(sight.title.ends_with("Carillon"), "{path}: {}", sight.title);
-        // The browser says so itself of a page that is not found, and of the picture that tells of opened mails, which
-        // no page of ours fetches.
-        let is_ours = |fault: &String| fault.contains("http://shop.example/o/");
-        let expected = |fault: &String| sight.status == 404 && fault.contains("404") || is_ours(fault);
-        faults.extend(sight.faults().into_iter().filter(|it| !expected(it)).map(|it| format!("{name} {way}: {it}")));
+        let look = look.clone().width(width).scheme(scheme).picture(&format!("pages/{name}-{way}"));
+        sights.push(tokio::task::block_in_place(|| browser.look(&look)));
     }
-    faults
+    sights
+}
+
+fn faults_of(name: &str, sight: &Sight) -> Vec<String> {
+    // The browser says so itself of a page that is not found, and of the picture that tells of opened mails, which
+    // no page of ours fetches.
+    let is_ours = |fault: &String| fault.contains("http://shop.example/o/");
+    let expected = |fault: &String| sight.status == 404 && fault.contains("404") || is_ours(fault);
+    sight.faults().into_iter().filter(|it| !expected(it)).map(|it| format!("{name}: {it}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -105,6 +114,65 @@ async fn the_inbox_reads_well_with_what_a_shop_would_have_sent() {
     for subject in ["Welcome to", "ist bestätigt", "Still thinking about", "is confirmed"] {
         if !rows.contains(subject) {
             faults.push(format!("the inbox shows no `{subject}`"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    house.close().await;
+}
+
+/// The path of the first link of this kind in what the inbox has for an address.
+async fn link_to(house: &House, address: &str, kind: &str) -> String {
+    let rows = house.get("/api/v1/inbox").await.ok();
+    let of = |row: &&serde_json::Value| row["to"].as_str().is_some_and(|to| to.contains(address));
+    let row = rows["messages"].as_array().unwrap().iter().find(of).unwrap_or_else(|| panic!("{rows:#}"));
+    let shown = house.page(&format!("/inbox/{}", row["message"].as_str().unwrap())).await;
+    let from = shown.find(&format!("http://shop.example/{kind}/")).unwrap_or_else(|| panic!("no {kind}: {shown}"));
+    let path = shown[from..].trim_start_matches("http://shop.example");
+    path.split(|c: char| !(c.is_ascii_alphanumeric() || "/-_".contains(c))).next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_links_of_a_mail_lead_to_reads_well() {
+    let house = House::new().await;
+    house.furnish().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    house.put_in_cart(&key, "c1").await;
+    house.send(&key, "identify", json!({ "userId": "bo", "traits": { "email": "bo@example.com" } })).await;
+    let yes = json!({ "userId": "bo", "event": "Consent Changed", "properties": {
+        "channel": "email", "state": "granted", "source": "newsletter form" } });
+    house.send(&key, "track", yes).await;
+    house.forward("61m").await;
+    let unsubscribe = house.url(&link_to(&house, "ann@example.com", "u").await);
+    let preferences = house.url(&link_to(&house, "ann@example.com", "preferences").await);
+    let confirm = house.url(&link_to(&house, "bo@example.com", "confirm").await);
+    let pressed = || Step::Click("form button".to_owned());
+    let german = |look: Look| look.header("accept-language", "de");
+    let looks = [
+        ("preferences", Look::at(&preferences), ""),
+        ("preferences-de", german(Look::at(&preferences)), "Ihre Einstellungen"),
+        ("preferences-saved", Look::at(&preferences).after(pressed()), "Your choices are stored."),
+        ("unsubscribe", Look::at(&unsubscribe), "Unsubscribe"),
+        ("unsubscribe-de", german(Look::at(&unsubscribe)), "Abmelden"),
+        ("unsubscribed", Look::at(&unsubscribe).after(pressed()), "Unsubscribed"),
+        ("preferences-unsubscribed", Look::at(&preferences), ""),
+        ("confirm", Look::at(&confirm), ""),
+        ("confirmed", Look::at(&confirm), ""),
+        ("link-broken", Look::at(house.url("/u/altered")), ""),
+        ("api", Look::at(house.url("/api")), "/api/v1/profiles"),
+        ("problems", Look::at(house.url("/problems")), ""),
+    ];
+    let mut browser = Browser::start();
+    let mut faults = Vec::new();
+    for (name, look, says) in looks {
+        if name == "confirmed" {
+            // Once: what is confirmed has no button any more.
+            tokio::task::block_in_place(|| browser.look(&Look::at(&confirm).after(pressed())));
+        }
+        for sight in seen(&mut browser, name, &look) {
+            let found = sight.text.contains(says) && (sight.status == 200 || name == "link-broken");
+            faults.extend((!found).then(|| format!("{name}: {} {}", sight.status, sight.text)));
+            faults.extend(faults_of(name, &sight));
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");

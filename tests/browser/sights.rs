@@ -25,6 +25,10 @@ fn what_is_wrong_with_a_page_is_seen() {
     assert_eq!(faults(Look::at_mail(cut)), ["cut off: <p> Far too long for it"]);
     let low = page("<p style=\"height: 10px; line-height: 20px; overflow: hidden\">Half of me</p>");
     assert_eq!(faults(Look::at_mail(low)), ["cut off: <p> Half of me"]);
+    let aside = |more: &str| page(&format!("<div tabindex=\"0\" style=\"width: 90px; overflow-x: auto\">{more}</div>"));
+    let words = "<p style=\"margin-left: 120px; width: 60px\">To the right</p>";
+    assert_eq!(faults(Look::at_mail(aside(words))), ["cut off: <p> To the right"], "who does not scroll never sees it");
+    assert_eq!(faults(Look::at_mail(aside("<p>Here</p>"))), Vec::<String>::new());
     let wide = page("<p style=\"width: 900px\">Read me</p>");
     assert_eq!(faults(Look::at_mail(&wide).width(WIDE)), Vec::<String>::new());
     let narrow = faults(Look::at_mail(&wide).width(NARROW));

@@ -307,6 +307,34 @@ async fn who_applies_a_rule_that_looks_back_further_than_what_is_left_is_told() 
 }
 
 #[tokio::test]
+async fn what_a_soft_opt_in_looks_back_at_stays_and_one_that_looks_back_further_is_told() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    let own_customers = |span: &str| {
+        format!(
+            "kind: consent_policy\nrules:\n  - channel: email\n    soft_opt_in:\n      countries: [ GB ]\n      where: {{ \
+             performed: {{ event: Order Placed, within: {span}, where: {{ properties.cart_id: c1 }} }} }}\n"
+        )
+    };
+    let told = |warnings: Vec<String>| warnings.into_iter().find(|one| one.contains("looks into Order Placed events"));
+    shop.identify("ann", r#"{"email":"ann@example.com","name":"Ann"}"#).await;
+    shop.track("ann", "Order Placed", "c1").await;
+    shop.settle().await;
+    assert_eq!(told(shop.apply(&own_customers("80d")).await), None, "all of it is there");
+    shop.after(50 * DAY).await;
+    pruned(&shop, 40, 0).await;
+    let orders = "entries WHERE name = 'Order Placed' AND body LIKE '%c1%'";
+    assert_eq!(count(&shop, orders).await, 1, "the policy asks for it");
+    shop.apply("kind: consent_policy\nrules: [ { channel: email, unknown: blocked } ]\n").await;
+    pruned(&shop, 40, 0).await;
+    assert_eq!(count(&shop, orders).await, 0, "nobody asks for it any more");
+    assert_eq!(told(shop.apply(&own_customers("30d")).await), None, "so much is left");
+    let warned = told(shop.apply(&own_customers("80d")).await).unwrap_or_default();
+    assert!(warned.starts_with("consent_policy") && warned.contains("80d back"), "{warned}");
+    assert!(warned.ends_with("it may find too few") && warned.contains("until 20"), "{warned}");
+}
+
+#[tokio::test]
 async fn freed_space_is_used_again() {
     let place = Place::new(BACKEND).await;
     let shop = shop(&place).await;
