@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use jiff::ToSpan;
 use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, ToSpan};
 
 use crate::audience::whereabouts::Whereabouts;
 use crate::ids::{Span, Timestamp};
@@ -212,7 +212,7 @@ fn inside<'a>(at: Timestamp, zone: &TimeZone, windows: &[&'a Window]) -> Option<
 fn changes_at(at: Timestamp, zone: &TimeZone, windows: &[&Window]) -> Option<Timestamp> {
     let (local, now) = clock(at, zone)?;
     let end = windows.iter().filter_map(|window| window.end(local)).max()?;
-    let by_clock = at.plus_millis(i64::try_from(SignedDuration::from(end.duration_since(local)).as_millis()).ok()?);
+    let by_clock = at.plus_millis(i64::try_from(end.duration_since(local).as_millis()).ok()?);
     let moved = zone.following(now).next();
     let moved = moved.map(|change| Timestamp::from_millis(change.timestamp().as_millisecond()));
     Some(moved.map_or(by_clock, |moved| moved.min(by_clock)))

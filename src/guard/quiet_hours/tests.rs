@@ -120,11 +120,14 @@ fn clock_times_and_days_are_read_exactly() {
     }
 }
 
-/// Every name jiff knows, by what its clock does; and one of those for which it is the same.
+/// What a clock shows from each of these instants on, in seconds east of Greenwich.
+type Shows = Vec<(Instant, i32)>;
+
+/// Of all names jiff knows one for each clock, with the instants at which it changes.
 fn distinct() -> Vec<(TimeZone, Vec<Instant>)> {
     let names = db().available();
     let (since, until): (Instant, Instant) = ("2024-01-01T00Z".parse().unwrap(), "2037-12-31T00Z".parse().unwrap());
-    let mut distinct: BTreeMap<Vec<(Instant, i32)>, (TimeZone, Vec<Instant>)> = BTreeMap::new();
+    let mut distinct: BTreeMap<Shows, (TimeZone, Vec<Instant>)> = BTreeMap::new();
     let mut count = 0;
     for name in names {
         count += 1;
