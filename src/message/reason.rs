@@ -267,9 +267,7 @@ impl Reason {
                 format!("consent for {channel} is unknown and the policy blocks that")
             }
             Self::ConsentUnknown { channel, because } => format!("consent for {channel} is unknown and {because}"),
-            Self::ConsentPending { channel, since } => {
-                format!("consent for {channel} was given at {since} and is not confirmed")
-            }
+            Self::ConsentPending { channel, since } => format!("consent for {channel} of {since} is not confirmed"),
             Self::TopicUnsubscribed { topic, by_address, by_default } => unsubscribed(topic, *by_address, *by_default),
             Self::EventDeniesMarketing { field } => format!("the event denies marketing: {field}"),
             Self::ConsentKept { about, answer, kept } => {

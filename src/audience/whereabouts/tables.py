@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes countries.tsv and phones.tsv anew: which zones a country has, and which a telephone's area may have.
 
-    python3 -m venv /tmp/zones && /tmp/zones/bin/pip install phonenumbers tzdata
-    /tmp/zones/bin/python src/audience/whereabouts/tables.py
+    python3 -m venv target/zones && target/zones/bin/pip install phonenumbers tzdata
+    target/zones/bin/python src/audience/whereabouts/tables.py
 
 regions.tsv is written by hand.
 """
