@@ -141,7 +141,7 @@ pub fn check(now: Timestamp, state: &GuardState<'_>, draft: Draft) -> Verdict {
 
 /// Whether quiet hours hold it. The caller of one that waits remembers how long it lasts with [`Message::lasts_until`].
 fn quiet(now: Timestamp, state: &GuardState<'_>, message: &Message) -> Option<Verdict> {
-    if state.quiet.is_empty() || message.quiet.when == WhenQuiet::Ignore {
+    if !quiet_hours::may_hold(state.quiet, message) {
         return None;
     }
     let there = Whereabouts::of(state.profile, &state.zone);

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use crate::audience::whereabouts::Whereabouts;
 use crate::ids::{Span, Timestamp};
-use crate::message::{Channel, Message, Purpose};
+use crate::message::{Channel, Message, Purpose, WhenQuiet};
 
 /// Whoever finds nothing allowed within this time finds nothing at all.
 const SEARCH_MAX: Span = Span::from_days(400);
@@ -111,9 +111,11 @@ pub fn in_force(definitions: impl Iterator<Item = Vec<Window>>) -> Vec<Window> {
 impl Window {
     /// Whether it binds such a message to somebody there.
     pub fn binds(&self, channel: Channel, purpose: Purpose, there: &Whereabouts) -> bool {
-        self.channels.contains(&channel)
-            && self.purposes.contains(&purpose)
-            && there.may_be_in(&self.countries, &self.regions)
+        self.is_about(channel, purpose) && there.may_be_in(&self.countries, &self.regions)
+    }
+
+    fn is_about(&self, channel: Channel, purpose: Purpose) -> bool {
+        self.channels.contains(&channel) && self.purposes.contains(&purpose)
     }
 
     /// When it ends, where a clock that shows `local` is inside.
@@ -170,6 +172,12 @@ fn name_of_day(day: i8) -> String {
     let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
     let at = Weekday::from_monday_one_offset(day).map_or(0, Weekday::to_monday_zero_offset);
     names.get(usize::from(at.unsigned_abs())).map_or_else(String::new, |name| (*name).to_owned())
+}
+
+/// Whether any of these windows may hold the message, wherever its person is.
+pub fn may_hold(windows: &[Window], message: &Message) -> bool {
+    message.quiet.when != WhenQuiet::Ignore
+        && windows.iter().any(|window| window.is_about(message.channel, message.purpose))
 }
 
 /// What holds a message, and until when.

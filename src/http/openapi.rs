@@ -235,7 +235,7 @@ async fn shown() -> HttpResponse {
         let names: Vec<&str> = one.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         let _ = write!(
             body,
-            "<tr><td><code>{} /api/v1{}</code></td><td>{}<br><span class=\"muted\">{}</span></td><td><code>{}</code></td></tr>",
+            "<tr><td><code>{} /api/v1{}</code></td><td>{}<br><span class=\"muted\">{}</span></td><td class=\"whole\"><code>{}</code></td></tr>",
             one.method,
             escape(one.path),
             escape(one.summary),

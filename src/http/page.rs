@@ -30,7 +30,7 @@ a:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline-off
 .panel{background:var(--surface);border:1px solid var(--line);border-radius:8px;overflow:hidden}\
 table{width:100%;border-collapse:collapse}\
 th,td{text-align:left;padding:8px 12px;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}\
-tr:last-child td{border-bottom:0}\
+tr:last-child td{border-bottom:0}td.whole{white-space:nowrap}\
 th{font-size:12px;font-weight:600;color:var(--muted)}\
 time{white-space:nowrap}\
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:0;padding:12px}\

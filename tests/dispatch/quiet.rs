@@ -92,3 +92,31 @@ async fn quiet_hours_that_are_changed_let_go_at_once_what_waits() {
     world.settle().await;
     assert!(is_sent(&world.messages().await[0].status));
 }
+
+#[tokio::test]
+async fn what_waited_in_the_line_until_its_time_was_over_does_not_go() {
+    let evening = MORNING.replace("21:00", "06:14").replace("09:00", "07:00");
+    for (more, reason) in [("", "quiet_hours"), ("send: { channel: email, template: hello, expires: 30s }", "expired")]
+    {
+        let cart = campaign("cart", "Added", "");
+        let cart = if more.is_empty() { cart } else { cart.replace("send: { channel: email, template: hello }", more) };
+        let evening = if more.is_empty() { evening.clone() } else { "kind: quiet_hours\nwindows: []\n".to_owned() };
+        let mut world = World::with(&[cart, evening]).await;
+        // One connection: the second waits until the first has its answer, which takes 45 seconds.
+        world.carried_by(std::sync::Arc::new(world.carrier.clone()), 1);
+        for user in ["ann", "bob", "cas", "dan"] {
+            world.identify(user, &format!("{user}@example.com")).await;
+            world.track(user, "Added", user).await;
+        }
+        let clock = world.clock.clone();
+        world.carrier.meanwhile(async move {
+            clock.advance(carillon::ids::Span::from_seconds(45));
+        });
+        world.settle().await;
+        let messages = world.messages().await;
+        let late: Vec<&str> = messages.iter().filter(|one| !is_sent(&one.status)).map(|one| reason_of(one)).collect();
+        assert!(late.len() >= 2 && late.iter().all(|one| *one == reason), "{late:?}");
+        // What was marked already is with its provider.
+        assert_eq!(world.carrier.handed().len() + late.len(), 4);
+    }
+}

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 
+use crate::audience::Whereabouts;
 use crate::eventlog::{Appender, Queue};
-use crate::guard::{Cleared, Subject, neighbours};
-use crate::ids::{Position, Timestamp, WorkspaceId};
+use crate::guard::{Cleared, Subject, neighbours, quiet_hours};
+use crate::ids::{MessageId, Position, Timestamp, WorkspaceId};
 use crate::message::{Message, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::leases::Fences;
@@ -60,12 +61,15 @@ impl Dispatcher {
                     let domain = message.address.as_ref().and_then(|to| Domain::of(message.channel, to));
                     let version = sight.versions.get(&message.profile).copied().unwrap_or_default();
                     let heads = heads.clone();
+                    let soon_quiet =
+                        sight.soon_quiet(now, &self.parts.definitions.live(id), &self.parts.zone, &message);
                     ready.push(Ready {
                         workspace: id,
                         message,
                         rendered,
                         heads,
                         version,
+                        soon_quiet,
                         domain,
                         since,
                         correlation,
@@ -288,6 +292,8 @@ impl Dispatcher {
             .iter()
             .filter_map(|ready| Some((ready.message.channel, self.gates.stopped_until(now, ready.message.channel)?)))
             .collect();
+        let over: BTreeSet<MessageId> =
+            group.iter().filter(|one| self.is_over(now, one)).map(|one| one.message.id).collect();
         let fences = self.leases.fences();
         let layout = self.parts.store.layout();
         let people = moves.iter().map(|one| one.message.profile).chain(group.iter().map(|ready| ready.message.profile));
@@ -307,7 +313,7 @@ impl Dispatcher {
                     for ready in group {
                         let until = stopped.get(&ready.message.channel).copied();
                         let is_late = monotonic.saturating_sub(ready.since) > usable_lease();
-                        if until.is_some() || is_late || checks.hold(&ready) {
+                        if until.is_some() || is_late || over.contains(&ready.message.id) || checks.hold(&ready) {
                             let status = Status::Queued { due_at: until.unwrap_or(now) };
                             back.push(Moved::new(ready.workspace, ready.message, status));
                         } else {
@@ -332,6 +338,13 @@ impl Dispatcher {
                 Err(error)
             }
         }
+    }
+
+    /// Whether its time is over since the guard looked: it expired, or quiet hours began. Then the guard is asked again.
+    fn is_over(&self, now: Timestamp, ready: &Ready) -> bool {
+        let live = self.parts.definitions.live(ready.workspace);
+        let holds = |there: &Whereabouts| quiet_hours::holds(now, &live.quiet, &ready.message, there).is_some();
+        now >= ready.message.expires_at || ready.soon_quiet.as_deref().is_some_and(holds)
     }
 
     fn conclude(&self, now: Timestamp, answer: Answer) -> Moved {

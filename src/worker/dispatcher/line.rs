@@ -12,6 +12,7 @@ use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::audience::Whereabouts;
 use crate::channel;
 use crate::clock::{Clock, Stopwatch};
 use crate::ids::{Span, Timestamp, TraceContext, WorkspaceId};
@@ -35,6 +36,8 @@ pub struct Ready {
     /// Where the log ended when the guard looked, and the version of the person's row.
     pub heads: Arc<Heads>,
     pub version: i64,
+    /// Of whom quiet hours begin before the claim runs out: where they are.
+    pub soon_quiet: Option<Box<Whereabouts>>,
     pub domain: Option<Domain>,
     /// Monotonic time of its claim.
     pub since: Duration,

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use sea_orm::ConnectionTrait;
 
-use crate::audience::Profile;
 use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Policy};
 use crate::audience::segment::Answers;
+use crate::audience::{Profile, Whereabouts};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{Loaded, State};
 use crate::event::Event;
-use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours};
+use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours, quiet_hours};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Message, Purpose, Reason};
 use crate::store::controls::{PAUSE_ALL, setting};
@@ -23,6 +23,7 @@ use crate::store::entries::Logged;
 use crate::store::shards::{Heads, ShardSet, backlog, heads};
 use crate::store::{Store, Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
+use crate::worker::dispatcher::claim::LEASE;
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::{Definitions, Live};
 use crate::worker::world::past_for;
@@ -241,6 +242,20 @@ impl Sight {
             zone: zone.clone(),
         };
         Ok(guard::check(now, &state, Draft(message)))
+    }
+
+    /// Where somebody is for whom quiet hours begin before a claim of now runs out.
+    pub fn soon_quiet(
+        &self,
+        now: Timestamp,
+        live: &Live,
+        zone: &TimeZone,
+        message: &Message,
+    ) -> Option<Box<Whereabouts>> {
+        let profile = self.people.get(&message.profile)?.as_ref().ok()?;
+        let there = quiet_hours::may_hold(&live.quiet, message).then(|| Whereabouts::of(profile, zone))?;
+        quiet_hours::holds(now.plus(LEASE), &live.quiet, message, &there)?;
+        Some(Box::new(there))
     }
 
     fn switch(&self, live: &Live, message: &Message) -> CampaignSwitch {
