@@ -280,12 +280,13 @@ impl<'a> Turn<'a> {
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
     }
 
-    /// The zone of the device, as official clients say it. An event that comes late says where somebody was.
+    /// The zone of the device, as official clients say it. An event that comes late says where somebody was: better than
+    /// nothing, and whoever is new was created only as their first event arrived.
     fn learn_zone(&mut self, event: &Event) {
         let profile = &self.person.profile;
         let zone = event.lookup("context.timezone").and_then(|zone| zone.as_str());
         if let Some(zone) = zone
-            && event.at >= profile.last_seen_at
+            && (event.at >= profile.last_seen_at || profile.last_zone.is_none())
             && profile.last_zone.as_deref() != Some(zone)
             && TimeZone::get(zone).is_ok()
         {

@@ -10,3 +10,4 @@ mod oracle;
 mod properties;
 mod segments;
 mod support;
+mod whereabouts;
