@@ -84,6 +84,12 @@ async fn hits_of_one_message_are_bounded_and_of_no_message_are_no_event() {
     assert_eq!(world.scheduler.next_due().await.unwrap(), None);
 }
 
+async fn standings(world: &World) -> String {
+    let profile = world.profile("ann").await;
+    let person = world.store.workspace(HERE).person(profile).await.unwrap().unwrap().profile;
+    person.segments.memberships().into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
+}
+
 fn segment(key: &str, filter: &str) -> String {
     format!("kind: segment\nkey: {key}\nname: {key}\nowner: crm@shop.example\nwhere: {filter}\n")
 }
@@ -99,11 +105,6 @@ async fn what_became_of_a_message_moves_people_between_segments_as_it_happens() 
         segment("silent", "{ all: [ { in_segment: written }, { not: { in_segment: interested } } ] }"),
     ])
     .await;
-    let standings = async |world: &World| {
-        let profile = world.profile("ann").await;
-        let person = world.store.workspace(HERE).person(profile).await.unwrap().unwrap().profile;
-        person.segments.memberships().into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
-    };
     world.identify("ann", "ann@example.com").await;
     world.track("ann", "Product Viewed", "c1").await;
     world.track("ann", "Product Added", "c1").await;
@@ -138,11 +139,6 @@ async fn an_answer_moves_people_between_segments_and_ends_what_waits_for_it() {
         segment("offered", "{ subscribed: { topic: offers } }"),
     ])
     .await;
-    let standings = async |world: &World| {
-        let profile = world.profile("ann").await;
-        let person = world.store.workspace(HERE).person(profile).await.unwrap().unwrap().profile;
-        person.segments.memberships().into_iter().map(str::to_owned).collect::<Vec<_>>().join(" ")
-    };
     let said = |what: &str, state: &str| format!(r#""properties":{{{what},"state":"{state}"}}"#);
     world.identify("ann", "ann@example.com").await;
     world.track("ann", "Product Added", "c1").await;
