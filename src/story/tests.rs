@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::definition::{Definition, Document, SourceFile, read};
-use crate::story::{StoryReport, run, run_all};
+use crate::ids::Position;
+use crate::story::world::World;
+use crate::story::{StoryReport, given, run, run_all};
 
 const SHOP: &str = "\
 kind: campaign
@@ -319,4 +321,35 @@ expect:
   ✗ not enrolled hello@v1: the condition was not met: not (in segment staff (trait plan is `staff`, wanted `staff`))
 "
     );
+}
+
+#[test]
+fn of_whom_nothing_is_known_the_workspace_s_night_is_waited_for() {
+    let story = "\
+kind: quiet_hours
+windows: [ { channels: [ email ], from: \"21:00\", to: \"09:00\" } ]
+---
+kind: story
+name: a night in Tokyo
+campaigns: [ cart_reminder ]
+profiles: { ann: { traits: { email: ann@shop.example } } }
+given: [ { at: \"2026-03-01T12:00Z\", ann: Product Added, properties: { cart_id: c1 } } ]
+expect: [ { ann: sent, template: cart_reminder } ]
+";
+    let text = format!("{SHOP}{story}");
+    let documents = read(&[SourceFile { name: "test.yaml".to_owned(), text }]).unwrap();
+    let told = documents.iter().find_map(|document| match &document.definition {
+        Definition::Story(story) => Some(story),
+        _ => None,
+    });
+    let story = told.unwrap();
+    let sent = |zone: Option<&str>| {
+        let mut setting = given::setting(&documents, story);
+        setting.catalog.terms.zone = zone.map(|zone| jiff::tz::TimeZone::get(zone).unwrap());
+        let mut world = World::new(&setting, given::people(story), Position(0));
+        world.run(given::start(story), &given::acts(story), None).unwrap();
+        world.happenings.iter().find(|one| one.what == crate::story::world::What::Sent).map(|one| one.at.to_string())
+    };
+    assert_eq!(sent(None).as_deref(), Some("2026-03-01T13:00:00Z"));
+    assert_eq!(sent(Some("Asia/Tokyo")).as_deref(), Some("2026-03-02T00:00:00Z"));
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use crate::audience::condition::{Facts, Received};
 use crate::audience::segment::Answers;
 use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
@@ -389,6 +391,7 @@ impl<'a> World<'a> {
             neighbours: &neighbours,
             rules: self.rules,
             quiet: self.quiet,
+            zone: self.catalog.terms.zone.clone().unwrap_or(TimeZone::UTC),
             ..GuardState::of(profile)
         };
         let request = match check(now, &state, Draft(message.clone())) {
