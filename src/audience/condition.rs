@@ -3,6 +3,7 @@
 //! Evaluation cannot fail and reads no clock; beside the answer it yields the instant until which the answer holds
 //! without a new input, so that nothing ever has to poll.
 
+pub mod annotated;
 mod engaged;
 pub mod needs;
 mod performed;

@@ -7,6 +7,7 @@ use crate::cli::client::{Client, segment};
 use crate::cli::outline::outline;
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json};
+use crate::ids::Timestamp;
 
 /// Messages asked for at once.
 const PAGE: usize = 200;
@@ -50,6 +51,10 @@ pub struct Messages {
 #[command(after_help = "\
 Examples:
   carillon explain --profile ann --campaign cart_reminder
+  carillon explain --profile ann --campaign cart_reminder --at 2026-03-01T10:00Z
+                                               where she stood then, condition by condition
+  carillon explain --profile ann --campaign cart_reminder --now
+                                               the same, evaluated by what is in force now
   carillon explain --event 1234                what an event led to; by position, id or messageId
   carillon explain --message ID                why a message was sent or not
   carillon explain --request ID                what came of a request, by its X-Request-Id or trace id")]
@@ -62,6 +67,12 @@ pub struct Explain {
     /// A campaign, by key
     #[arg(long, value_name = "KEY", requires = "profile")]
     campaign: Option<String>,
+    /// At an instant: what was in force then, every condition with its operands, and what would have changed the answer
+    #[arg(long, value_name = "INSTANT", requires_all = ["profile", "campaign"])]
+    at: Option<Timestamp>,
+    /// The same, evaluated afresh by the present definitions
+    #[arg(long, requires_all = ["profile", "campaign"], conflicts_with = "at")]
+    now: bool,
     /// An event, by its position in the log, its id or its messageId
     #[arg(long, value_name = "EVENT")]
     event: Option<String>,
@@ -146,13 +157,15 @@ pub async fn explain(client: &Client, asked: &Explain) -> anyhow::Result<Answer>
     if let Some(request) = &asked.request {
         return explain_request(client, request, asked.json).await;
     }
-    let query = [
-        ("profile", asked.profile.as_deref()),
-        ("campaign", asked.campaign.as_deref()),
-        ("event", asked.event.as_deref()),
-        ("message", asked.message.as_deref()),
-    ];
-    let answer = client.get("/api/v1/explain", &query).await?;
+    let (at, of) = (asked.at.map(|at| at.to_string()), ("profile", asked.profile.as_deref()));
+    let campaign = ("campaign", asked.campaign.as_deref());
+    let answer = if at.is_some() || asked.now {
+        let query = [of, campaign, ("at", at.as_deref()), ("now", asked.now.then_some("true"))];
+        client.get("/api/v1/explain/instant", &query).await?
+    } else {
+        let query = [of, campaign, ("event", asked.event.as_deref()), ("message", asked.message.as_deref())];
+        client.get("/api/v1/explain", &query).await?
+    };
     match answer["text"].as_str().filter(|_| !asked.json) {
         Some(text) => print(&format!("{}\n", text.trim_end())),
         None => show(&answer, asked.json),

@@ -16,6 +16,19 @@ use crate::message::{Message, Purpose, QuietUse, Reason, Status};
 /// Active enrollments of one person over all campaigns and keys; a person with more is a machine.
 pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
 
+/// What is asked of an event that fits the pattern, in this order; the first that refuses gives the reason.
+pub(super) const CHECKS: [(&str, Refuses); 5] = [
+    ("Something that happened, not a changed definition or an import", |turn, campaign, event| {
+        turn.is_of_backfill(campaign, event)
+    }),
+    ("The campaign is not paused", |turn, campaign, event| turn.is_paused(campaign, event)),
+    ("The event allows marketing", |turn, campaign, event| turn.is_denied(campaign, event)),
+    ("The event is recent enough", |turn, campaign, event| turn.is_late(campaign, event)),
+    ("The condition", |turn, campaign, event| turn.is_unfit(campaign, event)),
+];
+
+pub(super) type Refuses = fn(&Turn<'_>, &Campaign, &Event) -> Option<Reason>;
+
 impl Turn<'_> {
     pub(super) fn check_entries(&mut self, event: &Event) {
         let mut refused = 0;
@@ -38,36 +51,43 @@ impl Turn<'_> {
 
     /// The entry key, or why this event, which fits the pattern, does not enter.
     fn may_enter(&self, campaign: &Campaign, event: &Event) -> Result<String, Reason> {
-        let entry = &campaign.entry;
-        if is_backfill(event) {
-            return Err(Reason::Backfill);
+        match CHECKS.iter().find_map(|(_, refuses)| refuses(self, campaign, event)) {
+            Some(reason) => Err(reason),
+            None => Ok(entry_key(campaign, event)),
         }
-        if self.snapshot.catalog.is_paused(campaign) {
-            return Err(Reason::CampaignPaused { campaign: campaign.key.clone() });
-        }
-        if campaign.purpose == Purpose::Marketing
-            && let Some(field) = denies_marketing(event)
-        {
-            return Err(Reason::EventDeniesMarketing { field });
-        }
-        if event.at.plus(campaign.max_lateness) < self.at.now {
-            return Err(Reason::Late { event_at: event.at, max_lateness: campaign.max_lateness });
-        }
-        if let Some(filter) = &entry.filter {
-            let began = Began { event: Some(event), at: event.at };
-            let answer = condition::evaluate(filter, &self.facts(Some(event), Some(began)));
-            if !answer.holds {
-                let operand = answer.because;
-                return Err(match answer.currency_unknown {
-                    true => Reason::CurrencyUnknown { operand },
-                    false => Reason::ConditionNotMet { operand },
-                });
-            }
-        }
-        Ok(entry_key(campaign, event))
     }
 
-    fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
+    fn is_of_backfill(&self, _: &Campaign, event: &Event) -> Option<Reason> {
+        is_backfill(event).then_some(Reason::Backfill)
+    }
+
+    fn is_paused(&self, campaign: &Campaign, _: &Event) -> Option<Reason> {
+        let is_paused = self.snapshot.catalog.is_paused(campaign);
+        is_paused.then(|| Reason::CampaignPaused { campaign: campaign.key.clone() })
+    }
+
+    fn is_denied(&self, campaign: &Campaign, event: &Event) -> Option<Reason> {
+        let asks = campaign.purpose == Purpose::Marketing;
+        denies_marketing(event).filter(|_| asks).map(|field| Reason::EventDeniesMarketing { field })
+    }
+
+    fn is_late(&self, campaign: &Campaign, event: &Event) -> Option<Reason> {
+        let is_late = event.at.plus(campaign.max_lateness) < self.at.now;
+        is_late.then_some(Reason::Late { event_at: event.at, max_lateness: campaign.max_lateness })
+    }
+
+    fn is_unfit(&self, campaign: &Campaign, event: &Event) -> Option<Reason> {
+        let filter = campaign.entry.filter.as_ref()?;
+        let answer = condition::evaluate(filter, &self.facts(Some(event), Some(Began::with(event))));
+        let operand = answer.because;
+        match (answer.holds, answer.currency_unknown) {
+            (true, _) => None,
+            (false, true) => Some(Reason::CurrencyUnknown { operand }),
+            (false, false) => Some(Reason::ConditionNotMet { operand }),
+        }
+    }
+
+    pub(super) fn enter_or_repeat(&mut self, campaign: &Campaign, event: &Event, key: String) -> FindingVerdict {
         let same = |enrollment: &&Enrollment| enrollment.campaign == campaign.key && enrollment.key == key;
         let active = self.active().find(same).cloned();
         let last_end = self.walks().filter(same).filter_map(|known| known.state.ended_at()).max();

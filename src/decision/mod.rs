@@ -6,6 +6,7 @@
 
 pub mod campaign;
 pub mod catalog;
+pub mod considered;
 pub mod effect;
 pub mod ending;
 pub mod enrollment;
@@ -191,6 +192,13 @@ struct Turn<'a> {
 struct Began<'a> {
     event: Option<&'a Event>,
     at: Timestamp,
+}
+
+impl<'a> Began<'a> {
+    /// With this very event.
+    fn with(event: &'a Event) -> Self {
+        Self { event: Some(event), at: event.at }
+    }
 }
 
 impl<'a> Turn<'a> {

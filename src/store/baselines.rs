@@ -96,6 +96,11 @@ pub async fn heirs_among<C: ConnectionTrait>(
 }
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// Who these profiles were by what is pruned of the log; those of whom nothing is are missing.
+    pub async fn baselines_of(&self, people: &[ProfileId]) -> Result<BTreeMap<ProfileId, Person>, Error> {
+        baselines(self.conn, people).await
+    }
+
     /// Who a person was by what is pruned of the log; none where nothing is.
     pub async fn baseline(&self, profile: ProfileId) -> Result<Option<Person>, Error> {
         let sql = format!("{SELECT} WHERE workspace = ? AND profile = ?");

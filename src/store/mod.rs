@@ -32,6 +32,7 @@ pub mod outbox;
 pub mod people;
 pub mod overview;
 pub mod personal;
+pub mod positions;
 pub mod profiles;
 pub mod retention;
 pub mod rows;

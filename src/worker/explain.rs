@@ -2,8 +2,10 @@
 //! messages say, in the order of the log, as the same timeline that stories print.
 
 pub mod checks;
+pub mod instant;
 pub mod misfits;
 mod pruned;
+mod refold;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

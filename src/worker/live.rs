@@ -96,6 +96,19 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn catalog_at(&self, id: WorkspaceId, position: Position) -> anyhow::Result<Catalog> {
+        self.catalog_of(id, position, None).await
+    }
+
+    /// The same with one campaign alone, where one is named.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn catalog_of(
+        &self,
+        id: WorkspaceId,
+        position: Position,
+        campaign: Option<&str>,
+    ) -> anyhow::Result<Catalog> {
         let store = self.store.workspace(id);
         let mut stored = store.definitions_until(position).await?;
         // Reading a template takes a while, and a decision asks for its topic alone.
@@ -104,11 +117,8 @@ impl Definitions {
         stored.retain(|one| {
             let kind = DocumentKind::parse(&one.kind);
             kind.is_some_and(|kind| match kind {
-                DocumentKind::Campaign
-                | DocumentKind::Segment
-                | DocumentKind::Rates
-                | DocumentKind::ConsentPolicy
-                | DocumentKind::Topic => true,
+                DocumentKind::Campaign => campaign.is_none_or(|asked| asked == one.key),
+                DocumentKind::Segment | DocumentKind::Rates | DocumentKind::ConsentPolicy | DocumentKind::Topic => true,
                 DocumentKind::Template => about.contains(&one.key),
                 DocumentKind::Caps | DocumentKind::QuietHours | DocumentKind::Source | DocumentKind::Story => false,
             })

@@ -11,6 +11,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/messages"),
     ("GET", "/api/v1/messages/1"),
     ("GET", "/api/v1/explain?profile=ann"),
+    ("GET", "/api/v1/explain/instant?profile=ann&campaign=cart_reminder&now=true"),
     ("GET", "/api/v1/profiles/ann"),
     ("GET", "/api/v1/profiles/ann/consent"),
     ("POST", "/api/v1/profiles/ann/consent"),

@@ -5,6 +5,7 @@
 mod engagement;
 mod doors;
 mod house;
+mod instants;
 mod pages;
 mod previews;
 mod permission;

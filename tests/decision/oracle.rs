@@ -6,6 +6,8 @@ mod time;
 mod world;
 
 use carillon::audience::Condition;
+use carillon::audience::condition::Evaluation;
+use carillon::audience::condition::annotated::Node;
 use carillon::audience::segment::{Bases, SegmentSet};
 use carillon::decision::campaign::Exit;
 use carillon::definition::{Definition, SourceFile, read};
@@ -150,4 +152,56 @@ fn conditions_agree_with_the_definitions_wherever_people_live() {
 #[test]
 fn conditions_agree_with_the_definitions_whatever_came_late_or_twice() {
     lives(3_000_000);
+}
+
+/// Every node of an annotated tree is what its condition comes to by itself, and no node is left out.
+fn agrees(node: &Node, condition: &Condition, ask: &dyn Fn(&Condition) -> Evaluation) {
+    let answer = ask(condition);
+    assert_eq!((node.holds, node.until), (answer.holds, answer.until), "{}: {}", node.condition, answer.because);
+    let children: Vec<Condition> = match condition {
+        Condition::All(children) | Condition::Any(children) => children.clone(),
+        Condition::Not(child) => vec![(**child).clone()],
+        Condition::Trait(tests) if tests.len() > 1 => {
+            tests.iter().map(|test| Condition::Trait(vec![test.clone()])).collect()
+        }
+        Condition::Event(tests) if tests.len() > 1 => {
+            tests.iter().map(|test| Condition::Event(vec![test.clone()])).collect()
+        }
+        Condition::Item { .. } => {
+            assert!(node.children.len() >= 5 || node.holds == node.children.iter().any(|element| element.holds));
+            return;
+        }
+        _ => return,
+    };
+    assert_eq!(node.children.len(), children.len(), "{}", node.condition);
+    node.children.iter().zip(&children).for_each(|(node, child)| agrees(node, child, ask));
+}
+
+#[test]
+fn an_annotated_tree_says_at_every_node_what_the_evaluation_says() {
+    let (mut cases, mut changes, mut unfolded) = (0, 0, 0);
+    for seed in 4_000_000..4_000_500 {
+        let mut dice = Dice(seed);
+        let asked = [Ask::any(&mut dice, 1, true, 0), Ask::any(&mut dice, 2, true, 1)];
+        let ask = Ask::any(&mut dice, 3, false, 2);
+        let world = World::any(&mut dice);
+        let (tree, known) = (condition(&ask), world.known(segments(&asked)));
+        for t in instants(&mut dice, &ask.instants(&world, &asked)).into_iter().step_by(7) {
+            let node = known.annotate(&tree, t);
+            assert_eq!(node.holds, ask.holds(&world, &asked, t), "seed {seed} at {t}: {}", ask.text());
+            agrees(&node, &tree, &|condition| known.ask(condition, t));
+            let mut text = String::new();
+            node.outline(0, &mut text);
+            assert!(
+                text.lines().count() >= 1 && node.apart >= 1 || matches!(tree, Condition::All(_) | Condition::Any(_))
+            );
+            cases += 1;
+            changes += usize::from(node.change.is_some());
+            unfolded += usize::from(text.contains("in_segment"));
+        }
+    }
+    assert!(
+        cases > 2_000 && changes > 1_000 && unfolded > 100,
+        "{cases} cases, {changes} changes, {unfolded} segments"
+    );
 }

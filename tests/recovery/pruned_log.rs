@@ -13,6 +13,7 @@ use carillon::store::log_pruning::{Class, marks_of};
 use carillon::store::shards::{Heads, Layout};
 use carillon::worker::baseline::Fold;
 use carillon::worker::dispatcher::redrive_message;
+use carillon::worker::explain::instant::{Asked, How, at_instant};
 use carillon::worker::explain::{Question, explain};
 use carillon::worker::processor::redrive;
 use carillon::worker::retention::{Pruned, Retention, prune};
@@ -215,6 +216,9 @@ async fn entries_leave_their_counts_the_books_balance_and_the_log_goes_on() {
     shop.identify("ann", r#"{"email":"ann@example.com","name":"Ann"}"#).await;
     let ann = of_user(&shop, "ann").await;
     for n in 0..130 {
+        if n == 65 {
+            shop.after(1).await;
+        }
         shop.track("ann", "Product Viewed", &format!("c{n}")).await;
     }
     shop.settle().await;
@@ -240,6 +244,18 @@ async fn entries_leave_their_counts_the_books_balance_and_the_log_goes_on() {
     let today = today.split('T').next().unwrap();
     assert!(told.contains(&format!("carried was pruned by retention on {today}")), "{told}");
     assert!(told.contains(&format!("events of ann were pruned by retention on {today}")), "{told}");
+    // No instant of what is gone is answered, and from when on one is, is said.
+    let ask =
+        |at| Asked { profile: ann, person: "ann".to_owned(), campaign: "cart".to_owned(), at, how: How::Recorded };
+    let answered = async |at| {
+        let (house, zone) = (&shop.house, jiff::tz::TimeZone::UTC);
+        at_instant(&house.store, &house.definitions, (WORKSPACE, &zone), &ask(at)).await.unwrap()
+    };
+    let began = carillon::ids::Timestamp::from_millis(START);
+    let early = answered(began.plus(Span::from_seconds(30))).await.answer;
+    assert_eq!(early.code, "out_of_reach", "{early:?}");
+    let from = early.change.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert_ne!(answered(from).await.answer.code, "out_of_reach");
     let history = store.person(ann).await.unwrap().unwrap().profile.history;
     assert_eq!(history.iter().count() + 32 * history.pages as usize, 141, "her history has all of it");
 

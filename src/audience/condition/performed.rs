@@ -8,7 +8,9 @@ use rust_decimal::Decimal;
 
 use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
-use crate::audience::condition::{Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown};
+use crate::audience::condition::{
+    Aggregate, Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown,
+};
 use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
 use crate::audience::stay::{Stay, common};
 use crate::audience::value_test::{Outcome, Whens, equal};
@@ -47,6 +49,30 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     });
     let until = [until, told].into_iter().flatten().min();
     Evaluation { holds: now.holds, until, because: cut(because), currency_unknown: now.currency_unknown }
+}
+
+/// What counts at this instant, for whoever explains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub count: usize,
+    pub wanted: String,
+    /// The number over them and its test.
+    pub figure: Option<(String, String)>,
+    /// When the first of those that count is too old.
+    pub leaves: Option<Timestamp>,
+}
+
+/// How many events count now, and what they come to.
+pub fn seen(performed: &Performed, facts: &Facts<'_>) -> Seen {
+    let asking = Asking::new(performed, facts);
+    let mut tally = Tally::default();
+    let (pieces, _) = asking.pieces();
+    let counted = || pieces.iter().filter(|(stay, _)| stay.contains(facts.now));
+    counted().for_each(|(_, share)| tally.add(share));
+    let figure =
+        performed.aggregate.as_ref().map(|aggregate| (asking.figure(aggregate, &tally), aggregate.test.to_string()));
+    let leaves = counted().filter_map(|(stay, _)| stay.to).min();
+    Seen { count: tally.events, wanted: performed.count.words(), figure, leaves }
 }
 
 /// One asking: the condition, the facts, and the refunds there are.
@@ -256,19 +282,24 @@ impl<'a> Asking<'a> {
             text.push_str(&format!(", wanted {}", count.words()));
         }
         if let Some(aggregate) = aggregate {
-            let currency = self.first_currency();
-            let number = match tally.aggregate(aggregate.function, currency) {
-                Ok(Some((total, 1))) => total.to_string(),
-                Ok(Some((total, over))) => format!("{total} / {over}"),
-                Ok(None) => "missing".to_owned(),
-                Err(UnknownCurrency) => "unknown".to_owned(),
-            };
-            let unit = currency.map_or_else(String::new, |currency| format!("{currency} "));
-            let function = aggregate.function.as_str();
-            text.push_str(&format!("; {function} of {} is {unit}{number}, wanted {}", aggregate.path, aggregate.test));
+            let (function, figure) = (aggregate.function.as_str(), self.figure(aggregate, tally));
+            text.push_str(&format!("; {function} of {} is {figure}, wanted {}", aggregate.path, aggregate.test));
         }
         text.push_str(unknown(outcome));
         text
+    }
+
+    /// `EUR 120`, `7 / 2`, `missing`.
+    fn figure(&self, aggregate: &Aggregate, tally: &Tally) -> String {
+        let currency = self.first_currency();
+        let number = match tally.aggregate(aggregate.function, currency) {
+            Ok(Some((total, 1))) => total.to_string(),
+            Ok(Some((total, over))) => format!("{total} / {over}"),
+            Ok(None) => "missing".to_owned(),
+            Err(UnknownCurrency) => "unknown".to_owned(),
+        };
+        let unit = currency.map_or_else(String::new, |currency| format!("{currency} "));
+        format!("{unit}{number}")
     }
 }
 

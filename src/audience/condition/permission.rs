@@ -19,7 +19,7 @@ pub fn consent(wanted: &[(String, Vec<ConsentState>)], facts: &Facts<'_>) -> Eva
 }
 
 /// The present answer; a yes that nobody has confirmed is no more than unknown.
-fn answer(name: &str, facts: &Facts<'_>) -> ConsentState {
+pub fn answer(name: &str, facts: &Facts<'_>) -> ConsentState {
     match facts.profile.consent.get(name).map(|answer| answer.state) {
         Some(state @ (ConsentState::Granted | ConsentState::Denied)) => state,
         Some(ConsentState::Pending | ConsentState::Unknown) | None => ConsentState::Unknown,

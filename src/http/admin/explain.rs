@@ -13,6 +13,7 @@ use crate::decision::{Enrollment, Person};
 use crate::definition::problem::nearest;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::trace::MessageFilter;
+use crate::worker::explain::instant::{Asked as InstantAsked, How, Instant, at_instant};
 use crate::worker::explain::{Explanation, Question, explain};
 
 use super::messages::{MessageOut, shown};
@@ -31,6 +32,11 @@ pub fn operations() -> Vec<Operation> {
             .query::<Asked>()
             .answers::<Explained>()
             .may(&[404]),
+        read("/explain/instant", Scope::ProfilesRead, at_one_instant)
+            .says("explainInstant", "Where somebody stood with a campaign at an instant, condition by condition")
+            .query::<AskedOfInstant>()
+            .answers::<Instant>()
+            .may(&[404]),
         read("/profiles/{id}", Scope::ProfilesRead, profile)
             .says("getProfile", "All that is known of a person; by user id, anonymous id or number")
             .answers::<ProfileOut>(),
@@ -46,6 +52,21 @@ struct Asked {
     /// A position, an event's id or its messageId.
     event: Option<String>,
     message: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct AskedOfInstant {
+    /// By user id, anonymous id or number.
+    profile: String,
+    campaign: String,
+    /// By what was in force and recorded at this instant, RFC 3339.
+    #[param(value_type = Option<String>, format = DateTime)]
+    at: Option<String>,
+    /// Evaluates the present definitions now instead.
+    #[serde(default)]
+    #[param(required = false)]
+    now: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -66,6 +87,31 @@ async fn answer(admin: Controls, request: HttpRequest) -> Answer {
     let question = question(&admin, &asked).await?;
     let explanation = explain(admin.db(), &question).await?;
     Ok(json_answer(&Explained { profile: question.person, campaign: question.campaign, explanation }))
+}
+
+async fn at_one_instant(admin: Controls, request: HttpRequest) -> Answer {
+    let asked: AskedOfInstant = query(&request)?;
+    let now = admin.log.clock().now();
+    let refused = |cause: String| Problem::from(Refusal::Parameter { field: "at", cause });
+    let (at, how) = match (&asked.at, asked.now) {
+        (None, true) => (now, How::Afresh),
+        (Some(at), false) => {
+            let at: Timestamp = at.parse().map_err(|error: crate::ids::NotAnInstant| refused(error.to_string()))?;
+            if at > now {
+                return Err(refused(format!("`at` is {at}, and it is {now}: what is to come is not recorded")));
+            }
+            (at, How::Recorded)
+        }
+        _ => return Err(refused("name either an instant as `at`, or `now=true`".to_owned())),
+    };
+    let profile = profile_known(&admin, &asked.profile).await?;
+    // One that is not in force any more may have been then; one that never was is a slip of the pen.
+    if admin.db().definition_versions("campaign", &asked.campaign).await?.is_empty() {
+        campaign_known(&admin, &asked.campaign)?;
+    }
+    let question = InstantAsked { profile, person: asked.profile, campaign: asked.campaign, at, how };
+    let here = (admin.workspace, &admin.zone);
+    Ok(json_answer(&at_instant(&admin.store, &admin.definitions, here, &question).await?))
 }
 
 async fn question(admin: &Admin, asked: &Asked) -> Result<Question, Problem> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use carillon::audience::condition::annotated::{Node, annotate};
 use carillon::audience::condition::{Evaluation, Facts, Received, Terms, evaluate};
 use carillon::audience::consent::{Consent, ConsentState, Via};
 use carillon::audience::segment::{Answers, SegmentSet};
@@ -252,6 +253,14 @@ pub struct Known {
 
 impl Known {
     pub fn ask(&self, condition: &Condition, t: i64) -> Evaluation {
+        self.with_facts(t, |facts| evaluate(condition, facts))
+    }
+
+    pub fn annotate(&self, condition: &Condition, t: i64) -> Node {
+        self.with_facts(t, |facts| annotate(condition, facts))
+    }
+
+    fn with_facts<T>(&self, t: i64, asks: impl FnOnce(&Facts<'_>) -> T) -> T {
         let answers = Answers::default();
         let facts = Facts {
             now: Timestamp::from_millis(t),
@@ -266,6 +275,6 @@ impl Known {
             bodies: &self.bodies,
             received: &self.received,
         };
-        evaluate(condition, &facts)
+        asks(&facts)
     }
 }

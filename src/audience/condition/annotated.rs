@@ -1,0 +1,277 @@
+//! A condition annotated: each node with what it came to, the operands at that instant, and what would turn it.
+//!
+//! The answer of a node is put together from its children, so that what is shown is what decided; that it is the
+//! evaluation's own answer, node by node, is held by the oracle's trees.
+
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::audience::condition::{Condition, Facts, VALUES_SHOWN_MAX, cut, evaluate, fields, performed, shown};
+use crate::audience::field::{Found, Place, trait_values};
+use crate::audience::value_test::Test;
+use crate::ids::Timestamp;
+
+/// Elements of an array that are shown one by one.
+const ELEMENTS_SHOWN_MAX: usize = 5;
+/// Nodes of one answer; segments that build on each other may unfold to many.
+const NODES_MAX: usize = 500;
+
+/// One condition of a tree, as it was answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// What it asks: `all`, `trait plan`, `performed Order Completed`, `in_segment vip`.
+    pub condition: String,
+    pub holds: bool,
+    /// What decided it, with its operands.
+    pub because: String,
+    /// What was compared, by name.
+    pub values: Map<String, Value>,
+    /// The answer cannot change before, unless something happens.
+    pub until: Option<Timestamp>,
+    /// What would turn the answer; none where nothing can.
+    pub change: Option<String>,
+    /// How many conditions must turn for it to turn.
+    pub apart: usize,
+    pub children: Vec<Node>,
+}
+
+/// What a leaf says beside its answer.
+struct Leaf {
+    condition: String,
+    values: Map<String, Value>,
+    change: Option<String>,
+    children: Vec<Node>,
+}
+
+/// The tree with its answers, those of the segments it asks for included, each unfolded once.
+pub fn annotate(condition: &Condition, facts: &Facts<'_>) -> Node {
+    Unfolding::default().node(condition, facts)
+}
+
+#[derive(Default)]
+struct Unfolding {
+    nodes: usize,
+    /// Segments that were unfolded, with what would turn each.
+    segments: BTreeMap<String, Option<String>>,
+    /// Those being unfolded.
+    open: BTreeSet<String>,
+}
+
+impl Unfolding {
+    fn node(&mut self, condition: &Condition, facts: &Facts<'_>) -> Node {
+        self.nodes += 1;
+        let leaf = match condition {
+            Condition::All(children) => return self.combined(condition, children, facts, false),
+            Condition::Any(children) => return self.combined(condition, children, facts, true),
+            Condition::Not(child) => return self.negated(condition, child, facts),
+            Condition::Trait(tests) if tests.len() != 1 => {
+                let each = tests.iter().map(|test| Condition::Trait(vec![test.clone()])).collect::<Vec<_>>();
+                return self.combined(condition, &each, facts, false);
+            }
+            Condition::Event(tests) if tests.len() != 1 => {
+                let each = tests.iter().map(|test| Condition::Event(vec![test.clone()])).collect::<Vec<_>>();
+                return self.combined(condition, &each, facts, false);
+            }
+            Condition::Trait(tests) => of_field("trait ", tests, |path| trait_values(facts.profile, path, facts.now)),
+            Condition::Event(tests) => {
+                let place = facts.event.map(Place::event);
+                of_field("", tests, |path| place.map(|place| place.values(path)).unwrap_or_default())
+            }
+            Condition::Item { path, filter } => of_item(path, filter, facts),
+            Condition::Performed(asked) => {
+                let seen = performed::seen(asked, facts);
+                let values = words::seen_values(asked, &seen, facts);
+                let turned = evaluate(condition, facts);
+                leaf(
+                    words::form(condition),
+                    values,
+                    words::performed_change(asked, &seen, (turned.holds, turned.until), facts),
+                )
+            }
+            Condition::Sequence(sequence) => {
+                let turned = evaluate(condition, facts);
+                let values = words::sequence_values(sequence);
+                leaf(words::form(condition), values, words::sequence_change(sequence, turned.holds, turned.until))
+            }
+            Condition::InSegment(key) => return self.segment(condition, key, facts),
+            Condition::Consent(wanted) => {
+                let holds = evaluate(condition, facts).holds;
+                leaf(words::form(condition), words::consent_values(wanted, facts), words::consent_change(wanted, holds))
+            }
+            Condition::Subscribed(topic) => {
+                let holds = evaluate(condition, facts).holds;
+                let change = if holds { "an unsubscription from" } else { "a subscription to" };
+                leaf(words::form(condition), named([("topic", json!(topic))]), Some(format!("{change} topic {topic}")))
+            }
+            Condition::Engaged(engaged) => {
+                let turned = evaluate(condition, facts);
+                let values = words::engaged_values(engaged, facts);
+                leaf(words::form(condition), values, words::engaged_change(engaged, turned.holds, turned.until))
+            }
+            // The draw is the same for ever.
+            Condition::Random { percent, salt } => {
+                let values = named([("percent", json!(percent.to_string())), ("salt", json!(salt))]);
+                leaf(words::form(condition), values, None)
+            }
+        };
+        let answer = evaluate(condition, facts);
+        let Leaf { condition, values, change, children } = leaf;
+        let change = change.map(cut);
+        Node {
+            condition,
+            holds: answer.holds,
+            because: answer.because,
+            values,
+            until: answer.until,
+            change,
+            apart: 1,
+            children,
+        }
+    }
+
+    /// All or any: one child with the answer `decisive` settles it.
+    fn combined(&mut self, condition: &Condition, children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Node {
+        let nodes: Vec<Node> = children.iter().map(|child| self.node(child, facts)).collect();
+        let settled = nodes.iter().any(|node| node.holds == decisive);
+        let (change, apart) = match settled {
+            // Each that settles it must turn.
+            true => {
+                let settling = || nodes.iter().filter(|node| node.holds == decisive);
+                let all: Option<Vec<&str>> = settling().map(|node| node.change.as_deref()).collect();
+                (all.map(|all| all.join(", and ")), settling().map(|node| node.apart).sum())
+            }
+            // One that turns is enough.
+            false => {
+                let ways: Vec<&str> = nodes.iter().filter_map(|node| node.change.as_deref()).collect();
+                let nearest = nodes.iter().filter(|node| node.change.is_some()).map(|node| node.apart).min();
+                ((!ways.is_empty()).then(|| ways.join("; or ")), nearest.unwrap_or(1))
+            }
+        };
+        let answer = evaluate(condition, facts);
+        Node {
+            condition: words::form(condition),
+            holds: settled == decisive,
+            because: answer.because,
+            values: Map::new(),
+            until: answer.until,
+            change: change.map(cut),
+            apart,
+            children: nodes,
+        }
+    }
+
+    fn negated(&mut self, condition: &Condition, child: &Condition, facts: &Facts<'_>) -> Node {
+        let child = self.node(child, facts);
+        Node {
+            condition: words::form(condition),
+            holds: !child.holds,
+            because: evaluate(condition, facts).because,
+            values: Map::new(),
+            until: child.until,
+            change: child.change.clone(),
+            apart: child.apart,
+            children: vec![child],
+        }
+    }
+
+    /// With the segment's own condition below it, once.
+    fn segment(&mut self, condition: &Condition, key: &str, facts: &Facts<'_>) -> Node {
+        let answer = evaluate(condition, facts);
+        let mut node = Node {
+            condition: words::form(condition),
+            holds: answer.holds,
+            because: answer.because,
+            values: named([("segment", json!(key))]),
+            until: answer.until,
+            change: None,
+            apart: 1,
+            children: Vec::new(),
+        };
+        let Some(defined) = facts.terms.segments.get(key) else {
+            node.change = Some(format!("a segment {key}"));
+            return node;
+        };
+        node.values.insert("version".to_owned(), json!(defined.segment.version));
+        if let Some(known) = self.segments.get(key) {
+            node.change.clone_from(known);
+        } else if self.nodes < NODES_MAX && self.open.insert(key.to_owned()) {
+            let alone = Facts { event: None, entry: None, entry_at: None, item: None, ..*facts };
+            let below = self.node(&defined.segment.filter, &alone);
+            self.open.remove(key);
+            (node.change, node.apart) = (below.change.clone(), below.apart);
+            node.holds = below.holds;
+            node.children.push(below);
+            self.segments.insert(key.to_owned(), node.change.clone());
+        }
+        node
+    }
+}
+
+fn leaf(condition: String, values: Map<String, Value>, change: Option<String>) -> Leaf {
+    Leaf { condition, values, change, children: Vec::new() }
+}
+
+fn named<const N: usize>(values: [(&str, Value); N]) -> Map<String, Value> {
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// One field and its test.
+fn of_field<'a>(what: &str, tests: &[(String, Test)], values: impl Fn(&str) -> Vec<Found<'a>>) -> Leaf {
+    let Some((path, test)) = tests.first() else { return leaf(what.trim_end().to_owned(), Map::new(), None) };
+    let found = values(path);
+    let is = shown(&found);
+    let change = format!("{what}{path} is {is}, wanted: {test}");
+    leaf(
+        format!("{what}{path}"),
+        named([("is", shown_values(&found)), ("wanted", json!(test.to_string()))]),
+        Some(change),
+    )
+}
+
+fn shown_values(found: &[Found<'_>]) -> Value {
+    let mut values: Vec<Value> = found.iter().take(VALUES_SHOWN_MAX).map(|one| one.value.as_ref().clone()).collect();
+    if found.len() <= 1 { values.pop().unwrap_or(Value::Null) } else { Value::Array(values) }
+}
+
+/// One element has to meet all of it; the first few are shown each by itself.
+fn of_item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Leaf {
+    let elements = facts.event.map(|event| Place::event(event).elements(path)).unwrap_or_default();
+    let shown = elements.iter().take(ELEMENTS_SHOWN_MAX).enumerate().map(|(n, element)| {
+        let facts = Facts { item: Some(*element), ..*facts };
+        let answer = fields("", filter, &facts, |path| element.values(path));
+        Node {
+            condition: format!("{path}[{n}]"),
+            holds: answer.holds,
+            because: answer.because,
+            values: Map::new(),
+            until: answer.until,
+            change: None,
+            apart: 1,
+            children: Vec::new(),
+        }
+    });
+    let wanted = words::filter(filter);
+    let values = named([("elements", json!(elements.len())), ("wanted", json!(wanted.trim_start()))]);
+    Leaf {
+        condition: format!("item in {path}"),
+        values,
+        change: Some(format!("an element of {path}{wanted}")),
+        children: shown.collect(),
+    }
+}
+
+impl Node {
+    /// The tree as lines for people, each child two columns further to the right.
+    pub fn outline(&self, depth: usize, into: &mut String) {
+        let sign = if self.holds { '✓' } else { '✗' };
+        let is_group = !self.children.is_empty() && self.values.is_empty();
+        let said = if is_group { "" } else { self.because.as_str() };
+        let colon = if said.is_empty() { "" } else { ": " };
+        into.push_str(&format!("{}{sign} {}{colon}{said}\n", "  ".repeat(depth), self.condition));
+        self.children.iter().for_each(|child| child.outline(depth + 1, into));
+    }
+}

@@ -1,0 +1,209 @@
+//! Who a person was at an instant of the past: the log of theirs, read again with the rules of decisions. Of what is
+//! pruned there is what was kept: traits in the baseline, names and times in the history.
+//!
+//! Answers on consent are taken from the ledger as each entry brought them, enrollments from their rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+
+use crate::audience::condition::Received;
+use crate::audience::{History, Standings};
+use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
+use crate::event::{Event, Kind};
+use crate::ids::{Position, ProfileId, Span, Timestamp};
+use crate::store::consents::LedgerRow;
+use crate::store::entries::{Entry, Logged};
+use crate::store::{Error, Workspace};
+
+/// Events read of one person; of older ones name and time count.
+const ENTRIES_MAX: usize = 2_000;
+/// Older calls that said who somebody is, read beside them.
+const IDENTIFIES_MAX: usize = 200;
+const LEDGER_MAX: u32 = 1_000;
+
+/// What the log has of one person, in the order it was decided.
+#[derive(Debug, Default)]
+pub struct Logbook {
+    pub entries: Vec<Entry>,
+    /// Known by name and time alone.
+    dim: BTreeMap<Position, (String, Timestamp)>,
+    ledger: Vec<LedgerRow>,
+    baselines: BTreeMap<ProfileId, Person>,
+    pub received: Vec<Received>,
+    profile: ProfileId,
+    /// Up to then what they did has no more than name and time: a condition on it cannot be answered again.
+    pub pruned_until: Option<Timestamp>,
+    /// There are older events than were read.
+    pub is_cut: bool,
+    /// Entries that hold nothing personal any more.
+    pub is_blank: bool,
+}
+
+impl Logbook {
+    /// Reads what is stored of a person, now and by their former profiles; `campaigns` are those whose messages matter.
+    ///
+    /// # Errors
+    /// The database cannot be read, or the person's row.
+    pub async fn load(
+        store: Workspace<'_, DatabaseConnection>,
+        person: &Person,
+        campaigns: &BTreeSet<String>,
+    ) -> Result<Self, Error> {
+        let profile = person.profile.id;
+        let pages = if person.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
+        let all = pages.iter().chain([&person.profile.history]).flat_map(History::iter);
+        let mut dim: BTreeMap<Position, (String, Timestamp)> =
+            all.map(|past| (past.position, (past.name.to_owned(), past.at))).collect();
+        let identified = Kind::Identify.event_name();
+        let mut wanted: BTreeSet<Position> = dim.keys().rev().take(ENTRIES_MAX).copied().collect();
+        let is_cut = wanted.len() < dim.len();
+        let calls = dim.iter().rev().filter(|(_, (name, _))| name == identified);
+        wanted.extend(calls.take(IDENTIFIES_MAX).map(|(position, _)| *position));
+        let family = store.profiles_of(profile).await?;
+        let mut entries: Vec<Entry> =
+            store.entries_apart(&wanted.into_iter().collect::<Vec<_>>()).await?.into_values().collect();
+        entries.sort_by_key(|entry| (entry.now, entry.position));
+        let marks = store.folded_until().await?;
+        let folded = |position: Position| position <= marks.of(store.layout().shard_at(position));
+        // What is blank or gone says nothing that the baseline does not.
+        let pruned = dim.iter().filter(|(position, _)| folded(**position)).map(|(_, (_, at))| *at).max();
+        let by_log = entries.iter().filter(|entry| folded(entry.position)).map(|entry| entry.now).max();
+        let is_blank = entries
+            .iter()
+            .any(|it| !folded(it.position) && matches!(&it.logged, Logged::Event(event) if event.is_blank()));
+        entries.retain(|entry| !folded(entry.position));
+        entries.iter().for_each(|entry| drop(dim.remove(&entry.position)));
+        let received = match campaigns.is_empty() {
+            true => Vec::new(),
+            false => store.received(&[profile], &campaigns.iter().map(String::as_str).collect()).await?,
+        };
+        Ok(Self {
+            entries,
+            dim,
+            ledger: store.ledger_of(profile, LEDGER_MAX).await?,
+            baselines: store.baselines_of(&family).await?,
+            received: received.into_iter().filter_map(|(_, one)| one.ok()).collect(),
+            profile,
+            pruned_until: [pruned, by_log].into_iter().flatten().max(),
+            is_cut,
+            is_blank,
+        })
+    }
+
+    /// Whether the log knows anything of the person by then.
+    pub fn begins_by(&self, at: Timestamp) -> bool {
+        !self.baselines.is_empty() || !self.dim.is_empty() || self.entries.first().is_some_and(|entry| entry.now <= at)
+    }
+
+    /// When the person last did this by then, of what is known by name and time alone.
+    pub fn last_dim(&self, event: &str, by: Timestamp) -> Option<Timestamp> {
+        self.dim.values().filter(|(name, at)| name == event && *at <= by).map(|(_, at)| *at).max()
+    }
+
+    /// The bodies of what they did, by position, and what they received by then.
+    pub fn loaded(&self, at: Timestamp) -> Loaded {
+        let bodies = self.entries.iter().filter_map(|entry| match &entry.logged {
+            Logged::Event(event) => Some((entry.position, event.clone())),
+            _ => None,
+        });
+        let received = self.received.iter().filter(|one| one.at <= at).cloned();
+        Loaded { older: Vec::new(), bodies: bodies.collect(), received: received.collect() }
+    }
+}
+
+/// The person as far as the log has been read again.
+pub struct Refold<'l> {
+    book: &'l Logbook,
+    people: BTreeMap<ProfileId, Person>,
+    heirs: BTreeMap<ProfileId, ProfileId>,
+}
+
+impl<'l> Refold<'l> {
+    /// As they were when the log as it is now begins.
+    pub fn new(book: &'l Logbook) -> Self {
+        let mut people = book.baselines.clone();
+        if !book.dim.is_empty() {
+            let first = book.dim.values().map(|(_, at)| *at).min().unwrap_or_default();
+            let person = people.entry(book.profile).or_insert_with(|| Person::new(book.profile, first));
+            for (position, (name, at)) in &book.dim {
+                person.profile.history.record(name, *at, *position);
+                person.profile.last_seen_at = person.profile.last_seen_at.max(*at);
+            }
+        }
+        let mut refold = Self { book, people, heirs: BTreeMap::new() };
+        let read: BTreeSet<Position> = book.entries.iter().map(|entry| entry.position).collect();
+        let of_old = book.ledger.iter().filter(|row| !read.contains(&row.position));
+        // Of before everything that can be read; a row that another way brought comes with its own instant.
+        let first = book.entries.first().map(|entry| entry.now);
+        for row in of_old.filter(|row| first.is_none_or(|first| row.consent.at < first)) {
+            refold.answered(book.profile, row);
+        }
+        refold
+    }
+
+    /// Who they are now, in the profile that is theirs today.
+    pub fn person(&self) -> Option<&Person> {
+        self.people.get(&self.book.profile)
+    }
+
+    /// The person an entry is about as it comes, united with the profile it joins; none where it is not today's profile.
+    pub fn before(&self, entry: &Entry) -> Option<Person> {
+        let profile = self.current(entry.profile?);
+        if profile != self.book.profile {
+            return None;
+        }
+        let mut person = self.people.get(&profile).cloned().unwrap_or_else(|| Person::new(profile, entry.now));
+        let loser = entry.joins.map(|id| self.current(id)).filter(|id| *id != profile);
+        if let Some(loser) = loser.and_then(|id| self.people.get(&id)) {
+            person.apply(&Effect::Merge(Box::new(loser.clone())));
+        }
+        person.version = person.version.max(1);
+        Some(person)
+    }
+
+    fn current(&self, named: ProfileId) -> ProfileId {
+        let mut profile = named;
+        while let Some(heir) = self.heirs.get(&profile) {
+            profile = *heir;
+        }
+        profile
+    }
+
+    /// Adds what an entry says of its person.
+    pub fn add(&mut self, entry: &Entry) {
+        let (Logged::Event(event), Some(named)) = (&entry.logged, entry.profile) else { return };
+        let profile = self.current(named);
+        let mut person = self.people.remove(&profile).unwrap_or_else(|| Person::new(profile, entry.now));
+        if let Some(loser) = entry.joins.map(|id| self.current(id)).filter(|id| *id != profile) {
+            if let Some(other) = self.people.remove(&loser) {
+                person.apply(&Effect::Merge(Box::new(other)));
+            }
+            self.heirs.insert(loser, profile);
+        }
+        learn(&mut person, entry, event);
+        person.profile.segments = Standings::default();
+        self.people.insert(profile, person);
+        let position = entry.position;
+        for row in self.book.ledger.iter().filter(|row| row.position == position) {
+            self.answered(profile, row);
+        }
+    }
+
+    fn answered(&mut self, profile: ProfileId, row: &LedgerRow) {
+        let person = self.people.entry(profile).or_insert_with(|| Person::new(profile, row.consent.at));
+        person.profile.consent.insert(row.about.clone(), row.consent.clone());
+    }
+}
+
+/// Ids, traits, zone and history, by the rules of decisions.
+fn learn(person: &mut Person, entry: &Entry, event: &Arc<Event>) {
+    let (nothing, loaded) = (Catalog::default(), Loaded::default());
+    let snapshot = Snapshot { catalog: &nothing, person, loaded: &loaded, settle: Span::ZERO };
+    let at = At { position: entry.position, now: entry.now };
+    let decision = decide(at, &snapshot, &Input::Event(event.clone()));
+    for effect in decision.effects.iter().filter(|effect| effect.is_about_person()) {
+        person.apply(effect);
+    }
+}
