@@ -37,6 +37,7 @@ mod m20261122_000132_uncapped_lane;
 mod m20261122_000141_slow_domains;
 mod m20261122_000142_turns_of_domains;
 mod m20261122_000180_last_zones;
+mod m20261122_000190_carts;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -75,6 +76,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000141_slow_domains::Migration),
             Box::new(m20261122_000142_turns_of_domains::Migration),
             Box::new(m20261122_000180_last_zones::Migration),
+            Box::new(m20261122_000190_carts::Migration),
         ]
     }
 }

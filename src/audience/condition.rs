@@ -4,6 +4,7 @@
 //! without a new input, so that nothing ever has to poll.
 
 pub mod annotated;
+mod cart;
 mod engaged;
 pub mod needs;
 mod performed;
@@ -14,11 +15,13 @@ mod tally;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
+use crate::audience::cart::Field;
 use crate::audience::consent::ConsentState;
 use crate::audience::field::{Found, Place, trait_values};
 use crate::audience::period::{Period, zone_of};
@@ -54,6 +57,10 @@ pub enum Condition {
     /// The person gets this topic: by their own choice, else by its default.
     Subscribed(String),
     Engaged(Engaged),
+    /// Every named field of the cart satisfies its test.
+    Cart(Vec<(Field, Test)>),
+    /// Nothing is in the cart.
+    CartEmpty,
     /// A stable draw from the person and the salt falls below so many of a hundred.
     Random {
         percent: Decimal,
@@ -252,10 +259,13 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
             let answer = evaluate(child, facts);
             Evaluation { holds: !answer.holds, because: cut(format!("not ({})", answer.because)), ..answer }
         }
-        Condition::Trait(tests) => fields("trait ", tests, facts, |path| trait_values(facts.profile, path, facts.now)),
+        Condition::Trait(tests) => fields("trait ", tests, facts, |path, test| {
+            asked(test, &trait_values(facts.profile, path, facts.now), facts)
+        }),
         Condition::Event(tests) => {
             let place = facts.event.map(Place::event);
-            fields("", tests, facts, |path| place.map(|place| place.values(path)).unwrap_or_default())
+            let values = |path: &str| place.map(|place| place.values(path)).unwrap_or_default();
+            fields("", tests, facts, |path, test| asked(test, &values(path), facts))
         }
         Condition::Item { path, filter } => item(path, filter, facts),
         Condition::Performed(performed) => performed::evaluate(performed, facts),
@@ -264,6 +274,8 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         Condition::Consent(wanted) => permission::consent(wanted, facts),
         Condition::Subscribed(topic) => permission::subscribed(topic, facts),
         Condition::Engaged(engaged) => engaged::evaluate(engaged, facts),
+        Condition::Cart(tests) => cart::evaluate(tests, facts),
+        Condition::CartEmpty => cart::is_empty(facts),
         Condition::Random { percent, salt } => random(*percent, salt, facts),
     }
 }
@@ -287,6 +299,7 @@ impl Surroundings for Facts<'_> {
             }
             Reference::ProfileId => vec![Found::own(self.profile.id.0.into(), self.now)],
             Reference::Item(path) => self.item.map(|item| item.values(path)).unwrap_or_default(),
+            Reference::Cart(field) => self.cart().found(*field, self.exchange()).into_iter().collect(),
         }
     }
 
@@ -328,22 +341,21 @@ fn combine(children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Evaluat
 }
 
 /// Every named field satisfies its test.
-fn fields<'a>(
+fn fields<P: Display>(
     what: &str,
-    tests: &[(String, Test)],
+    tests: &[(P, Test)],
     facts: &Facts<'_>,
-    values: impl Fn(&str) -> Vec<Found<'a>>,
+    ask: impl Fn(&P, &Test) -> (Outcome, String),
 ) -> Evaluation {
     let mut because = Vec::new();
     let mut until: Option<Timestamp> = None;
     // The first that does not hold is the reason; all that do not must come to hold before the answer changes.
     let mut failed: Option<Evaluation> = None;
     for (path, test) in tests {
-        let found = values(path);
-        let outcome = test.ask(&found, facts);
+        let (outcome, found) = ask(path, test);
         let rates = if outcome.is_of_now { facts.terms.exchange.rates.next_change(facts.now) } else { None };
         let turns = [outcome.until, rates].into_iter().flatten().min();
-        let line = || format!("{what}{path} is {}, wanted {test}{}", shown(&found), unknown(outcome));
+        let line = || format!("{what}{path} is {found}, wanted {test}{}", unknown(outcome));
         if outcome.holds {
             until = [until, turns].into_iter().flatten().min();
             because.push(line());
@@ -361,6 +373,11 @@ fn fields<'a>(
     failed.unwrap_or_else(|| Evaluation { until, ..Evaluation::constant(true, because.join(" and ")) })
 }
 
+/// What a test says of these values, and the values in words.
+fn asked(test: &Test, found: &[Found<'_>], facts: &Facts<'_>) -> (Outcome, String) {
+    (test.ask(found, facts), shown(found))
+}
+
 fn unknown(outcome: Outcome) -> &'static str {
     if outcome.currency_unknown { " (its currency has no rate)" } else { "" }
 }
@@ -371,7 +388,8 @@ fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation 
     let mut answers = Vec::with_capacity(elements.len());
     for element in &elements {
         let facts = Facts { item: Some(*element), ..*facts };
-        let answer = fields(&format!("{path}: "), filter, &facts, |path| element.values(path));
+        let answer =
+            fields(&format!("{path}: "), filter, &facts, |path, test| asked(test, &element.values(path), &facts));
         if answer.holds {
             return answer;
         }

@@ -16,7 +16,7 @@ use crate::money::{Amount, Exchange};
 #[derive(Debug, Clone)]
 pub struct Found<'a> {
     pub value: Cow<'a, Value>,
-    currency: Option<&'a Value>,
+    currency: Option<Cow<'a, Value>>,
     at: Timestamp,
     /// Known from now on only, so that its rate is that of the moment.
     is_of_now: bool,
@@ -40,6 +40,7 @@ impl<'a> Place<'a> {
     pub fn values(&self, path: &str) -> Vec<Found<'a>> {
         let mut found = Vec::new();
         collect(self.root, Some(path), self.currency, &mut |value, currency| {
+            let currency = currency.map(Cow::Borrowed);
             found.push(Found { value: Cow::Borrowed(value), currency, at: self.at, is_of_now: false });
         });
         found
@@ -57,7 +58,8 @@ impl<'a> Place<'a> {
 pub fn trait_values<'a>(profile: &'a Profile, path: &str, now: Timestamp) -> Vec<Found<'a>> {
     let mut found = Vec::new();
     let beside = currency_in(&profile.traits);
-    let mut push = |value, currency| {
+    let mut push = |value, currency: Option<&'a Value>| {
+        let currency = currency.map(Cow::Borrowed);
         found.push(Found { value: Cow::Borrowed(value), currency, at: now, is_of_now: true });
     };
     match (profile.traits.get(path), path.split_once('.')) {
@@ -78,6 +80,11 @@ impl<'a> Found<'a> {
         Self { value: Cow::Owned(value), currency: None, at: now, is_of_now: true }
     }
 
+    /// What events made of it by `at`, with the currency that goes with it.
+    pub fn stated(value: Value, currency: Option<Value>, at: Timestamp) -> Self {
+        Self { value: Cow::Owned(value), currency: currency.map(Cow::Owned), at, is_of_now: false }
+    }
+
     /// The number, if it is one.
     pub fn number(&self) -> Option<Decimal> {
         decimal(&self.value)
@@ -86,7 +93,7 @@ impl<'a> Found<'a> {
     /// The number as money: none where it is no number, an error where its currency is none we know.
     pub fn amount(&self, exchange: &Exchange) -> Option<Result<Amount, UnknownCurrency>> {
         let value = self.number()?;
-        let currency = match self.currency {
+        let currency = match self.currency.as_deref() {
             None | Some(Value::Null) => exchange.home,
             Some(named) => match named.as_str().and_then(|code| code.parse().ok()) {
                 Some(currency) => currency,

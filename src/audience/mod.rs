@@ -1,5 +1,6 @@
 //! To someone: the profile, its traits, consent and history, and the conditions asked about them.
 
+pub mod cart;
 pub mod condition;
 pub mod consent;
 pub mod field;
@@ -13,7 +14,10 @@ pub mod whereabouts;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::event::Event;
 use crate::ids::{ProfileId, Timestamp};
+pub use cart::Carts;
+use cart::View;
 pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
@@ -42,6 +46,9 @@ pub struct Profile {
     /// The zone of the newest event that named one (`context.timezone`).
     #[serde(default)]
     pub last_zone: Option<String>,
+    /// What is in their carts; none where nobody has kept count, so that their history has to tell.
+    #[serde(default)]
+    pub carts: Option<Carts>,
     pub created_at: Timestamp,
     pub last_seen_at: Timestamp,
 }
@@ -56,9 +63,16 @@ impl Profile {
             history: History::default(),
             segments: Standings::default(),
             last_zone: None,
+            carts: Some(Carts::default()),
             created_at: now,
             last_seen_at: now,
         }
+    }
+
+    /// The cart that counts in an enrollment that began with this event.
+    pub fn cart_of(&self, entry: &Event) -> View {
+        let own = cart::cart_of(entry);
+        self.carts.as_ref().map(|carts| carts.view(own.as_deref())).unwrap_or_default()
     }
 
     /// The trait at a dotted path, or `None` where absent or null.
@@ -107,6 +121,10 @@ impl Profile {
         }
         self.history.unite(&other.history);
         self.segments.unite(&other.segments);
+        self.carts = self.carts.take().zip(other.carts.as_ref()).map(|(mut ours, theirs)| {
+            ours.unite(theirs);
+            ours
+        });
         let theirs = other.last_seen_at > self.last_seen_at;
         let (newer, older) =
             if theirs { (&other.last_zone, &self.last_zone) } else { (&self.last_zone, &other.last_zone) };

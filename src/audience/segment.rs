@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::audience::cart::CART_EVENTS;
 use crate::audience::condition::needs::{self, Needs};
 use crate::audience::condition::{Condition, Evaluation, Facts, evaluate};
 use crate::ids::{Position, Timestamp};
@@ -107,7 +108,8 @@ impl SegmentSet {
             needs.add(&below.needs);
             since = since.max(below.since);
         }
-        for event in &needs.older {
+        let carts = CART_EVENTS.map(str::to_owned);
+        for event in needs.older.iter().chain(carts.iter().filter(|_| needs.cart)) {
             self.by_event.entry(event.clone()).or_default().insert(segment.key.clone());
         }
         let heard = [

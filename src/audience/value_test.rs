@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
+use crate::audience::cart;
 use crate::audience::field::{Found, UnknownCurrency};
 use crate::audience::stay::{Stay, any_of, common, united};
 use crate::audience::value_test::dates::{Relative, dated};
@@ -79,6 +80,8 @@ pub enum Reference {
     ProfileId,
     /// In the element that `item` looks at.
     Item(String),
+    /// Of the enrollment's cart, elsewhere of the cart changed last.
+    Cart(cart::Field),
 }
 
 impl From<Value> for Operand {

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::audience::cart::Step;
 use crate::audience::segment::Standing;
-use crate::audience::{Consent, Traits};
+use crate::audience::{Carts, Consent, Traits};
 use crate::decision::enrollment::Enrollment;
 use crate::decision::person::Person;
 use crate::event::{Body, Event, Kind, Origin};
@@ -49,6 +50,10 @@ pub enum Effect {
         at: Timestamp,
         position: Position,
     },
+    /// What an event does to a cart.
+    Cart(Step),
+    /// All carts, as the history tells of them that nobody had kept count of.
+    Carts(Carts),
     /// The zone of the newest event that names one.
     Seen {
         zone: String,

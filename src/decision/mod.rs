@@ -1,6 +1,6 @@
 //! We decide: one pure function from what is known and what happened to what shall be done, and why not.
 //!
-//! Order within one event: identity and consent → history → segments → waits that were due before it → exits → goals →
+//! Order within one event: identity and consent → history → carts → segments → waits that were due before it → exits → goals →
 //! entries. What of it Carillon makes happen itself (`Segment Entered`) is appended after.
 //! The same input over the same snapshot gives the same effects, ids included, so deciding twice changes nothing.
 
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::condition::Facts;
 use crate::audience::condition::needs::{Needs, needs as condition_needs};
 use crate::audience::segment::Answers;
-use crate::audience::{TRAITS_BYTES_MAX, Traits};
+use crate::audience::{Carts, TRAITS_BYTES_MAX, Traits, cart};
 use crate::event::engagement::is_machines;
 use crate::event::{Event, Kind, Origin};
 use crate::ids::{MessageId, Position, Timestamp};
@@ -77,6 +77,7 @@ pub struct At {
 /// Decides one input. Cannot fail: what a condition cannot answer is false.
 pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
     let mut turn = Turn::new(at, snapshot, input);
+    turn.count_carts();
     turn.follow_time();
     match input {
         // What a machine did with a mail is in the log, and says nothing about the person.
@@ -117,6 +118,9 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
         Input::Event(event) => Some(event.as_ref()),
         Input::Timer | Input::MessageEnded { .. } => None,
     };
+    if person.profile.carts.is_none() {
+        needs.add_carts();
+    }
     segments::segment_needs(catalog, person, input, now, &mut needs);
     if let Some(event) = event {
         for campaign in catalog.entered_by(event) {
@@ -286,6 +290,19 @@ impl<'a> Turn<'a> {
         self.learn_consent(event);
         self.learn_zone(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
+        if let Some(step) = cart::step(event, self.at.position) {
+            self.push(Effect::Cart(step));
+        }
+    }
+
+    /// Of whom nobody has kept count until now, the history tells.
+    fn count_carts(&mut self) {
+        let Person { profile, .. } = &self.person;
+        if profile.carts.is_none() {
+            let Loaded { older, bodies, .. } = self.snapshot.loaded;
+            let carts = Carts::of_past(older.iter().chain([&profile.history]), bodies);
+            self.push(Effect::Carts(carts));
+        }
     }
 
     /// The zone of the device, as official clients say it. An event that comes late says where somebody was: better than

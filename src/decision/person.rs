@@ -104,6 +104,8 @@ impl Person {
             Effect::SetConsent { channel, consent } => {
                 self.profile.consent.insert(channel.clone(), consent.clone());
             }
+            Effect::Cart(step) => self.profile.carts.get_or_insert_default().take(step.clone()),
+            Effect::Carts(carts) => self.profile.carts = Some(carts.clone()),
             Effect::Seen { zone } => self.profile.last_zone = Some(zone.clone()),
             Effect::Record { name, at, position } => {
                 self.profile.history.record(name, *at, *position);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::audience::cart::Field;
 use crate::audience::condition::{Condition, Function, Performed, Sequence};
 use crate::audience::field::values_at;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
@@ -170,7 +171,14 @@ impl Asking<'_> {
             Condition::Trait(tests) => tests.iter().for_each(|(_, test)| self.references(test, (events, entry))),
             Condition::Performed(performed) => self.performed(performed, events, entry),
             Condition::Sequence(sequence) => self.sequence(sequence, (events, entry)),
-            Condition::InSegment(_)
+            Condition::Cart(tests) => {
+                if tests.iter().any(|(field, _)| *field == Field::Value) {
+                    self.add(&["Product Added".to_owned()], "properties.price", Purpose::Counted);
+                }
+                tests.iter().for_each(|(_, test)| self.references(test, (events, entry)));
+            }
+            Condition::CartEmpty
+            | Condition::InSegment(_)
             | Condition::Consent(_)
             | Condition::Subscribed(_)
             | Condition::Engaged(_)
@@ -228,7 +236,11 @@ impl Asking<'_> {
             match reference {
                 Reference::Event(path) => self.add(events, path, Purpose::Referred),
                 Reference::Entry(path) => self.add(entry, path, Purpose::Referred),
-                Reference::Trait(_) | Reference::UserId | Reference::ProfileId | Reference::Item(_) => {}
+                Reference::Trait(_)
+                | Reference::UserId
+                | Reference::ProfileId
+                | Reference::Item(_)
+                | Reference::Cart(_) => {}
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::audience::value_test::Test;
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Target};
 use crate::definition::value_test::test;
-use crate::definition::{performed, sequence};
+use crate::definition::{cart, performed, sequence};
 use crate::event::number::decimal;
 use crate::message::Channel;
 
@@ -20,7 +20,7 @@ pub const DEPTH_MAX: u32 = 12;
 /// Decimals of a percentage.
 const PERCENT_DECIMALS: u32 = 6;
 
-const FORMS: [&str; 15] = [
+const FORMS: [&str; 16] = [
     "all",
     "any",
     "not",
@@ -35,9 +35,10 @@ const FORMS: [&str; 15] = [
     "received",
     "opened",
     "clicked",
+    "cart",
     "random",
 ];
-const FORMS_LATER: [&str; 3] = ["cart", "reachable", "ref"];
+const FORMS_LATER: [&str; 2] = ["reachable", "ref"];
 const CONSENTS: [(&str, ConsentState); 3] =
     [("granted", ConsentState::Granted), ("denied", ConsentState::Denied), ("unknown", ConsentState::Unknown)];
 
@@ -87,7 +88,7 @@ pub struct Tree<'c> {
 }
 
 impl Tree<'_> {
-    fn count(self, more: usize) {
+    pub fn count(self, more: usize) {
         self.leaves.set(self.leaves.get().saturating_add(u32::try_from(more).unwrap_or(u32::MAX)));
     }
 
@@ -118,6 +119,7 @@ impl Tree<'_> {
             "received" => self.engaged(&inner, Act::Received),
             "opened" => self.engaged(&inner, Act::Opened),
             "clicked" => self.engaged(&inner, Act::Clicked),
+            "cart" => cart::read(&inner, self),
             "random" => random(&inner),
             // Unknown, or not supported yet; noted when the mapping was opened.
             _ => None,

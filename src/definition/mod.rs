@@ -6,6 +6,7 @@
 pub mod asked;
 pub mod campaign;
 pub mod caps;
+mod cart;
 pub mod condition;
 pub mod consent_policy;
 mod cross_check;

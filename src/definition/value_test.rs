@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
+use crate::audience::cart::Field;
 use crate::audience::value_test::dates::{Relative, instant_of_text};
 use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::definition::condition::Scope;
-use crate::definition::problem::Code;
+use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, shown};
 use crate::money::{self, Amount, Currency};
 
@@ -72,6 +73,27 @@ pub fn test(at: &At<'_>, scope: Scope) -> Option<Test> {
         return at.wrong("checks nothing");
     }
     Some(Test { checks, ignore_case })
+}
+
+/// A test of a number: a scalar, a list, a reference, or a mapping of checks that numbers can stand.
+pub fn number_test(at: &At<'_>, scope: Scope) -> Option<Test> {
+    if at.is_list() {
+        return operands(at, scope, Kind::Number).map(Test::any_of);
+    }
+    if !at.is_map() {
+        return operand(at, scope, Kind::Number).map(Test::equals);
+    }
+    let known: Vec<&str> = NUMBER_TESTS.into_iter().chain(["between", "exists", "ref", "default"]).collect();
+    let map = at.map(&known, &[])?;
+    if map.get("ref").is_some() {
+        return operand(at, scope, Kind::Number).map(Test::equals);
+    }
+    let read: Vec<Option<Check>> = map.iter().map(|(key, inner)| number_check(&key.text, &inner, scope)).collect();
+    let checks: Vec<Check> = read.into_iter().collect::<Option<_>>()?;
+    if checks.is_empty() {
+        return at.wrong("checks nothing");
+    }
+    Some(Test { checks, ignore_case: false })
 }
 
 /// A check of a number over many events.
@@ -178,11 +200,11 @@ fn as_money(text: &str) -> Option<Result<Amount, String>> {
     })
 }
 
-/// A path from `event.`, `entry.`, `profile.` or `item.`.
+/// A path from `event.`, `entry.`, `profile.`, `item.` or `cart.`.
 fn reference(at: &At<'_>, scope: Scope) -> Option<Reference> {
     let path = at.path()?;
     let Some((root, rest)) = path.split_once('.') else {
-        return at.wrong(format!("`{}` is not a path from event., entry., profile. or item.", shown(&path)));
+        return at.wrong(format!("`{}` is not a path from event., entry., profile., item. or cart.", shown(&path)));
     };
     let rest = rest.to_owned();
     match root {
@@ -197,7 +219,15 @@ fn reference(at: &At<'_>, scope: Scope) -> Option<Reference> {
             "id" => Reference::ProfileId,
             _ => Reference::Trait(rest.strip_prefix("traits.").map(str::to_owned).unwrap_or(rest)),
         }),
-        "cart" => at.later("a reference to the cart"),
-        _ => at.wrong(format!("`{}` is none of event., entry., profile. and item.", shown(root))),
+        "cart" => match Field::parse(&rest) {
+            Some(field) => Some(Reference::Cart(field)),
+            None => {
+                let known = Field::ALL.map(Field::as_str);
+                let near =
+                    nearest(&rest, known).map_or_else(String::new, |near| format!("; did you mean cart.{near}?"));
+                at.wrong(format!("a cart has {}{near}", known.join(", ")))
+            }
+        },
+        _ => at.wrong(format!("`{}` is none of event., entry., profile., item. and cart.", shown(root))),
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::audience::{History, Profile};
 use crate::decision::Campaign;
 use crate::event::Event;
+use crate::money::Exchange;
 use crate::render::{Scope, Workspace};
 use crate::store;
 use crate::store::entries::Logged;
@@ -28,6 +29,7 @@ impl Tried {
         own: &Map<String, Value>,
         house: &Workspace,
         campaign: Option<&Campaign>,
+        exchange: &Exchange,
     ) -> Map<String, Value> {
         let mut sample = own.clone();
         if let Some(person) = &self.person {
@@ -35,7 +37,7 @@ impl Tried {
             sample.insert("profile".to_owned(), shown);
         }
         if let (Some(person), Some(event)) = (&self.person, &self.event) {
-            sample = Scope::tried_sample(person, event);
+            sample = Scope::tried_sample(person, event, exchange);
         }
         sample.insert(
             "workspace".to_owned(),

@@ -20,7 +20,7 @@ use crate::render::template::Template;
 use crate::render::{dressing, formatting, locale, syntax};
 
 /// What a template may start a path with; inside `each` and `with` any name may.
-pub(super) const ROOTS: [&str; 7] = ["profile", "event", "entry", "campaign", "message", "workspace", "links"];
+pub(super) const ROOTS: [&str; 8] = ["profile", "event", "entry", "cart", "campaign", "message", "workspace", "links"];
 const BLOCKS: [&str; 12] = ["if", "unless", "each", "with", "eq", "ne", "gt", "gte", "lt", "lte", "and", "or"];
 
 const UNKNOWN_NAME: &str = "is not known; variables start with";

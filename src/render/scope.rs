@@ -1,4 +1,4 @@
-//! What a template can see: the person, the event, the campaign, the message and its links.
+//! What a template can see: the person, the event, the cart, the campaign, the message and its links.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,11 @@ use handlebars::Context;
 use serde_json::{Map, Value, json};
 
 use crate::audience::Profile;
+use crate::audience::cart::View;
 use crate::event::Event;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::Message;
+use crate::money::Exchange;
 use crate::render::line::Line;
 use crate::render::links::{MessageLinks, Tracking};
 
@@ -29,6 +31,9 @@ pub struct Occasion<'a> {
     pub event: &'a Event,
     /// Its first.
     pub entry: &'a Event,
+    /// The enrollment's own, as it is now, and what its money goes by.
+    pub cart: &'a View,
+    pub exchange: &'a Exchange,
     pub message: &'a Message,
     pub campaign_name: &'a str,
     pub workspace: &'a Workspace,
@@ -56,6 +61,7 @@ impl Scope {
             "profile": { "id": profile.id, "user_id": profile.user_id, "traits": profile.traits },
             "event": event(about.event),
             "entry": event(about.entry),
+            "cart": about.cart.shown(about.exchange),
             "campaign": { "key": message.campaign, "name": about.campaign_name },
             "message": { "id": message.id, "channel": message.channel, "at": now },
             "workspace": { "name": about.workspace.name, "postal_address": about.workspace.postal_address,
@@ -69,10 +75,11 @@ impl Scope {
     }
 
     /// What a person did, as a sample: what belongs to a message is left to placeholders.
-    pub fn tried_sample(profile: &Profile, about: &Event) -> Map<String, Value> {
+    pub fn tried_sample(profile: &Profile, about: &Event, exchange: &Exchange) -> Map<String, Value> {
+        let cart = profile.cart_of(about).shown(exchange);
         let profile = json!({ "id": profile.id, "user_id": profile.user_id, "traits": profile.traits });
         let event = event(about);
-        let all = [("profile", profile), ("entry", event.clone()), ("event", event)];
+        let all = [("profile", profile), ("entry", event.clone()), ("event", event), ("cart", cart)];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -81,6 +88,7 @@ impl Scope {
         let unsubscribe = "https://example.com/u/preview".to_owned();
         let mut root = json!({
             "profile": { "id": 1, "user_id": "sample", "traits": {} },
+            "cart": { "items": 0, "lines": [] },
             "campaign": { "key": "sample", "name": "Sample" },
             "message": { "id": "0".repeat(32), "at": now },
             "workspace": { "name": "Sample" },

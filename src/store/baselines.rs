@@ -8,6 +8,7 @@ use crate::audience::Traits;
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
+use crate::store::profiles::{carts_in, carts_text};
 use crate::store::rows::{Error, Rows, Values, encode, marks};
 
 /// Where a profile ended in another: up to `loser_head` its entries are its own.
@@ -17,7 +18,7 @@ pub struct Heir {
     pub loser_head: Position,
 }
 
-const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone FROM baselines";
+const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone, carts FROM baselines";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let created_at = Timestamp::from_millis(row.try_get_by_index(3)?);
@@ -28,6 +29,8 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile.traits = traits;
     person.profile.last_seen_at = Timestamp::from_millis(row.try_get_by_index(4)?);
     person.profile.last_zone = row.try_get_by_index(5)?;
+    // What is pruned tells nobody any more.
+    person.profile.carts = Some(carts_in(row.try_get_by_index(6)?)?.unwrap_or_default());
     Ok(person)
 }
 
@@ -60,12 +63,15 @@ pub async fn save_baselines<C: ConnectionTrait>(
             profile.created_at.millis().into(),
             profile.last_seen_at.millis().into(),
             profile.last_zone.clone().into(),
+            carts_text(profile).into(),
         ]
     });
-    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone)";
+    let head =
+        "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone, carts)";
     let tail = "ON CONFLICT (profile) DO UPDATE SET user_id = excluded.user_id, traits = excluded.traits,
-                created_at = excluded.created_at, last_seen_at = excluded.last_seen_at, last_zone = excluded.last_zone";
-    Rows(tx).insert(head, tail, 7, rows.collect()).await?;
+                created_at = excluded.created_at, last_seen_at = excluded.last_seen_at, last_zone = excluded.last_zone,
+                carts = excluded.carts";
+    Rows(tx).insert(head, tail, 8, rows.collect()).await?;
     Ok(())
 }
 

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::audience::history::PAGES_MAX;
-use crate::audience::{Consent, History, Profile, Standings};
+use crate::audience::{Carts, Consent, History, Profile, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::{Layout, ShardSet};
 
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 15;
 const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
-     segments_seen, last_zone FROM profiles";
+     segments_seen, last_zone, carts FROM profiles";
 
 /// A person's row as the database gave it.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
         },
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
         last_zone: row.try_get_by_index(12)?,
+        carts: carts_in(row.try_get_by_index(13)?)?,
         created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
         last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
     };
@@ -126,12 +127,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// On false nothing may be kept of the transaction.
     pub async fn save_people(&self, Unsaved(rows): Unsaved) -> Result<bool, Error> {
         let count = rows.len() as u64;
-        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, last_zone, shard)";
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, last_zone, carts, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
                     history = excluded.history, created_at = excluded.created_at,
                     last_seen_at = excluded.last_seen_at, segments = excluded.segments,
-                    segments_seen = excluded.segments_seen, last_zone = excluded.last_zone
+                    segments_seen = excluded.segments_seen, last_zone = excluded.last_zone,
+                    carts = excluded.carts
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
@@ -171,6 +173,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 }
 
+/// Empty for whoever never put anything into one; none where nobody has kept count.
+pub(super) fn carts_text(profile: &Profile) -> Option<String> {
+    let carts = profile.carts.as_ref()?;
+    Some(if carts.is_untouched() { String::new() } else { encode(carts) })
+}
+
+pub(super) fn carts_in(text: Option<String>) -> Result<Option<Carts>, Error> {
+    match text.as_deref() {
+        None => Ok(None),
+        Some("") => Ok(Some(Carts::default())),
+        Some(text) => decode("cart", text).map(Some),
+    }
+}
+
 fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
     let profile = &person.profile;
     vec![
@@ -188,6 +204,7 @@ fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
             .into(),
         profile.segments.seen.0.into(),
         profile.last_zone.clone().into(),
+        carts_text(profile).into(),
         layout.shard_of(profile.id).number().into(),
     ]
 }

@@ -38,6 +38,7 @@ impl Fold {
                     | Effect::Identify { .. }
                     | Effect::SetTraits(_)
                     | Effect::Seen { .. }
+                    | Effect::Cart(_)
                     | Effect::Record { .. }
             ) {
                 folded.apply(effect);

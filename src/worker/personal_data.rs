@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::audience::History;
+use crate::audience::cart::View;
 use crate::channel::sandbox::Sandbox;
 use crate::decision::Person;
 use crate::event::Event;
@@ -24,7 +25,7 @@ const README: &str = "All that this service stores of one person. `profile`: wha
     `decisions`: what campaigns made of those calls, by position. `problems`: calls that could not be applied. \
     `messages`: what was decided to be sent, with each state (`path`), each try (`attempts`), each click and open \
     (`hits`), and the content where it is kept. `conversions`: purchases counted for a message. `consents`: every answer on channels and topics. `suppressions`: \
-    addresses nothing, or no marketing, is sent to. `segments`: groups they stand in. `enrollments`: campaigns they \
+    addresses nothing, or no marketing, is sent to. `segments`: groups they stand in. `carts`: what they put into their carts and have not bought. `enrollments`: campaigns they \
     went through. Instants are in UTC (ISO 8601).";
 
 /// Everything of this person and of every profile that was joined to theirs.
@@ -66,6 +67,7 @@ pub async fn export(
             "traits": person.profile.traits,
             "consent": person.profile.consent,
             "last_zone": person.profile.last_zone,
+            "carts": carts(&person),
             "created_at": person.profile.created_at,
             "last_seen_at": person.profile.last_seen_at,
         },
@@ -73,6 +75,7 @@ pub async fn export(
             "user_id": known.profile.user_id,
             "traits": known.profile.traits,
             "last_zone": known.profile.last_zone,
+            "carts": carts(&known),
             "last_seen_at": known.profile.last_seen_at,
         })),
         "history": history(store, id, &people, &person).await?,
@@ -87,6 +90,15 @@ pub async fn export(
         "decisions": decisions,
         "problems": problems.iter().map(|one| json!({ "position": one.position, "cause": one.cause })).collect::<Vec<_>>(),
     }))
+}
+
+/// Each cart there is, the one changed last at the end; none where nobody has kept count.
+fn carts(person: &Person) -> Value {
+    let carts = person.profile.carts.as_ref().map(|carts| {
+        let said = |(id, view): (Option<String>, View)| json!({ "cart_id": id, "cart": view.said() });
+        carts.views().into_iter().map(said).collect::<Vec<_>>()
+    });
+    json!(carts)
 }
 
 /// What stands on the list for their addresses, and what they said of any.

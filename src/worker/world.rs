@@ -112,6 +112,8 @@ impl Slot {
                 }
                 Effect::Identify { .. }
                 | Effect::Seen { .. }
+                | Effect::Cart(_)
+                | Effect::Carts(_)
                 | Effect::Record { .. }
                 | Effect::WakeAt(_)
                 | Effect::SegmentsSeen(_) => self.dirty = true,
@@ -369,6 +371,10 @@ async fn load_history(
 /// The database cannot be read, or a row of this person.
 pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, needs: Needs) -> Result<Slot, Error> {
     let id = person.profile.id;
+    let mut needs = needs;
+    if needs.cart && person.profile.carts.is_none() {
+        needs.add_carts();
+    }
     let mut slots = BTreeMap::from([(id, Ok(Slot::new(person)))]);
     load_needed(store, BTreeMap::from([(id, needs)]), &mut slots).await?;
     match slots.remove(&id) {
@@ -465,6 +471,9 @@ pub(super) async fn past_for<C: ConnectionTrait>(
 ) -> Result<Loaded, Error> {
     let mut needs = Needs::default();
     condition_needs(condition, segments, &mut needs);
+    if needs.cart && profile.carts.is_none() {
+        needs.add_carts();
+    }
     let mut past = Loaded::default();
     if profile.history.pages > 0 && !needs.older.is_empty() {
         past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();

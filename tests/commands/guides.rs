@@ -30,6 +30,7 @@ guides! {
     quiet_hours_hold_as_the_guide_says: "quiet-hours.md",
     consent_works_as_the_guide_says: "consent.md",
     conditions_mean_what_the_guide_says: "conditions.md",
+    carts_hold_what_the_guide_says: "carts.md",
     templates_work_as_the_guide_says: "templates.md",
     the_api_answers_as_the_guide_says: "api.md",
     imports_come_in_as_the_guide_says: "imports.md",

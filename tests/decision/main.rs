@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod carts;
 mod endings;
 mod entries;
 mod limits;

@@ -2,7 +2,7 @@
 //! before the promised one, and nobody woken for nothing more often than is allowed.
 
 mod asks;
-mod time;
+pub mod time;
 mod world;
 
 use carillon::audience::Condition;

@@ -1,6 +1,7 @@
 //! What holds on every database.
 
 mod caps;
+mod carts;
 mod claims;
 mod crashes;
 mod engagement;

@@ -50,6 +50,7 @@ pub struct Carrier(Arc<Mutex<Script>>);
 struct Script {
     answers: VecDeque<Outcome>,
     handed: Vec<(MessageId, String)>,
+    texts: Vec<String>,
     meanwhile: Option<BoxFuture<'static, ()>>,
 }
 
@@ -67,6 +68,11 @@ impl Carrier {
     pub fn handed(&self) -> Vec<(MessageId, String)> {
         self.0.lock().unwrap().handed.clone()
     }
+
+    /// What they said, in plain text.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().texts.clone()
+    }
 }
 
 impl channel::Channel for Carrier {
@@ -74,6 +80,7 @@ impl channel::Channel for Carrier {
         let Content::Email(email) = rendered.content() else { panic!("not an e-mail") };
         let mut script = self.0.lock().unwrap();
         script.handed.push((rendered.message(), email.message_id.clone()));
+        script.texts.push(email.text.clone());
         let answer = script.answers.pop_front().unwrap_or(Outcome::Accepted { reply: "250 ok".into() });
         let meanwhile = script.meanwhile.take();
         async move {

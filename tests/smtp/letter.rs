@@ -1,10 +1,12 @@
 //! A rendered mail, made the only way there is: a draft, cleared by the guard, rendered from a template.
 
 use carillon::audience::Profile;
+use carillon::audience::cart::View;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use carillon::money::Exchange;
 use carillon::render::links::{MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Occasion, Rendered, Scope, Sender, Workspace, render};
@@ -38,6 +40,8 @@ pub fn mail_of(address: &str, wording: &Wording) -> Rendered {
         profile: &profile,
         event: &event,
         entry: &event,
+        cart: &View::default(),
+        exchange: &Exchange::default(),
         message: &message,
         campaign_name: "Cart reminder",
         workspace: &workspace,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::audience::cart::{CART_EVENTS, Field};
 use crate::audience::condition::{Act, Condition, Engaged, Performed, Sequence, Window};
 use crate::audience::period::Period;
 use crate::audience::segment::SegmentSet;
@@ -33,6 +34,8 @@ pub struct Needs {
     pub received: BTreeSet<String>,
     /// Amounts are compared with money.
     pub money: bool,
+    /// What is in carts is looked at.
+    pub cart: bool,
 }
 
 /// How far back past events matter: the furthest of all that is said here.
@@ -83,9 +86,22 @@ impl Needs {
         self.entry |= other.entry;
         self.traits |= other.traits;
         self.money |= other.money;
+        self.cart |= other.cart;
         self.consent |= other.consent;
         self.topics.extend(other.topics.iter().cloned());
         self.received.extend(other.received.iter().cloned());
+    }
+
+    /// Adds all that carts are made of, for whom nobody has kept count of them.
+    pub fn add_carts(&mut self) {
+        self.older.extend(CART_EVENTS.map(str::to_owned));
+        self.bodies.extend(CART_EVENTS.map(str::to_owned));
+    }
+
+    /// It looks at a cart, which may be that of the event that began an enrollment.
+    fn look_at_cart(&mut self) {
+        self.cart = true;
+        self.entry = true;
     }
 
     fn reach_back(&mut self, name: &str, reach: Reach) {
@@ -130,6 +146,13 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
             needs.topics.insert(topic.clone());
         }
         Condition::Engaged(engaged) => of_engaged(engaged, needs),
+        Condition::Cart(tests) => {
+            needs.look_at_cart();
+            // Lines in several currencies are converted.
+            needs.money |= tests.iter().any(|(field, _)| *field == Field::Value);
+            tests.iter().for_each(|(_, test)| of_test(test, needs));
+        }
+        Condition::CartEmpty => needs.look_at_cart(),
         Condition::Random { .. } => {}
     }
 }
@@ -210,6 +233,10 @@ fn of_operand(operand: &Operand, needs: &mut Needs) {
             match reference {
                 Reference::Entry(_) => needs.entry = true,
                 Reference::Trait(_) | Reference::UserId | Reference::ProfileId => needs.traits = true,
+                Reference::Cart(field) => {
+                    needs.look_at_cart();
+                    needs.money |= *field == Field::Value;
+                }
                 Reference::Event(_) | Reference::Item(_) => {}
             }
         }

@@ -66,6 +66,7 @@ impl fmt::Display for Reference {
             Self::UserId => f.write_str("profile.user_id"),
             Self::ProfileId => f.write_str("profile.id"),
             Self::Item(path) => write!(f, "item.{path}"),
+            Self::Cart(field) => write!(f, "cart.{field}"),
         }
     }
 }

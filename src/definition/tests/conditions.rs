@@ -73,8 +73,8 @@ fn forms_that_cannot_mean_anything_are_refused_with_their_place() {
     for (inner, told) in [
         ("{ event: { a: { gte: XYZ 50 } } }", "`XYZ` is not a currency code of ISO 4217"),
         ("{ event: { a: { ref: item.price } } }", "entry.where.event.a.ref: no item is at hand here"),
-        ("{ event: { a: { ref: price } } }", "is not a path from event., entry., profile. or item."),
-        ("{ event: { a: { ref: events.price } } }", "`events` is none of event., entry., profile. and item."),
+        ("{ event: { a: { ref: price } } }", "is not a path from event., entry., profile., item. or cart."),
+        ("{ event: { a: { ref: events.price } } }", "`events` is none of event., entry., profile., item. and cart."),
         ("{ event: { a: { eq: 1, default: 2 } } }", "`default` belongs to a `ref`"),
         ("{ event: { a: { gt: { ref: profile.a, default: true } } } }", "a number or text"),
         ("{ event: { a: { ref: profile.a, eq: 1 } } }", "unknown field"),

@@ -145,7 +145,7 @@ async fn render(
             Some(sample) => sample,
             None => sample_of(admin.db(), &template).await?,
         };
-        Some(tried.variables(&own, &admin.house, by.first().map(Arc::as_ref)))
+        Some(tried.variables(&own, &admin.house, by.first().map(Arc::as_ref), &live.catalog.terms.exchange))
     };
     let address = tried.person.as_ref().and_then(|person| person.address(channel.address_trait()));
     let to = address.unwrap_or(example_address(channel)).to_owned();

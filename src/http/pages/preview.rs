@@ -164,7 +164,9 @@ impl Look {
     fn content(&self, desk: &Desk, template: &Template) -> Result<Content, String> {
         let compiled = Compiled::new(template).map_err(|error| error.to_string())?;
         let campaign = self.campaigns.first().map(Arc::as_ref);
-        let variables = self.with.variables(&template.sample, &desk.workspace, campaign);
+        let live = desk.admin.definitions.live(desk.admin.workspace);
+        let exchange = &live.catalog.terms.exchange;
+        let variables = self.with.variables(&template.sample, &desk.workspace, campaign, exchange);
         let scope = Scope::sample(desk.admin.log.clock().now(), &variables);
         let address = self.with.person.as_ref().and_then(|person| person.address(self.channel.address_trait()));
         let to = address.unwrap_or(match self.channel {

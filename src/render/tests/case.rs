@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::audience::Profile;
+use crate::audience::cart::View;
 use crate::event::{Body, Event, Kind};
 use crate::guard::{Cleared, Draft, GuardState, Verdict, check};
 use crate::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use crate::money::Exchange;
 use crate::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use crate::render::template::{EmailPart, Markup, Parts, Template};
 use crate::render::{
@@ -201,6 +203,8 @@ impl Case {
             profile: &profile,
             event: &event,
             entry: &event,
+            cart: &View::default(),
+            exchange: &Exchange::default(),
             message: &message,
             campaign_name: "Cart reminder",
             workspace: &workspace,

@@ -110,10 +110,13 @@ impl Dispatcher {
         let live = self.parts.definitions.live(id);
         let campaign = live.catalog.campaign(&message.campaign);
         let link = links::Link { workspace: id, profile: profile.id, channel: message.channel, message: message.id };
+        let entry = event(&message.entry)?;
         let about = Occasion {
             profile,
             event: event(&message.event)?,
-            entry: event(&message.entry)?,
+            entry,
+            cart: &profile.cart_of(entry),
+            exchange: &live.catalog.terms.exchange,
             message,
             campaign_name: campaign.map_or(message.campaign.as_str(), |campaign| &campaign.name),
             workspace: &self.parts.workspace,

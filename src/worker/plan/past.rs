@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
 
+use crate::audience::cart::{self, CART_EVENTS};
 use crate::audience::condition::needs::Needs;
 use crate::audience::{History, Standings};
 use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
@@ -74,20 +75,22 @@ pub async fn load(
 
     let enrollments = store.enrollments_of(profile, None, ROWS_MAX).await?;
     let open = carried::open(store, &side.setting.catalog, enrollments, &before, window).await?;
+    let prior: BTreeSet<Position> = before.iter().map(|(.., position)| *position).collect();
     let bodies = bodies(store, &before, &side.needs, &open).await?;
     let mut person = Person::new(profile, now.profile.created_at);
     person.version = i64::from(!before.is_empty());
     person.profile.user_id.clone_from(&now.profile.user_id);
     if let Some(baseline) = store.baseline(profile).await? {
         person.profile.traits = baseline.profile.traits;
+        person.profile.carts = baseline.profile.carts;
     }
     let folded = store.folded_until().await?;
     let told = bodies.iter().filter(|(at, _)| **at > folded.of(store.layout().shard_at(**at)));
+    fill_carts(&mut person, told.clone().filter(|(at, _)| prior.contains(at)));
     identify(&mut person, told, window.from);
     person.profile.history = History::default();
     person.profile.segments = Standings::default();
     person.profile.consent = BTreeMap::new();
-    let prior: BTreeSet<Position> = before.iter().map(|(.., position)| *position).collect();
     for row in store.ledger_of(profile, ROWS_MAX).await? {
         if row.position < window.first || prior.contains(&row.position) {
             person.profile.consent.insert(row.about, row.consent);
@@ -140,6 +143,9 @@ async fn bodies(
     let identified = Kind::Identify.event_name();
     let mut wanted: BTreeSet<Position> = newest(BODIES_MAX, &|name| needs.bodies.contains(name)).into_iter().collect();
     wanted.extend(newest(IDENTIFIES_MAX, &|name| name == identified));
+    if needs.cart {
+        wanted.extend(newest(BODIES_MAX, &|name| CART_EVENTS.contains(&name)));
+    }
     // Exits compare with what began an enrollment.
     wanted.extend(open.enrollments.iter().filter(|one| one.is_active()).map(|one| one.entry));
     let mut bodies = BTreeMap::new();
@@ -149,6 +155,12 @@ async fn bodies(
         }
     }
     Ok(bodies)
+}
+
+/// Carts as these events left them.
+fn fill_carts<'e>(person: &mut Person, told: impl Iterator<Item = (&'e Position, &'e Arc<Event>)>) {
+    let carts = person.profile.carts.get_or_insert_default();
+    told.filter_map(|(position, event)| cart::step(event, *position)).for_each(|step| carts.take(step));
 }
 
 /// Traits as the identify calls left them, by the rules of decisions.

@@ -14,6 +14,7 @@ use crate::definition::{Definition, Document};
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
 use crate::message::{Channel, Purpose};
+use crate::money::Exchange;
 use crate::render::inspection::remarks;
 use crate::render::template::Template;
 use crate::render::{Compiled, Content, RenderError, Scope, Sender, preview};
@@ -136,7 +137,7 @@ impl Trial<'_> {
     }
 
     fn causes(&self, profile: &Profile, event: &Event) -> BTreeSet<String> {
-        let mut sample = Scope::tried_sample(profile, event);
+        let mut sample = Scope::tried_sample(profile, event, &Exchange::default());
         let mut causes = BTreeSet::new();
         for _ in 0..MISSING_MAX {
             match self.render(&sample) {
