@@ -2,11 +2,13 @@
 
 use anyhow::bail;
 use carillon::audience::Profile;
+use carillon::audience::cart::View;
 use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
 use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use carillon::money::Exchange;
 use carillon::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
 use carillon::render::{Compiled, Content, Occasion, Rendered, Scope, Sender, Workspace, render};
@@ -65,6 +67,8 @@ impl Letter {
             profile: &self.profile,
             event: &self.event,
             entry: &self.event,
+            cart: &View::default(),
+            exchange: &Exchange::default(),
             message: &self.message,
             campaign_name: "Cart reminder",
             workspace: &self.workspace,

@@ -97,7 +97,13 @@ impl Effect {
     pub fn is_about_person(&self) -> bool {
         matches!(
             self,
-            Self::Merge(_) | Self::Identify { .. } | Self::SetTraits(_) | Self::Seen { .. } | Self::Record { .. }
+            Self::Merge(_)
+                | Self::Identify { .. }
+                | Self::SetTraits(_)
+                | Self::Seen { .. }
+                | Self::Record { .. }
+                | Self::Cart(_)
+                | Self::Carts(_)
         )
     }
 }

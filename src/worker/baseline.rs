@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::audience::History;
-use crate::decision::{At, Catalog, Effect, Input, Loaded, Other, Person, Snapshot, decide, decide_joined};
+use crate::decision::{At, Catalog, Input, Loaded, Other, Person, Snapshot, decide, decide_joined};
 use crate::ids::{ProfileId, Span};
 use crate::store::baselines::Heir;
 use crate::store::entries::{Entry, Logged};
@@ -32,15 +32,7 @@ impl Fold {
         };
         let mut folded = person.clone();
         for effect in &decision.effects {
-            if matches!(
-                effect,
-                Effect::Merge(_)
-                    | Effect::Identify { .. }
-                    | Effect::SetTraits(_)
-                    | Effect::Seen { .. }
-                    | Effect::Cart(_)
-                    | Effect::Record { .. }
-            ) {
+            if effect.is_about_person() {
                 folded.apply(effect);
             }
         }

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::audience::condition::{Condition, Facts, VALUES_SHOWN_MAX, cut, evaluate, fields, performed, shown};
+use crate::audience::cart::Field;
+use crate::audience::condition::{Condition, Facts, VALUES_SHOWN_MAX, asked, cut, evaluate, fields, performed, shown};
 use crate::audience::field::{Found, Place, trait_values};
 use crate::audience::value_test::Test;
 use crate::ids::Timestamp;
@@ -64,18 +65,13 @@ struct Unfolding {
 impl Unfolding {
     fn node(&mut self, condition: &Condition, facts: &Facts<'_>) -> Node {
         self.nodes += 1;
+        if let Some(each) = each_alone(condition) {
+            return self.combined(condition, &each, facts, false);
+        }
         let leaf = match condition {
             Condition::All(children) => return self.combined(condition, children, facts, false),
             Condition::Any(children) => return self.combined(condition, children, facts, true),
             Condition::Not(child) => return self.negated(condition, child, facts),
-            Condition::Trait(tests) if tests.len() != 1 => {
-                let each = tests.iter().map(|test| Condition::Trait(vec![test.clone()])).collect::<Vec<_>>();
-                return self.combined(condition, &each, facts, false);
-            }
-            Condition::Event(tests) if tests.len() != 1 => {
-                let each = tests.iter().map(|test| Condition::Event(vec![test.clone()])).collect::<Vec<_>>();
-                return self.combined(condition, &each, facts, false);
-            }
             Condition::Trait(tests) => of_field("trait ", tests, |path| trait_values(facts.profile, path, facts.now)),
             Condition::Event(tests) => {
                 let place = facts.event.map(Place::event);
@@ -112,6 +108,8 @@ impl Unfolding {
                 let values = words::engaged_values(engaged, facts);
                 leaf(words::form(condition), values, words::engaged_change(engaged, turned.holds, turned.until))
             }
+            Condition::Cart(tests) => of_cart(tests, facts),
+            Condition::CartEmpty => of_empty_cart(words::form(condition), facts),
             // The draw is the same for ever.
             Condition::Random { percent, salt } => {
                 let values = named([("percent", json!(percent.to_string())), ("salt", json!(salt))]);
@@ -215,6 +213,33 @@ fn leaf(condition: String, values: Map<String, Value>, change: Option<String>) -
     Leaf { condition, values, change, children: Vec::new() }
 }
 
+/// Tests of several fields, each by itself; none where there is one.
+fn each_alone(condition: &Condition) -> Option<Vec<Condition>> {
+    match condition {
+        Condition::Trait(tests) if tests.len() != 1 => {
+            Some(tests.iter().map(|test| Condition::Trait(vec![test.clone()])).collect())
+        }
+        Condition::Event(tests) if tests.len() != 1 => {
+            Some(tests.iter().map(|test| Condition::Event(vec![test.clone()])).collect())
+        }
+        Condition::Cart(tests) if tests.len() != 1 => {
+            Some(tests.iter().map(|test| Condition::Cart(vec![test.clone()])).collect())
+        }
+        _ => None,
+    }
+}
+
+fn of_cart(tests: &[(Field, Test)], facts: &Facts<'_>) -> Leaf {
+    let name = tests.first().map_or_else(String::new, |(field, _)| format!("cart.{field}"));
+    leaf(name, words::cart_values(tests, facts), Some(words::cart_change(tests)))
+}
+
+fn of_empty_cart(form: String, facts: &Facts<'_>) -> Leaf {
+    let items = facts.cart().items();
+    let change = if items.is_zero() { "something put into the cart" } else { "an empty cart" };
+    leaf(form, named([("items", json!(items.to_string()))]), Some(change.to_owned()))
+}
+
 fn named<const N: usize>(values: [(&str, Value); N]) -> Map<String, Value> {
     values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -242,7 +267,7 @@ fn of_item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Leaf {
     let elements = facts.event.map(|event| Place::event(event).elements(path)).unwrap_or_default();
     let shown = elements.iter().take(ELEMENTS_SHOWN_MAX).enumerate().map(|(n, element)| {
         let facts = Facts { item: Some(*element), ..*facts };
-        let answer = fields("", filter, &facts, |path| element.values(path));
+        let answer = fields("", filter, &facts, |path, test| asked(test, &element.values(path), &facts));
         Node {
             condition: format!("{path}[{n}]"),
             holds: answer.holds,

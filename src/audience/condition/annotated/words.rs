@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::named;
+use crate::audience::cart::Field;
 use crate::audience::condition::performed::Seen;
 use crate::audience::condition::{Act, Condition, Engaged, Facts, Performed, Sequence, Step, Window, permission};
 use crate::audience::consent::ConsentState;
@@ -32,8 +33,28 @@ pub fn form(condition: &Condition) -> String {
         }
         Condition::Subscribed(topic) => format!("subscribed {topic}"),
         Condition::Engaged(Engaged { act, campaign, .. }) => format!("{} {campaign}", act.as_str()),
+        Condition::Cart(_) => "cart".to_owned(),
+        Condition::CartEmpty => "cart empty".to_owned(),
         Condition::Random { salt, .. } => format!("random {salt}"),
     }
+}
+
+/// One field of the cart that counts, as it is.
+pub fn cart_values(tests: &[(Field, Test)], facts: &Facts<'_>) -> Map<String, Value> {
+    let Some((field, test)) = tests.first() else { return Map::new() };
+    let (cart, exchange) = (facts.cart(), &facts.terms.exchange);
+    let is = cart.found(*field, exchange).map(|found| found.value.into_owned());
+    let mut values = named([("is", json!(is)), ("wanted", json!(test.to_string()))]);
+    if *field == Field::Value {
+        let currency = cart.found(Field::Currency, exchange).map(|found| found.value.into_owned());
+        values.insert("currency".to_owned(), json!(currency));
+    }
+    values
+}
+
+pub fn cart_change(tests: &[(Field, Test)]) -> String {
+    let each: Vec<String> = tests.iter().map(|(field, test)| format!("cart.{field} {test}")).collect();
+    format!("a change of the cart across {}", each.join(" and "))
 }
 
 /// ` with properties.price gte 5 and properties.sku p1`; nothing where nothing is asked.
