@@ -7,10 +7,10 @@ pub mod annotated;
 mod cart;
 mod engaged;
 pub mod needs;
-mod performed;
+pub mod performed;
 mod permission;
 mod sequence;
-mod tally;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +22,7 @@ use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 
 use crate::audience::cart::Field;
+use crate::audience::computed::ComputedSet;
 use crate::audience::consent::ConsentState;
 use crate::audience::field::{Found, Place, trait_values};
 use crate::audience::period::{Period, zone_of};
@@ -61,6 +62,8 @@ pub enum Condition {
     Cart(Vec<(Field, Test)>),
     /// Nothing is in the cart.
     CartEmpty,
+    /// An operator put the person on the list of this static segment.
+    Listed(String),
     /// A stable draw from the person and the salt falls below so many of a hundred.
     Random {
         percent: Decimal,
@@ -183,6 +186,7 @@ pub struct Terms {
     pub workspace: WorkspaceId,
     pub exchange: Exchange,
     pub segments: SegmentSet,
+    pub computed: ComputedSet,
     /// Where people live who do not say so; none: UTC.
     pub zone: Option<TimeZone>,
     /// Whether whoever has said nothing gets a topic, by key; of a topic that is not here everybody does.
@@ -276,6 +280,7 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         Condition::Engaged(engaged) => engaged::evaluate(engaged, facts),
         Condition::Cart(tests) => cart::evaluate(tests, facts),
         Condition::CartEmpty => cart::is_empty(facts),
+        Condition::Listed(segment) => listed(segment, facts),
         Condition::Random { percent, salt } => random(*percent, salt, facts),
     }
 }
@@ -417,6 +422,13 @@ fn in_segment(key: &str, facts: &Facts<'_>) -> Evaluation {
             Evaluation { because: cut(format!("{words} {key} ({})", answer.because)), ..answer }
         }
         None => Evaluation::constant(false, format!("there is no segment {key}")),
+    }
+}
+
+fn listed(segment: &str, facts: &Facts<'_>) -> Evaluation {
+    match facts.profile.remembered.lists.get(segment) {
+        Some(since) => Evaluation::constant(true, format!("on the list of {segment} since {since}")),
+        None => Evaluation::constant(false, format!("not on the list of {segment}")),
     }
 }
 

@@ -54,9 +54,17 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The values of a trait. A trait whose own name has dots wins over a path into an object.
+/// The values of a trait: a computed one wins over one that somebody set. A trait whose own name has dots wins over a path
+/// into an object.
 pub fn trait_values<'a>(profile: &'a Profile, path: &str, now: Timestamp) -> Vec<Found<'a>> {
     let mut found = Vec::new();
+    if let Some(worked) = profile.remembered.computed.get(path) {
+        let found = |value| {
+            let currency = worked.currency.as_ref().map(Cow::Borrowed);
+            Found { value: Cow::Borrowed(value), currency, at: now, is_of_now: true }
+        };
+        return worked.value.iter().map(found).collect();
+    }
     let beside = currency_in(&profile.traits);
     let mut push = |value, currency: Option<&'a Value>| {
         let currency = currency.map(Cow::Borrowed);
@@ -83,6 +91,11 @@ impl<'a> Found<'a> {
     /// What events made of it by `at`, with the currency that goes with it.
     pub fn stated(value: Value, currency: Option<Value>, at: Timestamp) -> Self {
         Self { value: Cow::Owned(value), currency: currency.map(Cow::Owned), at, is_of_now: false }
+    }
+
+    /// The currency that was found with it.
+    pub fn currency(&self) -> Option<&Value> {
+        self.currency.as_deref()
     }
 
     /// The number, if it is one.

@@ -1,15 +1,20 @@
 //! To someone: the profile, its traits, consent and history, and the conditions asked about them.
 
 pub mod cart;
+pub mod computed;
 pub mod condition;
 pub mod consent;
 pub mod field;
 pub mod history;
+pub mod occasion;
 pub mod period;
+pub mod remembered;
 pub mod segment;
 pub mod stay;
 pub mod value_test;
 pub mod whereabouts;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -21,6 +26,7 @@ use cart::View;
 pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
+pub use remembered::Remembered;
 pub use segment::{Segment, Standings};
 pub use whereabouts::Whereabouts;
 
@@ -43,6 +49,9 @@ pub struct Profile {
     /// Where the person stands in the segments.
     #[serde(default)]
     pub segments: Standings,
+    /// What else decisions leave with them: computed traits, dates to come, lists.
+    #[serde(default)]
+    pub remembered: Remembered,
     /// The zone of the newest event that named one (`context.timezone`).
     #[serde(default)]
     pub last_zone: Option<String>,
@@ -62,6 +71,7 @@ impl Profile {
             consent: consent::Answers::new(),
             history: History::default(),
             segments: Standings::default(),
+            remembered: Remembered::default(),
             last_zone: None,
             carts: Some(Carts::default()),
             created_at: now,
@@ -75,14 +85,32 @@ impl Profile {
         self.carts.as_ref().map(|carts| carts.view(own.as_deref())).unwrap_or_default()
     }
 
-    /// The trait at a dotted path, or `None` where absent or null.
+    /// The trait at a dotted path, or `None` where absent or null; a computed one wins.
     pub fn trait_at(&self, path: &str) -> Option<&Value> {
+        if let Some(worked) = self.remembered.computed.get(path) {
+            return worked.value.as_ref();
+        }
         // A trait whose own name has dots wins over a path into an object.
         if let Some(value) = self.traits.get(path) {
             return (!value.is_null()).then_some(value);
         }
         let (first, rest) = path.split_once('.')?;
         crate::event::json::lookup(self.traits.get(first)?, rest)
+    }
+
+    /// What templates see: the traits that were set, and in front of them those that are computed.
+    pub fn all_traits(&self) -> Cow<'_, Traits> {
+        if self.remembered.computed.is_empty() {
+            return Cow::Borrowed(&self.traits);
+        }
+        let mut all = self.traits.clone();
+        for (name, worked) in &self.remembered.computed {
+            match &worked.value {
+                Some(value) => drop(all.insert(name.clone(), value.clone())),
+                None => drop(all.shift_remove(name)),
+            }
+        }
+        Cow::Owned(all)
     }
 
     /// Merges traits of an identify: a null removes, everything else replaces.
@@ -125,6 +153,7 @@ impl Profile {
             ours.unite(theirs);
             ours
         });
+        self.remembered.unite(&other.remembered);
         let theirs = other.last_seen_at > self.last_seen_at;
         let (newer, older) =
             if theirs { (&other.last_zone, &self.last_zone) } else { (&self.last_zone, &other.last_zone) };

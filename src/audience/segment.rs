@@ -51,7 +51,9 @@ pub struct SegmentSet {
     /// Those to which answers on channels and topics matter, and messages that were received.
     by_consent: BTreeSet<String>,
     by_messages: BTreeSet<String>,
-    /// The last change of any of them.
+    /// Keys by the traits they name.
+    by_name: BTreeMap<String, BTreeSet<String>>,
+    /// The last change of any of them, and of what else is kept with people.
     since: Position,
 }
 
@@ -61,7 +63,15 @@ pub struct Bases {
     pub rates: Position,
     /// By the topic's key.
     pub topics: BTreeMap<String, Position>,
+    /// By the computed trait's key.
+    pub computed: BTreeMap<String, Position>,
+    /// When campaigns that are entered at a date were.
+    pub dates: Position,
 }
+
+/// The event by which an operator puts somebody on the list of a static segment, or takes them from it: properties
+/// `segment` and `listed`.
+pub const LIST_CHANGED: &str = "List Changed";
 
 /// What may change answers beside the names of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,7 +98,8 @@ impl SegmentSet {
                 set.add(segment, since, own, bases);
             }
         }
-        set.since = set.by_key.values().map(|defined| defined.since).max().unwrap_or_default();
+        let segments = set.by_key.values().map(|defined| defined.since);
+        set.since = segments.chain(bases.computed.values().copied()).fold(bases.dates, Position::max);
         set
     }
 
@@ -103,6 +114,7 @@ impl SegmentSet {
             since = since.max(bases.rates);
         }
         since = own.topics.iter().filter_map(|topic| bases.topics.get(topic)).fold(since, |one, other| one.max(*other));
+        since = own.named.iter().filter_map(|name| bases.computed.get(name)).fold(since, |one, other| one.max(*other));
         let mut needs = own.clone();
         for below in own.segments.iter().filter_map(|key| self.by_key.get(key)) {
             needs.add(&below.needs);
@@ -111,6 +123,12 @@ impl SegmentSet {
         let carts = CART_EVENTS.map(str::to_owned);
         for event in needs.older.iter().chain(carts.iter().filter(|_| needs.cart)) {
             self.by_event.entry(event.clone()).or_default().insert(segment.key.clone());
+        }
+        for name in &needs.named {
+            self.by_name.entry(name.clone()).or_default().insert(segment.key.clone());
+        }
+        if !needs.lists.is_empty() {
+            self.by_event.entry(LIST_CHANGED.to_owned()).or_default().insert(segment.key.clone());
         }
         let heard = [
             (needs.traits, &mut self.by_traits),
@@ -128,7 +146,7 @@ impl SegmentSet {
         self.order.is_empty()
     }
 
-    /// The last change of the definitions that may have changed anybody's membership.
+    /// The last change of the definitions that may have changed anybody's membership, computed traits or dates.
     pub fn since(&self) -> Position {
         self.since
     }
@@ -149,6 +167,11 @@ impl SegmentSet {
         let by_consent = Some(&self.by_consent).filter(|_| stirred.consent);
         let by_messages = Some(&self.by_messages).filter(|_| stirred.messages);
         [by_event, by_traits, by_consent, by_messages].into_iter().flatten().flatten().map(String::as_str)
+    }
+
+    /// Keys of the segments that ask for any of these traits.
+    pub fn naming<'s>(&'s self, traits: impl IntoIterator<Item = &'s str>) -> impl Iterator<Item = &'s str> {
+        traits.into_iter().filter_map(|name| self.by_name.get(name)).flatten().map(String::as_str)
     }
 
     pub fn needs(&self, key: &str) -> Option<&Needs> {

@@ -22,6 +22,7 @@ mod suppression_file;
 mod table;
 mod token;
 mod trace;
+mod traits;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -126,6 +127,8 @@ Examples:
     Messages(trace::Messages),
     /// List segments with their sizes, look into one, or say why a person is in it or not
     Segments(segments::Segments),
+    /// List computed traits, or say what they come to for a person and why
+    Traits(traits::Traits),
     /// Say why a campaign did or did not speak to someone
     Explain(trace::Explain),
     /// Show what a person has answered on channels and topics, or say an answer for them
@@ -252,6 +255,7 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Messages(asked) => trace::messages(client, &asked).await,
         Command::Segments(asked) => segments::segments(client, &asked).await,
+        Command::Traits(asked) => traits::traits(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
         Command::Consent(asked) => permission::consent(client, &asked).await,
         Command::Suppress(asked) => permission::suppress(client, &asked).await,

@@ -1,17 +1,24 @@
-//! `carillon segments`: who is in which, and whether a person is in one and why.
+//! `carillon segments`: who is in which, whether a person is in one and why, and the members of static ones.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::client::{Client, segment};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json};
+use crate::worker::lists::read;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   carillon segments                            all of them, with their sizes
   carillon segments vip                        some of the people in it
-  carillon segments vip --profile ann          is ann in it, and why (exit code 1: no)")]
+  carillon segments vip --profile ann          is ann in it, and why (exit code 1: no)
+  carillon segments staff --upload staff.csv   the members of a static segment, and nobody else
+  carillon segments staff --upload new.csv --mode add")]
 pub struct Segments {
     /// One segment, by key
     key: Option<String>,
@@ -21,9 +28,22 @@ pub struct Segments {
     /// How many people are shown
     #[arg(long, default_value_t = 10, value_name = "N", requires = "key")]
     limit: u32,
+    /// Members of a static segment: CSV with a column user_id or id (else the first), or a JSON list of ids
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "profile")]
+    upload: Option<PathBuf>,
+    /// What the file does to the list
+    #[arg(long, value_enum, default_value = "replace", requires = "upload")]
+    mode: Mode,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    Replace,
+    Add,
+    Remove,
 }
 
 pub async fn segments(client: &Client, asked: &Segments) -> anyhow::Result<Answer> {
@@ -40,6 +60,9 @@ pub async fn segments(client: &Client, asked: &Segments) -> anyhow::Result<Answe
         }
         return Ok(Answer::Yes);
     };
+    if let Some(file) = &asked.upload {
+        return upload(client, key, file, asked).await;
+    }
     let limit = asked.limit.to_string();
     let query = [("profile", asked.profile.as_deref()), ("limit", Some(limit.as_str()))];
     let answer = client.get(&format!("/api/v1/segments/{}", segment(key)), &query).await?;
@@ -67,6 +90,37 @@ pub async fn segments(client: &Client, asked: &Segments) -> anyhow::Result<Answe
         }
     }
     Ok(if is_in == Some(false) { Answer::No } else { Answer::Yes })
+}
+
+async fn upload(client: &Client, key: &str, file: &Path, asked: &Segments) -> anyhow::Result<Answer> {
+    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let lines = read(&bytes).with_context(|| file.display().to_string())?;
+    let members: Vec<&str> = lines.iter().map(|(_, id)| id.as_str()).collect();
+    let mode = match asked.mode {
+        Mode::Replace => "replace",
+        Mode::Add => "add",
+        Mode::Remove => "remove",
+    };
+    let path = format!("/api/v1/segments/{}/members", segment(key));
+    let answer = client.post(&path, json!({ "mode": mode, "members": members })).await?;
+    if asked.json {
+        print_json(&answer);
+        return Ok(Answer::Yes);
+    }
+    let (added, removed, unchanged) = (cell(&answer["added"]), cell(&answer["removed"]), cell(&answer["unchanged"]));
+    print(&format!("{key}: {added} added, {removed} removed, {unchanged} unchanged\n"));
+    let problems = list(&answer, "problems");
+    for bad in problems {
+        let place = bad["place"].as_u64().and_then(|place| usize::try_from(place).ok()).unwrap_or(0);
+        let line = place.checked_sub(1).and_then(|place| lines.get(place)).map_or(0, |(line, _)| *line);
+        print(&format!("{}:{line}: {}\n", file.display(), cell(&bad["problem"])));
+    }
+    let bad = answer["bad"].as_u64().unwrap_or(0);
+    let more = bad.saturating_sub(problems.len() as u64);
+    if more > 0 {
+        print(&format!("and {more} more\n"));
+    }
+    Ok(if bad > 0 { Answer::No } else { Answer::Yes })
 }
 
 fn row(one: &serde_json::Value) -> [String; 4] {

@@ -1,8 +1,11 @@
 //! Trigger campaigns as values: what starts one, what ends it, what it sends.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::audience::Condition;
+use crate::audience::occasion::Occasion;
+use crate::audience::value_test::equal;
 use crate::event::pattern::Pattern;
 use crate::event::{Event, Kind};
 use crate::ids::Span;
@@ -47,8 +50,8 @@ pub struct Campaign {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub event: String,
-    /// The segment whose entering or leaving `event` tells of.
-    pub segment: Option<String>,
+    /// What `event` must tell of.
+    pub start: Start,
     pub pattern: Option<Pattern>,
     /// `where`.
     pub filter: Option<Condition>,
@@ -58,13 +61,49 @@ pub struct Entry {
     pub reentry: Reentry,
 }
 
-impl Entry {
+/// What an entry is about beside its event's name: for what follows by itself, `event` is one of Carillon's own.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Start {
+    Event,
+    /// This segment was entered or left.
+    Segment(String),
+    Trait(TraitChange),
+    Date(Occasion),
+}
+
+/// A trait became another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraitChange {
+    pub name: String,
+    /// Any of these before, and any of these after; none: whatever it was, also nothing.
+    pub from: Option<Vec<Value>>,
+    pub to: Option<Vec<Value>>,
+}
+
+impl TraitChange {
+    fn is_told_by(&self, event: &Event) -> bool {
+        let is_any_of = |wanted: &Option<Vec<Value>>, path: &str| {
+            let found = event.lookup(path);
+            wanted.as_ref().is_none_or(|all| found.is_some_and(|found| all.iter().any(|one| equal(found, one, false))))
+        };
+        event.lookup("properties.trait").is_some_and(|name| name == self.name.as_str())
+            && is_any_of(&self.from, "properties.from")
+            && is_any_of(&self.to, "properties.to")
+    }
+}
+
+impl Campaign {
     /// Whether the event is of the kind that enters, before anything else is asked.
     pub fn is_about(&self, event: &Event) -> bool {
-        let Some(key) = &self.segment else { return event.name == self.event };
-        event.name == self.event
-            && event.kind == Kind::Own
-            && event.lookup("properties.segment").is_some_and(|segment| segment == key.as_str())
+        let is_own = || event.kind == Kind::Own;
+        let says = |path: &str, key: &str| event.lookup(path).is_some_and(|found| found == key);
+        event.name == self.entry.event
+            && match &self.entry.start {
+                Start::Event => true,
+                Start::Segment(key) => is_own() && says("properties.segment", key),
+                Start::Trait(change) => is_own() && change.is_told_by(event),
+                Start::Date(_) => is_own() && says("properties.campaign", &self.key),
+            }
     }
 }
 

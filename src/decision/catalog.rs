@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use crate::audience::condition::Terms;
 use crate::audience::consent::Policy;
-use crate::decision::campaign::{Campaign, CampaignStatus, Exit};
-use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person};
+use crate::audience::occasion::Occasion;
+use crate::decision::campaign::{Campaign, CampaignStatus, Exit, Start};
+use crate::decision::traits::TRAIT_CHANGED;
+use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person, needs_of_all};
 use crate::event::Event;
 use crate::event::pattern::Index;
 use crate::ids::Span;
@@ -28,6 +30,9 @@ pub struct Catalog {
     /// How many live marketing campaigns send by a channel.
     contenders: BTreeMap<Channel, usize>,
     permissions: Permissions,
+    /// Live and paused campaigns that are entered at a date, by key.
+    dated: BTreeMap<String, Occasion>,
+    heard: Heard,
     /// The workspace, its money and its segments.
     pub terms: Terms,
 }
@@ -39,6 +44,19 @@ pub struct Permissions {
     pub topics: BTreeMap<String, Topic>,
     /// What a template's messages are about where their campaign says nothing, by the template's key.
     pub topics_of_templates: BTreeMap<String, String>,
+}
+
+/// The traits of whose changes anything may come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Heard {
+    All,
+    Some(BTreeSet<String>),
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
 }
 
 /// The campaigns that one event may enter, ordered by key.
@@ -82,18 +100,65 @@ impl Catalog {
                 *catalog.contenders.entry(campaign.send.channel).or_default() += 1;
             }
             catalog.entries.entry(campaign.entry.event.clone()).or_default().add(campaign.clone());
+            if let Start::Date(occasion) = &campaign.entry.start {
+                catalog.dated.insert(campaign.key.clone(), occasion.clone());
+            }
             if let Some(goal) = &campaign.goal {
                 let longest = catalog.goals.entry(goal.event.clone()).or_insert(goal.within);
                 *longest = goal.within.max(*longest);
             }
         }
+        catalog.heard = catalog.hearing();
         catalog
+    }
+
+    /// Whose changes are waited for: of the traits that live campaigns begin with; of all, where anything counts the event
+    /// or looks into it.
+    fn hearing(&self) -> Heard {
+        let mut names = BTreeSet::new();
+        for campaign in self.versions.values().flat_map(BTreeMap::values) {
+            if campaign.exits_on(TRAIT_CHANGED) || campaign.goal.as_ref().is_some_and(|it| it.event == TRAIT_CHANGED) {
+                return Heard::All;
+            }
+            match &campaign.entry.start {
+                Start::Trait(change) => drop(names.insert(change.name.clone())),
+                Start::Event if campaign.entry.event == TRAIT_CHANGED => return Heard::All,
+                Start::Event | Start::Segment(_) | Start::Date(_) => {}
+            }
+        }
+        if needs_of_all(self).older.contains(TRAIT_CHANGED) { Heard::All } else { Heard::Some(names) }
+    }
+
+    /// Whether anything may come of this trait's changes; of another's nothing is stored.
+    pub fn hears_trait(&self, name: &str) -> bool {
+        match &self.heard {
+            Heard::All => true,
+            Heard::Some(names) => names.contains(name),
+        }
+    }
+
+    /// The same, with every change of a trait told.
+    #[must_use]
+    pub fn telling_all(self) -> Self {
+        Self { heard: Heard::All, ..self }
+    }
+
+    /// Campaigns that are entered at a date, by key.
+    pub fn dated(&self) -> &BTreeMap<String, Occasion> {
+        &self.dated
+    }
+
+    /// Whether anything is kept with people beside what they say and do.
+    pub fn follows_people(&self) -> bool {
+        !(self.terms.segments.is_empty() && self.terms.computed.is_empty() && self.dated.is_empty())
     }
 
     /// The same with what conditions know of the workspace.
     #[must_use]
     pub fn with_terms(self, terms: Terms) -> Self {
-        Self { terms, ..self }
+        let mut catalog = Self { terms, ..self };
+        catalog.heard = catalog.hearing();
+        catalog
     }
 
     pub fn campaign(&self, key: &str) -> Option<&Arc<Campaign>> {
@@ -116,14 +181,14 @@ impl Catalog {
         places.extend(&entries.any);
         places.sort_unstable();
         let found = places.iter().filter_map(|place| entries.campaigns.get(*place as usize));
-        found.filter(|campaign| campaign.entry.is_about(event)).collect()
+        found.filter(|campaign| campaign.is_about(event)).collect()
     }
 
     /// Why campaigns whose entry names this event did not take it: those whose pattern it does not fit, ordered by key.
     /// Nobody stores these; whoever asks derives them again.
     pub fn misfits(&self, event: &Event) -> Vec<Finding> {
         let Some(entries) = self.entries.get(&event.name) else { return Vec::new() };
-        let about = entries.campaigns.iter().filter(|campaign| campaign.entry.is_about(event));
+        let about = entries.campaigns.iter().filter(|campaign| campaign.is_about(event));
         about.filter_map(|campaign| campaign.misfit(event)).take(FINDINGS_MAX).collect()
     }
 

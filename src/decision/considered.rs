@@ -101,6 +101,7 @@ impl Effect {
                 | Self::Identify { .. }
                 | Self::SetTraits(_)
                 | Self::Seen { .. }
+                | Self::Listed { .. }
                 | Self::Record { .. }
                 | Self::Cart(_)
                 | Self::Carts(_)

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::audience::cart::Step;
+use crate::audience::remembered::{Appointment, Worked};
 use crate::audience::segment::Standing;
 use crate::audience::{Carts, Consent, Traits};
 use crate::decision::enrollment::Enrollment;
@@ -81,6 +82,21 @@ pub enum Effect {
     Standing {
         segment: String,
         standing: Standing,
+    },
+    /// What a computed trait now comes to.
+    Computed {
+        key: String,
+        worked: Worked,
+    },
+    /// When a campaign is next entered by a date.
+    Appointed {
+        campaign: String,
+        appointment: Appointment,
+    },
+    /// Since when the person is on the list of a static segment; none: no longer.
+    Listed {
+        segment: String,
+        since: Option<Timestamp>,
     },
     /// The definitions up to this position have been looked at for this person.
     SegmentsSeen(Position),
@@ -193,6 +209,15 @@ pub enum FindingVerdict {
         backfill: bool,
         because: String,
     },
+    /// A trait became another, and something may come of it; the finding's campaign is empty.
+    Trait {
+        name: String,
+        from: Option<Value>,
+        to: Option<Value>,
+        /// By a changed definition or an import: it starts nothing.
+        backfill: bool,
+        because: String,
+    },
     /// Something about the input itself, of no one campaign: the finding's campaign is empty.
     Noted {
         reason: Reason,
@@ -231,6 +256,7 @@ impl FindingVerdict {
             Self::NotEntered { .. } => "not_entered",
             Self::Segment { entered: true, .. } => "segment_entered",
             Self::Segment { entered: false, .. } => "segment_left",
+            Self::Trait { .. } => "trait_changed",
             Self::Noted { .. } => "noted",
         }
     }
@@ -246,7 +272,8 @@ impl FindingVerdict {
             | Self::Completed { .. }
             | Self::Converted { .. }
             | Self::Merged(_)
-            | Self::Segment { .. } => None,
+            | Self::Segment { .. }
+            | Self::Trait { .. } => None,
         }
     }
 }

@@ -1,12 +1,13 @@
 //! We decide: one pure function from what is known and what happened to what shall be done, and why not.
 //!
-//! Order within one event: identity and consent → history → carts → segments → waits that were due before it → exits → goals →
-//! entries. What of it Carillon makes happen itself (`Segment Entered`) is appended after.
+//! Order within one event: identity and consent → history → carts → computed traits → segments → waits that were due
+//! before it → exits → goals → entries. What of it Carillon makes happen itself (`Segment Entered`) is appended after.
 //! The same input over the same snapshot gives the same effects, ids included, so deciding twice changes nothing.
 
 pub mod campaign;
 pub mod catalog;
 pub mod considered;
+pub mod dates;
 pub mod effect;
 pub mod ending;
 pub mod enrollment;
@@ -15,6 +16,7 @@ pub mod merge;
 pub mod permission;
 pub mod person;
 pub mod segments;
+pub mod traits;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -158,6 +160,7 @@ pub fn needs_of_all(catalog: &Catalog) -> Needs {
     let mut needs = Needs::default();
     let set = &catalog.terms.segments;
     set.iter().for_each(|defined| needs.add(&defined.needs));
+    catalog.terms.computed.iter().for_each(|defined| needs.add(&defined.needs));
     for campaign in catalog.campaigns() {
         let goal = campaign.goal.iter().flat_map(|goal| &goal.filter);
         campaign.entry.filter.iter().chain(goal).for_each(|filter| condition_needs(filter, set, &mut needs));
@@ -285,10 +288,11 @@ impl<'a> Turn<'a> {
             && let Some(traits) = event.traits()
             && !traits.is_empty()
         {
-            self.set_traits(traits);
+            self.set_traits(event, traits);
         }
         self.learn_consent(event);
         self.learn_zone(event);
+        self.learn_list(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
         if let Some(step) = cart::step(event, self.at.position) {
             self.push(Effect::Cart(step));
@@ -320,8 +324,9 @@ impl<'a> Turn<'a> {
     }
 
     /// Traits up to their bound; beyond it a call only removes, and says so.
-    fn set_traits(&mut self, traits: &Traits) {
+    fn set_traits(&mut self, event: &Event, traits: &Traits) {
         if self.person.profile.has_room_for(traits) {
+            self.tell_of_traits(event, traits);
             return self.push(Effect::SetTraits(traits.clone()));
         }
         let removed = traits.iter().filter(|(_, value)| value.is_null());
@@ -349,6 +354,7 @@ impl<'a> Turn<'a> {
             consider(self.exit_changes_at(enrollment));
         }
         consider(self.segments_change_at());
+        consider(self.remembered_changes_at());
         if wake != self.snapshot.person.wake_at || wake != self.person.wake_at {
             self.push(Effect::WakeAt(wake));
         }

@@ -116,6 +116,16 @@ impl Person {
             }
             Effect::WakeAt(at) => self.wake_at = *at,
             Effect::Standing { segment, standing } => self.profile.segments.set(segment, *standing),
+            Effect::Computed { key, worked } => {
+                drop(self.profile.remembered.computed.insert(key.clone(), worked.clone()))
+            }
+            Effect::Appointed { campaign, appointment } => {
+                self.profile.remembered.dates.insert(campaign.clone(), *appointment);
+            }
+            Effect::Listed { segment, since: Some(since) } => {
+                self.profile.remembered.lists.insert(segment.clone(), *since);
+            }
+            Effect::Listed { segment, since: None } => drop(self.profile.remembered.lists.remove(segment)),
             Effect::SegmentsSeen(position) => self.profile.segments.seen = *position,
             Effect::CreateMessage(message) => self.note_message(message.id, &message.campaign, None),
             Effect::Sent { message, at } => {

@@ -10,7 +10,7 @@ use crate::audience::condition::{Condition, Function, Performed, Sequence};
 use crate::audience::field::values_at;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
 use crate::decision::Campaign;
-use crate::decision::campaign::{CampaignStatus, Exit};
+use crate::decision::campaign::{CampaignStatus, Exit, Start};
 use crate::definition::problem::nearest;
 use crate::definition::{Definition, Document};
 use crate::event::pattern::{Matcher, Pattern};
@@ -77,6 +77,7 @@ pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<
         match &document.definition {
             Definition::Campaign(campaign) if campaign.status != CampaignStatus::Archived => asking.campaign(campaign),
             Definition::Segment(segment) => asking.condition(&segment.filter, &[], &[]),
+            Definition::ComputedTrait(computed) => asking.performed(computed.compute.over(), &[], &[]),
             Definition::ConsentPolicy(rules) => {
                 let conditions = rules.iter().filter_map(|rule| rule.policy.condition());
                 conditions.for_each(|condition| asking.condition(condition, &[], &[]));
@@ -109,7 +110,7 @@ impl Asking<'_> {
 
     fn campaign(&mut self, campaign: &Campaign) {
         let entry = [campaign.entry.event.clone()];
-        if campaign.entry.segment.is_none() {
+        if campaign.entry.start == Start::Event {
             self.add(&entry, "", Purpose::Happens);
         }
         self.pattern(campaign.entry.pattern.as_ref(), &entry);
@@ -182,6 +183,7 @@ impl Asking<'_> {
             | Condition::Consent(_)
             | Condition::Subscribed(_)
             | Condition::Engaged(_)
+            | Condition::Listed(_)
             | Condition::Random { .. } => {}
         }
     }

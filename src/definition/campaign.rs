@@ -1,13 +1,12 @@
 //! `kind: campaign`: trigger campaigns as written, with their defaults filled in.
 
 use crate::decision::campaign::{Campaign, CampaignStatus, Entry, Exit, Goal, OnRepeat, Reentry, Send};
-use crate::decision::segments::{SEGMENT_ENTERED, SEGMENT_LEFT};
 use crate::definition::condition::{self, Scope};
 use crate::definition::pattern;
 use crate::definition::performed::{event_names, same};
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
-use crate::event::engagement::{EMAIL_LINK_CLICKED, EMAIL_OPENED};
+use crate::definition::start;
 use crate::ids::Span;
 use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped, WhenQuiet};
 
@@ -34,7 +33,7 @@ const FIELDS: [&str; 19] = [
 ];
 const LATER: [&str; 13] =
     ["group", "holdout", "steps", "audience", "at", "cron", "on", "pace", "split", "a", "b", "winner", "release"];
-const ENTRY_LATER: [&str; 6] = ["trait", "from", "to", "date", "each", "include_existing"];
+const ENTRY_LATER: [&str; 2] = ["each", "include_existing"];
 const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
 
 const PRIORITY_DEFAULT: u32 = 60;
@@ -116,11 +115,12 @@ pub fn owner(map: &Map<'_>, required: bool) -> Option<String> {
 }
 
 fn entry(at: &At<'_>) -> Option<Entry> {
-    let fields = ["event", "segment", "on", "match", "where", "key", "on_repeat", "reentry"];
+    let fields =
+        ["event", "segment", "on", "trait", "from", "to", "date", "match", "where", "key", "on_repeat", "reentry"];
     let map = at.map(&fields, &ENTRY_LATER)?;
     let is_later = ENTRY_LATER.iter().any(|name| map.get(name).is_some());
-    // An entry by trait or date has no event; it is refused already.
-    let started = if is_later { None } else { started_by(&map) };
+    // What begins with each of several things, or with everybody there is, is refused already.
+    let started = if is_later { None } else { start::read(&map) };
     let pattern = map.maybe("match", pattern::read);
     let filter = map.maybe("where", |at| condition::read(at, Scope::ENTRY));
     let key = map.maybe("key", |at| at.path());
@@ -134,39 +134,16 @@ fn entry(at: &At<'_>) -> Option<Entry> {
         }
         at.map(&["after"], &[])?.required("after")?.span_above_zero().map(Reentry::After)
     });
-    let (event, segment) = started?;
+    let (event, start) = started?;
     Some(Entry {
         event,
-        segment,
+        start,
         pattern: pattern?,
         filter: filter?,
         key: key?,
         on_repeat: on_repeat?,
         reentry: reentry?,
     })
-}
-
-/// The event that enters; with `segment` it is that of entering or leaving it.
-fn started_by(map: &Map<'_>) -> Option<(String, Option<String>)> {
-    let Some(at) = map.get("segment") else {
-        if let Some(on) = map.get("on") {
-            return on.wrong("`on` belongs to `segment`");
-        }
-        let at = map.required("event")?;
-        if at.name().as_deref() == Some(EMAIL_OPENED) {
-            return at.wrong(format!(
-                "`{EMAIL_OPENED}` alone starts nothing: mail programs open by themselves; use `{EMAIL_LINK_CLICKED}`"
-            ));
-        }
-        return at.name().map(|event| (event, None));
-    };
-    if let Some(event) = map.get("event") {
-        return event.wrong("either an `event` or a `segment` enters");
-    }
-    let key = condition::segment(&at);
-    let choices = [("entered", SEGMENT_ENTERED), ("left", SEGMENT_LEFT)];
-    let event = map.required("on").and_then(|at| at.choice(&choices, &[]));
-    Some((event?.to_owned(), Some(key?)))
 }
 
 fn exits(at: &At<'_>) -> Option<Vec<Exit>> {

@@ -80,6 +80,11 @@ pub fn read(at: At<'_>, scope: Scope) -> Option<Condition> {
     condition
 }
 
+/// Tests of fields alone, by the same rules.
+pub fn fields(at: At<'_>, scope: Scope) -> Option<Vec<(String, Test)>> {
+    Tree { scope, leaves: &Cell::new(0) }.fields(at)
+}
+
 /// One tree being read: conditions and tests of fields are counted together.
 #[derive(Clone, Copy)]
 pub struct Tree<'c> {

@@ -57,6 +57,7 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
                 all.policies.insert(document.key.clone(), rules.iter().map(|rule| rule.channel).collect());
             }
             Definition::Rates(_)
+            | Definition::ComputedTrait(_)
             | Definition::Caps(_)
             | Definition::QuietHours(_)
             | Definition::Source(_)

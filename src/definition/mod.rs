@@ -7,6 +7,7 @@ pub mod asked;
 pub mod campaign;
 pub mod caps;
 mod cart;
+pub mod computed_trait;
 pub mod condition;
 pub mod consent_policy;
 mod cross_check;
@@ -21,6 +22,7 @@ pub mod reader;
 pub mod segment;
 mod sequence;
 pub mod source;
+mod start;
 pub mod story;
 pub mod template;
 mod template_check;
@@ -35,6 +37,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::audience::Segment;
+use crate::audience::computed::ComputedTrait;
 use crate::decision::campaign::Campaign;
 use crate::event::source::Source;
 use crate::guard::frequency_cap::Rule;
@@ -65,6 +68,7 @@ pub struct SourceFile {
 pub enum DocumentKind {
     Campaign,
     Segment,
+    ComputedTrait,
     Rates,
     Caps,
     QuietHours,
@@ -76,9 +80,10 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Campaign,
         Self::Segment,
+        Self::ComputedTrait,
         Self::Rates,
         Self::Caps,
         Self::QuietHours,
@@ -93,6 +98,7 @@ impl DocumentKind {
         match self {
             Self::Campaign => "campaign",
             Self::Segment => "segment",
+            Self::ComputedTrait => "computed_trait",
             Self::Rates => "rates",
             Self::Caps => "caps",
             Self::QuietHours => "quiet_hours",
@@ -118,6 +124,7 @@ impl DocumentKind {
         match self {
             Self::Campaign => "campaigns",
             Self::Segment => "segments",
+            Self::ComputedTrait => "computed_traits",
             Self::Rates => "rates",
             Self::Caps => "caps",
             Self::QuietHours => "quiet_hours",
@@ -154,6 +161,7 @@ pub struct Document {
 pub enum Definition {
     Campaign(Campaign),
     Segment(Segment),
+    ComputedTrait(ComputedTrait),
     Rates(Rates),
     Caps(Vec<Rule>),
     QuietHours(Vec<QuietWindow>),
@@ -275,7 +283,7 @@ fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
 
 fn kind(at: &At<'_>) -> Option<DocumentKind> {
     let kinds = DocumentKind::ALL.map(|kind| (kind.as_str(), kind));
-    let later = ["computed_trait", "catalog", "coupons", "notify_policy"];
+    let later = ["catalog", "coupons", "notify_policy"];
     at.open_map()?.required("kind")?.choice(&kinds, &later)
 }
 
@@ -303,6 +311,7 @@ fn definition(at: &At<'_>, kind: DocumentKind, key: &str, parts: &[template::Par
     let definition = match kind {
         DocumentKind::Campaign => campaign::read(at, key).map(Definition::Campaign),
         DocumentKind::Segment => segment::read(at, key).map(Definition::Segment),
+        DocumentKind::ComputedTrait => computed_trait::read(at, key).map(Definition::ComputedTrait),
         DocumentKind::Rates => rates::read(at).map(Definition::Rates),
         DocumentKind::Caps => caps::read(at).map(Definition::Caps),
         DocumentKind::QuietHours => quiet_hours::read(at).map(Definition::QuietHours),

@@ -65,7 +65,7 @@ pub fn same(at: &At<'_>, ours: &str) -> Option<(String, String)> {
     Some((one?, event?))
 }
 
-fn net_of(at: &At<'_>) -> Option<NetOf> {
+pub fn net_of(at: &At<'_>) -> Option<NetOf> {
     let map = at.map(&["event", "same"], &[])?;
     let events = map.required("event").and_then(|at| event_names(&at));
     let same = map.required("same").and_then(|at| at.path());

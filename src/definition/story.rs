@@ -6,6 +6,7 @@ use crate::audience::ConsentState;
 use crate::definition::condition;
 use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, Map, Target};
+use crate::event::Kind;
 use crate::ids::Timestamp;
 use crate::message::Channel;
 
@@ -42,6 +43,8 @@ pub struct Given {
     pub person: String,
     pub event: String,
     pub properties: Json<String, Value>,
+    /// What an `Identified` sets.
+    pub traits: Json<String, Value>,
 }
 
 /// What must, or must not, have come of it; `line` is where it was written.
@@ -84,6 +87,12 @@ pub enum Expected {
         at: Option<Timestamp>,
         segment: Option<String>,
     },
+    /// A trait became another.
+    Trait {
+        at: Option<Timestamp>,
+        name: Option<String>,
+        to: Option<Value>,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -95,9 +104,10 @@ enum Verb {
     Exited,
     Entered,
     Left,
+    Changed,
 }
 
-const VERBS: [(&str, Verb); 7] = [
+const VERBS: [(&str, Verb); 8] = [
     ("sent", Verb::Sent),
     ("never sent", Verb::NeverSent),
     ("not_sent", Verb::NotSent),
@@ -105,8 +115,9 @@ const VERBS: [(&str, Verb); 7] = [
     ("exited", Verb::Exited),
     ("entered", Verb::Entered),
     ("left", Verb::Left),
+    ("changed", Verb::Changed),
 ];
-const EXPECT_FIELDS: [&str; 6] = ["at", "template", "channel", "reason", "campaign", "segment"];
+const EXPECT_FIELDS: [&str; 8] = ["at", "template", "channel", "reason", "campaign", "segment", "trait", "to"];
 const CONSENTS: [(&str, Option<ConsentState>); 3] =
     [("granted", Some(ConsentState::Granted)), ("denied", Some(ConsentState::Denied)), ("unknown", None)];
 
@@ -231,12 +242,17 @@ fn open<'a>(at: &At<'a>, fields: &[&str], names: &[String]) -> Option<Map<'a>> {
 }
 
 fn given(at: &At<'_>, names: &[String]) -> Option<Given> {
-    let map = open(at, &["at", "properties"], names)?;
+    let map = open(at, &["at", "properties", "traits"], names)?;
     let when = map.required("at").and_then(|at| at.instant());
     let (person, event) = person(&map, names)?;
     let event = event.name();
     let properties = map.optional("properties", Json::new(), |at| object(&at));
-    Some(Given { at: when?, person, event: event?, properties: properties? })
+    let traits = map.optional("traits", Json::new(), |at| object(&at));
+    let event = event?;
+    if let Some(stray) = map.get("traits").filter(|_| event != Kind::Identify.event_name()) {
+        return stray.wrong("only `Identified` sets traits");
+    }
+    Some(Given { at: when?, person, event, properties: properties?, traits: traits? })
 }
 
 fn object(at: &At<'_>) -> Option<Json<String, Value>> {
@@ -267,6 +283,7 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
         Verb::Enrolled => &["at", "campaign"],
         Verb::Exited => &["at", "campaign", "reason"],
         Verb::Entered | Verb::Left => &["at", "segment"],
+        Verb::Changed => &["at", "trait", "to"],
     };
     if let Some(odd) = EXPECT_FIELDS.iter().filter(|name| !used.contains(name)).find_map(|name| field(name)) {
         return odd.wrong("this says nothing about such an expectation");
@@ -277,7 +294,9 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
     let when = field("at").map(|at| at.instant()).transpose_option();
     let reason = field("reason").map(|at| at.name()).transpose_option();
     let segment = field("segment").map(|at| condition::segment(&at)).transpose_option();
-    let segment = segment?;
+    let name = field("trait").map(|at| at.name()).transpose_option();
+    let to = field("to").map(|at| at.literal()).transpose_option();
+    let (segment, name, to) = (segment?, name?, to?);
     let (template, campaign, channel, at, reason) = (template?, campaign?, channel?, when?, reason?);
     let what = match verb {
         Verb::Sent => Expected::Sent { at, template, channel },
@@ -287,6 +306,7 @@ fn expectation(at: &At<'_>, names: &[String]) -> Option<Expectation> {
         Verb::Exited => Expected::Exited { at, reason, campaign },
         Verb::Entered => Expected::Segment { entered: true, at, segment },
         Verb::Left => Expected::Segment { entered: false, at, segment },
+        Verb::Changed => Expected::Trait { at, name, to },
     };
     Some(Expectation { person, what, line })
 }

@@ -4,6 +4,7 @@
 mod arbitrary;
 mod campaigns;
 mod conditions;
+mod known;
 mod others;
 mod templates;
 

@@ -26,6 +26,7 @@ mod restore;
 mod segments;
 mod statistics;
 pub mod tokens;
+mod traits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -166,6 +167,7 @@ pub fn operations() -> Vec<Operation> {
         statistics::operations(),
         live::operations(),
         segments::operations(),
+        traits::operations(),
         keys::operations(),
         tokens::operations(),
         control::operations(),

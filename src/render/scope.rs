@@ -58,7 +58,7 @@ impl Scope {
         let profile = about.profile;
         let message = about.message;
         let root = json!({
-            "profile": { "id": profile.id, "user_id": profile.user_id, "traits": profile.traits },
+            "profile": { "id": profile.id, "user_id": profile.user_id, "traits": profile.all_traits() },
             "event": event(about.event),
             "entry": event(about.entry),
             "cart": about.cart.shown(about.exchange),
@@ -77,7 +77,7 @@ impl Scope {
     /// What a person did, as a sample: what belongs to a message is left to placeholders.
     pub fn tried_sample(profile: &Profile, about: &Event, exchange: &Exchange) -> Map<String, Value> {
         let cart = profile.cart_of(about).shown(exchange);
-        let profile = json!({ "id": profile.id, "user_id": profile.user_id, "traits": profile.traits });
+        let profile = json!({ "id": profile.id, "user_id": profile.user_id, "traits": profile.all_traits() });
         let event = event(about);
         let all = [("profile", profile), ("entry", event.clone()), ("event", event), ("cart", cart)];
         all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -9,7 +9,7 @@ use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::profiles::{carts_in, carts_text};
-use crate::store::rows::{Error, Rows, Values, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 
 /// Where a profile ended in another: up to `loser_head` its entries are its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,8 @@ pub struct Heir {
     pub loser_head: Position,
 }
 
-const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone, carts FROM baselines";
+const SELECT: &str =
+    "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone, carts, lists FROM baselines";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let created_at = Timestamp::from_millis(row.try_get_by_index(3)?);
@@ -31,6 +32,9 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile.last_zone = row.try_get_by_index(5)?;
     // What is pruned tells nobody any more.
     person.profile.carts = Some(carts_in(row.try_get_by_index(6)?)?.unwrap_or_default());
+    if let Some(lists) = row.try_get_by_index::<Option<String>>(7)? {
+        person.profile.remembered.lists = decode("baseline", &lists)?;
+    }
     Ok(person)
 }
 
@@ -64,14 +68,14 @@ pub async fn save_baselines<C: ConnectionTrait>(
             profile.last_seen_at.millis().into(),
             profile.last_zone.clone().into(),
             carts_text(profile).into(),
+            Some(encode(&profile.remembered.lists)).filter(|_| !profile.remembered.lists.is_empty()).into(),
         ]
     });
-    let head =
-        "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone, carts)";
+    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone, carts, lists)";
     let tail = "ON CONFLICT (profile) DO UPDATE SET user_id = excluded.user_id, traits = excluded.traits,
                 created_at = excluded.created_at, last_seen_at = excluded.last_seen_at, last_zone = excluded.last_zone,
-                carts = excluded.carts";
-    Rows(tx).insert(head, tail, 8, rows.collect()).await?;
+                carts = excluded.carts, lists = excluded.lists";
+    Rows(tx).insert(head, tail, 9, rows.collect()).await?;
     Ok(())
 }
 

@@ -193,7 +193,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).run(&sql, ids(people)).await?;
         let sql = format!(
             "UPDATE profiles SET version = version + 1, user_id = NULL, traits = '{{}}', consent = '{{}}', history = ?,
-             segments = '', wake_at = NULL, last_zone = NULL, carts = '', last_seen_at = created_at WHERE id IN ({marks})"
+             segments = '', remembered = '', wake_at = NULL, last_zone = NULL, carts = '', last_seen_at = created_at WHERE id IN ({marks})"
         );
         let mut values: Values = vec![History::default().pack().into()];
         values.extend(ids(people));

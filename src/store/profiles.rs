@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::audience::history::PAGES_MAX;
-use crate::audience::{Carts, Consent, History, Profile, Standings};
+use crate::audience::{Carts, Consent, History, Profile, Remembered, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::{Layout, ShardSet};
 
-const COLUMNS: usize = 15;
+const COLUMNS: usize = 16;
 const SELECT: &str =
     "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
-     segments_seen, last_zone, carts FROM profiles";
+     segments_seen, last_zone, carts, remembered FROM profiles";
 
 /// A person's row as the database gave it.
 #[derive(Debug)]
@@ -58,6 +58,10 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
         last_zone: row.try_get_by_index(12)?,
         carts: carts_in(row.try_get_by_index(13)?)?,
+        remembered: match row.try_get_by_index::<Option<String>>(14)? {
+            Some(text) if !text.is_empty() => decode("profile", &text)?,
+            _ => Remembered::default(),
+        },
         created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
         last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
     };
@@ -127,13 +131,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// On false nothing may be kept of the transaction.
     pub async fn save_people(&self, Unsaved(rows): Unsaved) -> Result<bool, Error> {
         let count = rows.len() as u64;
-        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, last_zone, carts, shard)";
+        let head = "INSERT INTO profiles (id, workspace, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, segments, segments_seen, last_zone, carts, remembered, shard)";
         let tail = "ON CONFLICT (id) DO UPDATE SET version = excluded.version, wake_at = excluded.wake_at,
                     user_id = excluded.user_id, traits = excluded.traits, consent = excluded.consent,
                     history = excluded.history, created_at = excluded.created_at,
                     last_seen_at = excluded.last_seen_at, segments = excluded.segments,
                     segments_seen = excluded.segments_seen, last_zone = excluded.last_zone,
-                    carts = excluded.carts
+                    carts = excluded.carts, remembered = excluded.remembered
                     WHERE profiles.version = excluded.version - 1";
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
@@ -205,6 +209,7 @@ fn values(workspace: WorkspaceId, layout: Layout, person: &Person) -> Values {
         profile.segments.seen.0.into(),
         profile.last_zone.clone().into(),
         carts_text(profile).into(),
+        if profile.remembered.is_empty() { String::new() } else { encode(&profile.remembered) }.into(),
         layout.shard_of(profile.id).number().into(),
     ]
 }

@@ -1,16 +1,18 @@
 //! What a story says as the world has it: documents in force, people, and what they do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::audience::Profile;
+use crate::audience::computed::{ComputedSet, ComputedTrait, shipped};
 use crate::audience::condition::Terms;
 use crate::audience::consent::{Consent, Via};
 use crate::audience::segment::{Bases, SegmentSet};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
+use crate::definition::computed_trait::shipped_in;
 use crate::definition::story::{Given, Story};
 use crate::definition::{Definition, Document};
 use crate::event::{Body, Event, Kind, Origin};
@@ -25,7 +27,12 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
     let (mut campaigns, mut rules, mut quiet) = (Vec::new(), Vec::new(), Vec::new());
     let mut permissions = Permissions::default();
     let (mut segments, mut exchange) = (Vec::new(), Exchange::default());
+    let mut computed: BTreeMap<String, ComputedTrait> = BTreeMap::new();
     for document in documents {
+        let named = shipped_in(&document.definition, &document.text).into_iter();
+        for shipped in named.filter_map(shipped) {
+            computed.entry(shipped.key.clone()).or_insert(shipped);
+        }
         match &document.definition {
             Definition::Campaign(campaign) if story.campaigns.contains(&campaign.key) => {
                 let mut campaign = campaign.clone();
@@ -34,6 +41,7 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
                 campaigns.push(campaign);
             }
             Definition::Segment(segment) => segments.push((segment.clone(), Position(1))),
+            Definition::ComputedTrait(one) => drop(computed.insert(one.key.clone(), one.clone())),
             Definition::Rates(rates) => exchange.rates = rates.clone(),
             Definition::Caps(caps) => rules.extend(caps.iter().cloned()),
             Definition::QuietHours(windows) => quiet.push(windows.clone()),
@@ -49,9 +57,11 @@ pub fn setting(documents: &[Document], story: &Story) -> Setting {
         }
     }
     let topics = permissions.topics.values().map(|topic| (topic.key.clone(), topic.by_default)).collect();
-    let segments = SegmentSet::new(segments, &Bases::default());
-    let terms = Terms { exchange, segments, topics, ..Terms::default() };
-    let catalog = Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms);
+    let computed = ComputedSet::new(computed.into_values().map(|it| (it, Position(1))).collect(), Position(1));
+    let bases = Bases { computed: computed.positions(), dates: Position(1), ..Bases::default() };
+    let segments = SegmentSet::new(segments, &bases);
+    let terms = Terms { exchange, segments, computed, topics, ..Terms::default() };
+    let catalog = Catalog::new(campaigns, BTreeSet::new(), permissions).with_terms(terms).telling_all();
     Setting { catalog, rules, quiet: quiet_hours::in_force(quiet.into_iter()) }
 }
 
@@ -100,7 +110,7 @@ fn event(given: &Given, n: i64, profile: &Profile) -> Event {
         properties.insert("address_channel".to_owned(), address.channel().as_str().into());
         properties.insert("address".to_owned(), address.normalised().into());
     }
-    let body = json!({
+    let mut body = json!({
         "type": "track",
         "event": given.event,
         "userId": given.person,
@@ -108,9 +118,15 @@ fn event(given: &Given, n: i64, profile: &Profile) -> Event {
         "timestamp": given.at.to_string(),
         "properties": properties,
     });
+    let mut kind = if is_ours { Kind::Own } else { Kind::Track };
+    if given.event == Kind::Identify.event_name() {
+        kind = Kind::Identify;
+        body["type"] = "identify".into();
+        body["traits"] = given.traits.clone().into();
+    }
     Event {
         id: EventId::derive(&[message_id.as_bytes()]),
-        kind: if is_ours { Kind::Own } else { Kind::Track },
+        kind,
         name: given.event.clone(),
         message_id,
         version: 1,

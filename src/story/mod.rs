@@ -11,8 +11,12 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
+use crate::audience::value_test::equal;
 use crate::definition::story::{Expectation, Expected, Story};
 use crate::definition::{Definition, Document};
+use crate::event::pattern::clipped;
 use crate::ids::{Position, Span, Timestamp};
 pub use timeline::{Timeline, instant};
 pub use world::{Act, Happening, Setting, Someone, What, World};
@@ -127,6 +131,10 @@ fn meets(expected: &Expected, happening: &Happening) -> bool {
         (Expected::Segment { entered, at, segment }, What::Segment { entered: found, segment: which }) => {
             when(at) && entered == found && fits(segment, which)
         }
+        (Expected::Trait { at, name, to }, What::Trait { name: which, to: found }) => {
+            let same = |wanted: &Value| found.as_ref().is_some_and(|found| equal(found, wanted, false));
+            when(at) && fits(name, which) && to.as_ref().is_none_or(same)
+        }
         (Expected::Exited { at, reason, campaign }, What::Exited { by }) => {
             // A condition is quoted with or without the braces it was written in.
             let bare = |text: &str| text.trim_matches(|c: char| "{} ".contains(c)).to_owned();
@@ -171,6 +179,12 @@ fn words(expected: &Expected) -> String {
         Expected::Segment { entered, at, segment } => {
             say(if *entered { "entered" } else { "left" }, Some(String::new()));
             say(" segment ", segment.clone());
+            say(" at ", at.map(instant));
+        }
+        Expected::Trait { at, name, to } => {
+            say("changed", Some(String::new()));
+            say(" ", name.clone());
+            say(" to ", to.as_ref().map(clipped));
             say(" at ", at.map(instant));
         }
         Expected::Exited { at, reason, campaign } => {

@@ -353,3 +353,62 @@ expect: [ { ann: sent, template: cart_reminder } ]
     assert_eq!(sent(None).as_deref(), Some("2026-03-01T13:00:00Z"));
     assert_eq!(sent(Some("Asia/Tokyo")).as_deref(), Some("2026-03-02T00:00:00Z"));
 }
+
+#[test]
+fn a_story_tells_of_computed_traits_changed_ones_and_dates() {
+    let documents = "\
+kind: computed_trait
+key: top_category
+compute: { most_frequent: properties.category, over: Order Completed, within: 1y }
+---
+kind: segment
+key: shoe_people
+name: Shoes above all
+owner: crm@shop.example
+where: { all: [ { trait: { top_category: shoes } }, { trait: { orders: { gte: 2 } } } ] }
+---
+kind: campaign
+key: promoted
+name: Promoted
+owner: crm@shop.example
+type: trigger
+purpose: marketing
+entry: { trait: tier, from: [ bronze, silver ], to: [ gold ] }
+send: { channel: email, template: cart_reminder }
+---
+kind: campaign
+key: renewal
+name: Renewal
+owner: crm@shop.example
+type: trigger
+purpose: marketing
+entry: { date: { trait: renews_at, offset: -7d } }
+send: { channel: email, template: cart_reminder }
+---
+";
+    let story = "\
+kind: story
+name: what is known of ann
+campaigns: [ promoted, renewal ]
+profiles:
+  ann: { traits: { email: ann@shop.example, tier: bronze, renews_at: 2026-06-20, timezone: Europe/Berlin } }
+given:
+  - { at: \"2026-03-01T10:00Z\", ann: Order Completed, properties: { order_id: o1, category: hats } }
+  - { at: \"2026-03-02T10:00Z\", ann: Order Completed, properties: { order_id: o2, category: shoes } }
+  - { at: \"2026-03-03T10:00Z\", ann: Identified, traits: { tier: gold } }
+expect:
+  - { ann: changed, trait: orders, to: 2, at: \"2026-03-02T10:00Z\" }
+  - { ann: changed, trait: top_category, to: shoes, at: \"2026-03-02T10:00Z\" }
+  - { ann: entered, segment: shoe_people, at: \"2026-03-02T10:00Z\" }
+  - { ann: changed, trait: tier, to: gold }
+  - { ann: enrolled, campaign: promoted, at: \"2026-03-03T10:00Z\" }
+  - { ann: enrolled, campaign: renewal, at: \"2026-06-13T07:00Z\" }
+";
+    let text = format!("{SHOP}{documents}{story}");
+    let documents = read(&[SourceFile { name: "test.yaml".to_owned(), text }]).unwrap();
+    let report = run_all(&documents).remove(0);
+    assert!(report.passed, "{:?}\n{}", report.failures, report.timeline);
+    let told = "  → top_category changed from `hats` to `shoes`: Order Completed performed 2 times within 1y; \
+                most frequent properties.category is `shoes`\n";
+    assert!(report.timeline.contains(told), "{}", report.timeline);
+}

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use crate::audience::condition::{Facts, Received};
 use crate::audience::segment::Answers;
 use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
 use crate::event::Event;
+use crate::event::pattern::clipped;
 use crate::guard::{
     Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
     quiet_hours,
@@ -40,6 +42,7 @@ pub enum What {
     NotSent(Reason),
     NotEntered(Reason),
     Segment { entered: bool, segment: String },
+    Trait { name: String, to: Option<Value> },
 }
 
 impl Happening {
@@ -49,6 +52,7 @@ impl Happening {
             What::Exited { by } => format!("exited from {} by {by}", self.campaign),
             What::Segment { entered: true, segment } => format!("entered segment {segment}"),
             What::Segment { entered: false, segment } => format!("left segment {segment}"),
+            What::Trait { name, to } => format!("{name} changed to {}", value_text(to.as_ref())),
             What::Sent => format!("sent {} by {}", self.template, self.channel.as_str()),
             What::NotSent(reason) | What::NotEntered(reason) => {
                 format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence())
@@ -164,7 +168,7 @@ impl<'a> World<'a> {
     fn begin(&mut self, now: Timestamp) {
         for Someone { person, loaded, .. } in &mut self.people {
             let walks = std::mem::take(&mut person.enrollments);
-            if !self.catalog.terms.segments.is_empty() {
+            if self.catalog.follows_people() {
                 let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
                 let decision = decide(At { position: Position(self.log), now }, &snapshot, &Input::Timer);
                 decision.effects.iter().for_each(|effect| person.apply(effect));
@@ -286,9 +290,12 @@ impl<'a> World<'a> {
             FindingVerdict::Segment { segment, entered, because, .. } => {
                 let verb = if entered { "entered" } else { "left" };
                 self.timeline.did(now, &person, &format!("{verb} segment {segment}: {because}"));
-                let what = What::Segment { entered, segment };
-                let (campaign, template) = (String::new(), String::new());
-                self.happenings.push(Happening { at: now, person, campaign, template, channel: Channel::Email, what });
+                self.note_of_person(now, person, What::Segment { entered, segment });
+            }
+            FindingVerdict::Trait { name, from, to, because, .. } => {
+                let (before, after) = (value_text(from.as_ref()), value_text(to.as_ref()));
+                self.timeline.did(now, &person, &format!("{name} changed from {before} to {after}: {because}"));
+                self.note_of_person(now, person, What::Trait { name, to });
             }
             FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
             // People of a story are told apart by their names.
@@ -300,6 +307,12 @@ impl<'a> World<'a> {
         let Some(send) = self.catalog.campaign(campaign).map(|campaign| campaign.send.clone()) else { return };
         let (person, campaign) = (person.to_owned(), campaign.to_owned());
         self.happenings.push(Happening { at, person, campaign, template: send.template, channel: send.channel, what });
+    }
+
+    /// Of the person alone, of no campaign.
+    fn note_of_person(&mut self, at: Timestamp, person: String, what: What) {
+        let (campaign, template) = (String::new(), String::new());
+        self.happenings.push(Happening { at, person, campaign, template, channel: Channel::Email, what });
     }
 
     /// Of a message itself: one that asks for a confirmation has no campaign.
@@ -449,6 +462,10 @@ impl<'a> World<'a> {
         }
         text
     }
+}
+
+fn value_text(value: Option<&Value>) -> String {
+    value.map_or_else(|| "nothing".to_owned(), clipped)
 }
 
 fn labelled(name: &str, key: &str) -> String {

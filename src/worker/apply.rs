@@ -191,6 +191,7 @@ fn known(stored: &[StoredDefinition]) -> Known {
                     known.policies.insert(one.key.clone(), rules.iter().map(|rule| rule.channel).collect());
                 }
                 Definition::Rates(_)
+                | Definition::ComputedTrait(_)
                 | Definition::Caps(_)
                 | Definition::QuietHours(_)
                 | Definition::Source(_)

@@ -4,6 +4,7 @@ use sea_orm::DatabaseTransaction;
 
 use crate::audience::history::PAGES_MAX;
 use crate::decision::Effect;
+use crate::decision::dates::DATE_REACHED;
 use crate::decision::effect::OwnEvent;
 use crate::eventlog::append::Appender;
 use crate::eventlog::{Draft, EventLog, Queue};
@@ -41,9 +42,10 @@ pub async fn store(
     Ok(())
 }
 
-/// An event of our own is decided at the instant of its cause.
+/// An event of our own is decided at the instant of its cause; that a date has come, when it is told, so that one that is
+/// told too late enters nobody.
 fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
-    let now = Some(event.at);
+    let now = Some(event.at).filter(|_| event.name != DATE_REACHED);
     Draft { profile: Some(profile), now, ..Draft::event(id, event.into_event()) }
 }
 

@@ -421,6 +421,7 @@ fn walk_of(rows: &Rows, position: Position, finding: &Finding) -> Option<Enrollm
         FindingVerdict::Merged(_)
         | FindingVerdict::NotEntered { .. }
         | FindingVerdict::Segment { .. }
+        | FindingVerdict::Trait { .. }
         | FindingVerdict::Noted { .. } => None,
     }
 }
@@ -436,6 +437,7 @@ fn message_of(verdict: &FindingVerdict) -> Option<MessageId> {
         | FindingVerdict::Merged(_)
         | FindingVerdict::NotEntered { .. }
         | FindingVerdict::Segment { .. }
+        | FindingVerdict::Trait { .. }
         | FindingVerdict::Noted { .. } => None,
     }
 }

@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 
+use crate::audience::computed::{ComputedSet, ComputedTrait, SHIPPED, shipped};
 use crate::audience::condition::Terms;
 use crate::audience::segment::{Bases, SegmentSet};
-use crate::decision::campaign::CampaignStatus;
+use crate::decision::campaign::{CampaignStatus, Start};
 use crate::decision::{Campaign, Catalog, Permissions};
+use crate::definition::computed_trait::shipped_in;
 use crate::definition::consent_policy::PolicyRule;
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
@@ -111,14 +113,19 @@ impl Definitions {
     ) -> anyhow::Result<Catalog> {
         let store = self.store.workspace(id);
         let mut stored = store.definitions_until(position).await?;
-        // Reading a template takes a while, and a decision asks for its topic alone.
-        let is_about = |one: &StoredDefinition| one.files.iter().any(|file| file.text.contains("topic"));
+        // Reading a template takes a while, and a decision asks for its topic and the computed traits in it alone.
+        let names = |text: &str| text.contains("topic") || SHIPPED.iter().any(|key| text.contains(key));
+        let is_about = |one: &StoredDefinition| one.files.iter().any(|file| names(&file.text));
         let about: BTreeSet<String> = stored.iter().filter(|one| is_about(one)).map(|one| one.key.clone()).collect();
         stored.retain(|one| {
             let kind = DocumentKind::parse(&one.kind);
             kind.is_some_and(|kind| match kind {
                 DocumentKind::Campaign => campaign.is_none_or(|asked| asked == one.key),
-                DocumentKind::Segment | DocumentKind::Rates | DocumentKind::ConsentPolicy | DocumentKind::Topic => true,
+                DocumentKind::Segment
+                | DocumentKind::ComputedTrait
+                | DocumentKind::Rates
+                | DocumentKind::ConsentPolicy
+                | DocumentKind::Topic => true,
                 DocumentKind::Template => about.contains(&one.key),
                 DocumentKind::Caps | DocumentKind::QuietHours | DocumentKind::Source | DocumentKind::Story => false,
             })
@@ -173,9 +180,11 @@ fn compile_as(
     let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut quiet = BTreeMap::new();
     let mut bases = Bases::default();
+    let mut computed = Computing::default();
     // Versions come oldest first: the newest of each kind and key wins.
     for one in stored {
         for definition in read_stored(&one) {
+            computed.note(&definition, &one);
             match definition {
                 Definition::Campaign(mut campaign) => {
                     campaign.version = one.version;
@@ -212,7 +221,7 @@ fn compile_as(
                     bases.topics.insert(topic.key.clone(), one.position);
                     permissions.topics.insert(topic.key.clone(), topic);
                 }
-                Definition::Story(_) => {}
+                Definition::ComputedTrait(_) | Definition::Story(_) => {}
             }
         }
     }
@@ -220,10 +229,47 @@ fn compile_as(
     live.quiet = quiet_hours::in_force(quiet.into_values());
     let policies = policies.into_values().flatten();
     permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
+    bases.dates = computed.dates;
+    terms.computed = computed.in_force(bases.rates);
+    bases.computed = terms.computed.positions();
     terms.segments = SegmentSet::new(segments.into_values().collect(), &bases);
     terms.topics = permissions.topics.values().map(|topic| (topic.key.clone(), topic.by_default)).collect();
     live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
     live
+}
+
+/// What is kept with people beside segments: the computed traits that are defined, since when shipped ones are named, and
+/// when a campaign that begins at a date was last applied.
+#[derive(Debug, Default)]
+struct Computing {
+    defined: BTreeMap<String, (ComputedTrait, Position)>,
+    named: BTreeMap<&'static str, Position>,
+    dates: Position,
+}
+
+impl Computing {
+    fn note(&mut self, definition: &Definition, stored: &StoredDefinition) {
+        if let Definition::ComputedTrait(computed) = definition {
+            let computed = ComputedTrait { version: stored.version, ..computed.clone() };
+            self.defined.insert(computed.key.clone(), (computed, stored.position));
+        }
+        if matches!(definition, Definition::Campaign(campaign) if matches!(campaign.entry.start, Start::Date(_))) {
+            self.dates = self.dates.max(stored.position);
+        }
+        for key in stored.files.iter().flat_map(|file| shipped_in(definition, &file.text)) {
+            let known = self.named.entry(key).or_insert(stored.position);
+            *known = stored.position.min(*known);
+        }
+    }
+
+    fn in_force(mut self, rates: Position) -> ComputedSet {
+        for (key, since) in self.named {
+            if let Some(computed) = shipped(key).filter(|_| !self.defined.contains_key(key)) {
+                self.defined.insert(key.to_owned(), (computed, since));
+            }
+        }
+        ComputedSet::new(self.defined.into_values().collect(), rates)
+    }
 }
 
 /// The definitions of a stored text; none where this release cannot read it, which is logged.

@@ -66,6 +66,9 @@ pub async fn export(
             "user_id": person.profile.user_id,
             "traits": person.profile.traits,
             "consent": person.profile.consent,
+            "computed_traits": person.profile.remembered.computed,
+            "dates": person.profile.remembered.dates,
+            "lists": person.profile.remembered.lists,
             "last_zone": person.profile.last_zone,
             "carts": carts(&person),
             "created_at": person.profile.created_at,
@@ -74,6 +77,7 @@ pub async fn export(
         "baseline": db.baseline(profile).await?.map(|known| json!({
             "user_id": known.profile.user_id,
             "traits": known.profile.traits,
+            "lists": known.profile.remembered.lists,
             "last_zone": known.profile.last_zone,
             "carts": carts(&known),
             "last_seen_at": known.profile.last_seen_at,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::audience::condition::needs::Needs;
-use crate::decision::campaign::CampaignStatus;
+use crate::decision::campaign::{CampaignStatus, Start};
 use crate::decision::{Catalog, needs_of_all};
 use crate::definition::difference::{differences, of_caps};
 use crate::definition::{Definition, Document, DocumentKind, Problem, SourceFile};
@@ -210,7 +210,8 @@ fn asked(documents: &[Document], stored: &[StoredDefinition]) -> Asked {
             | Definition::QuietHours(_)
             | Definition::ConsentPolicy(_)
             | Definition::Topic(_)
-            | Definition::Rates(_) => asked.all = true,
+            | Definition::Rates(_)
+            | Definition::ComputedTrait(_) => asked.all = true,
             Definition::Campaign(_) | Definition::Template(_) | Definition::Source(_) | Definition::Story(_) => {}
         }
     }
@@ -240,8 +241,9 @@ async fn look_back(
     let reported: BTreeSet<String> = plan.campaigns.iter().map(|one| one.campaign.clone()).collect();
     let catalogs = [&sides.0.setting.catalog, &sides.1.setting.catalog];
     let mut found = concerned(store, catalogs, &reported, from).await?;
-    let by_segment =
-        |catalog: &Catalog| catalog.campaigns().any(|one| reported.contains(&one.key) && one.entry.segment.is_some());
+    let by_segment = |catalog: &Catalog| {
+        catalog.campaigns().any(|one| reported.contains(&one.key) && one.entry.start != Start::Event)
+    };
     if !plan.segments.is_empty() || catalogs.into_iter().any(by_segment) {
         found.add_everybody(store).await?;
     }

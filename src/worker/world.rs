@@ -116,6 +116,9 @@ impl Slot {
                 | Effect::Carts(_)
                 | Effect::Record { .. }
                 | Effect::WakeAt(_)
+                | Effect::Computed { .. }
+                | Effect::Appointed { .. }
+                | Effect::Listed { .. }
                 | Effect::SegmentsSeen(_) => self.dirty = true,
                 Effect::SetTraits(traits) => {
                     self.dirty = true;
@@ -356,6 +359,7 @@ async fn load_history(
         if group.is_some() {
             // Whoever becomes one with another is looked at anew for every segment.
             catalog.terms.segments.iter().for_each(|defined| wanted.add(&defined.needs));
+            catalog.terms.computed.iter().for_each(|defined| wanted.add(&defined.needs));
         }
         // What one profile's enrollments ask for is asked of the whole person.
         for id in group.map_or(std::slice::from_ref(id), Vec::as_slice) {

@@ -31,6 +31,7 @@ guides! {
     consent_works_as_the_guide_says: "consent.md",
     conditions_mean_what_the_guide_says: "conditions.md",
     carts_hold_what_the_guide_says: "carts.md",
+    what_is_known_of_people_is_what_the_guide_says: "traits.md",
     templates_work_as_the_guide_says: "templates.md",
     the_api_answers_as_the_guide_says: "api.md",
     imports_come_in_as_the_guide_says: "imports.md",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod carts;
+mod dates;
 mod endings;
 mod entries;
 mod limits;
@@ -11,4 +12,5 @@ mod oracle;
 mod properties;
 mod segments;
 mod support;
+mod traits;
 mod whereabouts;

@@ -38,7 +38,7 @@ const COMPARED: [(&str, &str, usize); 12] = [
     (
         "profiles",
         "id, workspace, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
-         segments_seen, last_zone, carts, shard",
+         segments_seen, last_zone, carts, remembered, shard",
         1,
     ),
     ("history_pages", "profile, page, packed", 2),

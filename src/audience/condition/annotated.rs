@@ -110,6 +110,12 @@ impl Unfolding {
             }
             Condition::Cart(tests) => of_cart(tests, facts),
             Condition::CartEmpty => of_empty_cart(words::form(condition), facts),
+            Condition::Listed(segment) => {
+                let listed = facts.profile.remembered.lists.contains_key(segment);
+                let change = if listed { "taken from" } else { "put on" };
+                let change = format!("a file by which the person is {change} the list of {segment}");
+                leaf(words::form(condition), named([("listed", json!(listed))]), Some(change))
+            }
             // The draw is the same for ever.
             Condition::Random { percent, salt } => {
                 let values = named([("percent", json!(percent.to_string())), ("salt", json!(salt))]);

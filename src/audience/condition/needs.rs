@@ -26,6 +26,10 @@ pub struct Needs {
     pub segments: BTreeSet<String>,
     /// Traits are looked at.
     pub traits: bool,
+    /// Their names as far as they are written: each path, and its first step.
+    pub named: BTreeSet<String>,
+    /// The lists of static segments that are looked at.
+    pub lists: BTreeSet<String>,
     /// Answers on channels and topics are.
     pub consent: bool,
     /// Topics whose defaults matter.
@@ -85,6 +89,8 @@ impl Needs {
         self.entries.extend(other.entries.iter().copied());
         self.entry |= other.entry;
         self.traits |= other.traits;
+        self.named.extend(other.named.iter().cloned());
+        self.lists.extend(other.lists.iter().cloned());
         self.money |= other.money;
         self.cart |= other.cart;
         self.consent |= other.consent;
@@ -102,6 +108,13 @@ impl Needs {
     fn look_at_cart(&mut self) {
         self.cart = true;
         self.entry = true;
+    }
+
+    /// Notes that a trait is looked at.
+    pub fn name(&mut self, path: &str) {
+        self.traits = true;
+        self.named.insert(path.to_owned());
+        self.named.extend(path.split_once('.').map(|(first, _)| first.to_owned()));
     }
 
     fn reach_back(&mut self, name: &str, reach: Reach) {
@@ -131,8 +144,10 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
         }
         Condition::Not(child) => direct(child, needs),
         Condition::Trait(tests) => {
-            needs.traits = true;
-            tests.iter().for_each(|(_, test)| of_test(test, needs));
+            tests.iter().for_each(|(path, test)| {
+                needs.name(path);
+                of_test(test, needs);
+            });
         }
         Condition::Event(tests) | Condition::Item { filter: tests, .. } => {
             tests.iter().for_each(|(_, test)| of_test(test, needs));
@@ -153,11 +168,13 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
             tests.iter().for_each(|(_, test)| of_test(test, needs));
         }
         Condition::CartEmpty => needs.look_at_cart(),
+        Condition::Listed(segment) => drop(needs.lists.insert(segment.clone())),
         Condition::Random { .. } => {}
     }
 }
 
-fn of_performed(performed: &Performed, needs: &mut Needs) {
+/// What must be loaded, and what may change it, before it can be said which events count.
+pub fn of_performed(performed: &Performed, needs: &mut Needs) {
     let Performed { events, filter, same, count: _, aggregate, net_of, window } = performed;
     of_window(*window, needs);
     needs.older.extend(events.iter().cloned());
@@ -219,7 +236,8 @@ fn of_period(period: Option<&Period>, needs: &mut Needs) {
     needs.traits |= period.is_some_and(|period| period.is_civil());
 }
 
-fn of_test(test: &Test, needs: &mut Needs) {
+/// What a test compares with.
+pub fn of_test(test: &Test, needs: &mut Needs) {
     needs.traits |= test.is_local();
     test.operands().for_each(|operand| of_operand(operand, needs));
 }
@@ -232,7 +250,8 @@ fn of_operand(operand: &Operand, needs: &mut Needs) {
             default.iter().for_each(|default| of_operand(default, needs));
             match reference {
                 Reference::Entry(_) => needs.entry = true,
-                Reference::Trait(_) | Reference::UserId | Reference::ProfileId => needs.traits = true,
+                Reference::Trait(path) => needs.name(path),
+                Reference::UserId | Reference::ProfileId => needs.traits = true,
                 Reference::Cart(field) => {
                     needs.look_at_cart();
                     needs.money |= *field == Field::Value;

@@ -27,7 +27,7 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     let (pieces, told) = asking.pieces();
     let mut tally = Tally::default();
     let mut changes: BTreeMap<Timestamp, Vec<(bool, usize)>> = BTreeMap::new();
-    for (n, (stay, share)) in pieces.iter().enumerate() {
+    for (n, Piece { stay, share, .. }) in pieces.iter().enumerate() {
         if stay.contains(facts.now) {
             tally.add(share);
         }
@@ -42,7 +42,7 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     let because = asking.words(&tally, now);
     let until = changes.into_iter().find_map(|(at, changed)| {
         for (comes, n) in changed {
-            let Some((_, share)) = pieces.get(n) else { continue };
+            let Some(Piece { share, .. }) = pieces.get(n) else { continue };
             if comes { tally.add(share) } else { tally.remove(share) }
         }
         (asking.judge(&tally).holds != now.holds).then_some(at)
@@ -67,11 +67,11 @@ pub fn seen(performed: &Performed, facts: &Facts<'_>) -> Seen {
     let asking = Asking::new(performed, facts);
     let mut tally = Tally::default();
     let (pieces, _) = asking.pieces();
-    let counted = || pieces.iter().filter(|(stay, _)| stay.contains(facts.now));
-    counted().for_each(|(_, share)| tally.add(share));
+    let counted = || pieces.iter().filter(|piece| piece.stay.contains(facts.now));
+    counted().for_each(|piece| tally.add(&piece.share));
     let figure =
         performed.aggregate.as_ref().map(|aggregate| (asking.figure(aggregate, &tally), aggregate.test.to_string()));
-    let leaves = counted().filter_map(|(stay, _)| stay.to).min();
+    let leaves = counted().filter_map(|piece| piece.stay.to).min();
     Seen { count: tally.events, wanted: performed.count.words(), figure, leaves }
 }
 
@@ -83,8 +83,26 @@ struct Asking<'a> {
     refunds: Vec<&'a Event>,
 }
 
-/// An event that may count, and when.
-type Piece = (Stay, Share);
+/// An event that may count, when, and with what part.
+#[derive(Debug)]
+pub struct Piece<'a> {
+    pub stay: Stay,
+    pub share: Share,
+    pub at: Timestamp,
+    pub position: Position,
+    /// None where it was not loaded, or is no longer kept.
+    pub body: Option<&'a Event>,
+}
+
+/// Every event that may count, each with its part in the currency asked for (none: as it stands); and up to when that is
+/// told. One whose refunds leave it less from then on stands there once for each part.
+pub fn counted<'a>(
+    performed: &'a Performed,
+    facts: &'a Facts<'a>,
+    currency: Option<Currency>,
+) -> (Vec<Piece<'a>>, Option<Timestamp>) {
+    Asking { currencies: vec![currency], ..Asking::new(performed, facts) }.pieces()
+}
 
 impl<'a> Asking<'a> {
     fn new(performed: &'a Performed, facts: &'a Facts<'a>) -> Self {
@@ -105,18 +123,21 @@ impl<'a> Asking<'a> {
     }
 
     /// Each event that may count, with its part and the time in which it has that part; and up to when that is told.
-    fn pieces(&self) -> (Vec<Piece>, Option<Timestamp>) {
+    fn pieces(&self) -> (Vec<Piece<'a>>, Option<Timestamp>) {
         let (mut pieces, mut told) = (Vec::new(), None);
         let zone = self.performed.window.zone(self.facts);
         for (position, at) in past(self.facts, &self.performed.events) {
             let Some(stay) = self.performed.window.stay(at, self.facts.entry_at, &zone) else { continue };
-            let body = self.facts.bodies.get(&position).map(Arc::as_ref);
+            let body: Option<&'a Event> = self.facts.bodies.get(&position).map(Arc::as_ref);
             let counts = self.counts(body);
             told = [told, counts.told].into_iter().flatten().min();
             for stay in common(&counts.stays, &[stay]) {
                 match (&self.performed.net_of, body) {
-                    (Some(net_of), Some(event)) => self.net(net_of, event, stay, &mut pieces),
-                    _ => pieces.push((stay, self.share(body, None))),
+                    (Some(net_of), Some(event)) => {
+                        let parts = self.net(net_of, event, stay).into_iter();
+                        pieces.extend(parts.map(|(stay, share)| Piece { stay, share, at, position, body }));
+                    }
+                    _ => pieces.push(Piece { stay, share: self.share(body, None), at, position, body }),
                 }
             }
         }
@@ -143,8 +164,9 @@ impl<'a> Asking<'a> {
     }
 
     /// The event's part, piece by piece between its refunds; none of it once all is refunded.
-    fn net(&self, net_of: &NetOf, event: &Event, stay: Stay, pieces: &mut Vec<Piece>) {
+    fn net(&self, net_of: &NetOf, event: &Event, stay: Stay) -> Vec<(Stay, Share)> {
         let (ours, theirs) = &net_of.same;
+        let mut pieces = Vec::new();
         let whole = self.amount(event, None);
         let mut left = Ok(whole);
         let mut from = stay.from;
@@ -159,10 +181,11 @@ impl<'a> Asking<'a> {
             }
             match self.less(whole, left, refund) {
                 Some(rest) => left = rest,
-                None => return,
+                None => return pieces,
             }
         }
         pieces.push((Stay { from, to: stay.to }, self.share(Some(event), Some((whole, left)))));
+        pieces
     }
 
     /// What a refund leaves of an event's amount; none where nothing is left, or nothing says how much.

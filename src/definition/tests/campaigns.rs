@@ -159,7 +159,6 @@ fn what_comes_later_is_refused_by_name() {
         (CART.replace("trigger", "journey"), "type"),
         (CART.replace("trigger", "broadcast"), "type"),
         (CART.replace("delay: 1h", "delay: 1mo"), "delay"),
-        (CART.replace("event: Product Added", "date: {}"), "entry.date"),
         (entry("each: properties.products"), "entry.each"),
         (entry("include_existing: {}"), "entry.include_existing"),
         (filter("{ reachable: sms }"), "entry.where.reachable"),

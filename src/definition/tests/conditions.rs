@@ -8,6 +8,7 @@ use crate::audience::consent::ConsentState;
 use crate::audience::period::Period;
 use crate::audience::value_test::dates::Relative;
 use crate::audience::value_test::{Check, Operand, Reference, Test};
+use crate::decision::campaign::Start;
 use crate::decision::segments::SEGMENT_LEFT;
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, Known, cross_check, read};
@@ -185,8 +186,6 @@ fn a_segment_asks_about_the_person_alone() {
         assert!(answer.contains(told), "{filter}: {answer}");
     }
     assert!(bad(&vip.replace("owner: crm@shop.example\n", "")).contains("owner: this field is missing"));
-    let uploaded = bad("kind: segment\nkey: a\nname: a\nowner: crm@shop.example\nstatic: true\n");
-    assert_eq!(uploaded, "not_yet_supported test.yaml:5:1: static: `static` is not supported yet\n");
 }
 
 #[test]
@@ -232,7 +231,7 @@ fn segments_that_are_missing_or_build_on_each_other_in_a_circle_are_named() {
 #[test]
 fn a_campaign_may_begin_with_a_segment() {
     let left = campaign(&CART.replace("event: Product Added", "segment: lapsed, on: left"));
-    assert_eq!((left.entry.event.as_str(), left.entry.segment.as_deref()), (SEGMENT_LEFT, Some("lapsed")));
+    assert_eq!((left.entry.event.as_str(), left.entry.start), (SEGMENT_LEFT, Start::Segment("lapsed".into())));
     for (from, told) in [
         ("segment: lapsed", "entry.on: this field is missing"),
         ("segment: lapsed, on: came", "not one of entered, left"),

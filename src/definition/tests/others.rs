@@ -215,7 +215,7 @@ fn a_story_that_makes_no_sense_is_refused() {
 
 #[test]
 fn kinds_that_come_later_and_kinds_nobody_knows_are_told_apart() {
-    for kind in ["computed_trait", "catalog", "coupons", "notify_policy"] {
+    for kind in ["catalog", "coupons", "notify_policy"] {
         let answer = bad(&format!("kind: {kind}\nkey: x\n"));
         assert!(answer.starts_with("not_yet_supported test.yaml:1:7: kind: "), "{answer}");
     }

@@ -65,6 +65,9 @@ struct PersonOut {
     user_id: Option<String>,
     #[schema(value_type = AnyObject)]
     traits: Traits,
+    /// Computed traits, as they are kept; each hides a trait of its name.
+    #[schema(value_type = AnyObject)]
+    computed: Traits,
     created_at: Timestamp,
     last_seen_at: Timestamp,
 }
@@ -74,6 +77,7 @@ impl From<Person> for PersonOut {
         Self {
             id: profile.id,
             user_id: profile.user_id,
+            computed: profile.remembered.values().map(|(key, value)| (key.to_owned(), value.clone())).collect(),
             traits: profile.traits,
             created_at: profile.created_at,
             last_seen_at: profile.last_seen_at,

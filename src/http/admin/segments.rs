@@ -1,21 +1,23 @@
 //! Segments: how many people are in each, some of them, and whether a person is in and why.
 
 use actix_web::HttpRequest;
-use actix_web::web;
+use actix_web::web::{self, Payload};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::audience::Condition;
 use crate::audience::segment::Defined;
 use crate::definition::problem::nearest;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::controls::setting;
 use crate::store::segments::looked_at_setting;
+use crate::worker::lists::{Mode, UPLOAD_BYTES_MAX, Uploaded, is_static, upload};
 use crate::worker::membership::{Membership, memberships};
 
 use super::explain::profile_known;
-use super::operation::{Operation, read};
+use super::operation::{Operation, read, write};
 use super::paging::{Paged, behind, cut};
-use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, json_page, query, rows};
+use super::{Admin, Answer, Controls, Problem, ROWS_MAX, Refusal, json_answer, json_page, query, read_json, rows};
 use crate::http::scope::Scope;
 
 /// People shown of a segment.
@@ -31,6 +33,11 @@ pub fn operations() -> Vec<Operation> {
             .says("getSegment", "One segment with some of its people, and whether a person is in it and why")
             .query::<Asked>()
             .answers::<Shown>(),
+        write("/segments/{key}/members", Scope::DefinitionsWrite, uploaded)
+            .says("uploadSegmentMembers", "Replace the members of a static segment, add to them or remove some")
+            .takes::<Members>()
+            .answers::<Uploaded>()
+            .may(&[404, 413]),
     ]
 }
 
@@ -50,8 +57,21 @@ struct SegmentOut {
     owner: String,
     version: u32,
     size: u64,
+    /// Its members are uploaded, not found by a condition.
+    is_static: bool,
     /// Everybody stored has been looked at since it changed; until then the size grows.
     is_complete: bool,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[schema(as = SegmentMembers)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    #[serde(default)]
+    mode: Mode,
+    /// User ids or anonymous ids of people who are known.
+    #[schema(max_items = 100_000)]
+    members: Vec<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -133,6 +153,27 @@ async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> A
     Ok(json_page(&request, &Shown { segment, sample, next: next.clone(), person }, next.as_deref()))
 }
 
+async fn uploaded(admin: Controls, key: web::Path<String>, request: HttpRequest, payload: Payload) -> Answer {
+    let Members { mode, members } = match read_json(&request, payload, UPLOAD_BYTES_MAX).await {
+        Ok(members) => members,
+        Err(answer) => return Ok(answer),
+    };
+    let live = admin.definitions.live(admin.workspace);
+    let set = &live.catalog.terms.segments;
+    if set.get(&key).is_none() {
+        let nearest = nearest(&key, set.iter().map(|defined| defined.segment.key.as_str()));
+        return Err(Refusal::UnknownSegment { asked: key.chars().take(80).collect(), nearest }.into());
+    }
+    if !is_static(&live.catalog, &key) {
+        let cause = format!("segment `{key}` has a condition; only one with `static: true` has uploaded members");
+        return Err(Refusal::Parameter { field: "key", cause }.into());
+    }
+    match upload(&admin.log, &admin.store, admin.workspace, (&key, mode), &members).await? {
+        Ok(uploaded) => Ok(json_answer(&uploaded)),
+        Err(refused) => Err(Refusal::Parameter { field: "members", cause: refused.to_string() }.into()),
+    }
+}
+
 async fn person(admin: &Admin, key: &str, who: String) -> Result<PersonOut, Problem> {
     let profile = profile_known(admin, &who).await?;
     let live = admin.definitions.live(admin.workspace);
@@ -158,6 +199,7 @@ fn out(defined: &Defined, size: u64, looked_at: Position) -> SegmentOut {
         owner: segment.owner.clone(),
         version: segment.version,
         size,
+        is_static: matches!(segment.filter, Condition::Listed(_)),
         is_complete: defined.since <= looked_at,
     }
 }

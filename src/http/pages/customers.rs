@@ -194,14 +194,14 @@ async fn known(desk: &Desk, profile: &Profile) -> Result<Html, Nothing> {
 }
 
 fn traits(profile: &Profile) -> Html {
-    let rows: Html = profile
-        .traits
-        .iter()
-        .map(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            html!("<dt>{}</dt><dd>{}</dd>", name, text)
-        })
-        .collect();
+    let row = |name: &str, value: &serde_json::Value, computed: bool| {
+        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let how = if computed { html!(" <span class=\"muted\">computed</span>") } else { Html::default() };
+        html!("<dt>{}{}</dt><dd>{}</dd>", name, how, text)
+    };
+    let computed = profile.remembered.values().map(|(name, value)| row(name, value, true));
+    let said = profile.traits.iter().filter(|(name, _)| !profile.remembered.computed.contains_key(*name));
+    let rows: Html = computed.chain(said.map(|(name, value)| row(name, value, false))).collect();
     let rows = if rows.is_empty() { html!("<p class=\"empty\">None.</p>") } else { html!("<dl>{}</dl>", rows) };
     html!(
         "<h2>Traits</h2><div class=\"panel tall\" tabindex=\"0\" role=\"region\" aria-label=\"Traits\">{}</div>",

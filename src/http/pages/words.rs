@@ -36,6 +36,7 @@ pub fn verdict(found: &FindingVerdict) -> (&'static str, &'static str) {
         FindingVerdict::Merged(_) => ("wait", "Merged"),
         FindingVerdict::Segment { entered: true, .. } => ("wait", "Joined segment"),
         FindingVerdict::Segment { entered: false, .. } => ("idle", "Left segment"),
+        FindingVerdict::Trait { .. } => ("wait", "Trait changed"),
         FindingVerdict::Noted { .. } => ("idle", "Noted"),
     }
 }

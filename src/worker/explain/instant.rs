@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use crate::audience::condition::Facts;
 use crate::audience::condition::annotated::{Node, annotate};
 use crate::audience::segment::Answers;
-use crate::decision::campaign::Exit;
+use crate::decision::campaign::{Exit, Start};
 use crate::decision::considered::{Considered, EntryCheck, consider};
 use crate::decision::effect::FindingVerdict;
 use crate::decision::{At, Campaign, Catalog, Enrollment, Loaded, Person, Snapshot, State, needs_of_all};
@@ -259,7 +259,7 @@ impl<'s> Ground<'s> {
     ) -> anyhow::Result<(Vec<EventTold>, Option<Person>)> {
         let by_then = || book.entries.iter().filter(|entry| entry.now <= self.asked.at);
         let names: BTreeSet<&str> = std::iter::once(self.campaign.entry.event.as_str()).collect();
-        let may_begin = |entry: &&Entry| matches!(&entry.logged, Logged::Event(event) if names.contains(event.name.as_str()) && self.campaign.entry.is_about(event));
+        let may_begin = |entry: &&Entry| matches!(&entry.logged, Logged::Event(event) if names.contains(event.name.as_str()) && self.campaign.is_about(event));
         let wanted: BTreeSet<Position> = by_then()
             .filter(may_begin)
             .map(|entry| entry.position)
@@ -390,7 +390,8 @@ impl<'s> Ground<'s> {
 
     /// The condition of the segment by which the campaign begins.
     fn segment(&self, person: Option<&Person>, book: &Logbook) -> Option<Node> {
-        let defined = self.catalog.terms.segments.get(self.campaign.entry.segment.as_deref()?)?;
+        let Start::Segment(key) = &self.campaign.entry.start else { return None };
+        let defined = self.catalog.terms.segments.get(key)?;
         let (answers, loaded) = (Answers::default(), book.loaded(self.asked.at));
         let terms = (&self.catalog.terms, &answers);
         let facts = Facts::of_person(self.asked.at, terms, &person?.profile, loaded.past());

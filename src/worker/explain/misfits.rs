@@ -58,7 +58,7 @@ impl Misfits {
             versions.iter().rev().find(|(from, _)| *from <= position).map(|(_, campaign)| campaign)
         });
         let entered = in_force.filter(|campaign| {
-            campaign.entry.is_about(event) && matches!(campaign.status, CampaignStatus::Live | CampaignStatus::Paused)
+            campaign.is_about(event) && matches!(campaign.status, CampaignStatus::Live | CampaignStatus::Paused)
         });
         entered.filter_map(|campaign| campaign.misfit(event)).take(FINDINGS_MAX).collect()
     }

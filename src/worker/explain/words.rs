@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::decision::Finding;
 use crate::decision::effect::{FindingVerdict, Merged};
+use crate::event::pattern::clipped;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::store::controls::Parked;
@@ -79,6 +82,11 @@ pub fn finding(now: Timestamp, finding: &Finding) -> Said {
             let verb = if *entered { "entered" } else { "left" };
             let how = if *backfill { " by a changed definition or an import" } else { "" };
             Said::did(format!("{verb} segment {segment}{how}: {because}"))
+        }
+        FindingVerdict::Trait { name, from, to, backfill, because } => {
+            let how = if *backfill { " by a changed definition or an import" } else { "" };
+            let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), clipped);
+            Said::did(format!("{name} changed from {} to {}{how}: {because}", text(from), text(to)))
         }
         FindingVerdict::Noted { reason } => Said::did_not(reason.sentence(), Some(reason.code())),
     }

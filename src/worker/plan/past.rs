@@ -90,6 +90,8 @@ pub async fn load(
     identify(&mut person, told, window.from);
     person.profile.history = History::default();
     person.profile.segments = Standings::default();
+    // Nothing here says since when they were on them; whoever is on a list by now was then.
+    person.profile.remembered.lists.clone_from(&now.profile.remembered.lists);
     person.profile.consent = BTreeMap::new();
     for row in store.ledger_of(profile, ROWS_MAX).await? {
         if row.position < window.first || prior.contains(&row.position) {

@@ -67,7 +67,7 @@ impl Tally {
                 What::Sent => sent += 1,
                 What::Exited { .. } => exited += 1,
                 // Told beside the exit.
-                What::NotSent(Reason::Exited { .. }) | What::Segment { .. } => {}
+                What::NotSent(Reason::Exited { .. }) | What::Segment { .. } | What::Trait { .. } => {}
                 What::NotSent(reason) => {
                     because(reason);
                     if matches!(reason, Reason::Capped { .. }) { capped += 1 } else { blocked += 1 }

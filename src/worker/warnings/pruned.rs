@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::DatabaseConnection;
 
-use crate::audience::condition::needs::{Needs, direct};
+use crate::audience::condition::needs::{self, Needs, direct};
 use crate::decision::catalog::Permissions;
 use crate::decision::{Catalog, needs_of_all};
 use crate::definition::{Definition, Document};
@@ -69,6 +69,7 @@ fn needs_of(definition: &Definition) -> Needs {
             needs.add(&needs_of_all(&catalog));
         }
         Definition::Segment(segment) => direct(&segment.filter, &mut needs),
+        Definition::ComputedTrait(computed) => needs::of_performed(computed.compute.over(), &mut needs),
         Definition::ConsentPolicy(rules) => {
             let asked = rules.iter().filter_map(|rule| rule.policy.condition());
             asked.for_each(|condition| direct(condition, &mut needs));

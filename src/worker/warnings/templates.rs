@@ -75,7 +75,7 @@ async fn recent(
     for (_, entry) in store.entries_apart(positions).await?.into_iter().rev() {
         let (Logged::Event(event), Some(profile)) = (entry.logged, entry.profile) else { continue };
         let fits = campaign.entry.pattern.as_ref().is_none_or(|pattern| pattern.matches(event.body.document()));
-        if !fits || !campaign.entry.is_about(&event) {
+        if !fits || !campaign.is_about(&event) {
             continue;
         }
         if let Some(person) = store.person(store.current_profile(profile).await?).await? {

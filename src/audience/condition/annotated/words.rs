@@ -35,6 +35,7 @@ pub fn form(condition: &Condition) -> String {
         Condition::Engaged(Engaged { act, campaign, .. }) => format!("{} {campaign}", act.as_str()),
         Condition::Cart(_) => "cart".to_owned(),
         Condition::CartEmpty => "cart empty".to_owned(),
+        Condition::Listed(segment) => format!("list of {segment}"),
         Condition::Random { salt, .. } => format!("random {salt}"),
     }
 }

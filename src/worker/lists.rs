@@ -1,0 +1,265 @@
+//! Uploaded members of static segments: whoever a file names is put on the list or taken from it by an event in the log, so
+//! that membership follows like any other, and folding the log again leads to the same lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+
+use crate::audience::Condition;
+use crate::audience::segment::LIST_CHANGED;
+use crate::decision::Catalog;
+use crate::decision::segments::BACKFILL;
+use crate::event::NAME_CHARS_MAX;
+use crate::eventlog::append::Draft;
+use crate::eventlog::{EventLog, Queue};
+use crate::ids::{ProfileId, WorkspaceId};
+use crate::store::Store;
+use crate::worker::permission::own_event;
+
+/// Bytes of one upload, and lines in it.
+pub const UPLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const MEMBERS_MAX: usize = 100_000;
+/// Places that are told of one by one.
+const TOLD_MAX: usize = 100;
+/// Events appended together.
+const SLICE: usize = 500;
+const MEMBERS_PAGE: u32 = 1_000;
+
+/// What an upload does to the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ListMode)]
+pub enum Mode {
+    /// Whoever is named is on the list, and nobody else.
+    #[default]
+    Replace,
+    Add,
+    Remove,
+}
+
+/// What an upload came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
+#[schema(as = ListUploaded)]
+pub struct Uploaded {
+    /// People who came onto the list, and who were taken from it. They are members as soon as the log is worked off.
+    pub added: u64,
+    pub removed: u64,
+    /// Those for whom nothing changed.
+    pub unchanged: u64,
+    /// Members that name nobody: unknown ids, empty or too long ones. They were passed over.
+    pub bad: u64,
+    /// The first hundred of them.
+    pub problems: Vec<BadMember>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ListBadMember)]
+pub struct BadMember {
+    /// The place in what was sent, from 1.
+    pub place: u64,
+    pub problem: String,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the file has {0} bytes; at most {UPLOAD_BYTES_MAX} are allowed")]
+    TooLarge(usize),
+    #[error("more than {MEMBERS_MAX} members at once; send them in parts, the first to replace and the others to add")]
+    TooMany,
+    #[error("the file is not UTF-8")]
+    NotText,
+    #[error("the file is no list of ids: {0}")]
+    NotAList(String),
+    #[error("none of the {0} members is known; the list stays what it was")]
+    NobodyKnown(u64),
+}
+
+/// Ids as they are written, with the lines (of JSON: the places) they stand on.
+pub type Lines = Vec<(u64, String)>;
+
+/// A JSON list of ids (or of objects with `user_id` or `id`), or CSV: the column `user_id` or `id`, else the first.
+///
+/// # Errors
+/// The file is neither, or too large.
+pub fn read(bytes: &[u8]) -> Result<Lines, Refused> {
+    if bytes.len() > UPLOAD_BYTES_MAX {
+        return Err(Refused::TooLarge(bytes.len()));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refused::NotText)?;
+    // One kind of line's end, so that lines are counted as editors do.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let lines = if text.trim_start().starts_with('[') { of_json(&text)? } else { of_csv(&text)? };
+    if lines.len() > MEMBERS_MAX { Err(Refused::TooMany) } else { Ok(lines) }
+}
+
+fn of_json(text: &str) -> Result<Lines, Refused> {
+    let items: Vec<serde_json::Value> =
+        serde_json::from_str(text).map_err(|error| Refused::NotAList(error.to_string()))?;
+    let id_of = |item: &serde_json::Value| {
+        let named = item.get("user_id").or_else(|| item.get("id")).unwrap_or(item);
+        named.as_str().map_or_else(|| if named.is_number() { named.to_string() } else { String::new() }, str::to_owned)
+    };
+    Ok((1..).zip(items.iter().map(id_of)).collect())
+}
+
+fn of_csv(text: &str) -> Result<Lines, Refused> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let (mut lines, mut column) = (Lines::new(), 0);
+    for (n, record) in reader.records().enumerate() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => return Err(Refused::NotAList(error.to_string())),
+        };
+        if n == 0 {
+            let titles: Vec<String> = record.iter().map(|title| title.trim().to_ascii_lowercase()).collect();
+            let named = ["user_id", "userid", "id"].iter().find_map(|name| titles.iter().position(|it| it == name));
+            if let Some(named) = named {
+                column = named;
+                continue;
+            }
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        lines.push((line, record.get(column).unwrap_or_default().to_owned()));
+        if lines.len() > MEMBERS_MAX {
+            return Err(Refused::TooMany);
+        }
+    }
+    Ok(lines)
+}
+
+fn checked(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty".to_owned()),
+        id if id.chars().count() > NAME_CHARS_MAX => Err(format!("has more than {NAME_CHARS_MAX} characters")),
+        id => Ok(id.to_owned()),
+    }
+}
+
+/// Whether this segment's members are uploaded.
+pub fn is_static(catalog: &Catalog, key: &str) -> bool {
+    let defined = catalog.terms.segments.get(key);
+    defined.is_some_and(|defined| matches!(defined.segment.filter, Condition::Listed(_)))
+}
+
+/// Puts people on the list of a static segment, or takes them from it, slice by slice; what is stored stays stored when a
+/// later slice fails, and the same upload again goes on from there.
+///
+/// # Errors
+/// The outer error is the database's. The inner one says why nothing was done.
+pub async fn upload(
+    log: &EventLog,
+    store: &Store,
+    id: WorkspaceId,
+    (key, mode): (&str, Mode),
+    members: &[String],
+) -> anyhow::Result<Result<Uploaded, Refused>> {
+    if members.len() > MEMBERS_MAX {
+        return Ok(Err(Refused::TooMany));
+    }
+    let db = store.workspace(id);
+    let (mut uploaded, mut named) = (Uploaded::default(), BTreeSet::new());
+    for (place, member) in (1..).zip(members) {
+        let found = match checked(member) {
+            Ok(who) => match db.profile_by_id(&who).await? {
+                Some(profile) => Ok(db.current_profile(profile).await?),
+                None => Err(format!("nobody is known as `{}`", who.chars().take(80).collect::<String>())),
+            },
+            Err(problem) => Err(problem),
+        };
+        match found {
+            Ok(profile) => drop(named.insert(profile)),
+            Err(problem) => {
+                uploaded.bad += 1;
+                if uploaded.problems.len() < TOLD_MAX {
+                    uploaded.problems.push(BadMember { place, problem });
+                }
+            }
+        }
+    }
+    // A file of something else must not empty a list.
+    if named.is_empty() && uploaded.bad > 0 {
+        return Ok(Err(Refused::NobodyKnown(uploaded.bad)));
+    }
+    let mut changes: BTreeMap<ProfileId, bool> = BTreeMap::new();
+    let ids: Vec<ProfileId> = named.iter().copied().collect();
+    for (profile, person) in db.people(&ids).await? {
+        let listed = person?.profile.remembered.lists.contains_key(key);
+        if listed == (mode != Mode::Remove) {
+            uploaded.unchanged += 1;
+        } else {
+            changes.insert(profile, !listed);
+        }
+    }
+    if mode == Mode::Replace {
+        let mut after = ProfileId(i64::MIN);
+        loop {
+            let page = db.members(key, after, MEMBERS_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.profile;
+            let gone = page.iter().map(|member| member.profile).filter(|profile| !named.contains(profile));
+            changes.extend(gone.map(|profile| (profile, false)));
+        }
+    }
+    uploaded.added = changes.values().filter(|listed| **listed).count() as u64;
+    uploaded.removed = changes.len() as u64 - uploaded.added;
+    append(log, id, key, changes.into_iter().collect()).await?;
+    Ok(Ok(uploaded))
+}
+
+async fn append(log: &EventLog, id: WorkspaceId, key: &str, changes: Vec<(ProfileId, bool)>) -> anyhow::Result<()> {
+    let now = log.clock().now();
+    for slice in changes.chunks(SLICE) {
+        let drafts: Vec<Draft> = slice
+            .iter()
+            .map(|(profile, listed)| {
+                let mut properties = Map::new();
+                properties.insert("segment".to_owned(), json!(key));
+                properties.insert("listed".to_owned(), json!(listed));
+                properties.insert("cause".to_owned(), json!(BACKFILL));
+                let event = own_event(id, now, LIST_CHANGED, properties);
+                Draft { profile: Some(*profile), ..Draft::event(id, event) }
+            })
+            .collect();
+        log.writer()
+            .change(Queue::Effects, move |tx, appender| {
+                Box::pin(async move {
+                    appender.append(tx, vec![drafts]).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ids(text: &str) -> Vec<(u64, String)> {
+        read(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn ids_are_found_in_csv_with_and_without_titles_and_in_json() {
+        let two = vec![(2, "ann".to_owned()), (3, "bob, jr".to_owned())];
+        assert_eq!(ids("\u{feff}name,User_Id\r\nAnn,ann\r\nBob,\"bob, jr\"\r\n"), two);
+        assert_eq!(ids("ann\nbob\n"), [(1, "ann".to_owned()), (2, "bob".to_owned())]);
+        assert_eq!(
+            ids(r#"[ "ann", { "user_id": "bob" }, 7, null ]"#)[1..],
+            [(2, "bob".to_owned()), (3, "7".to_owned()), (4, String::new())]
+        );
+        assert_eq!(ids(""), []);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_with_why() {
+        assert!(matches!(read(b"[ \"ann\""), Err(Refused::NotAList(_))));
+        assert_eq!(read(&[0xff, 0xfe, b'a']), Err(Refused::NotText));
+        assert_eq!(read("a\n".repeat(MEMBERS_MAX + 1).as_bytes()), Err(Refused::TooMany));
+        assert_eq!(read(&vec![b'a'; UPLOAD_BYTES_MAX + 1]), Err(Refused::TooLarge(UPLOAD_BYTES_MAX + 1)));
+    }
+}
