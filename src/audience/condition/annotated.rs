@@ -110,12 +110,7 @@ impl Unfolding {
             }
             Condition::Cart(tests) => of_cart(tests, facts),
             Condition::CartEmpty => of_empty_cart(words::form(condition), facts),
-            Condition::Listed(segment) => {
-                let listed = facts.profile.remembered.lists.contains_key(segment);
-                let change = if listed { "taken from" } else { "put on" };
-                let change = format!("a file by which the person is {change} the list of {segment}");
-                leaf(words::form(condition), named([("listed", json!(listed))]), Some(change))
-            }
+            Condition::Listed(segment) => of_list(words::form(condition), segment, facts),
             // The draw is the same for ever.
             Condition::Random { percent, salt } => {
                 let values = named([("percent", json!(percent.to_string())), ("salt", json!(salt))]);
@@ -238,6 +233,14 @@ fn each_alone(condition: &Condition) -> Option<Vec<Condition>> {
 fn of_cart(tests: &[(Field, Test)], facts: &Facts<'_>) -> Leaf {
     let name = tests.first().map_or_else(String::new, |(field, _)| format!("cart.{field}"));
     leaf(name, words::cart_values(tests, facts), Some(words::cart_change(tests)))
+}
+
+/// Whether an operator put the person on the list of a static segment.
+fn of_list(form: String, segment: &str, facts: &Facts<'_>) -> Leaf {
+    let listed = facts.profile.remembered.lists.contains_key(segment);
+    let change = if listed { "taken from" } else { "put on" };
+    let change = format!("a file by which the person is {change} the list of {segment}");
+    leaf(form, named([("listed", json!(listed))]), Some(change))
 }
 
 fn of_empty_cart(form: String, facts: &Facts<'_>) -> Leaf {
