@@ -77,8 +77,8 @@ fn main() -> anyhow::Result<()> {
             server::run(behind, &folder)
         }
         ["outbox", order] if order.starts_with('[') => {
-            let (folder, sink): (PathBuf, std::net::SocketAddr) = serde_json::from_str(order)?;
-            print(&outbox::emptied(&folder, sink)?)
+            let (folder, sink, connections): (PathBuf, std::net::SocketAddr, usize) = serde_json::from_str(order)?;
+            print(&outbox::emptied(&folder, sink, connections)?)
         }
         ["timed", order] => print(&whole::timed(&serde_json::from_str::<PathBuf>(order)?)?),
         ["hanging", order] => {

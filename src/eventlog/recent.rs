@@ -58,6 +58,18 @@ impl Recent {
         taken
     }
 
+    /// How many entries wait to be taken, where each of them is the end of a message: nobody waits for what follows from
+    /// those. None: something else is among them, or nothing is here.
+    pub fn only_ends(&self) -> Option<usize> {
+        let shards = self.lock();
+        let mut count = 0;
+        for entry in shards.values().flat_map(|kept| &kept.entries) {
+            count += 1;
+            matches!(entry.logged, Logged::MessageEnded { .. }).then_some(())?;
+        }
+        (count > 0).then_some(count)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Shard, Kept>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

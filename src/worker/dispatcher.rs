@@ -59,10 +59,12 @@ pub(super) use slots::{move_on, unite_slots};
 pub use test_send::{NotSent, TestSend, TestSent, sample_of};
 use turns::Turns;
 
-/// Messages looked at together.
-const BATCH_MAX: usize = 64;
-/// Messages claimed and not begun, where some wait for domains that hang.
-const READY_MAX: usize = 4 * BATCH_MAX;
+/// Messages looked at together: as many as each connection sends in a moment, and no more than fit one statement.
+const BATCH_MIN: usize = 64;
+const BATCH_MAX: usize = 256;
+const BATCH_OF_CONNECTION: usize = 8;
+/// Batches claimed and not begun, where some wait for domains that hang.
+const BATCHES_READY_MAX: usize = 4;
 /// How long after its creation a message still gives way to stronger ones that have just come.
 const RIVALRY_MAX: Span = Span::from_seconds(60);
 
@@ -186,7 +188,8 @@ impl Dispatcher {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
-        let outlook = Outlook::load(store, definitions, self.leases.held(), now, BATCH_MAX, &self.shut(now)).await?;
+        let outlook =
+            Outlook::load(store, definitions, self.leases.held(), now, self.batch_max(), &self.shut(now)).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
         let look = Look { heads: Arc::new(heads), sights, beside };
         let (mut plan, asking) = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &look).await?;
@@ -238,11 +241,15 @@ impl Dispatcher {
         self.is_full.load(Ordering::Relaxed) && self.unanswered() > 0
     }
 
+    fn batch_max(&self) -> usize {
+        (BATCH_OF_CONNECTION * self.parts.connections).clamp(BATCH_MIN, BATCH_MAX)
+    }
+
     /// Whether the line has messages for every connection that may come free soon.
     fn has_enough(&self, line: &Line) -> bool {
         let mut load = line.stuck(self.parts.connections, self.parts.log.clock().monotonic(), &self.domains);
         let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains)).count();
-        could_go >= self.parts.connections || line.ready.len() >= READY_MAX
+        could_go >= self.parts.connections || line.ready.len() >= BATCHES_READY_MAX * self.batch_max()
     }
 
     /// The earliest instant after the clock's present at which a tick may find something new by itself: a message comes due, or a

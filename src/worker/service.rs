@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::event::Event;
 use crate::eventlog::{EventLog, Receipt};
-use crate::ids::{Span, Timestamp, WorkspaceId};
+use crate::ids::{Position, Span, Timestamp, WorkspaceId};
 use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::processors::Processors;
@@ -19,6 +19,9 @@ use crate::worker::scheduler::Scheduler;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// While messages are due that must wait for the processor.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(20);
+/// What follows from the ends of messages nobody waits for: so long, or so many, are gathered for one transaction.
+const ENDS_GATHERED: Duration = Duration::from_millis(20);
+const ENDS_GATHERED_MAX: usize = 512;
 /// Between slices of a pass over everybody.
 const SLICE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep: wall clocks are set, and a sleep knows nothing of it.
@@ -217,7 +220,7 @@ impl Workers {
     async fn process(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut appended = self.log.appended();
         while !*stop.borrow() {
-            appended.borrow_and_update();
+            self.gather_ends(&mut appended, &mut stop).await;
             let turn = self.turn.read().await;
             let mut processor = self.processor.lock().await;
             let result = processor.tick().await;
@@ -227,6 +230,22 @@ impl Workers {
                 Ok(0) => wait(&mut stop, async { drop(appended.changed().await) }, sleep).await,
                 Ok(_) => {}
                 Err(error) => self.failed("processor", &error, &mut stop).await,
+            }
+        }
+    }
+
+    /// Waits a moment while nothing but the ends of messages is logged; whatever else comes ends it at once.
+    async fn gather_ends(&self, appended: &mut watch::Receiver<Position>, stop: &mut watch::Receiver<bool>) {
+        let mut enough = std::pin::pin!(tokio::time::sleep(ENDS_GATHERED));
+        loop {
+            appended.borrow_and_update();
+            if self.log.recent().only_ends().is_none_or(|count| count >= ENDS_GATHERED_MAX) || *stop.borrow() {
+                return;
+            }
+            tokio::select! {
+                () = &mut enough => return,
+                _ = appended.changed() => {}
+                _ = stop.changed() => {}
             }
         }
     }

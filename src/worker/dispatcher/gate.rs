@@ -11,9 +11,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use crate::ids::{Span, Timestamp};
 use crate::message::{Channel, Message, Outcome, Reason, Status};
 use crate::telemetry;
+use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::domains::{Domain, Lane};
 use crate::worker::dispatcher::line::Line;
-use crate::worker::dispatcher::{BATCH_MAX, Dispatcher};
 
 /// The longest pause of a transport that stays unusable.
 const PAUSE_MAX: Span = Span::from_seconds(15 * 60);
@@ -248,7 +248,8 @@ impl Dispatcher {
     /// Whether a domain takes no more now.
     fn has_its_share(&self, now: Timestamp, domain: &Domain, ahead: &Ahead) -> bool {
         let in_hand = ahead.in_hand.get(domain).copied().unwrap_or(0);
-        self.domains.patient_until(now, domain).is_some() || in_hand >= self.domains.pace(domain).claims(BATCH_MAX)
+        self.domains.patient_until(now, domain).is_some()
+            || in_hand >= self.domains.pace(domain).claims(self.batch_max())
     }
 }
 

@@ -10,8 +10,8 @@ use crate::ids::{MessageId, Span, Timestamp, WorkspaceId};
 use crate::store::shards::ShardSet;
 use crate::store::slow_domains::{waited_for, waiting};
 use crate::store::workspace;
+use crate::worker::dispatcher::Dispatcher;
 use crate::worker::dispatcher::line::Line;
-use crate::worker::dispatcher::{BATCH_MAX, Dispatcher};
 
 /// Domains asked about in one tick.
 const ASKED_MAX: usize = 16;
@@ -63,7 +63,7 @@ impl Dispatcher {
         let mut of_shards = ShardSet::NONE;
         for domain in domains {
             let pace = self.domains.pace(&domain);
-            let room = pace.calls(BATCH_MAX, in_hand.get(&domain).copied().unwrap_or(0));
+            let room = pace.calls(self.batch_max(), in_hand.get(&domain).copied().unwrap_or(0));
             if room == 0 || (pace.is_slow() && lanes == 0) {
                 continue;
             }
