@@ -232,6 +232,11 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
             place.must_exist()?;
             asking(&place, async |client| plan::plan(client, &asked, files).await).await
         }
+        Command::Segments(asked) => {
+            let files = asked.files()?;
+            place.must_exist()?;
+            asking(&place, async |client| segments::segments(client, &asked, files).await).await
+        }
         Command::Export(asked) => {
             asked.check()?;
             place.must_exist()?;
@@ -254,7 +259,6 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
 async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
     match command {
         Command::Messages(asked) => trace::messages(client, &asked).await,
-        Command::Segments(asked) => segments::segments(client, &asked).await,
         Command::Traits(asked) => traits::traits(client, &asked).await,
         Command::Explain(asked) => trace::explain(client, &asked).await,
         Command::Consent(asked) => permission::consent(client, &asked).await,

@@ -7,8 +7,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::client::{Client, segment};
+use crate::cli::definitions::{body, files};
 use crate::cli::table::{cell, list, table};
-use crate::cli::{Answer, print, print_json};
+use crate::cli::{Answer, print, print_json, tell};
+use crate::definition::SourceFile;
 use crate::worker::lists::read;
 
 #[derive(Debug, Args)]
@@ -17,6 +19,7 @@ Examples:
   carillon segments                            all of them, with their sizes
   carillon segments vip                        some of the people in it
   carillon segments vip --profile ann          is ann in it, and why (exit code 1: no)
+  carillon segments --count big_spenders.yaml  how many people a segment would have; nothing is saved
   carillon segments staff --upload staff.csv   the members of a static segment, and nobody else
   carillon segments staff --upload new.csv --mode add")]
 pub struct Segments {
@@ -34,6 +37,9 @@ pub struct Segments {
     /// What the file does to the list
     #[arg(long, value_enum, default_value = "replace", requires = "upload")]
     mode: Mode,
+    /// Count the people of segments that are not saved yet: files, or folders with definitions in them
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["key", "profile", "limit", "upload"])]
+    count: Vec<PathBuf>,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +52,18 @@ enum Mode {
     Remove,
 }
 
-pub async fn segments(client: &Client, asked: &Segments) -> anyhow::Result<Answer> {
+impl Segments {
+    /// What is to be counted; nothing where something else is asked.
+    pub fn files(&self) -> anyhow::Result<Vec<SourceFile>> {
+        if self.count.is_empty() { Ok(Vec::new()) } else { files(&self.count) }
+    }
+}
+
+/// `carillon segments`; files are read before the service is asked.
+pub async fn segments(client: &Client, asked: &Segments, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
+    if !files.is_empty() {
+        return counted(client, asked, &files).await;
+    }
     let Some(key) = &asked.key else {
         let answer = client.get_all("/api/v1/segments", "segments").await?;
         if asked.json {
@@ -121,6 +138,28 @@ async fn upload(client: &Client, key: &str, file: &Path, asked: &Segments) -> an
         print(&format!("and {more} more\n"));
     }
     Ok(if bad > 0 { Answer::No } else { Answer::Yes })
+}
+
+async fn counted(client: &Client, asked: &Segments, files: &[SourceFile]) -> anyhow::Result<Answer> {
+    let answer = client.post("/api/v1/definitions/count", body(files)).await?;
+    if asked.json {
+        print_json(&answer);
+        return Ok(Answer::Yes);
+    }
+    for segment in list(&answer, "segments") {
+        let sample: Vec<String> = list(segment, "sample").iter().map(cell).collect();
+        let such = if sample.is_empty() { String::new() } else { format!(", such as {}", sample.join(", ")) };
+        print(&format!(
+            "{}: {} of {} people{such}\n",
+            cell(&segment["name"]),
+            cell(&segment["people"]),
+            answer["people"]
+        ));
+    }
+    if answer["unreadable"].as_u64() != Some(0) {
+        tell(&format!("{} people could not be read\n", answer["unreadable"]));
+    }
+    Ok(Answer::Yes)
 }
 
 fn row(one: &serde_json::Value) -> [String; 4] {

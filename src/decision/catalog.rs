@@ -108,6 +108,7 @@ impl Catalog {
                 *longest = goal.within.max(*longest);
             }
         }
+        catalog.heard = catalog.hearing();
         catalog
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 use crate::audience::history::PAGES_MAX;
 use crate::audience::{Carts, Consent, History, Profile, Remembered, Standings};
@@ -13,9 +13,6 @@ use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::{Layout, ShardSet};
 
 const COLUMNS: usize = 16;
-const SELECT: &str =
-    "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
-     segments_seen, last_zone, carts, remembered FROM profiles";
 
 /// A person's row as the database gave it.
 #[derive(Debug)]
@@ -27,6 +24,35 @@ impl Unread {
     pub fn read(&self) -> Result<Person, Error> {
         read(&self.0)
     }
+}
+
+/// Which columns of a row that take time to read are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    pub traits: bool,
+    pub consent: bool,
+    pub history: bool,
+    pub standings: bool,
+    pub carts: bool,
+}
+
+impl Parts {
+    pub const ALL: Self = Self { traits: true, consent: true, history: true, standings: true, carts: true };
+}
+
+/// What [`read`] reads; parts that are not wanted are as good as empty.
+fn select(parts: Parts, backend: DbBackend) -> String {
+    let nothing = if backend == DbBackend::Postgres { "''::bytea" } else { "x''" };
+    let column = |is_wanted: bool, name, empty| if is_wanted { name } else { empty };
+    format!(
+        "SELECT id, version, wake_at, user_id, {}, {}, {}, created_at, last_seen_at, merged_into, {}, segments_seen,
+         last_zone, {}, remembered FROM profiles",
+        column(parts.traits, "traits", "'{}'"),
+        column(parts.consent, "consent", "'{}'"),
+        column(parts.history, "history", nothing),
+        column(parts.standings, "segments", "''"),
+        column(parts.carts, "carts", "''"),
+    )
 }
 
 /// People's rows as they are to be written.
@@ -85,7 +111,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut people = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(512) {
             let (is_one_of_these, keys) = Rows(self.conn).among("id", chunk.iter().map(|id| id.0.into()).collect());
-            let sql = format!("{SELECT} WHERE workspace = ? AND {is_one_of_these}");
+            let select = select(Parts::ALL, self.conn.get_database_backend());
+            let sql = format!("{select} WHERE workspace = ? AND {is_one_of_these}");
             let mut values: Values = vec![self.id.0.into()];
             values.extend(keys);
             for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
@@ -93,6 +120,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             }
         }
         Ok(people)
+    }
+
+    /// The rows of everybody after `after` whose state is their own, in the order of ids, with as much of each as `parts`
+    /// names: what is not asked for reads as empty.
+    pub async fn crowd(&self, after: ProfileId, limit: u32, parts: Parts) -> Result<Vec<(ProfileId, Unread)>, Error> {
+        let select = select(parts, self.conn.get_database_backend());
+        let sql = format!("{select} WHERE id > ? AND workspace = ? AND merged_into IS NULL ORDER BY id LIMIT ?");
+        let values: Values = vec![after.0.into(), self.id.0.into(), limit.into()];
+        let rows = Rows(self.conn).many(&sql, values, limit as usize).await?;
+        rows.into_iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Unread(row)))).collect()
     }
 
     pub async fn person(&self, id: ProfileId) -> Result<Option<Person>, Error> {

@@ -16,6 +16,7 @@ pub mod engagement;
 pub mod explain;
 pub mod filing;
 pub mod gauges;
+pub mod head_count;
 pub mod janitor;
 pub mod leases;
 pub mod lists;

@@ -219,7 +219,7 @@ fn asked(documents: &[Document], stored: &[StoredDefinition]) -> Asked {
 }
 
 /// What would be stored: the newest versions, with the files' in place of theirs.
-fn overlaid(documents: &[Document], stored: &[StoredDefinition], now: Timestamp) -> Vec<StoredDefinition> {
+pub(super) fn overlaid(documents: &[Document], stored: &[StoredDefinition], now: Timestamp) -> Vec<StoredDefinition> {
     let fresh = compare(documents, stored).1;
     let is_replaced = |one: &&StoredDefinition| {
         fresh.iter().any(|(document, _)| document.kind.as_str() == one.kind && document.key == one.key)

@@ -375,10 +375,6 @@ async fn load_history(
 /// The database cannot be read, or a row of this person.
 pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, needs: Needs) -> Result<Slot, Error> {
     let id = person.profile.id;
-    let mut needs = needs;
-    if needs.cart && person.profile.carts.is_none() {
-        needs.add_carts();
-    }
     let mut slots = BTreeMap::from([(id, Ok(Slot::new(person)))]);
     load_needed(store, BTreeMap::from([(id, needs)]), &mut slots).await?;
     match slots.remove(&id) {
@@ -388,7 +384,11 @@ pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, need
     }
 }
 
-async fn load_needed(
+/// Adds what is needed of the past of each.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn load_needed(
     store: Workspace<'_, DatabaseConnection>,
     mut needs: BTreeMap<ProfileId, Needs>,
     slots: &mut Slots,
@@ -397,7 +397,10 @@ async fn load_needed(
     let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, place) in slots.iter_mut() {
         let Ok(slot) = place else { continue };
-        let needs = needs.remove(id).unwrap_or_default();
+        let mut needs = needs.remove(id).unwrap_or_default();
+        if needs.cart && slot.person.profile.carts.is_none() {
+            needs.add_carts();
+        }
         if slot.person.profile.history.pages > 0 && !needs.older.is_empty() {
             match apart(store.history_pages(*id).await)? {
                 Ok(older) => slot.loaded.older = older,

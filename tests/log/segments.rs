@@ -39,22 +39,6 @@ async fn members(house: &House) -> Vec<String> {
     members.into_iter().map(|member| member.user_id.unwrap()).collect()
 }
 
-/// The pass and the log, until both are through.
-async fn look_at_everybody(house: &House) -> usize {
-    let mut processor = house.processor(Faults::none()).await;
-    let mut backfill = processor.backfill();
-    let mut people = 0;
-    loop {
-        let mut worked = processor.tick().await.unwrap();
-        let slice = backfill.tick().await.unwrap();
-        people += slice;
-        worked += slice;
-        if worked == 0 && !backfill.is_under_way() {
-            return people;
-        }
-    }
-}
-
 #[tokio::test]
 async fn entering_is_an_event_appended_after_its_cause_and_read_back_like_any_other() {
     let house = House::new().await;
@@ -103,17 +87,17 @@ async fn a_new_segment_reaches_people_who_do_nothing_and_starts_nothing() {
     house.append(orders.collect()).await;
     house.process().await;
     house.apply(VIP).await;
-    assert_eq!(look_at_everybody(&house).await, 450);
+    assert_eq!(house.look_at_everybody().await, 450);
     assert_eq!(house.workspace().segment_sizes().await.unwrap()["vip"], 150);
     assert!(
         names(&house, None).await.iter().all(|name| name != "Segment Entered"),
         "each says that it is of a backfill"
     );
-    assert_eq!(look_at_everybody(&house).await, 0, "nobody is looked at twice");
+    assert_eq!(house.look_at_everybody().await, 0, "nobody is looked at twice");
     let house = house.restart().await;
-    assert_eq!(look_at_everybody(&house).await, 0);
+    assert_eq!(house.look_at_everybody().await, 0);
     house.apply(&VIP.replace("EUR 100", "EUR 10")).await;
-    assert_eq!(look_at_everybody(&house).await, 450);
+    assert_eq!(house.look_at_everybody().await, 450);
     assert_eq!(house.workspace().segment_sizes().await.unwrap()["vip"], 450);
 }
 
@@ -130,7 +114,7 @@ async fn a_pass_that_was_stopped_goes_on_where_it_was() {
     assert_eq!(backfill.tick().await.unwrap(), 0, "the slice before is not processed yet");
     let house = house.restart().await;
     house.process().await;
-    assert_eq!(look_at_everybody(&house).await, 450 - first);
+    assert_eq!(house.look_at_everybody().await, 450 - first);
     assert_eq!(house.workspace().segment_sizes().await.unwrap()["vip"], 450);
 }
 
@@ -205,8 +189,8 @@ async fn two_profiles_that_become_one_are_looked_at_anew_and_start_nothing() {
     assert_eq!(names(&house, Some("ann")).await.last().unwrap(), "Segment Entered by backfill");
     assert_eq!(house.workspace().segment_sizes().await.unwrap()["vip"], 2);
     // The device's own profile is nobody's any more.
-    assert_eq!(look_at_everybody(&house).await, 0);
+    assert_eq!(house.look_at_everybody().await, 0);
     house.apply(&VIP.replace("EUR 100", "EUR 120")).await;
-    assert_eq!(look_at_everybody(&house).await, 2);
+    assert_eq!(house.look_at_everybody().await, 2);
     assert_eq!(members(&house).await, ["ann", "bob"]);
 }

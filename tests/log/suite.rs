@@ -3,12 +3,12 @@
 mod appending;
 mod damage;
 mod finding;
+mod head_count;
 mod identity;
 mod named;
 mod processing;
 mod segments;
 pub mod support;
-mod traits;
 mod who_is_who;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -145,6 +145,22 @@ impl House {
         let mut processor = self.processor(Faults::none()).await;
         while processor.tick().await.unwrap() > 0 {}
     }
+
+    /// The pass over everybody and the log, until both are through; the answer is how many had their turn.
+    pub async fn look_at_everybody(&self) -> usize {
+        let mut processor = self.processor(Faults::none()).await;
+        let mut backfill = processor.backfill();
+        let mut people = 0;
+        loop {
+            let mut worked = processor.tick().await.unwrap();
+            let slice = backfill.tick().await.unwrap();
+            people += slice;
+            worked += slice;
+            if worked == 0 && !backfill.is_under_way() {
+                return people;
+            }
+        }
+    }
 }
 
 pub fn event(message_id: &str, user: &str, name: &str) -> Event {

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::definition::SourceFile;
 use crate::worker::apply::{apply, export};
+use crate::worker::head_count::{HeadCount, head_count};
 use crate::worker::plan::{Plan, plan};
 
 use super::operation::{Operation, read, write};
@@ -32,6 +33,10 @@ pub fn operations() -> Vec<Operation> {
             .says("planDefinitions", "What applying would change, and would have done over the stored last 30 days")
             .takes::<FilesIn>()
             .answers::<Plan>(),
+        write("/definitions/count", Scope::ProfilesRead, counted)
+            .says("countSegments", "How many people the segments of some files would have; nothing is applied")
+            .takes::<FilesIn>()
+            .answers::<HeadCount>(),
     ]
 }
 
@@ -113,6 +118,21 @@ async fn planned(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
     let planned = aside(async move { plan(&admin.store, &admin.definitions, admin.workspace, &files, now).await });
     match planned.await? {
         Ok(plan) => Ok(json_answer(&plan)),
+        Err(problems) => Err(Refusal::Definitions(problems).into()),
+    }
+}
+
+/// How many people its segments would have; changes nothing.
+async fn counted(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
+    let files = match files_in(&request, payload).await? {
+        Ok(files) => files,
+        Err(answer) => return Ok(answer),
+    };
+    let now = admin.log.clock().now();
+    let counted =
+        aside(async move { head_count(&admin.store, &admin.definitions, admin.workspace, &files, now).await });
+    match counted.await? {
+        Ok(count) => Ok(json_answer(&count)),
         Err(problems) => Err(Refusal::Definitions(problems).into()),
     }
 }
