@@ -265,8 +265,16 @@ impl Author {
         let caller = self.caller();
         match self.chance.below(45) {
             0..19 => {
-                let body = format!(r#"{{"properties":{{"cart_id":"c{}","price":12.50}}}}"#, self.chance.below(6));
+                let (cart, product, quantity) = (self.chance.below(6), self.calls % 3, 1 + self.calls % 2);
+                let body = format!(
+                    r#"{{"properties":{{"cart_id":"c{cart}","price":12.50,"product_id":"p{product}","quantity":{quantity}}}}}"#
+                );
                 self.tell(&caller, "Product Added", body);
+            }
+            // Some of what was looked at is taken out again.
+            19..30 if self.calls.is_multiple_of(3) => {
+                let body = format!(r#"{{"properties":{{"cart_id":"c{}","product_id":"p0"}}}}"#, self.calls % 6);
+                self.tell(&caller, "Product Removed", body);
             }
             19..30 => self.tell(&caller, "Product Viewed", "{}".into()),
             30..39 => {
