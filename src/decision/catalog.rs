@@ -108,7 +108,6 @@ impl Catalog {
                 *longest = goal.within.max(*longest);
             }
         }
-        catalog.heard = catalog.hearing();
         catalog
     }
 

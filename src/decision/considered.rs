@@ -41,6 +41,8 @@ pub fn consider(at: At, snapshot: &Snapshot<'_>, campaign: &Arc<Campaign>, event
     if !is_known && !is_machines(event) {
         turn.learn(event);
     }
+    // Whoever was read from the log again has none.
+    turn.work_out_all();
     let misfit = campaign.misfit(event).and_then(|finding| match finding.verdict {
         FindingVerdict::NotEntered { reason } => Some(reason),
         _ => None,

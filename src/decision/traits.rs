@@ -61,6 +61,13 @@ impl Turn<'_> {
         changed
     }
 
+    /// Works out every computed trait there is, as of now.
+    pub(super) fn work_out_all(&mut self) {
+        let set = &self.snapshot.catalog.terms.computed;
+        let keys = set.iter().map(|defined| defined.computed.key.clone()).collect();
+        self.work_out(self.at.now, &keys, false);
+    }
+
     /// Tells of what an identify is about to change. A trait that is computed stays what it is.
     pub(super) fn tell_of_traits(&mut self, event: &Event, traits: &Traits) {
         let catalog = self.snapshot.catalog;

@@ -1,6 +1,7 @@
 //! What a person who applies definitions is told beside the result: fields that the events which came do not have,
-//! what is odd about their mails, and what of the past is no longer there.
+//! what is odd about their mails, traits that computed ones hide, and what of the past is no longer there.
 
+mod hidden;
 mod pruned;
 mod templates;
 
@@ -51,6 +52,7 @@ pub async fn of_documents(
             told.extend(warnings(&name, &bodies, asked, &came));
         }
     }
+    told.extend(hidden::of_documents(store, documents).await?);
     told.extend(templates::of_documents(store, documents).await?);
     told.extend(pruned::of_documents(store, documents, now).await?);
     told.sort();

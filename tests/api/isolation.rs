@@ -97,6 +97,7 @@ fn body_of(operation: &Operation, id: &str) -> Option<Value> {
         "renderTemplate" => json!({ "channel": "email" }),
         "pause" | "resume" => json!({ "scope": id }),
         "sendTest" => json!({ "template": id, "channel": "email", "to": "a@example.com" }),
+        "uploadSegmentMembers" => json!({ "members": ["ann"] }),
         "redriveMessages" => json!({ "campaign": id }),
         "unsuppress" => json!({ "channel": "email", "address": id }),
         "rotateToken" | "redriveParked" | "redriveMessage" => json!({}),

@@ -11,6 +11,8 @@ const SCOPES: &[(&str, &str, &str)] = &[
     ("GET", "/api/v1/messages", "messages:read"),
     ("GET", "/api/v1/dead-letters", "messages:read"),
     ("GET", "/api/v1/segments", "profiles:read"),
+    ("GET", "/api/v1/traits", "profiles:read"),
+    ("POST", "/api/v1/segments/vip/members", "definitions:write"),
     ("GET", "/api/v1/suppressions", "permission:read"),
     ("POST", "/api/v1/suppressions", "permission:write"),
     ("GET", "/api/v1/definitions", "definitions:read"),

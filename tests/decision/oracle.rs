@@ -2,6 +2,7 @@
 //! before the promised one, and nobody woken for nothing more often than is allowed.
 
 mod asks;
+mod baskets;
 pub mod time;
 mod world;
 

@@ -41,7 +41,7 @@ async fn a_guest_who_logs_in_brings_their_cart_to_what_was_in_it_and_the_mail_sh
     let mut world = shop().await;
     world.identify("ann", "ann@example.com").await;
     add(&world, "ann", r#"{"product_id":"p1","name":"Kettle","price":30}"#).await;
-    world.settle().await;
+    world.after(1).await;
     let body = r#"{"properties":{"product_id":"p2","name":"Cup","price":8,"quantity":2}}"#;
     world.log.append(HERE, vec![on_device(&world, Kind::Track, "Product Added", None, body)]).await.unwrap();
     world.settle().await;

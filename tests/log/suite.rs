@@ -9,6 +9,7 @@ mod named;
 mod processing;
 mod segments;
 pub mod support;
+mod traits;
 mod who_is_who;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audience::computed::{Compute, ComputedTrait, Function, Over, TIMESTAMP, Unit, Worth};
 use crate::audience::condition::needs::{self, Needs};
-use crate::audience::condition::{NetOf, Window};
+use crate::audience::condition::{Facts, NetOf, Window};
+use crate::audience::remembered::Worked;
 use crate::ids::Position;
 
 /// Computed traits every workspace has, unless it defines one of the same key.
@@ -60,6 +61,12 @@ impl ComputedSet {
 
     pub fn iter(&self) -> impl Iterator<Item = &Defined> {
         self.by_key.values()
+    }
+
+    /// What all of them come to, for a person who has none yet.
+    pub fn work_out(&self, facts: &Facts<'_>) -> BTreeMap<String, Worked> {
+        let each = self.by_key.iter();
+        each.map(|(key, defined)| (key.clone(), defined.computed.compute.work_out(facts).worked)).collect()
     }
 
     /// When each was last changed, by key.

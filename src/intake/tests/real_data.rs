@@ -5,6 +5,10 @@ use std::io::Write;
 use std::process::Command;
 
 use super::*;
+use crate::audience::Carts;
+use crate::audience::cart::{CART_EVENTS, STEPS_MAX, View};
+use crate::decision::{At, Catalog, Input, Loaded, Person, Snapshot, decide};
+use crate::ids::{Position, ProfileId, Span};
 
 /// The file, or nothing after saying so.
 fn real(test: &str, file: &str) -> Option<PathBuf> {
@@ -169,4 +173,65 @@ fn the_taobao_slice_agrees_with_the_oracle() {
 fn the_retailrocket_visits_agree_with_the_oracle() {
     let test = "the_retailrocket_visits_agree_with_the_oracle";
     clicks_agree(test, "A_behaviour/retailrocket_sample.csv.gz", Format::RetailRocket);
+}
+
+/// Everybody's carts by what happened to them, arriving in this order.
+fn carts<'e>(events: impl Iterator<Item = (usize, &'e Event)>) -> BTreeMap<String, Carts> {
+    let (nothing, loaded) = (Catalog::default(), Loaded::default());
+    let mut people = BTreeMap::<String, Person>::new();
+    for (n, event) in events {
+        let user = event.user_id.clone().unwrap();
+        let person = people.entry(user).or_insert_with(|| Person::new(ProfileId(1), event.at));
+        let snapshot = Snapshot { catalog: &nothing, person, loaded: &loaded, settle: Span::ZERO };
+        let at = At { position: Position(n as i64), now: event.at };
+        let decision = decide(at, &snapshot, &Input::Event(std::sync::Arc::new(event.clone())));
+        decision.effects.iter().for_each(|effect| person.apply(effect));
+    }
+    people.into_iter().map(|(user, person)| (user, person.profile.carts.unwrap())).collect()
+}
+
+/// A cart in a line; none of somebody who never did anything to one.
+fn line((user, carts): (&String, &Carts)) -> Option<String> {
+    let cart = carts.view(None);
+    let lines = cart.lines.iter().map(|line| format!("{}x{}", line.goods.product.as_ref().unwrap(), line.quantity));
+    Some(format!("{user} {} {}", cart.changed_at?.millis(), lines.collect::<Vec<_>>().join(",")))
+}
+
+fn carts_agree(test: &str, file: &str, format: Format) {
+    let Some(path) = real(test, file) else { return };
+    let expected = oracle("carts.py", &path);
+    let mut kept = Kept::default();
+    run(&path, format, &options(), &mut kept).unwrap();
+    let in_order = carts(kept.events.iter().enumerate());
+    let full: Vec<View> = in_order.values().map(|carts| carts.view(None)).filter(|cart| !cart.is_empty()).collect();
+    let items: rust_decimal::Decimal = full.iter().map(View::items).sum();
+    assert_eq!((&expected["full"], expected["items"].to_string()), (&full.len().into(), items.to_string()));
+    let mut lines: Vec<String> = in_order.iter().filter_map(line).collect();
+    lines.sort_unstable();
+    assert_eq!(expected["people"], lines.len());
+    use sha2::Digest;
+    let digest: String = sha2::Sha256::digest(lines.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(expected["digest"], digest);
+    // The last comes first: of all whose steps are kept one by one nothing else comes.
+    let mut steps = BTreeMap::<&str, usize>::new();
+    let about = kept.events.iter().filter(|event| CART_EVENTS.contains(&event.name.as_str()));
+    about.for_each(|event| *steps.entry(event.user_id.as_deref().unwrap()).or_default() += 1);
+    let backwards = carts(kept.events.iter().enumerate().rev());
+    for (user, carts) in backwards.iter().filter(|(user, _)| steps.get(user.as_str()).is_some_and(|n| *n <= STEPS_MAX))
+    {
+        assert_eq!(carts.view(None), in_order[user].view(None), "{user}");
+    }
+}
+
+#[test]
+fn what_is_left_in_retailrocket_s_carts_agrees_with_the_oracle() {
+    let test = "what_is_left_in_retailrocket_s_carts_agrees_with_the_oracle";
+    carts_agree(test, "A_behaviour/retailrocket_sample.csv.gz", Format::RetailRocket);
+}
+
+#[test]
+fn what_is_left_in_taobao_s_carts_agrees_with_the_oracle() {
+    let test = "what_is_left_in_taobao_s_carts_agrees_with_the_oracle";
+    carts_agree(test, "A_behaviour/taobao_userbehavior_full_histories.csv.gz", Format::Taobao);
+    carts_agree(test, "A_behaviour/taobao_userbehavior_two_hour_slice.csv.gz", Format::Taobao);
 }

@@ -297,7 +297,15 @@ impl<'s> Ground<'s> {
             refold.add(entry);
         }
         told.sort_by_key(|one| (!one.entered, one.apart, std::cmp::Reverse(one.position)));
-        Ok((told, refold.person().cloned()))
+        Ok((told, refold.person().cloned().map(|person| self.with_computed(person, book))))
+    }
+
+    /// The same person with computed traits as they were at the instant: the log says none.
+    fn with_computed(&self, mut person: Person, book: &Logbook) -> Person {
+        let (answers, loaded) = (Answers::default(), book.loaded(self.asked.at));
+        let facts = Facts::of_person(self.asked.at, (&self.catalog.terms, &answers), &person.profile, loaded.past());
+        person.profile.remembered.computed = self.catalog.terms.computed.work_out(&facts);
+        person
     }
 
     /// The person's enrollments in the campaign as an entry comes.

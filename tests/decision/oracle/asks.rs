@@ -3,6 +3,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::baskets;
 use super::time::{DateTest, Dice, Long};
 use super::world::{CAMPAIGNS, Deed, World, any_instant};
 
@@ -26,6 +27,7 @@ pub enum Ask {
     Segment(usize),
     Price(&'static str, i64),
     Item(&'static str, i64),
+    Cart(baskets::Ask),
     Random(bool),
 }
 
@@ -99,7 +101,7 @@ impl Window {
     }
 }
 
-fn compares(op: &str, left: i64, right: i64) -> bool {
+pub fn compares(op: &str, left: i64, right: i64) -> bool {
     match op {
         "gte" => left >= right,
         "lt" => left < right,
@@ -138,7 +140,7 @@ impl Ask {
     }
 
     pub fn leaf(dice: &mut Dice, alone: bool, segments: usize) -> Self {
-        match dice.below(20) {
+        match dice.below(23) {
             0 => Self::Tier(dice.of(&[&["gold"][..], &["gold", "tin"], &["tin"]]).to_vec()),
             1 => Self::NoTier,
             2 => Self::Age(dice.of(&["gte", "lt", "eq", "ne"]), dice.between(16, 20)),
@@ -158,6 +160,7 @@ impl Ask {
             17 if segments > 0 => Self::Segment(dice.below(segments)),
             18 if !alone => Self::Price(dice.of(&["gte", "lt", "ne"]), dice.between(0, 9)),
             19 if !alone => Self::Item(dice.of(&["a", "b", "c"]), dice.between(0, 9)),
+            20..=22 => Self::Cart(baskets::Ask::any(dice, alone)),
             _ => Self::Random(dice.one_in(2)),
         }
     }
@@ -194,6 +197,7 @@ impl Ask {
             Self::Item(sku, n) => {
                 format!("{{ item: {{ in: properties.products, where: {{ sku: {sku}, price: {{ gte: {n} }} }} }} }}")
             }
+            Self::Cart(ask) => ask.text(),
             Self::Random(all) => format!("{{ random: {{ percent: {}, salt: x }} }}", if *all { 100 } else { 0 }),
         }
     }
@@ -237,6 +241,7 @@ impl Ask {
                 .trigger
                 .as_ref()
                 .is_some_and(|deed| deed.skus.contains(sku) && deed.price.is_some_and(|price| price >= *n)),
+            Self::Cart(ask) => ask.holds(world, t, &zone),
             Self::Random(all) => *all,
         }
     }
@@ -259,6 +264,7 @@ impl Ask {
                 engagements(world, act, campaign).into_iter().flat_map(|e| window.instants(e, &zone)).collect()
             }
             Self::Segment(n) => segments[*n].instants(world, segments),
+            Self::Cart(ask) => ask.instants(world, &zone),
             _ => Vec::new(),
         }
     }

@@ -7,12 +7,13 @@ use carillon::audience::condition::annotated::{Node, annotate};
 use carillon::audience::condition::{Evaluation, Facts, Received, Terms, evaluate};
 use carillon::audience::consent::{Consent, ConsentState, Via};
 use carillon::audience::segment::{Answers, SegmentSet};
-use carillon::audience::{Condition, History, Profile};
+use carillon::audience::{Condition, History, Profile, cart};
 use carillon::event::{Event, Kind};
 use carillon::ids::{Position, ProfileId, Timestamp};
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use super::baskets;
 use super::time::{Dice, HOUR, Stamp, millis};
 use crate::support::event;
 
@@ -44,6 +45,8 @@ pub struct Deed {
     pub price_is_text: bool,
     pub due: Option<Stamp>,
     pub campaign: Option<&'static str>,
+    pub cart: Option<&'static str>,
+    pub quantity: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ pub struct World {
     is_merged: bool,
     /// The page of history that stands twice.
     twice: bool,
+    uncounted: bool,
 }
 
 pub fn stamp_json(stamp: Stamp) -> Value {
@@ -96,7 +100,10 @@ pub fn any_instant(dice: &mut Dice) -> i64 {
 
 impl Deed {
     fn any(dice: &mut Dice, position: i64) -> Self {
-        let name = dice.of(&["A", "A", "A", "B", "B", "C", "Email Opened", "Email Link Clicked"]);
+        let name = match dice.one_in(3) {
+            true => dice.of(&baskets::NAMES),
+            false => dice.of(&["A", "A", "A", "B", "B", "C", "Email Opened", "Email Link Clicked"]),
+        };
         let is_ours = name.starts_with("Email");
         Self {
             name,
@@ -113,6 +120,8 @@ impl Deed {
             price_is_text: dice.one_in(8),
             due: dice.one_in(2).then(|| any_stamp(dice)),
             campaign: is_ours.then(|| dice.of(&CAMPAIGNS)),
+            cart: dice.of(&[None, Some("c1"), Some("c2")]),
+            quantity: dice.one_in(3).then(|| dice.between(0, 3)),
         }
     }
 
@@ -129,8 +138,8 @@ impl Deed {
             many => json!(many),
         };
         let products: Vec<Value> = self.skus.iter().map(|sku| json!({ "sku": sku, "price": self.price })).collect();
-        let mut properties =
-            json!({ "sku": sku, "price": price, "due": self.due.map(stamp_json), "products": products });
+        let mut properties = json!({ "sku": sku, "price": price, "due": self.due.map(stamp_json), "products": products,
+                "product_id": self.skus.first(), "cart_id": self.cart, "quantity": self.quantity });
         if let Some(campaign) = self.campaign {
             properties["campaign"] = json!(campaign);
         }
@@ -176,6 +185,7 @@ impl World {
             zones: (dice.one_in(2).then(|| dice.of(&ZONES)), dice.of(&ZONES)),
             is_merged: dice.one_in(3),
             twice: dice.one_in(3),
+            uncounted: dice.one_in(3),
             deeds,
         }
     }
@@ -206,9 +216,17 @@ impl World {
             let side = &mut sides[if self.is_merged { deed.position as usize % 2 } else { 0 }];
             side.history.record(deed.name, Timestamp::from_millis(deed.at), position);
             older.extend(side.history.spill());
-            bodies.insert(position, Arc::new(deed.event()));
+            let event = Arc::new(deed.event());
+            if let Some(step) = cart::step(&event, position) {
+                side.carts.as_mut().unwrap().take(step);
+            }
+            bodies.insert(position, event);
         }
         let [mut profile, other] = sides;
+        // Of some nobody has kept count: their past tells.
+        if self.uncounted {
+            profile.carts = None;
+        }
         if self.twice {
             older.push(profile.history.clone());
         }
