@@ -3,6 +3,7 @@
 //! `cargo bench` measures everything; `cargo bench -- ingest` one part and only prints it. Servers and loads run as
 //! processes of their own, each on one core. `CARILLON_BENCH_SCALE=0.01` shrinks the prepared database for a quick try.
 
+mod backtest;
 mod caps;
 mod child;
 mod client;
@@ -40,8 +41,8 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 10] =
-    ["render", "matching", "smtp", "outbox", "whole", "hanging", "ingest", "processed", "postgres", "caps"];
+const PARTS: [&str; 11] =
+    ["render", "matching", "backtest", "smtp", "outbox", "whole", "hanging", "ingest", "processed", "postgres", "caps"];
 
 /// How often and how long.
 pub struct Plan {
@@ -136,6 +137,9 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("matching") {
         rows.extend(matching::measure(&plan, &mut notes)?);
+    }
+    if wanted("backtest") {
+        rows.extend(backtest::measure(&plan)?);
     }
     if wanted("ingest") {
         rows.extend(ingest::measure(&plan)?);

@@ -185,6 +185,28 @@ impl Client {
         self.call(Method::POST, self.base.join(path)?, Some(body)).await
     }
 
+    /// An answer of many lines of JSON, each told as it comes.
+    ///
+    /// # Errors
+    /// As for [`Client::get`].
+    pub async fn post_lines(&self, path: &str, body: Value, mut tell: impl FnMut(Value)) -> anyhow::Result<()> {
+        let request = self.http.post(self.base.join(path)?).bearer_auth(&self.token).json(&body);
+        let mut answer = request.send().await.context("the server cannot be reached; is it still running?")?;
+        let status = answer.status();
+        let mut waiting: Vec<u8> = Vec::new();
+        while let Some(piece) = answer.chunk().await.context("the server's answer broke off")? {
+            waiting.extend_from_slice(&piece);
+            while let (true, Some(end)) = (status.is_success(), waiting.iter().position(|byte| *byte == b'\n')) {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                tell(serde_json::from_slice(&line).unwrap_or(Value::Null));
+            }
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(Refused { status, answer: serde_json::from_slice(&waiting).unwrap_or(Value::Null) }.into())
+    }
+
     /// # Errors
     /// As for [`Client::get`].
     pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the answer is no or it failed, 2 the command or the settings make no sense.
 
+mod backtest;
 mod backup;
 mod client;
 mod controls;
@@ -105,6 +106,8 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     Apply(definitions::Apply),
     /// Say what applying would change, and what it would have done over the stored last 30 days
     Plan(plan::Plan),
+    /// Live through stored events again by definitions: who would have got what, and where that differs
+    Backtest(backtest::Backtest),
     /// Write everything that is in force to a folder
     Export(definitions::Export),
     /// Live through the events of a file, on its own clock, into the sandbox
@@ -236,6 +239,11 @@ async fn run(cli: Cli) -> anyhow::Result<Answer> {
             let files = asked.files()?;
             place.must_exist()?;
             asking(&place, async |client| segments::segments(client, &asked, files).await).await
+        }
+        Command::Backtest(asked) => {
+            let files = asked.files()?;
+            place.must_exist()?;
+            asking(&place, async |client| backtest::backtest(client, &asked, files).await).await
         }
         Command::Export(asked) => {
             asked.check()?;

@@ -3,6 +3,7 @@
 //! it, or the one that `serve` leaves in its data folder. Health does not, nor do metrics on this
 //! machine.
 
+mod backtest;
 mod caps;
 mod catalog;
 mod checks;
@@ -163,6 +164,7 @@ pub fn operations() -> Vec<Operation> {
         permission::operations(),
         caps::operations(),
         definitions::operations(),
+        backtest::operations(),
         catalog::operations(),
         statistics::operations(),
         live::operations(),

@@ -2,10 +2,16 @@
 
 use sea_orm::ConnectionTrait;
 
-use crate::ids::{Position, Timestamp};
+use std::collections::BTreeMap;
+
+use crate::decision::Enrollment;
+use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows};
-use crate::store::shards::Layout;
+use crate::store::enrollments;
+use crate::store::log_pruning::parked_among;
+use crate::store::messages::Step;
+use crate::store::rows::{Error, Rows, Values, decode, marks};
+use crate::store::shards::{Layout, Shard};
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Where the first shard of the log stood at an instant: its last entry that was decided by then. Found by halving, as
@@ -28,5 +34,78 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             }
         }
         Ok(Position(low * step))
+    }
+
+    /// Where what is in force changed after a position, oldest first: as the first shard has it, and as each shard has.
+    pub async fn changes_since(
+        &self,
+        after: Position,
+    ) -> Result<(Vec<Position>, BTreeMap<Shard, Vec<Position>>), Error> {
+        let layout = self.layout();
+        let after = self.definitions_position(after).await?;
+        let sql = "SELECT position FROM definitions WHERE workspace = ? AND position > ?
+                   UNION SELECT position FROM switches WHERE workspace = ? AND position > ? ORDER BY 1";
+        let values = vec![self.id.0.into(), after.0.into(), self.id.0.into(), after.0.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        let changes: Vec<Position> =
+            rows.iter().map(|row| row.try_get_by_index(0).map(Position)).collect::<Result<_, _>>()?;
+        let mut by_shard: BTreeMap<Shard, Vec<Position>> = BTreeMap::new();
+        if !layout.is_shared() {
+            by_shard.insert(layout.shard_at(Position(0)), changes.clone());
+            return Ok((changes, by_shard));
+        }
+        for change in &changes {
+            let sql = "SELECT position FROM barriers WHERE barrier = ? ORDER BY position";
+            for row in Rows(self.conn).all(sql, vec![change.0.into()]).await? {
+                let position = Position(row.try_get_by_index(0)?);
+                by_shard.entry(layout.shard_at(position)).or_default().push(position);
+            }
+        }
+        Ok((changes, by_shard))
+    }
+
+    /// Where the first thing stands that was decided at this instant or later; none where nothing was.
+    pub async fn first_act(&self, since: Timestamp) -> Result<Option<Position>, Error> {
+        let sql = "SELECT min(position) FROM entries WHERE workspace = ? AND event_id IS NOT NULL AND now >= ?";
+        let values = vec![self.id.0.into(), since.millis().into()];
+        Ok(Rows(self.conn).scalar::<Option<i64>>(sql, values).await?.flatten().map(Position))
+    }
+
+    /// Of these positions, those whose entry was never applied where it stands.
+    pub async fn set_aside(&self, positions: &[Position]) -> Result<Vec<Position>, Error> {
+        let mut found = Vec::new();
+        for chunk in positions.chunks(500) {
+            found.extend(parked_among(self.conn, chunk).await?.into_keys());
+        }
+        Ok(found)
+    }
+
+    /// The paths of many messages at once, each first state first.
+    pub async fn paths_of(&self, messages: &[MessageId]) -> Result<BTreeMap<MessageId, Vec<Step>>, Error> {
+        let mut found: BTreeMap<MessageId, Vec<Step>> = BTreeMap::new();
+        for chunk in messages.chunks(500) {
+            let sql = format!(
+                "SELECT message, at, state FROM message_states WHERE message IN ({}) ORDER BY message, step",
+                marks(chunk.len())
+            );
+            let values: Values = chunk.iter().map(|id| id.as_bytes().to_vec().into()).collect();
+            for row in Rows(self.conn).all(&sql, values).await? {
+                let (id, state): (Vec<u8>, String) = (row.try_get_by_index(0)?, row.try_get_by_index(2)?);
+                let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+                let at = Timestamp::from_millis(row.try_get_by_index(1)?);
+                found.entry(id).or_default().push(Step { at, state: decode("message", &state)? });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every enrollment of a person that began before an instant, newest first.
+    pub async fn enrollments_before(&self, profile: ProfileId, before: Timestamp) -> Result<Vec<Enrollment>, Error> {
+        let sql = format!(
+            "{} WHERE workspace = ? AND profile = ? AND entered_at < ? ORDER BY entered_at DESC, entry DESC",
+            enrollments::SELECT
+        );
+        let values = vec![self.id.0.into(), profile.0.into(), before.millis().into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(enrollments::read).collect()
     }
 }

@@ -76,7 +76,7 @@ pub fn acts(story: &Story) -> Vec<Act> {
     let place = |name: &str| people.iter().position(|one| one.name == name);
     let act = |(given, n): (&Given, i64)| {
         let who = place(&given.person)?;
-        Some(Act { at: given.at, who, event: Arc::new(event(given, n, &people[who].person.profile)) })
+        Some(Act::of(given.at, who, Arc::new(event(given, n, &people[who].person.profile))))
     };
     story.given.iter().zip(1..).filter_map(act).collect()
 }

@@ -1,23 +1,23 @@
 //! The world of one story: people, a log, an outbox and slots in memory, and the clock that jumps to what is next.
 
-use std::collections::BTreeMap;
+mod guarding;
+mod recorded;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::audience::condition::{Facts, Received};
-use crate::audience::segment::Answers;
-use crate::decision::{At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Person, Snapshot, decide};
+use crate::decision::{
+    At, Catalog, Decision, Effect, FindingVerdict, Input, Loaded, Other, Person, Snapshot, decide, decide_joined,
+};
 use crate::event::Event;
 use crate::event::pattern::clipped;
-use crate::guard::{
-    Candidate, Draft, GuardState, Neighbour, Rule, Slot, Subject, Verdict, address_of, capped, check, frequency_cap,
-    quiet_hours,
-};
-use crate::ids::{MessageId, Position, Span, Timestamp};
+use crate::guard::{Rule, Slot, Subject, quiet_hours};
+use crate::ids::{EventId, MessageId, Position, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status, Suppression};
 use crate::story::timeline::{Timeline, instant};
+pub use recorded::{Ask, Divergence, Record, Recorded, Said};
 
 /// Instants at which something happens; far more than any story needs.
 const STEPS_MAX: usize = 100_000;
@@ -37,12 +37,22 @@ pub struct Happening {
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
     Enrolled,
-    Exited { by: String },
+    Exited {
+        by: String,
+    },
     Sent,
     NotSent(Reason),
     NotEntered(Reason),
-    Segment { entered: bool, segment: String },
-    Trait { name: String, to: Option<Value> },
+    Segment {
+        entered: bool,
+        segment: String,
+    },
+    Trait {
+        name: String,
+        to: Option<Value>,
+    },
+    /// What the campaign wants followed one of its messages.
+    Converted,
 }
 
 impl Happening {
@@ -53,6 +63,7 @@ impl Happening {
             What::Segment { entered: true, segment } => format!("entered segment {segment}"),
             What::Segment { entered: false, segment } => format!("left segment {segment}"),
             What::Trait { name, to } => format!("{name} changed to {}", value_text(to.as_ref())),
+            What::Converted => format!("converted after {}", self.campaign),
             What::Sent => format!("sent {} by {}", self.template, self.channel.as_str()),
             What::NotSent(reason) | What::NotEntered(reason) => {
                 format!("not sent {} ({}: {})", self.template, reason.code(), reason.sentence())
@@ -83,7 +94,34 @@ pub struct Someone {
 pub struct Act {
     pub at: Timestamp,
     pub who: usize,
-    pub event: Arc<Event>,
+    pub deed: Deed,
+    /// Where it stands in the log, where it is known.
+    pub position: Option<Position>,
+    /// Another of the people, who turns out to be the same.
+    pub joins: Option<usize>,
+    /// Which of the world's settings was in force.
+    pub era: usize,
+}
+
+/// What comes in.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    Did(Arc<Event>),
+    /// The person's timer, as it was logged.
+    Woke,
+    /// A message of theirs ended, as it was logged; `kept_slot`: it still holds its slot.
+    Ended {
+        message: MessageId,
+        status: Status,
+        kept_slot: bool,
+    },
+}
+
+impl Act {
+    /// Somebody does something.
+    pub fn of(at: Timestamp, who: usize, event: Arc<Event>) -> Self {
+        Self { at, who, deed: Deed::Did(event), position: None, joins: None, era: 0 }
+    }
 }
 
 pub struct World<'a> {
@@ -97,6 +135,14 @@ pub struct World<'a> {
     /// The suppression list, by the subject of the address.
     pub suppressions: BTreeMap<Subject, Vec<Suppression>>,
     log: i64,
+    /// What the log says of timers, messages and events of our own; empty where none is told.
+    pub record: Record,
+    /// Settings that acts name as their era; none: there is one all along.
+    pub eras: Vec<&'a Setting>,
+    /// Events of our own that were decided on, and are still to come in the record.
+    announced: BTreeSet<EventId>,
+    /// Who became another, by their places.
+    heirs: BTreeMap<usize, usize>,
     /// The key of each message's enrollment, by which the timeline tells messages apart.
     keys: BTreeMap<MessageId, String>,
     /// Whether it is told of every campaign whose pattern did not fit; with thousands of campaigns that is most of it.
@@ -117,6 +163,10 @@ impl<'a> World<'a> {
             slots: BTreeMap::new(),
             suppressions: BTreeMap::new(),
             log: log.0,
+            record: Record::default(),
+            eras: Vec::new(),
+            announced: BTreeSet::new(),
+            heirs: BTreeMap::new(),
             keys: BTreeMap::new(),
             tells_misfits: true,
             timeline: Timeline::default(),
@@ -144,6 +194,7 @@ impl<'a> World<'a> {
                 return Ok(());
             }
             self.fire_timers(now);
+            self.claim_recorded(now);
             while let Some(act) = acts.get(next).filter(|act| act.at <= now) {
                 next += 1;
                 self.happen(act);
@@ -167,6 +218,10 @@ impl<'a> World<'a> {
     /// is looked at once it has begun.
     fn begin(&mut self, now: Timestamp) {
         for Someone { person, loaded, .. } in &mut self.people {
+            // Of whom nothing is known yet, everything is still to be seen.
+            if self.record.is_told && person.version == 0 && person.profile.history.is_empty() {
+                continue;
+            }
             let walks = std::mem::take(&mut person.enrollments);
             if self.catalog.follows_people() {
                 let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
@@ -183,7 +238,10 @@ impl<'a> World<'a> {
     fn fire_timers(&mut self, now: Timestamp) {
         for index in 0..self.people.len() {
             let Some(at) = self.people[index].person.wake_at.filter(|at| *at <= now) else { continue };
-            self.decide(index, at, &Input::Timer);
+            // One that was logged comes where it stands.
+            if !self.record.timers.contains(&(self.people[index].person.profile.id, at)) {
+                self.decide(index, at, &Input::Timer);
+            }
             // A timer that stays in the past has nothing more to say.
             let person = &mut self.people[index].person;
             person.wake_at = person.wake_at.filter(|wake| *wake > at);
@@ -191,22 +249,58 @@ impl<'a> World<'a> {
     }
 
     fn happen(&mut self, act: &Act) {
-        let Act { at, who, event } = act;
-        let Some(one) = self.people.get_mut(*who) else { return };
-        self.timeline.event(*at, &one.name, &event.name);
-        one.loaded.bodies.insert(Position(self.log + 1), event.clone());
-        self.decide(*who, *at, &Input::Event(event.clone()));
+        let who = self.heir(act.who);
+        if let Some(setting) = self.eras.get(act.era) {
+            (self.catalog, self.rules, self.quiet) = (&setting.catalog, &setting.rules, &setting.quiet);
+        }
+        let place = match act.position {
+            Some(position) => At { position, now: act.at },
+            None => self.next_place(act.at),
+        };
+        let event = match &act.deed {
+            Deed::Did(event) => event,
+            Deed::Woke => return self.decide_at(who, place, &Input::Timer, None),
+            Deed::Ended { message, status, kept_slot } => return self.ended(place, *message, status, *kept_slot),
+        };
+        // What decisions made happen then happens if they make it happen now.
+        if self.record.own.contains(&event.id) && !self.announced.remove(&event.id) {
+            return;
+        }
+        let Some(one) = self.people.get_mut(who) else { return };
+        self.timeline.event(act.at, &one.name, &event.name);
+        one.loaded.bodies.insert(place.position, event.clone());
+        let joins = act.joins.map(|other| self.heir(other)).filter(|other| *other != who);
+        self.decide_at(who, place, &Input::Event(event.clone()), joins);
         let misfits = if self.tells_misfits { self.catalog.misfits(event) } else { Vec::new() };
         for misfit in misfits {
-            self.find(*who, *at, &misfit.campaign, misfit.version, misfit.verdict);
+            self.find(who, act.at, &misfit.campaign, misfit.version, misfit.verdict);
         }
     }
 
-    fn decide(&mut self, index: usize, now: Timestamp, input: &Input) {
+    /// A place behind all that is logged.
+    fn next_place(&mut self, now: Timestamp) -> At {
         self.log += 1;
-        let Someone { person, loaded, .. } = &self.people[index];
+        At { position: Position(self.log), now }
+    }
+
+    fn decide(&mut self, index: usize, now: Timestamp, input: &Input) {
+        let place = self.next_place(now);
+        self.decide_at(index, place, input, None);
+    }
+
+    fn decide_at(&mut self, index: usize, place: At, input: &Input, joins: Option<usize>) {
+        let Some(Someone { person, loaded, .. }) = self.people.get(index) else { return };
+        let now = place.now;
         let snapshot = Snapshot { catalog: self.catalog, person, loaded, settle: Span::ZERO };
-        let Decision { effects, findings } = decide(At { position: Position(self.log), now }, &snapshot, input);
+        let other = joins.and_then(|other| self.people.get(other));
+        let other = other.map(|one| Other { person: &one.person, loaded: &one.loaded });
+        let Decision { effects, findings } = match other {
+            Some(other) => decide_joined(place, &snapshot, other, input),
+            None => decide(place, &snapshot, input),
+        };
+        if let Some(other) = joins {
+            self.join(index, other);
+        }
         let mut follow = Vec::new();
         for effect in effects {
             self.people[index].person.apply(&effect);
@@ -232,9 +326,14 @@ impl<'a> World<'a> {
             self.find(index, now, &finding.campaign, finding.version, finding.verdict);
         }
         for event in follow {
+            if self.record.own.contains(&event.id) {
+                self.announced.insert(event.id);
+                continue;
+            }
             let event = Arc::new(event);
-            self.people[index].loaded.bodies.insert(Position(self.log + 1), event.clone());
-            self.decide(index, event.at, &Input::Event(event));
+            let place = self.next_place(event.at);
+            self.people[index].loaded.bodies.insert(place.position, event.clone());
+            self.decide_at(index, place, &Input::Event(event), None);
         }
     }
 
@@ -242,7 +341,9 @@ impl<'a> World<'a> {
         let enrollment = self.people.iter().find_map(|one| one.person.enrollments.get(&message.enrollment));
         let key = enrollment.map_or("", |enrollment| enrollment.key.as_str());
         self.keys.insert(message.id, key.to_owned());
-        self.messages.push(message);
+        let status =
+            self.record.first_ask(message.id).map_or(message.status.clone(), |due_at| Status::Queued { due_at });
+        self.messages.push(Message { status, ..message });
     }
 
     fn renew(&mut self, id: MessageId, event: Position) {
@@ -252,6 +353,10 @@ impl<'a> World<'a> {
     }
 
     fn cancel(&mut self, now: Timestamp, id: MessageId, reason: Reason) {
+        // One that was claimed meanwhile goes out: the exit came after the claim.
+        if self.was_claimed(now, id) {
+            return;
+        }
         if let Some(message) = self.messages.iter_mut().find(|message| message.id == id && !message.status.is_final()) {
             message.status = Status::Cancelled { at: now, reason };
         }
@@ -286,7 +391,10 @@ impl<'a> World<'a> {
                 self.timeline.did_not(now, &person, &what);
                 self.note(now, &person, key, What::NotEntered(reason));
             }
-            FindingVerdict::Converted { .. } => self.timeline.did(now, &person, &format!("converted {key}@v{version}")),
+            FindingVerdict::Converted { .. } => {
+                self.timeline.did(now, &person, &format!("converted {key}@v{version}"));
+                self.note(now, &person, key, What::Converted);
+            }
             FindingVerdict::Segment { segment, entered, because, .. } => {
                 let verb = if entered { "entered" } else { "left" };
                 self.timeline.did(now, &person, &format!("{verb} segment {segment}: {because}"));
@@ -320,147 +428,6 @@ impl<'a> World<'a> {
         let Message { campaign, template, channel, .. } = message;
         let (campaign, template) = (campaign.clone(), template.clone());
         self.happenings.push(Happening { at, person: person.to_owned(), campaign, template, channel: *channel, what });
-    }
-
-    /// Messages that are due, the most important first.
-    fn dispatch(&mut self, now: Timestamp) {
-        let is_due = |message: &Message| message.status.due_at().is_some_and(|due| due <= now);
-        let mut due: Vec<usize> = (0..self.messages.len()).filter(|index| is_due(&self.messages[*index])).collect();
-        due.sort_by_key(|index| {
-            let message = &self.messages[*index];
-            (std::cmp::Reverse(message.priority), message.status.due_at(), *index)
-        });
-        for index in due {
-            // An earlier one of this turn may have ended it.
-            if is_due(&self.messages[index]) {
-                self.attempt(now, index);
-            }
-        }
-    }
-
-    fn attempt(&mut self, now: Timestamp, index: usize) {
-        let message = self.messages[index].clone();
-        let Some(owner) = self.people.iter().position(|one| one.person.profile.id == message.profile) else {
-            return;
-        };
-        let verdict = self.verdict(now, owner, &message);
-        let person = self.people[owner].name.clone();
-        let status = match verdict {
-            Some(Verdict::Suppress { reason }) => {
-                self.timeline.did_not(
-                    now,
-                    &person,
-                    &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
-                );
-                self.note_message(now, &person, &message, What::NotSent(reason.clone()));
-                Status::Suppressed { at: now, reason }
-            }
-            Some(Verdict::Defer { until, reason }) => {
-                let why = self.sentence(&reason);
-                self.timeline.did_not(
-                    now,
-                    &person,
-                    &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
-                );
-                self.messages[index].wait_for(&reason);
-                if matches!(reason, Reason::Capped { .. }) {
-                    self.messages[index].capped_at.get_or_insert(now);
-                }
-                Status::Deferred { until, reason }
-            }
-            Some(Verdict::NeedsSlots(_) | Verdict::Clear(_)) | None => {
-                let what = format!("sent {}", self.named(&message));
-                self.timeline.did(now, &person, &what);
-                self.note_message(now, &person, &message, What::Sent);
-                Status::Sent { at: now, reply: "story".to_owned() }
-            }
-        };
-        self.messages[index].status = status.clone();
-        if status.is_final() {
-            self.people[owner].person.note_message(message.id, &message.campaign, None);
-            if matches!(status, Status::Sent { .. }) {
-                let received = Received { campaign: message.campaign.clone(), at: now };
-                self.people[owner].loaded.received.push(received);
-            }
-            self.decide(owner, now, &Input::MessageEnded { message: message.id, status });
-        }
-    }
-
-    /// The guard's word, with slots asked for and taken; none where slots were granted.
-    fn verdict(&mut self, now: Timestamp, owner: usize, message: &Message) -> Option<Verdict> {
-        let Someone { person, loaded, .. } = &self.people[owner];
-        let profile = &person.profile;
-        let address = address_of(profile, message.channel).ok();
-        let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
-        let listed = subject.as_ref().and_then(|subject| self.suppressions.get(subject));
-        let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
-        let answers = Answers::default();
-        let terms = (&self.catalog.terms, &answers);
-        let policy = self.catalog.policy(message.channel).cloned().unwrap_or_default();
-        let state = GuardState {
-            suppressions: listed.map_or(&[], Vec::as_slice),
-            unknown_consent: policy.admits_unknown(&Facts::of_person(now, terms, profile, loaded.past())),
-            topic: message.topic.as_deref().and_then(|topic| self.catalog.topic(topic)),
-            neighbours: &neighbours,
-            rules: self.rules,
-            quiet: self.quiet,
-            zone: self.catalog.terms.zone.clone().unwrap_or(TimeZone::UTC),
-            ..GuardState::of(profile)
-        };
-        let request = match check(now, &state, Draft(message.clone())) {
-            Verdict::NeedsSlots(request) => request,
-            verdict => return Some(verdict),
-        };
-        let slot = request.slot(now);
-        for subject in request.subjects() {
-            let used = self.slots.get(subject).map_or(&[][..], Vec::as_slice);
-            let candidate = Candidate { slot: &slot, priority: message.priority, zone: request.zone() };
-            if let Err(full) = frequency_cap::fits(request.rules(), used, candidate) {
-                return Some(capped(now, message, full, None));
-            }
-        }
-        if request.counts() {
-            for subject in request.subjects() {
-                self.slots.entry(subject.clone()).or_default().push(slot.clone());
-            }
-        }
-        None
-    }
-
-    /// What was sent to this address.
-    fn neighbours(&self, subject: &Subject) -> Vec<Neighbour> {
-        let to = |message: &Message| {
-            let one = self.people.iter().find(|one| one.person.profile.id == message.profile)?;
-            let address = address_of(&one.person.profile, message.channel).ok()?;
-            Some(Subject::Address(message.channel, address.normalised().to_owned()))
-        };
-        let sent = self.messages.iter().filter(|message| matches!(message.status, Status::Sent { .. }));
-        let there = sent.filter(|message| to(message).as_ref() == Some(subject));
-        there
-            .map(|message| Neighbour {
-                message: message.id,
-                profile: message.profile,
-                campaign: message.campaign.clone(),
-                created_at: message.created_at,
-            })
-            .collect()
-    }
-
-    /// `email cart_reminder (c1)`.
-    fn named(&self, message: &Message) -> String {
-        let key = self.keys.get(&message.id).map_or("", String::as_str);
-        labelled(&format!("{} {}", message.channel.as_str(), message.template), key)
-    }
-
-    /// The reason's sentence, with messages called by template and key instead of by id.
-    fn sentence(&self, reason: &Reason) -> String {
-        let mut text = reason.sentence();
-        if let Reason::Capped { by, .. } = reason {
-            for message in self.messages.iter().filter(|message| by.contains(&message.id)) {
-                text = text.replace(&message.id.to_string(), &self.named(message));
-            }
-        }
-        text
     }
 }
 

@@ -5,7 +5,7 @@ pub mod checks;
 pub mod instant;
 pub mod misfits;
 mod pruned;
-mod refold;
+pub(super) mod refold;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -144,6 +144,32 @@ impl Definitions {
         })
     }
 
+    /// What was in force at a position of the log, with some documents in place of those of their kind and key, and
+    /// campaigns among them as if they were live.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn live_at(
+        &self,
+        id: WorkspaceId,
+        position: Position,
+        instead: &[StoredDefinition],
+        live: &BTreeSet<String>,
+    ) -> anyhow::Result<Live> {
+        let store = self.store.workspace(id);
+        let mut stored = store.definitions_until(position).await?;
+        stored.retain(|one| {
+            !instead.iter().any(|new| new.kind == one.kind && new.key == one.key)
+                || one.kind == DocumentKind::Campaign.as_str()
+        });
+        stored.extend(instead.iter().cloned());
+        Ok(compile_as(self.terms(id), stored, store.pauses_at(position).await?, |campaign| {
+            if live.contains(&campaign.key) {
+                campaign.status = CampaignStatus::Live;
+            }
+        }))
+    }
+
     /// Reads a workspace's definitions and pauses again.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! campaign as that time began goes on waiting, by the rules looked at. A message is taken to be delivered at once; what a
 //! message once sent made people do since is taken as they did it.
 
+pub mod backtest;
 mod carried;
 mod concerned;
 mod past;

@@ -23,6 +23,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/definitions"),
     ("POST", "/api/v1/definitions"),
     ("POST", "/api/v1/definitions/plan"),
+    ("POST", "/api/v1/definitions/backtest"),
     ("GET", "/api/v1/keys"),
     ("POST", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/1"),

@@ -208,6 +208,7 @@ fn every_command_has_help_with_examples() {
         "migrate",
         "apply",
         "plan",
+        "backtest",
         "export",
         "import",
         "test",

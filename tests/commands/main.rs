@@ -3,6 +3,7 @@
 // A test says what is wrong by ending; and it runs beside other processes, so it waits by the wall clock.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod backtest;
 mod backup;
 mod controls;
 #[allow(dead_code, reason = "suites that run on both say where they are")]

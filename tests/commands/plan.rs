@@ -31,7 +31,7 @@ fn clicks() -> String {
     std::iter::once("user_id,item_id,category_id,behavior,ts\n".to_owned()).chain(rows).collect()
 }
 
-fn import(folder: &Folder, consent: &str) -> Value {
+pub fn import(folder: &Folder, consent: &str) -> Value {
     let file = folder.write("clicks.csv", &clicks());
     let domain = ["--address-domain", "example.com", "--consent", consent, "--json"];
     folder.json(&[&["import", file.to_str().unwrap(), "--format", "taobao"], &domain[..]].concat())

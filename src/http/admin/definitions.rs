@@ -60,7 +60,7 @@ struct FilesIn {
 #[derive(Deserialize, ToSchema)]
 #[schema(as = NewDefinitionFile)]
 #[serde(deny_unknown_fields)]
-struct FileIn {
+pub(super) struct FileIn {
     #[schema(min_length = 1, max_length = 300)]
     name: String,
     text: String,
@@ -146,7 +146,16 @@ async fn files_in(
         Ok(files) => files,
         Err(answer) => return Ok(Err(answer)),
     };
-    if files.is_empty() || files.len() > FILES_MAX {
+    if files.is_empty() {
+        let cause = format!("`files` holds 1 to {FILES_MAX} files");
+        return Err(Refusal::Parameter { field: "files", cause }.into());
+    }
+    Ok(Ok(sources(files)?))
+}
+
+/// The files of a body, as definitions are read from.
+pub(super) fn sources(files: Vec<FileIn>) -> Result<Vec<SourceFile>, super::Problem> {
+    if files.len() > FILES_MAX {
         let cause = format!("`files` holds 1 to {FILES_MAX} files");
         return Err(Refusal::Parameter { field: "files", cause }.into());
     }
@@ -154,7 +163,7 @@ async fn files_in(
         let cause = format!("a file's `name` has 1 to {FILE_NAME_CHARS_MAX} characters");
         return Err(Refusal::Parameter { field: "files", cause }.into());
     }
-    Ok(Ok(files.into_iter().map(|FileIn { name, text }| SourceFile { name, text }).collect()))
+    Ok(files.into_iter().map(|FileIn { name, text }| SourceFile { name, text }).collect())
 }
 
 async fn exported(admin: Controls) -> Answer {

@@ -26,7 +26,7 @@ use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::store::entries::{Entry, Logged};
 use crate::store::newest::Reached;
 
-const STREAMS_MAX: usize = 64;
+pub(super) const STREAMS_MAX: usize = 64;
 /// Pieces that wait for a slow reader.
 const AHEAD_MAX: usize = 8;
 /// Entries of one piece.
@@ -59,6 +59,13 @@ pub struct Streams {
     counts: tokio::sync::Mutex<Option<(Duration, Bytes)>>,
 }
 
+impl Streams {
+    /// A place for one more, given back when it is dropped; none where all are taken.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().try_acquire_owned().ok()
+    }
+}
+
 impl Default for Streams {
     fn default() -> Self {
         Self { free: Arc::new(Semaphore::new(STREAMS_MAX)), counts: tokio::sync::Mutex::default() }
@@ -80,7 +87,7 @@ async fn live(admin: Controls, caller: ReqData<Arc<Caller>>, request: HttpReques
         Some(id) => reached(&id, &decided)?,
         None => decided,
     };
-    let Ok(place) = admin.streams.free.clone().try_acquire_owned() else {
+    let Some(place) = admin.streams.place() else {
         return Err(Refusal::TooManyStreams { limit: STREAMS_MAX }.into());
     };
     let (told, mut hears) = mpsc::channel(AHEAD_MAX);

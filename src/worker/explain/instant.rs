@@ -173,17 +173,29 @@ pub async fn at_instant(
     asked: &Asked,
 ) -> anyhow::Result<Instant> {
     let here = store.workspace(id);
+    let present = definitions.catalog_of(id, Position(i64::MAX), Some(&asked.campaign)).await?;
+    let person = here.person(asked.profile).await?;
+    let book = match &person {
+        Some(person) => Some(Logbook::load(here, person, &needs_of_all(&present).received).await?),
+        None => None,
+    };
     let catalog = match asked.how {
-        How::Afresh => definitions.catalog_of(id, Position(i64::MAX), Some(&asked.campaign)).await?,
-        How::Recorded => definitions.catalog_of(id, here.position_at(asked.at).await?, Some(&asked.campaign)).await?,
+        How::Afresh => present,
+        How::Recorded => {
+            // An import brings its own time: what the person did by then was decided by what stood before it in the log.
+            let entries = book.iter().flat_map(|book| &book.entries).filter(|entry| entry.now <= asked.at);
+            let last = entries.map(|entry| entry.position).max().unwrap_or_default();
+            let by_log = here.definitions_position(last).await?;
+            let by_time = here.position_at(asked.at).await?;
+            definitions.catalog_of(id, if by_time < by_log { last } else { by_time }, Some(&asked.campaign)).await?
+        }
     };
     let catalog = Arc::new(catalog);
     let Some(campaign) = catalog.campaign(&asked.campaign).cloned() else {
         return Ok(bare(asked, Standing::CampaignUnknown));
     };
-    let Some(person) = here.person(asked.profile).await? else { return Ok(bare(asked, Standing::PersonUnknown)) };
+    let Some(book) = book else { return Ok(bare(asked, Standing::PersonUnknown)) };
     let is_erased = here.erasure(asked.profile).await?.is_some();
-    let book = Logbook::load(here, &person, &needs_of_all(&catalog).received).await?;
     if let Some(until) = book.pruned_until.filter(|until| *until > asked.at) {
         return Ok(bare(asked, Standing::OutOfReach { until }));
     }

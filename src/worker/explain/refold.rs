@@ -163,7 +163,13 @@ impl<'l> Refold<'l> {
         Some(person)
     }
 
-    fn current(&self, named: ProfileId) -> ProfileId {
+    /// Everybody they were so far, by profile; who became another is missing.
+    pub fn people(&self) -> &BTreeMap<ProfileId, Person> {
+        &self.people
+    }
+
+    /// The profile that what is logged of this one belongs to by now.
+    pub fn current(&self, named: ProfileId) -> ProfileId {
         let mut profile = named;
         while let Some(heir) = self.heirs.get(&profile) {
             profile = *heir;

@@ -14,7 +14,7 @@ use crate::store::Workspace;
 use crate::store::entries::Logged;
 
 /// People who live through it again; where more are concerned, as many of them evenly spread.
-const PEOPLE_MAX: usize = 20_000;
+pub(super) const PEOPLE_MAX: usize = 20_000;
 /// People with one address who live through it together; of an address that more have, as many at a time.
 const TOGETHER_MAX: usize = 1_000;
 const PAGE_MAX: u32 = 2_000;
@@ -110,6 +110,15 @@ impl Concerned {
     pub async fn groups(&self, store: Workspace<'_, DatabaseConnection>) -> anyhow::Result<Vec<Group>> {
         let every = self.people.len().div_ceil(PEOPLE_MAX).max(1);
         let sample: Vec<ProfileId> = self.people.iter().copied().step_by(every).collect();
+        self.groups_of(store, &sample).await
+    }
+
+    /// These, each with those who share an address with them.
+    pub async fn groups_of(
+        &self,
+        store: Workspace<'_, DatabaseConnection>,
+        sample: &[ProfileId],
+    ) -> anyhow::Result<Vec<Group>> {
         let mut shared = Shared::default();
         for page in sample.chunks(PAGE_MAX as usize) {
             for (profile, person) in store.people(page).await? {
@@ -124,7 +133,7 @@ impl Concerned {
                 shared.add(profile, person.as_ref().ok(), false);
             }
         }
-        Ok(shared.groups(&sample))
+        Ok(shared.groups(sample))
     }
 }
 

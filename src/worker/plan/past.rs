@@ -122,7 +122,7 @@ fn acts<'e>(entries: impl Iterator<Item = &'e Entry>, from: Timestamp) -> Vec<Ac
         .filter(|entry| entry.now >= from)
         .filter_map(|entry| match &entry.logged {
             Logged::Event(event) if !matches!(event.origin, Origin::Decided { .. }) => {
-                Some(Act { at: entry.now, who: 0, event: event.clone() })
+                Some(Act::of(entry.now, 0, event.clone()))
             }
             _ => None,
         })
@@ -179,10 +179,10 @@ fn identify<'e>(person: &mut Person, told: impl Iterator<Item = (&'e Position, &
     }
 }
 
-type Contacts = (BTreeMap<Subject, Vec<Slot>>, BTreeMap<Subject, Vec<Suppression>>);
+pub(super) type Contacts = (BTreeMap<Subject, Vec<Slot>>, BTreeMap<Subject, Vec<Suppression>>);
 
 /// Slots used and addresses suppressed before `from`.
-async fn contacts(
+pub(super) async fn contacts(
     store: Workspace<'_, DatabaseConnection>,
     person: &Person,
     from: Timestamp,

@@ -23,7 +23,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn add(&mut self, count: u64, name: &str) {
+    pub(super) fn add(&mut self, count: u64, name: &str) {
         if count == 0 {
             return;
         }
@@ -67,7 +67,7 @@ impl Tally {
                 What::Sent => sent += 1,
                 What::Exited { .. } => exited += 1,
                 // Told beside the exit.
-                What::NotSent(Reason::Exited { .. }) | What::Segment { .. } | What::Trait { .. } => {}
+                What::NotSent(Reason::Exited { .. }) | What::Segment { .. } | What::Trait { .. } | What::Converted => {}
                 What::NotSent(reason) => {
                     because(reason);
                     if matches!(reason, Reason::Capped { .. }) { capped += 1 } else { blocked += 1 }

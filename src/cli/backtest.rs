@@ -1,0 +1,148 @@
+//! `carillon backtest`: what files would have done over what is logged.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::cli::client::Client;
+use crate::cli::definitions::files;
+use crate::cli::table::{cell, list, table};
+use crate::cli::{Answer, print, print_json};
+use crate::definition::SourceFile;
+use crate::ids::Timestamp;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  carillon backtest cart_reminder.yaml templates/cart_reminder
+  carillon backtest ./definitions --from 2026-10-01T00:00Z --to 2026-11-01T00:00Z --against live
+  carillon backtest --against live            what is in force: it differs nowhere from what happened
+
+Everything that is logged of this time comes in again, by the rules and the guard as they would be; slots are taken in
+memory. Nothing is sent and nothing is written.")]
+pub struct Backtest {
+    /// Files, or folders with definitions in them
+    #[arg(value_name = "PATH", required_unless_present = "against")]
+    paths: Vec<PathBuf>,
+    /// The beginning; without it 30 days before the end
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<Timestamp>,
+    /// The end; without it now
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<Timestamp>,
+    /// Compare with what really happened
+    #[arg(long, value_name = "live", value_parser = ["live"])]
+    against: Option<String>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Backtest {
+    pub fn files(&self) -> anyhow::Result<Vec<SourceFile>> {
+        if self.paths.is_empty() { Ok(Vec::new()) } else { files(&self.paths) }
+    }
+}
+
+/// `carillon backtest`; the files are read before the service is asked.
+pub async fn backtest(client: &Client, asked: &Backtest, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
+    let body = json!({ "files": files, "from": asked.from, "to": asked.to, "against": asked.against });
+    let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} people, {eta} left");
+    let bar = ProgressBar::new(0).with_style(style?);
+    let mut last = Value::Null;
+    let told = client.post_lines("/api/v1/definitions/backtest", body, |line| match line["of"].as_u64() {
+        Some(of) => {
+            bar.set_length(of);
+            bar.set_position(line["done"].as_u64().unwrap_or(0));
+        }
+        None => last = line,
+    });
+    told.await?;
+    bar.finish_and_clear();
+    let report = &last["report"];
+    if report.is_null() {
+        anyhow::bail!("{}", last["error"].as_str().unwrap_or("the answer broke off"));
+    }
+    if asked.json {
+        print_json(report);
+        return Ok(Answer::Yes);
+    }
+    print(&heading(report));
+    list(report, "campaigns").iter().for_each(|campaign| print(&of_campaign(campaign)));
+    print(&beside(report));
+    Ok(Answer::Yes)
+}
+
+fn heading(report: &Value) -> String {
+    let [from, to, events, people] = ["from", "to", "events", "people"].map(|name| cell(&report[name]));
+    let told = |name: &str, words: &str| match report[name].as_u64() {
+        Some(0) | None => String::new(),
+        Some(count) => format!("; {count} {words}"),
+    };
+    let rest = told("unreadable", "could not be read") + &told("cut_short", "never came to rest");
+    format!("{from} to {to}: {events} events, {people} people concerned{rest}; nothing was sent or changed\n")
+}
+
+fn of_campaign(campaign: &Value) -> String {
+    let totals = &campaign["totals"];
+    let count = |name: &str| cell(&totals[name]["count"]);
+    let mut text = format!(
+        "\ncampaign {}: {} entered, {} sent, {} capped, {} blocked, {} exited, {} waiting; {} followed\n",
+        cell(&campaign["campaign"]),
+        count("matched"),
+        count("sent"),
+        count("capped"),
+        count("blocked"),
+        count("exited"),
+        count("waiting"),
+        cell(&campaign["followed"]["count"])
+    );
+    let stopped = |reasons: &Value| {
+        let each = reasons.as_object().into_iter().flatten().map(|(code, count)| format!("{} {code}", cell(count)));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let reasons = stopped(&totals["reasons"]);
+    if !reasons.is_empty() {
+        text.push_str(&format!("why not: {reasons}\n"));
+    }
+    let days = campaign["days"].as_object().into_iter().flatten();
+    let rows: Vec<[String; 5]> = days
+        .map(|(day, it)| {
+            [day.clone(), cell(&it["entered"]), cell(&it["sent"]), cell(&it["followed"]), stopped(&it["stopped"])]
+        })
+        .collect();
+    if !rows.is_empty() {
+        text.push_str(&table(["DAY", "ENTERED", "SENT", "FOLLOWED", "STOPPED"], &rows));
+    }
+    text
+}
+
+fn beside(report: &Value) -> String {
+    let mut text = String::new();
+    for (campaign, figure) in report["slots_taken"].as_object().into_iter().flatten() {
+        let (count, people) = (cell(&figure["count"]), cell(&figure["people"]));
+        text.push_str(&format!("\n{count} messages of {campaign} to {people} people would have been capped\n"));
+    }
+    let customers = list(report, "customers");
+    let rows: Vec<[String; 4]> = customers
+        .iter()
+        .take(20)
+        .map(|one| [cell(&one["name"]), cell(&one["entered"]), cell(&one["sent"]), cell(&one["followed"])])
+        .collect();
+    if !rows.is_empty() {
+        text.push('\n');
+        text.push_str(&table(["CUSTOMER", "ENTERED", "SENT", "FOLLOWED"], &rows));
+    }
+    let Some(differences) = report["differences"].as_u64() else { return text };
+    text.push_str(&format!("\n{differences} differences from what really happened\n"));
+    for one in list(report, "listed").iter().take(50) {
+        let said = |name: &str| if one[name].is_null() { "nothing".to_owned() } else { cell(&one[name]) };
+        let [customer, campaign, key, at] = ["customer", "campaign", "key", "entered_at"].map(|name| cell(&one[name]));
+        let key = if key.is_empty() { key } else { format!(" {key}") };
+        let (was, is) = (said("recorded"), said("backtest"));
+        text.push_str(&format!("{at} {customer} {campaign}{key}: it was {was}, it would be {is}\n"));
+    }
+    text
+}

@@ -1,0 +1,103 @@
+//! What a backtest says of what is in force is what happened; and what it says of a draft is seen before anybody applies
+//! it.
+
+use serde_json::{Value, json};
+
+use crate::database::Backend;
+use crate::plan::import;
+use crate::program::Folder;
+use crate::reminder::{defs, written};
+
+const TIME: [&str; 4] = ["--from", "2026-09-30T00:00Z", "--to", "2026-10-20T00:00Z"];
+
+/// Takes slots from the reminder: it asks first, and sooner.
+const RIVAL: &str = "\
+kind: campaign
+key: rival
+name: Rival
+owner: crm@shop.example
+type: trigger
+status: draft
+purpose: marketing
+priority: 90
+entry: { event: Product Added, key: properties.product_id }
+delay: 10m
+goal: { event: Order Completed, within: 1d }
+send: { channel: email, template: item_reminder }
+";
+
+fn lived(backend: Backend) -> Folder {
+    let folder = Folder::on(backend);
+    written(&folder);
+    folder.ok(&["apply", &defs(&folder)]);
+    import(&folder, "email=granted");
+    folder
+}
+
+fn backtest(folder: &Folder, more: &[&str]) -> Value {
+    folder.json(&[&["backtest", "--json"], more, &TIME].concat())
+}
+
+#[test]
+fn what_is_in_force_differs_nowhere_from_what_happened() {
+    let told = [Backend::Sqlite, Backend::Postgres].map(|backend| {
+        let folder = lived(backend);
+        let messages = folder.json(&["messages", "--limit", "1000", "--json"]);
+        let told = backtest(&folder, &["--against", "live"]);
+        assert_eq!(folder.json(&["messages", "--limit", "1000", "--json"]), messages, "nothing is sent or changed");
+        let of = |status: &str| {
+            let all = messages["messages"].as_array().unwrap().iter();
+            all.filter(|one| one["status"] == status).count() as u64
+        };
+        assert_eq!((&told["differences"], &told["unreadable"]), (&json!(0), &json!(0)), "{:#}", told["listed"]);
+        let totals = &told["campaigns"][0]["totals"];
+        assert!(of("sent") > 20 && of("suppressed") > 5);
+        assert_eq!(totals["sent"]["count"], of("sent"), "{totals:#}");
+        assert_eq!(totals["capped"]["count"], of("suppressed"), "{totals:#}");
+        told
+    });
+    let [here, there] = told;
+    assert_eq!(here["campaigns"], there["campaigns"], "a backtest is the same on every database");
+}
+
+#[test]
+fn a_draft_is_seen_with_the_slots_it_would_take_and_what_followed() {
+    let folder = lived(Backend::Sqlite);
+    let file = folder.write("rival.yaml", RIVAL);
+    let file = file.to_str().unwrap();
+    let told = backtest(&folder, &[file]);
+    let (campaigns, rival) = (told["campaigns"].as_array().unwrap(), &told["campaigns"][0]);
+    assert_eq!((campaigns.len(), &rival["campaign"], &told["differences"]), (1, &json!("rival"), &Value::Null));
+    let sent = rival["totals"]["sent"]["count"].as_u64().unwrap();
+    assert!(sent > 20, "{rival:#}");
+    let by_day = |name: &str| -> u64 {
+        rival["days"].as_object().unwrap().values().map(|day| day[name].as_u64().unwrap()).sum()
+    };
+    assert_eq!((by_day("sent"), by_day("entered")), (sent, rival["totals"]["matched"]["count"].as_u64().unwrap()));
+    let customers = told["customers"].as_array().unwrap();
+    assert_eq!(customers.iter().map(|one| one["sent"].as_u64().unwrap()).sum::<u64>(), sent);
+    assert_eq!(by_day("followed"), rival["followed"]["count"].as_u64().unwrap());
+    assert!(by_day("followed") > 0, "{rival:#}");
+    assert!(told["slots_taken"]["item_reminder"]["count"].as_u64().unwrap() > 5, "{:#}", told["slots_taken"]);
+    let text = folder.ok(&[&["backtest", file], &TIME[..]].concat());
+    assert!(text.contains("messages of item_reminder to") && text.contains("followed"), "{text}");
+
+    let against = backtest(&folder, &[file, "--against", "live"]);
+    assert!(against["differences"].as_u64().unwrap() > sent, "{:#}", against["differences"]);
+    let new = against["listed"].as_array().unwrap().iter().find(|one| one["campaign"] == "rival").unwrap();
+    assert_eq!(new["recorded"], Value::Null);
+}
+
+#[test]
+fn what_is_wrong_with_a_backtest_is_said_before_it_begins() {
+    let folder = Folder::new();
+    written(&folder);
+    folder.ok(&["apply", &defs(&folder)]);
+    let file = folder.write("rival.yaml", &RIVAL.replace("priority", "priorety"));
+    let said = folder.run(&["backtest", file.to_str().unwrap()]);
+    assert!(said.code != 0 && said.err.contains("did you mean `priority`?"), "{said:?}");
+    assert_eq!(folder.run(&["backtest"]).code, 2, "nothing to test");
+    let file = folder.write("rival.yaml", RIVAL);
+    let late = ["backtest", file.to_str().unwrap(), "--from", "2026-10-01T00:00Z", "--to", "2026-09-01T00:00Z"];
+    assert!(folder.run(&late).err.contains("`from` lies before `to`"));
+}
