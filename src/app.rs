@@ -87,6 +87,8 @@ pub struct Options {
     pub settle: Span,
     /// Messages a second a channel's provider takes at most; a channel without a limit is unlimited.
     pub per_second: BTreeMap<crate::message::Channel, NonZeroU32>,
+    /// People a second that are looked at after segments have changed; none: as many as there is room for.
+    pub looked_at_per_second: Option<NonZeroU32>,
     /// Threads that answer requests; 0: one for each processor.
     pub threads: usize,
     pub retry: RetryPolicy,
@@ -161,6 +163,7 @@ impl Options {
             zone: config.workspace.zone().map_err(anyhow::Error::msg)?,
             settle: config.sending.settle,
             per_second: config.sending.per_second(),
+            looked_at_per_second: NonZeroU32::new(config.segments.looked_at_per_second),
             threads: config.server.threads,
             retry: config.retry.clone(),
             clock: None,
@@ -191,21 +194,18 @@ impl Carillon {
             Arc::new(Definitions::load_with(store.clone(), options.currency, Some(options.zone.clone())).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
         let smtp = options.smtp.clone().map(Smtp::new).transpose()?.map(Arc::new);
-        let links = Links::new(&options.public_url, KeyRing::new(1, secret::of(&database, data).await?));
-        let links = links.with_tracking(options.tracks);
+        let ring = KeyRing::new(1, secret::of(&database, data).await?);
+        let links = Links::new(&options.public_url, ring).with_tracking(options.tracks);
         let leases = if database.is_postgres() { Leases::none() } else { Leases::alone(store.layout()) };
         let channels = channels(&options, &sandbox, &smtp);
         let (workers, redis) = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
         let boots = Arc::new(Boots::begin(&database, &log, data, redis).await?);
         workers.dispatcher().keep_caps_shut(boots.is_unasked());
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
-        let (keys, counts) = (WriteKeys::unread(), DoorCounts::default());
-        let threads = options.threads;
+        let (keys, counts, threads) = (WriteKeys::unread(), DoorCounts::default(), options.threads);
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let (stopping, forwarding) = Default::default();
         let (folder, resolver) = (options.data.clone(), options.resolver);
-        let (sender, workspace) = (options.sender, options.workspace);
         let privacy = Privacy {
             log: log.clone(),
             store: store.clone(),
@@ -227,13 +227,13 @@ impl Carillon {
             sandbox,
             links,
             smtp,
-            sender,
-            workspace,
+            sender: options.sender,
+            workspace: options.workspace,
             ingest,
             folder,
             resolver,
-            stopping,
-            forwarding,
+            stopping: Arc::default(),
+            forwarding: Arc::default(),
             threads,
             settings,
             part,
@@ -413,8 +413,7 @@ async fn build_workers(
     links: &Links,
 ) -> anyhow::Result<(Arc<Workers>, Option<(Server, String)>)> {
     let (caps, redis) = cap_stores(options, log).await?;
-    let faults = options.faults.clone();
-    let (settle, shared) = (options.settle, leases.clone());
+    let (faults, settle, shared) = (options.faults.clone(), options.settle, leases.clone());
     let processor = Processors::new(log.clone(), store.clone(), definitions.clone(), faults.clone(), settle, shared);
     let scheduler = Scheduler::new(log.clone(), store.clone(), faults.clone()).sharing(leases.clone());
     let dispatcher = Dispatcher::new(Parts {
@@ -433,7 +432,8 @@ async fn build_workers(
     })
     .limited(&options.per_second)
     .sharing(leases.clone());
-    Ok((Arc::new(Workers::new(log.clone(), processor, scheduler, dispatcher)), redis))
+    let workers = Workers::new(log.clone(), processor, scheduler, dispatcher).paced(options.looked_at_per_second);
+    Ok((Arc::new(workers), redis))
 }
 
 /// What the doors counted, under the counters' names: what a rule did, which rule, of which source.

@@ -44,6 +44,7 @@ pub struct Config {
     pub ingest: Ingest,
     pub sender: Sender,
     pub money: Money,
+    pub segments: Segments,
     pub sending: Sending,
     pub retry: RetryPolicy,
     pub retention: Retention,
@@ -123,6 +124,13 @@ pub struct Sender {
 #[serde(deny_unknown_fields)]
 pub struct Money {
     pub currency: Currency,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    /// 0: as many as there is room for.
+    pub looked_at_per_second: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -245,6 +245,7 @@ pub fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),
+        looked_at_per_second: None,
         per_second: std::collections::BTreeMap::new(),
         retry: RetryPolicy::default(),
         clock: None,

@@ -43,6 +43,7 @@ impl Options {
             "currency": self.currency.to_string(),
             "settle": self.settle,
             "per_second": per_second,
+            "looked_at_per_second": self.looked_at_per_second.map_or(0, std::num::NonZeroU32::get),
             "threads": self.threads,
         })
     }

@@ -95,7 +95,7 @@ pub async fn segments(client: &Client, asked: &Segments, files: Vec<SourceFile>)
             print(&format!("this may change by itself at {until}\n"));
         }
     } else {
-        let still = if answer["is_complete"].as_bool() == Some(true) { "" } else { " so far" };
+        let still = still(&answer);
         print(&format!("{}: {} people{still}\n", cell(&answer["name"]), cell(&answer["size"])));
         let people = list(&answer, "sample").iter().map(|one| {
             let who = if one["user_id"].is_null() { cell(&one["profile"]) } else { cell(&one["user_id"]) };
@@ -162,7 +162,17 @@ async fn counted(client: &Client, asked: &Segments, files: &[SourceFile]) -> any
     Ok(Answer::Yes)
 }
 
+/// How far everybody has been looked at, while not everybody has.
+fn still(one: &serde_json::Value) -> String {
+    if one["is_complete"].as_bool() == Some(true) {
+        return String::new();
+    }
+    let (people, of) = (one["looked_at"]["people"].as_u64().unwrap_or(0), one["looked_at"]["of"].as_u64().unwrap_or(0));
+    let percent = (people * 100).checked_div(of).map_or_else(String::new, |percent| format!(", {percent}%"));
+    format!(" so far ({people} of {of} looked at{percent})")
+}
+
 fn row(one: &serde_json::Value) -> [String; 4] {
-    let still = if one["is_complete"].as_bool() == Some(true) { "" } else { " so far" };
+    let still = still(one);
     [cell(&one["key"]), format!("{}{still}", cell(&one["size"])), cell(&one["name"]), cell(&one["version"])]
 }

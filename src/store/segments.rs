@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use sea_orm::ConnectionTrait;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows};
+use crate::store::controls::setting;
+use crate::store::rows::{Error, Rows, decode, encode};
 
 /// A person in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,45 @@ pub struct Member {
     pub since: Timestamp,
 }
 
+/// How far the pass is that looks at everybody after segments have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// The definitions by which everybody is looked at.
+    pub since: Position,
+    /// The last person whose turn came.
+    pub after: ProfileId,
+    pub looked_at: u64,
+    /// Whose turn was to come when it began; of who is new since, nobody needs it.
+    pub people: u64,
+}
+
+impl Progress {
+    /// After so many more, the last of them this one.
+    #[must_use]
+    pub fn further(self, count: usize, last: Option<ProfileId>) -> Self {
+        let looked_at = self.looked_at + count as u64;
+        Self { after: last.unwrap_or(self.after), looked_at, people: self.people.max(looked_at), ..self }
+    }
+
+    pub fn to_text(&self) -> String {
+        encode(self)
+    }
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// The pass under way, or the last one.
+    pub async fn pass(&self) -> Result<Option<Progress>, Error> {
+        let known = setting(self.conn, &pass_setting(self.id)).await?;
+        known.map(|text| decode("setting", &text)).transpose()
+    }
+
+    /// How many people were last looked at by older definitions.
+    pub async fn count_not_looked_at(&self, since: Position) -> Result<u64, Error> {
+        let sql = "SELECT count(*) FROM profiles WHERE workspace = ? AND segments_seen < ? AND merged_into IS NULL";
+        let count: Option<i64> = Rows(self.conn).scalar(sql, vec![self.id.0.into(), since.0.into()]).await?;
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    }
+
     /// Stores since when people are in segments, or that they are no longer.
     pub async fn set_members(&self, members: BTreeMap<(String, ProfileId), Option<Timestamp>>) -> Result<(), Error> {
         let (mut come, mut gone) = (Vec::new(), Vec::new());
@@ -72,6 +112,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let rows = Rows(self.conn).all(sql, values).await?;
         rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
     }
+}
+
+/// The setting that remembers how far the pass is.
+pub fn pass_setting(workspace: WorkspaceId) -> String {
+    format!("segments_pass:{}", workspace.0)
 }
 
 /// The setting that remembers by which definitions everybody was looked at.

@@ -2,17 +2,20 @@
 //!
 //! Each person of a slice gets a timer entry in the log, so that they are decided on like anybody else, by the
 //! definitions in force there. The next slice waits until the last one is processed: events that arrive meanwhile wait
-//! behind one slice at most. What was looked at is kept with each person, so that a pass that was stopped goes on.
+//! behind one slice at most; a pace leaves them more room. What was looked at is kept with each person, and how far the
+//! pass is beside it, so that one that was stopped goes on.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::eventlog::{EventLog, Queue, logged};
-use crate::ids::{Position, ProfileId, WorkspaceId};
+use crate::ids::{Position, WorkspaceId};
 use crate::store::Store;
 use crate::store::controls::{set_setting, setting, workspaces};
 use crate::store::entries::Logged;
-use crate::store::segments::looked_at_setting;
+use crate::store::segments::{Progress, looked_at_setting, pass_setting};
 use crate::store::shards::Shard;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
@@ -26,6 +29,8 @@ pub struct Backfill {
     store: Store,
     definitions: Arc<Definitions>,
     leases: Leases,
+    /// People a second at most; none: as many as there is room for.
+    pace: Option<NonZeroU32>,
     passes: BTreeMap<WorkspaceId, Pass>,
     generation: Option<u64>,
 }
@@ -33,16 +38,21 @@ pub struct Backfill {
 /// How far a workspace is.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pass {
-    /// The definitions by which everybody is looked at.
-    since: Position,
-    /// The last person whose turn came.
-    after: ProfileId,
+    progress: Progress,
+    /// Monotonic time before which nobody has their turn.
+    next: Duration,
     is_done: bool,
 }
 
 impl Backfill {
     pub fn new(log: EventLog, store: Store, definitions: Arc<Definitions>, leases: Leases) -> Self {
-        Self { log, store, definitions, leases, passes: BTreeMap::new(), generation: None }
+        Self { log, store, definitions, leases, pace: None, passes: BTreeMap::new(), generation: None }
+    }
+
+    /// No more people a second than so many.
+    #[must_use]
+    pub fn paced(self, pace: Option<NonZeroU32>) -> Self {
+        Self { pace, ..self }
     }
 
     /// Gives the next slice its turn; the answer is how many people. Zero: everybody had theirs, or the slice before is
@@ -79,30 +89,43 @@ impl Backfill {
 
     async fn begin(&mut self, id: WorkspaceId) -> anyhow::Result<()> {
         let since = self.definitions.live(id).catalog.terms.segments.since();
-        if self.passes.get(&id).is_some_and(|pass| pass.since == since) {
+        if self.passes.get(&id).is_some_and(|pass| pass.progress.since == since) {
             return Ok(());
         }
         let known = setting(self.store.reader(), &looked_at_setting(id)).await?;
         let known = known.and_then(|text| text.parse().ok()).map_or(Position::default(), Position);
-        self.passes.insert(id, Pass { since, after: ProfileId(0), is_done: since <= known });
+        let is_done = since <= known;
+        let store = self.store.workspace(id);
+        let stopped = store.pass().await?.filter(|stopped| stopped.since == since);
+        let progress = match stopped {
+            Some(stopped) => stopped,
+            None if is_done => Progress { since, ..Progress::default() },
+            None => Progress { since, people: store.count_not_looked_at(since).await?, ..Progress::default() },
+        };
+        self.passes.insert(id, Pass { progress, next: Duration::ZERO, is_done });
         Ok(())
     }
 
     async fn slice(&mut self, id: WorkspaceId) -> anyhow::Result<usize> {
         let Some(pass) = self.passes.get(&id).copied() else { return Ok(0) };
-        let store = self.store.workspace(id);
-        if store.is_behind(pass.after).await? {
+        let (store, clock) = (self.store.workspace(id), self.log.clock());
+        let Progress { since, after, .. } = pass.progress;
+        if clock.monotonic() < pass.next || store.is_behind(after).await? {
             return Ok(0);
         }
-        let people = store.not_looked_at(pass.since, pass.after, SLICE_PEOPLE).await?;
+        let limit = self.pace.map_or(SLICE_PEOPLE, |pace| pace.get().min(SLICE_PEOPLE));
+        let people = store.not_looked_at(since, after, limit).await?;
         let (count, last) = (people.len(), people.last().copied());
-        let now = self.log.clock().now();
+        let (now, progress) = (clock.now(), pass.progress.further(count, last));
+        let rest = self.pace.map_or(Duration::ZERO, |pace| Duration::from_secs(count as u64) / pace.get());
+        let next = clock.monotonic() + rest;
         self.log
             .writer()
             .change(Queue::Effects, move |tx, appender| {
                 Box::pin(async move {
+                    set_setting(tx, &pass_setting(id), &progress.to_text()).await?;
                     if people.is_empty() {
-                        set_setting(tx, &looked_at_setting(id), &pass.since.0.to_string()).await?;
+                        set_setting(tx, &looked_at_setting(id), &since.0.to_string()).await?;
                     } else {
                         let timers = people.into_iter().map(|one| logged(id, Some(one), now, Logged::Timer));
                         appender.append(tx, vec![timers.collect()]).await?;
@@ -111,8 +134,7 @@ impl Backfill {
                 })
             })
             .await?;
-        let after = last.unwrap_or(pass.after);
-        self.passes.insert(id, Pass { after, is_done: last.is_none(), ..pass });
+        self.passes.insert(id, Pass { progress, next, is_done: last.is_none() });
         Ok(count)
     }
 }

@@ -1,6 +1,7 @@
 //! The loops as the service runs them: each ticks while there is work, then waits for the pulse or instant that brings
 //! the next. Tests and the demo pump the same ticks by hand.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,12 @@ impl Workers {
     pub fn new(log: EventLog, processor: Processors, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
         let backfill = Mutex::new(processor.backfill());
         Self { log, processor: Mutex::new(processor), backfill, scheduler, dispatcher, turn: RwLock::default() }
+    }
+
+    /// So many people a second at most are looked at after segments have changed.
+    #[must_use]
+    pub fn paced(self, people_per_second: Option<NonZeroU32>) -> Self {
+        Self { backfill: Mutex::new(self.backfill.into_inner().paced(people_per_second)), ..self }
     }
 
     pub fn dispatcher(&self) -> &Dispatcher {

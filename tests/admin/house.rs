@@ -140,6 +140,7 @@ impl House {
             redis: None,
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
+            looked_at_per_second: None,
             per_second: std::collections::BTreeMap::new(),
             threads: 1,
             retry: RetryPolicy::default(),

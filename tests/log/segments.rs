@@ -119,6 +119,35 @@ async fn a_pass_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn how_far_a_pass_is_is_told_also_after_a_stop_and_a_pace_holds_it_back() {
+    let house = House::new().await;
+    house.append((0..450).map(|n| order(&format!("o{n}"), &format!("user{n:03}"), 200)).collect()).await;
+    house.process().await;
+    assert_eq!(house.workspace().pass().await.unwrap(), None, "there is nothing to look at");
+    house.apply(VIP).await;
+    house.process().await;
+    let far = async |house: &House| {
+        let pass = house.workspace().pass().await.unwrap().unwrap();
+        (pass.looked_at, pass.people)
+    };
+    let pace = std::num::NonZeroU32::new(50);
+    let paced = async |house: &House| house.processor(Faults::none()).await.backfill().paced(pace);
+    let mut backfill = paced(&house).await;
+    assert_eq!((backfill.tick().await.unwrap(), far(&house).await), (50, (50, 450)));
+    house.process().await;
+    assert_eq!(backfill.tick().await.unwrap(), 0, "the second is not over");
+    house.clock.advance_to(house.clock.now().plus(Span::from_seconds(1)));
+    assert_eq!((backfill.tick().await.unwrap(), far(&house).await), (50, (100, 450)));
+    let house = house.restart().await;
+    house.process().await;
+    let mut backfill = paced(&house).await;
+    assert_eq!((backfill.tick().await.unwrap(), far(&house).await), (50, (150, 450)), "where it was");
+    house.process().await;
+    assert_eq!(house.look_at_everybody().await, 300);
+    assert_eq!((far(&house).await, house.workspace().segment_sizes().await.unwrap()["vip"]), ((450, 450), 450));
+}
+
+#[tokio::test]
 async fn nobody_ordering_for_thirty_days_enters_at_that_instant() {
     let house = House::new().await;
     house

@@ -159,6 +159,7 @@ impl House {
             redis: None,
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
+            looked_at_per_second: None,
             per_second: BTreeMap::new(),
             retry: RetryPolicy::default(),
             clock: Some(clock.clone()),

@@ -143,6 +143,7 @@ impl Shop {
             redis: redis.map(|url| url.to_owned().into()),
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),
+            looked_at_per_second: None,
             per_second: std::collections::BTreeMap::new(),
             retry: RetryPolicy::default(),
             clock: Some(clock.clone()),

@@ -61,6 +61,8 @@ struct SegmentOut {
     is_static: bool,
     /// Everybody stored has been looked at since it changed; until then the size grows.
     is_complete: bool,
+    /// How far that is; none where it is complete.
+    looked_at: Option<LookedAt>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -72,6 +74,14 @@ struct Members {
     /// User ids or anonymous ids of people who are known.
     #[schema(max_items = 100_000)]
     members: Vec<String>,
+}
+
+/// People whose turn has come, of all whose turn it is.
+#[derive(Serialize, ToSchema, Clone, Copy)]
+#[schema(as = SegmentProgress)]
+struct LookedAt {
+    people: u64,
+    of: u64,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -185,14 +195,17 @@ async fn person(admin: &Admin, key: &str, who: String) -> Result<PersonOut, Prob
     }
 }
 
-/// The definitions by which everybody was looked at.
-async fn looked_at(admin: &Admin) -> Result<Position, Problem> {
+/// The definitions by which everybody was looked at, and how far the pass by newer ones is.
+async fn looked_at(admin: &Admin) -> Result<(Position, LookedAt), Problem> {
     let known = setting(admin.store.reader(), &looked_at_setting(admin.workspace)).await?;
-    Ok(known.and_then(|text| text.parse().ok()).map_or(Position::default(), Position))
+    let pass = admin.db().pass().await?.unwrap_or_default();
+    let since = known.and_then(|text| text.parse().ok()).map_or(Position::default(), Position);
+    Ok((since, LookedAt { people: pass.looked_at, of: pass.people }))
 }
 
-fn out(defined: &Defined, size: u64, looked_at: Position) -> SegmentOut {
+fn out(defined: &Defined, size: u64, (since, pass): (Position, LookedAt)) -> SegmentOut {
     let segment = &defined.segment;
+    let is_complete = defined.since <= since;
     SegmentOut {
         key: segment.key.clone(),
         name: segment.name.clone(),
@@ -200,6 +213,7 @@ fn out(defined: &Defined, size: u64, looked_at: Position) -> SegmentOut {
         version: segment.version,
         size,
         is_static: matches!(segment.filter, Condition::Listed(_)),
-        is_complete: defined.since <= looked_at,
+        is_complete,
+        looked_at: Some(pass).filter(|_| !is_complete),
     }
 }
