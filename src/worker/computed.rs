@@ -27,7 +27,7 @@ pub struct Told {
     /// It is kept with everybody, for a definition says it or names it.
     pub in_force: bool,
     /// Absent where nobody was asked about, or there is nothing to work it out of.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub value: Option<Value>,
     pub currency: Option<String>,
     /// It cannot change before, unless something happens.
@@ -35,7 +35,7 @@ pub struct Told {
     /// What it is made of; absent where nobody was asked about.
     pub because: Option<String>,
     /// A trait of the same name that somebody set, which it hides.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Value)]
     pub hides: Option<Value>,
 }
 

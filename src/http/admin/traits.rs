@@ -17,7 +17,8 @@ pub fn operations() -> Vec<Operation> {
         read("/traits", Scope::ProfilesRead, list)
             .says("listComputedTraits", "All computed traits, and what they come to for a person and why")
             .query::<Asked>()
-            .answers::<Listed>(),
+            .answers::<Listed>()
+            .may(&[404]),
     ]
 }
 
