@@ -17,8 +17,8 @@ use crate::ids::Timestamp;
 #[command(after_help = "\
 Examples:
   carillon backtest cart_reminder.yaml templates/cart_reminder
-  carillon backtest ./definitions --from 2026-10-01T00:00Z --to 2026-11-01T00:00Z --against live
-  carillon backtest --against live            what is in force: it differs nowhere from what happened
+  carillon backtest ./definitions --from 2026-10-01 --to 2026-11-01 --against live
+  carillon backtest --against live            what is in force beside what happened
 
 Everything that is logged of this time comes in again, by the rules and the guard as they would be; slots are taken in
 memory. Nothing is sent and nothing is written.")]
@@ -26,11 +26,11 @@ pub struct Backtest {
     /// Files, or folders with definitions in them
     #[arg(value_name = "PATH", required_unless_present = "against")]
     paths: Vec<PathBuf>,
-    /// The beginning; without it 30 days before the end
-    #[arg(long, value_name = "INSTANT")]
+    /// The beginning: a day (UTC) or an instant; without it 30 days before the end
+    #[arg(long, value_name = "WHEN", value_parser = when)]
     from: Option<Timestamp>,
-    /// The end; without it now
-    #[arg(long, value_name = "INSTANT")]
+    /// The end: that instant, or the first of that day, is not looked at any more; without it now
+    #[arg(long, value_name = "WHEN", value_parser = when)]
     to: Option<Timestamp>,
     /// Compare with what really happened
     #[arg(long, value_name = "live", value_parser = ["live"])]
@@ -38,6 +38,13 @@ pub struct Backtest {
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A day stands for its first instant.
+fn when(text: &str) -> Result<Timestamp, String> {
+    let instant = text.parse().or_else(|_| format!("{text}T00:00Z").parse::<Timestamp>());
+    instant
+        .map_err(|_| format!("`{text}` is neither a day such as 2026-03-01 nor an instant such as 2026-03-01T10:00Z"))
 }
 
 impl Backtest {
@@ -145,4 +152,18 @@ fn beside(report: &Value) -> String {
         text.push_str(&format!("{at} {customer} {campaign}{key}: it was {was}, it would be {is}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_stands_for_its_first_instant() {
+        let shown = |text| when(text).map(|at| at.to_string());
+        assert_eq!(shown("2026-03-01"), Ok("2026-03-01T00:00:00Z".to_owned()));
+        assert_eq!(shown("2026-03-01T10:00+02:00"), Ok("2026-03-01T08:00:00Z".to_owned()));
+        assert!(shown("2026-02-30").is_err_and(|error| error.contains("2026-02-30")), "there is no such day");
+        assert!(shown("yesterday").is_err());
+    }
 }

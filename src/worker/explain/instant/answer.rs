@@ -136,6 +136,9 @@ impl Standing {
                 ),
                 Some(format!("{person} leaves the segment and comes into it again")),
             ),
+            Self::Entered if asked.how == How::Afresh => {
+                (format!("by the present definitions {campaign} would have begun for {person}"), None)
+            }
             Self::Entered => (format!("{campaign} began for {person}; what came of it is not stored any more"), None),
             Self::Waiting { until: Some(until) } => (
                 format!("{person} waited in {campaign} until {until}"),
