@@ -483,13 +483,8 @@ async fn follow_keys(
 }
 
 async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys) -> anyhow::Result<()> {
-    let stored = match all_keys(store.reader()).await {
-        Ok(stored) => stored,
-        Err(error) => {
-            keys.mark_unreadable();
-            return Err(error.into());
-        }
-    };
+    let _turn = keys.turn().await;
+    let stored = all_keys(store.reader()).await.inspect_err(|_| keys.mark_unreadable())?;
     let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
     keys.replace(live.filter_map(|(id, key)| {
         let source = definitions.live(id).sources.get(&key.source).cloned();

@@ -47,7 +47,10 @@ struct Table {
 
 /// All live write keys, replaced as a whole when they change. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct WriteKeys(Arc<ArcSwap<Table>>);
+pub struct WriteKeys {
+    table: Arc<ArcSwap<Table>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl WriteKeys {
     /// Empty and unread: until [`WriteKeys::replace`] every key is answered with [`KeysUnreadable`].
@@ -55,18 +58,24 @@ impl WriteKeys {
         Self::default()
     }
 
+    /// Held from reading the keys until they are replaced: what one read before a key was made must not take the place of
+    /// what another read after.
+    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     pub fn replace(&self, keys: impl IntoIterator<Item = WriteKey>) {
         let keys = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
-        self.0.store(Arc::new(Table { keys, complete: true }));
+        self.table.store(Arc::new(Table { keys, complete: true }));
     }
 
     /// The store could not be read: known keys go on working, unknown ones are no longer called wrong.
     pub fn mark_unreadable(&self) {
-        self.0.rcu(|table| Table { keys: table.keys.clone(), complete: false });
+        self.table.rcu(|table| Table { keys: table.keys.clone(), complete: false });
     }
 
     pub fn find(&self, key: &str) -> Result<Option<Arc<WriteKey>>, KeysUnreadable> {
-        let table = self.0.load();
+        let table = self.table.load();
         match table.keys.get(&WriteKey::hash_of(key)) {
             Some(found) => Ok(Some(found.clone())),
             None if table.complete => Ok(None),

@@ -47,6 +47,8 @@ pub struct Definitions {
     zone: Option<TimeZone>,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
     generation: AtomicU64,
+    /// Held from reading definitions until they are in force here: older ones must not take the place of newer ones.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Definitions {
@@ -64,7 +66,7 @@ impl Definitions {
     /// The database cannot be read.
     pub async fn load_with(store: Store, home: Currency, zone: Option<TimeZone>) -> anyhow::Result<Self> {
         let (live, generation) = (ArcSwap::default(), AtomicU64::new(0));
-        let definitions = Self { store, home, zone, live, generation };
+        let definitions = Self { store, home, zone, live, generation, turn: tokio::sync::Mutex::default() };
         definitions.refresh_all().await?;
         Ok(definitions)
     }
@@ -175,6 +177,7 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read; what was in force stays.
     pub async fn refresh(&self, id: WorkspaceId) -> anyhow::Result<()> {
+        let _turn = self.turn.lock().await;
         let store = self.store.workspace(id);
         let stored = store.definitions_until(Position(i64::MAX)).await?;
         let live = Arc::new(compile(self.terms(id), stored, store.pauses().await?));
