@@ -483,13 +483,15 @@ async fn follow_keys(
 }
 
 async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys) -> anyhow::Result<()> {
-    let _turn = keys.turn().await;
-    let stored = all_keys(store.reader()).await.inspect_err(|_| keys.mark_unreadable())?;
-    let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
-    keys.replace(live.filter_map(|(id, key)| {
-        let source = definitions.live(id).sources.get(&key.source).cloned();
-        let source = source.unwrap_or_else(|| Arc::new(Source { key: key.source, name: None, rules: Vec::new() }));
-        Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source })
-    }));
-    Ok(())
+    keys.renew(async {
+        let stored = all_keys(store.reader()).await?;
+        let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
+        let read = live.filter_map(|(id, key)| {
+            let source = definitions.live(id).sources.get(&key.source).cloned();
+            let source = source.unwrap_or_else(|| Arc::new(Source { key: key.source, name: None, rules: Vec::new() }));
+            Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source })
+        });
+        Ok(read.collect())
+    })
+    .await
 }

@@ -58,10 +58,14 @@ impl WriteKeys {
         Self::default()
     }
 
-    /// Held from reading the keys until they are replaced: what one read before a key was made must not take the place of
-    /// what another read after.
-    pub async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Reads all keys anew, one after the other where several do: what was read before a key was made must not take the
+    /// place of what was read after.
+    ///
+    /// # Errors
+    /// They cannot be read: known keys go on working, unknown ones are no longer called wrong.
+    pub async fn renew<E>(&self, read: impl Future<Output = Result<Vec<WriteKey>, E>>) -> Result<(), E> {
+        let _turn = self.turn.lock().await;
+        read.await.map(|keys| self.replace(keys)).inspect_err(|_| self.mark_unreadable())
     }
 
     pub fn replace(&self, keys: impl IntoIterator<Item = WriteKey>) {
@@ -117,6 +121,15 @@ mod tests {
 
     use super::*;
 
+    fn key(text: &str) -> WriteKey {
+        WriteKey {
+            hash: WriteKey::hash_of(text),
+            id: "k1".into(),
+            workspace: WorkspaceId(1),
+            source: Arc::new(Source { key: "shop".into(), name: None, rules: Vec::new() }),
+        }
+    }
+
     fn read(value: &str) -> HeaderKey {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
@@ -140,18 +153,33 @@ mod tests {
     #[test]
     fn an_unreadable_store_never_calls_a_key_wrong() {
         let keys = WriteKeys::unread();
-        let key = WriteKey {
-            hash: WriteKey::hash_of("wk"),
-            id: "k1".into(),
-            workspace: WorkspaceId(1),
-            source: Arc::new(Source { key: "shop".into(), name: None, rules: Vec::new() }),
-        };
         assert!(keys.find("wk").is_err());
-        keys.replace([key]);
+        keys.replace([key("wk")]);
         assert!(keys.find("wk").unwrap().is_some());
         assert!(keys.find("other").unwrap().is_none());
         keys.mark_unreadable();
         assert!(keys.find("wk").unwrap().is_some());
         assert!(keys.find("other").is_err());
+    }
+
+    #[tokio::test]
+    async fn keys_that_were_read_before_one_was_made_do_not_take_the_place_of_those_read_after() {
+        let (keys, made) = (WriteKeys::unread(), std::sync::Mutex::new(Vec::<&str>::new()));
+        let stored = || made.lock().unwrap().iter().map(|text| key(text)).collect::<Vec<_>>();
+        let (answer, answered) = tokio::sync::oneshot::channel::<()>();
+        let mut slow = Box::pin(keys.renew(async {
+            let read = stored();
+            answered.await.map(|()| read)
+        }));
+        assert!(futures::poll!(slow.as_mut()).is_pending(), "it has read, and is not done");
+        made.lock().unwrap().push("fresh");
+        let mut quick = Box::pin(keys.renew(async { Ok::<_, ()>(stored()) }));
+        let early = futures::poll!(quick.as_mut());
+        answer.send(()).unwrap();
+        slow.await.unwrap();
+        if early.is_pending() {
+            quick.await.unwrap();
+        }
+        assert!(keys.find("fresh").unwrap().is_some());
     }
 }

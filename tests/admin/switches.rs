@@ -78,19 +78,6 @@ async fn dead_letters_go_out_when_they_are_redriven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_just_made_is_known_whatever_is_switched_meanwhile() {
-    let house = House::furnished().await;
-    for n in 0..40 {
-        // What is switched makes others read the keys too: some of them before this one was made.
-        let switch = format!("/api/v1/{}", if n % 2 == 0 { "pause" } else { "resume" });
-        let switched = async { house.post(&switch, json!({ "scope": "cart_reminder" })).await.ok() };
-        let (_, key) = tokio::join!(switched, house.key());
-        house.send(&key, "track", json!({ "userId": "ann", "event": "Seen", "messageId": format!("m{n}") })).await;
-    }
-    house.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_test_message_arrives_and_stands_in_no_book() {
     let house = House::furnished().await;
     let order = json!({ "template": "cart_reminder", "channel": "email", "to": "me@shop.example" });
