@@ -101,6 +101,39 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
     }
 
+    /// The same for many at once: those that are another's by now, each with whose.
+    pub async fn current_profiles(
+        &self,
+        profiles: &BTreeSet<ProfileId>,
+    ) -> Result<BTreeMap<ProfileId, ProfileId>, Error> {
+        let mut winners: BTreeMap<ProfileId, ProfileId> = BTreeMap::new();
+        let mut open: Vec<ProfileId> = profiles.iter().copied().collect();
+        while !open.is_empty() {
+            let mut next = BTreeSet::new();
+            for chunk in open.chunks(500) {
+                let sql = format!(
+                    "SELECT id, merged_into FROM profiles WHERE workspace = ? AND merged_into IS NOT NULL AND id IN ({})",
+                    marks(chunk.len())
+                );
+                let mut values: Values = vec![self.id.0.into()];
+                values.extend(chunk.iter().map(|id| id.0.into()));
+                for row in Rows(self.conn).all(&sql, values).await? {
+                    let winner = ProfileId(row.try_get_by_index(1)?);
+                    winners.insert(ProfileId(row.try_get_by_index(0)?), winner);
+                    next.insert(winner);
+                }
+            }
+            open = next.into_iter().filter(|id| !winners.contains_key(id)).collect();
+        }
+        let last = |mut id: ProfileId| {
+            while let Some(winner) = winners.get(&id) {
+                id = *winner;
+            }
+            id
+        };
+        Ok(profiles.iter().filter(|id| winners.contains_key(id)).map(|id| (*id, last(*id))).collect())
+    }
+
     /// The loser's row says where its person is from now on.
     pub async fn set_merged(&self, loser: ProfileId, winner: ProfileId) -> Result<(), Error> {
         let sql = "UPDATE profiles SET merged_into = ? WHERE workspace = ? AND id = ?";

@@ -9,7 +9,7 @@ use crate::audience::{Carts, Consent, History, Profile, Remembered, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode};
+use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 use crate::store::shards::{Layout, ShardSet};
 
 const COLUMNS: usize = 16;
@@ -140,6 +140,25 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn profile_by_id(&self, id: &str) -> Result<Option<ProfileId>, Error> {
         let sql = "SELECT profile FROM identifiers WHERE workspace = ? AND value = ? AND kind IN (0, 1) ORDER BY kind LIMIT 1";
         Ok(Rows(self.conn).scalar(sql, vec![self.id.0.into(), id.into()]).await?.map(ProfileId))
+    }
+
+    /// The same for many at once; who is not known is missing in the answer.
+    pub async fn profiles_by_ids(&self, ids: &[String]) -> Result<BTreeMap<String, ProfileId>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in ids.chunks(500) {
+            // User ids come last, and win.
+            let sql = format!(
+                "SELECT value, profile FROM identifiers WHERE workspace = ? AND kind IN (0, 1) AND value IN ({})
+                 ORDER BY kind DESC",
+                marks(chunk.len())
+            );
+            let mut values: Values = vec![self.id.0.into()];
+            values.extend(chunk.iter().map(|id| id.clone().into()));
+            for row in Rows(self.conn).all(&sql, values).await? {
+                found.insert(row.try_get_by_index(0)?, ProfileId(row.try_get_by_index(1)?));
+            }
+        }
+        Ok(found)
     }
 
     /// The ids a profile is known by: (is anonymous, id).

@@ -1,7 +1,7 @@
 //! Who is in which segment, by segment. The profile's own row says the same and is what decisions read; this table is
 //! written beside it, when a membership changes, so that a segment can be counted and shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::controls::setting;
 use crate::store::rows::{Error, Rows, decode, encode};
+use crate::store::shards::unprocessed;
 
 /// A person in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +103,17 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 Ok(Member { profile, user_id: row.try_get_by_index(1)?, since })
             })
             .collect()
+    }
+
+    /// Whom an event of this name is about that is logged and not processed yet.
+    pub async fn behind_by(&self, name: &str) -> Result<BTreeSet<ProfileId>, Error> {
+        let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");
+        let sql = format!(
+            "SELECT DISTINCT entries.profile FROM {unprocessed} AND entries.profile IS NOT NULL
+             AND entries.workspace = ? AND entries.name = ?"
+        );
+        let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), name.into()]).await?;
+        rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
     }
 
     /// People after `after` whose segments were last looked at by older definitions, in the order of their ids.

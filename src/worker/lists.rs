@@ -159,17 +159,14 @@ pub async fn upload(
         return Ok(Err(Refused::TooMany));
     }
     let db = store.workspace(id);
+    let checked: Vec<Result<String, String>> = members.iter().map(|member| checked(member)).collect();
+    let known = db.profiles_by_ids(&checked.iter().flatten().cloned().collect::<Vec<_>>()).await?;
+    let others = db.current_profiles(&known.values().copied().collect()).await?;
     let (mut uploaded, mut named) = (Uploaded::default(), BTreeSet::new());
-    for (place, member) in (1..).zip(members) {
-        let found = match checked(member) {
-            Ok(who) => match db.profile_by_id(&who).await? {
-                Some(profile) => Ok(db.current_profile(profile).await?),
-                None => Err(format!("nobody is known as `{}`", who.chars().take(80).collect::<String>())),
-            },
-            Err(problem) => Err(problem),
-        };
-        match found {
-            Ok(profile) => drop(named.insert(profile)),
+    for (place, member) in (1..).zip(checked) {
+        let nobody = |who: &str| format!("nobody is known as `{}`", who.chars().take(80).collect::<String>());
+        match member.and_then(|who| known.get(&who).copied().ok_or_else(|| nobody(&who))) {
+            Ok(profile) => drop(named.insert(others.get(&profile).copied().unwrap_or(profile))),
             Err(problem) => {
                 uploaded.bad += 1;
                 if uploaded.problems.len() < TOLD_MAX {
@@ -183,16 +180,20 @@ pub async fn upload(
         return Ok(Err(Refused::NobodyKnown(uploaded.bad)));
     }
     let mut changes: BTreeMap<ProfileId, bool> = BTreeMap::new();
+    // Of whom a change is on its way their rows say nothing: what is wanted is said again, after it.
+    let behind = db.behind_by(LIST_CHANGED).await?;
     let ids: Vec<ProfileId> = named.iter().copied().collect();
+    let wanted = mode != Mode::Remove;
     for (profile, person) in db.people(&ids).await? {
         let listed = person?.profile.remembered.lists.contains_key(key);
-        if listed == (mode != Mode::Remove) {
+        if listed == wanted && !behind.contains(&profile) {
             uploaded.unchanged += 1;
         } else {
-            changes.insert(profile, !listed);
+            changes.insert(profile, wanted);
         }
     }
     if mode == Mode::Replace {
+        changes.extend(behind.difference(&named).map(|profile| (*profile, false)));
         let mut after = ProfileId(i64::MIN);
         loop {
             let page = db.members(key, after, MEMBERS_PAGE).await?;

@@ -256,3 +256,22 @@ async fn applying_a_computed_trait_says_what_it_hides() {
     assert_eq!(warned(own).await, [says("computed_trait orders")]);
     assert_eq!(warned(&segment.replace("orders", "plan")).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn an_upload_right_after_another_knows_what_that_one_brings() {
+    let house = House::new().await;
+    house.apply("kind: segment\nkey: staff\nname: Staff\nowner: crm@shop.example\nstatic: true\n").await;
+    house.append(["ann", "bob", "cleo"].map(|who| event(who, who, "Page Viewed")).to_vec()).await;
+    house.process().await;
+    let put = async |mode: Mode, who: &str| {
+        let who = [who.to_owned()];
+        upload(&house.log, &house.store, WORKSPACE, ("staff", mode), &who).await.unwrap().unwrap();
+    };
+    // Nothing of it is decided before all of it is uploaded.
+    put(Mode::Replace, "ann").await;
+    put(Mode::Replace, "bob").await;
+    put(Mode::Add, "cleo").await;
+    put(Mode::Remove, "cleo").await;
+    house.process().await;
+    assert_eq!(members(&house, "staff").await, ["bob"]);
+}
