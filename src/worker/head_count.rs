@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::store::profiles::{Parts, Unread};
 use crate::worker::apply::checked;
 use crate::worker::live::Definitions;
+use crate::worker::membership::{needs_of, work_out};
 use crate::worker::plan::overlaid;
 use crate::worker::world::{Slot, Slots, load_needed};
 
@@ -103,10 +104,7 @@ pub async fn head_count(
         return Ok(Err(vec![no_segment(files)]));
     }
     let catalog = definitions.supposed(id, overlaid(&documents, &stored, now), &BTreeSet::new()).catalog;
-    let mut needs = Needs::default();
-    for theirs in asked.keys().filter_map(|key| catalog.terms.segments.needs(key)) {
-        needs.add(theirs);
-    }
+    let needs = needs_of(&catalog, asked.keys().copied());
     let keys = asked.keys().map(|key| (*key).to_owned()).collect();
     let tally = everybody(store, id, Arc::new(Counted { catalog: Arc::new(catalog), keys, needs, now })).await?;
     let segments = asked.into_iter().map(|(key, name)| {
@@ -168,7 +166,7 @@ async fn look_at(
         let needs = slots.keys().map(|profile| (*profile, counted.needs.clone())).collect();
         load_needed(store.workspace(id), needs, &mut slots).await?;
     }
-    Ok(tokio::task::spawn_blocking(move || tally(&counted, &slots)).await?)
+    Ok(tokio::task::spawn_blocking(move || tally(&counted, slots)).await?)
 }
 
 /// Reading costs the most: of a row, only what some condition looks at. A cart that is not stored follows from the past.
@@ -187,14 +185,15 @@ fn read(slice: &[(ProfileId, Unread)]) -> Slots {
     slice.iter().map(|(profile, row)| (*profile, slot(row))).collect()
 }
 
-fn tally(counted: &Counted, slots: &Slots) -> Tally {
+fn tally(counted: &Counted, slots: Slots) -> Tally {
     let mut tally = Tally { people: slots.len() as u64, ..Tally::default() };
     let terms = &counted.catalog.terms;
     for (id, slot) in slots {
-        let Ok(slot) = slot else {
+        let Ok(mut slot) = slot else {
             tally.unreadable += 1;
             continue;
         };
+        work_out(&counted.catalog, &counted.needs, counted.now, &mut slot);
         let (profile, answers) = (&slot.person.profile, Answers::default());
         let facts = Facts::of_person(counted.now, (terms, &answers), profile, slot.loaded.past());
         for key in &counted.keys {

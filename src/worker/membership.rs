@@ -3,13 +3,14 @@
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
 
+use crate::audience::computed::Defined;
 use crate::audience::condition::Facts;
 use crate::audience::condition::needs::Needs;
 use crate::audience::segment::Answers;
 use crate::decision::Catalog;
 use crate::ids::{ProfileId, Timestamp};
 use crate::store::{Error, Workspace};
-use crate::worker::world;
+use crate::worker::world::{self, Slot};
 
 /// One person and one segment.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -38,11 +39,9 @@ pub async fn memberships(
     let set = &catalog.terms.segments;
     let Some(person) = store.person(profile).await? else { return Ok(None) };
     let wanted: Vec<&str> = segments.iter().copied().filter(|key| set.get(key).is_some()).collect();
-    let mut needs = Needs::default();
-    for theirs in wanted.iter().filter_map(|key| set.needs(key)) {
-        needs.add(theirs);
-    }
-    let slot = world::look(store, person, needs).await?;
+    let needs = needs_of(catalog, wanted.iter().copied());
+    let mut slot = world::look(store, person, needs.clone()).await?;
+    work_out(catalog, &needs, now, &mut slot);
     let answers = Answers::default();
     let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, slot.loaded.past());
     let told = wanted.into_iter().filter_map(|key| {
@@ -57,4 +56,28 @@ pub async fn memberships(
         })
     });
     Ok(Some(told.collect()))
+}
+
+/// What must be loaded of a person to say whether they are in these segments.
+pub fn needs_of<'k>(catalog: &Catalog, segments: impl Iterator<Item = &'k str>) -> Needs {
+    let mut needs = Needs::default();
+    segments.filter_map(|key| catalog.terms.segments.needs(key)).for_each(|theirs| needs.add(theirs));
+    let computed: Vec<&Needs> = named(catalog, &needs).map(|defined| &defined.needs).collect();
+    computed.into_iter().for_each(|theirs| needs.add(theirs));
+    needs
+}
+
+/// Works the computed traits out that segments with these needs name: what is kept with the person is of the definitions in
+/// force, and of what was decided last.
+pub fn work_out(catalog: &Catalog, needs: &Needs, now: Timestamp, slot: &mut Slot) {
+    for defined in named(catalog, needs) {
+        let answers = Answers::default();
+        let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, slot.loaded.past());
+        let worked = defined.computed.compute.work_out(&facts).worked;
+        slot.person.profile.remembered.computed.insert(defined.computed.key.clone(), worked);
+    }
+}
+
+fn named<'c>(catalog: &'c Catalog, needs: &Needs) -> impl Iterator<Item = &'c Defined> {
+    needs.named.iter().filter_map(|name| catalog.terms.computed.get(name)).collect::<Vec<_>>().into_iter()
 }

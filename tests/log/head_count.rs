@@ -13,7 +13,7 @@ use super::support::{House, WORKSPACE, build};
 const PEOPLE: usize = 4_200;
 
 /// One looks at each part of a row, at the past, and at each other.
-const CONDITIONS: [(&str, &str); 9] = [
+const CONDITIONS: [(&str, &str); 10] = [
     ("everybody", "{ all: [] }"),
     ("by_trait", "{ trait: { plan: pro } }"),
     ("by_name", "{ performed: { event: Order Completed, within: 30d } }"),
@@ -21,6 +21,8 @@ const CONDITIONS: [(&str, &str); 9] = [
     ("often", "{ performed: { event: Page Viewed, at_least: 60 } }"),
     ("by_consent", "{ consent: { sms: granted } }"),
     ("by_day", "{ performed: { event: Order Completed, within: calendar_day } }"),
+    // Shipped, and in force as soon as a definition names it.
+    ("by_computed", "{ trait: { orders: { gte: 1 } } }"),
     ("by_cart", "{ cart: { value: { gte: EUR 40 } } }"),
     ("both", "{ all: [ { in_segment: by_trait }, { not: { in_segment: by_body } } ] }"),
 ];
@@ -91,6 +93,7 @@ async fn an_unsaved_segment_counts_whom_it_holds_once_it_is_applied() {
     wanted("often", PEOPLE.div_ceil(1_000));
     wanted("by_consent", PEOPLE.div_ceil(1_000));
     wanted("by_day", PEOPLE / 2);
+    wanted("by_computed", PEOPLE / 2);
     wanted("by_cart", (0..PEOPLE).filter(|n| n % 500 == 1).count());
     wanted("both", (0..PEOPLE).filter(|n| n % 3 == 0 && !(n % 2 == 0 && n % 200 >= 100)).count());
     assert_eq!((of("often").sample.len(), of("by_trait").sample.len()), (5, 10));

@@ -5,7 +5,7 @@
 //! A message that the record knows and that nothing speaks against goes the way it went, at the instants it went: a
 //! provider's answer, a pause by hand, a machine that stood still are not the rules' doing. Where the rules now say
 //! something else, the message goes the way they say. So what is in force, tested against what really happened, differs
-//! nowhere.
+//! nowhere, but for what docs/backtesting.md names.
 
 mod lives;
 mod report;
