@@ -24,12 +24,10 @@ use crate::store::event_ids;
 use crate::store::shards::{ShardSet, heads};
 use outcome::Outcome;
 
-/// After the last event, time goes on until this many days brought nothing.
-const QUIET_DAYS: u32 = 30;
 /// Events shown by `--dry-run`.
 const EVENTS_PREVIEWED: usize = 10;
-/// Time goes on no longer than this, whatever happens in it.
-const DAYS_MAX: u32 = 3_650;
+/// After the last event time goes on until nothing is due any more, and no longer than this: a birthday comes every year.
+const DAYS_MAX: i64 = 366;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -207,13 +205,9 @@ async fn live_through(
 }
 
 async fn come_to_rest(carillon: &Carillon) -> anyhow::Result<()> {
-    let mut quiet = 0;
-    for _ in 0..DAYS_MAX {
-        let done = carillon.workers.forward(Span::from_days(1)).await?;
-        quiet = if done == 0 { quiet + 1 } else { 0 };
-        if quiet == QUIET_DAYS {
-            break;
-        }
+    let end = carillon.clock.now().plus(Span::from_days(DAYS_MAX));
+    while carillon.workers.next_due().await?.is_some_and(|due| due <= end) && carillon.clock.now() < end {
+        carillon.workers.forward(Span::from_days(1)).await?;
     }
     Ok(())
 }

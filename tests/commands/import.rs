@@ -317,7 +317,7 @@ fn people_of_a_file_are_stored_as_of_today_start_nothing_and_no_stays_no() {
 }
 
 /// A file of the folder of real data; without it a line past the harness, which shows nothing of tests that pass.
-fn real(test: &str, file: &str) -> Option<PathBuf> {
+pub fn real(test: &str, file: &str) -> Option<PathBuf> {
     let data = std::env::var_os("CARILLON_TEST_DATA").map_or_else(|| PathBuf::from("../shared/data"), PathBuf::from);
     let path = root().join(data).join(file);
     if path.exists() {
@@ -345,7 +345,7 @@ fn real_data_of_taobao_drives_a_cart_reminder_keyed_by_item() {
 
 /// How many lines of the invoices are lived through: unoptimised programs take many minutes for the whole, which
 /// `make imports` asks for.
-fn invoice_lines() -> usize {
+pub fn invoice_lines() -> usize {
     let asked = std::env::var("INVOICE_LINES").ok();
     asked.map_or(7_000, |lines| lines.parse().expect("INVOICE_LINES is a number"))
 }

@@ -19,6 +19,7 @@ mod keys;
 mod permission;
 mod plan;
 mod program;
+mod real_shops;
 mod reminder;
 mod replayed;
 mod tour;
