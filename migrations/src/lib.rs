@@ -39,6 +39,7 @@ mod m20261122_000142_turns_of_domains;
 mod m20261122_000180_last_zones;
 mod m20261122_000190_carts;
 mod m20261122_000200_remembered;
+mod m20261122_000210_inclusions;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -79,6 +80,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000180_last_zones::Migration),
             Box::new(m20261122_000190_carts::Migration),
             Box::new(m20261122_000200_remembered::Migration),
+            Box::new(m20261122_000210_inclusions::Migration),
         ]
     }
 }

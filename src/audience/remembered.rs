@@ -20,6 +20,9 @@ pub struct Remembered {
     /// Since when the person is on the list of a static segment, by its key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, Timestamp>,
+    /// By the key of the campaign that asks for people who are in its segment already.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub existing: BTreeMap<String, Inclusion>,
 }
 
 /// What a computed trait came to when last looked at.
@@ -47,9 +50,21 @@ pub struct Appointment {
     pub done: Option<Date>,
 }
 
+/// Where a member of a segment stands with a campaign that asks for those who are in it already.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Inclusion {
+    pub segment: String,
+    /// Waits for a turn: since when they are a member, and by what the order goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<(Timestamp, Timestamp)>,
+    /// Of a membership that began by then the campaign was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Timestamp>,
+}
+
 impl Remembered {
     pub fn is_empty(&self) -> bool {
-        self.computed.is_empty() && self.dates.is_empty() && self.lists.is_empty()
+        self.computed.is_empty() && self.dates.is_empty() && self.lists.is_empty() && self.existing.is_empty()
     }
 
     /// The computed traits that have a value, with it.
@@ -71,6 +86,13 @@ impl Remembered {
             let ours = self.dates.entry(key.clone()).or_default();
             ours.next = ours.next.into_iter().chain(theirs.next).min();
             ours.done = ours.done.into_iter().chain(theirs.done).max();
+        }
+        for (key, theirs) in &other.existing {
+            let ours = self.existing.entry(key.clone()).or_insert_with(|| theirs.clone());
+            ours.waiting = ours.waiting.into_iter().chain(theirs.waiting).min();
+            ours.done = ours.done.max(theirs.done);
+            // For either membership is for both.
+            ours.waiting = ours.waiting.filter(|_| ours.done.is_none());
         }
     }
 }

@@ -65,7 +65,7 @@ pub struct Bases {
     pub topics: BTreeMap<String, Position>,
     /// By the computed trait's key.
     pub computed: BTreeMap<String, Position>,
-    /// When campaigns that are entered at a date were.
+    /// When campaigns that are entered at a date, or ask for members there are already, were.
     pub dates: Position,
 }
 

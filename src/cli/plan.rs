@@ -114,8 +114,17 @@ fn of_campaign(campaign: &Value) -> String {
     let counted =
         |tally: &Value, name: &str| if tally.is_null() { "-".to_owned() } else { cell(&tally[name]["count"]) };
     let is_empty = |tally: &Value| FIGURES.iter().all(|name| tally[name]["count"].as_u64().unwrap_or(0) == 0);
+    let existing = &campaign["existing"];
+    let existing = match existing["count"].as_u64() {
+        None => String::new(),
+        Some(count) => {
+            let names: Vec<String> = list(existing, "names").iter().map(cell).collect();
+            let such = if names.is_empty() { String::new() } else { format!(", such as {}", names.join(", ")) };
+            format!("{count} people are in its segment now and would enter at its pace{such}\n")
+        }
+    };
     if is_empty(now) && is_empty(then) {
-        return format!("\ncampaign {}{status}: nobody\n", cell(&campaign["campaign"]));
+        return format!("\ncampaign {}{status}: nobody\n{existing}", cell(&campaign["campaign"]));
     }
     let told = FIGURES.iter().filter(|name| {
         // Nearly always empty.
@@ -143,7 +152,7 @@ fn of_campaign(campaign: &Value) -> String {
     if !reasons.is_empty() {
         text.push_str(&format!("reasons: {}\n", reasons.join(", ")));
     }
-    text
+    text + &existing
 }
 
 fn of_segment(segment: &Value) -> String {

@@ -97,6 +97,15 @@ pub async fn segments(client: &Client, asked: &Segments, files: Vec<SourceFile>)
     } else {
         let still = still(&answer);
         print(&format!("{}: {} people{still}\n", cell(&answer["name"]), cell(&answer["size"])));
+        for one in list(&answer, "included_by") {
+            let next = one["next_at"].as_str().map_or_else(String::new, |at| format!(", the next not before {at}"));
+            print(&format!(
+                "{} includes who was in it already: {} had their turn, {} wait{next}\n",
+                cell(&one["campaign"]),
+                one["given"],
+                one["waiting"]
+            ));
+        }
         let people = list(&answer, "sample").iter().map(|one| {
             let who = if one["user_id"].is_null() { cell(&one["profile"]) } else { cell(&one["user_id"]) };
             [who, cell(&one["since"])]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::audience::Condition;
 use crate::audience::occasion::Occasion;
 use crate::audience::value_test::equal;
+use crate::decision::existing::Existing;
 use crate::event::pattern::Pattern;
 use crate::event::{Event, Kind};
 use crate::ids::Span;
@@ -59,6 +60,8 @@ pub struct Entry {
     pub key: Option<String>,
     pub on_repeat: OnRepeat,
     pub reentry: Reentry,
+    /// Who is in the segment already enters, too.
+    pub existing: Option<Existing>,
 }
 
 /// What an entry is about beside its event's name: for what follows by itself, `event` is one of Carillon's own.
@@ -97,13 +100,14 @@ impl Campaign {
     pub fn is_about(&self, event: &Event) -> bool {
         let is_own = || event.kind == Kind::Own;
         let says = |path: &str, key: &str| event.lookup(path).is_some_and(|found| found == key);
-        event.name == self.entry.event
-            && match &self.entry.start {
-                Start::Event => true,
-                Start::Segment(key) => is_own() && says("properties.segment", key),
-                Start::Trait(change) => is_own() && change.is_told_by(event),
-                Start::Date(_) => is_own() && says("properties.campaign", &self.key),
-            }
+        self.is_turn(event)
+            || event.name == self.entry.event
+                && match &self.entry.start {
+                    Start::Event => true,
+                    Start::Segment(key) => is_own() && says("properties.segment", key),
+                    Start::Trait(change) => is_own() && change.is_told_by(event),
+                    Start::Date(_) => is_own() && says("properties.campaign", &self.key),
+                }
     }
 }
 

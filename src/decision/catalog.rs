@@ -8,6 +8,7 @@ use crate::audience::condition::Terms;
 use crate::audience::consent::Policy;
 use crate::audience::occasion::Occasion;
 use crate::decision::campaign::{Campaign, CampaignStatus, Exit, Start};
+use crate::decision::existing::MEMBER_INCLUDED;
 use crate::decision::traits::TRAIT_CHANGED;
 use crate::decision::{FINDINGS_MAX, Finding, FindingVerdict, Person, needs_of_all};
 use crate::event::Event;
@@ -32,6 +33,8 @@ pub struct Catalog {
     permissions: Permissions,
     /// Live and paused campaigns that are entered at a date, by key.
     dated: BTreeMap<String, Occasion>,
+    /// Those that ask for people who are in their segment already, with the segment.
+    existing: BTreeMap<String, String>,
     heard: Heard,
     /// The workspace, its money and its segments.
     pub terms: Terms,
@@ -103,6 +106,10 @@ impl Catalog {
             if let Start::Date(occasion) = &campaign.entry.start {
                 catalog.dated.insert(campaign.key.clone(), occasion.clone());
             }
+            if let (Start::Segment(segment), Some(_)) = (&campaign.entry.start, &campaign.entry.existing) {
+                catalog.existing.insert(campaign.key.clone(), segment.clone());
+                catalog.entries.entry(MEMBER_INCLUDED.to_owned()).or_default().add(campaign.clone());
+            }
             if let Some(goal) = &campaign.goal {
                 let longest = catalog.goals.entry(goal.event.clone()).or_insert(goal.within);
                 *longest = goal.within.max(*longest);
@@ -145,6 +152,11 @@ impl Catalog {
     /// Campaigns that are entered at a date, by key.
     pub fn dated(&self) -> &BTreeMap<String, Occasion> {
         &self.dated
+    }
+
+    /// Live and paused campaigns that ask for people who are in their segment already, with the segment.
+    pub fn existing(&self) -> &BTreeMap<String, String> {
+        &self.existing
     }
 
     /// Whether anything is kept with people beside what they say and do.

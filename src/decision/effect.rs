@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::audience::cart::Step;
-use crate::audience::remembered::{Appointment, Worked};
+use crate::audience::remembered::{Appointment, Inclusion, Worked};
 use crate::audience::segment::Standing;
 use crate::audience::{Carts, Consent, Traits};
 use crate::decision::enrollment::Enrollment;
@@ -92,6 +92,11 @@ pub enum Effect {
     Appointed {
         campaign: String,
         appointment: Appointment,
+    },
+    /// Whether the person waits for their turn in a campaign that asks for who is a member already; none: no longer.
+    Inclusion {
+        campaign: String,
+        inclusion: Option<Inclusion>,
     },
     /// Since when the person is on the list of a static segment; none: no longer.
     Listed {

@@ -17,11 +17,13 @@ use crate::message::{Message, Purpose, QuietUse, Reason, Status};
 pub const ENROLLMENTS_ACTIVE_MAX: usize = 1_000;
 
 /// What is asked of an event that fits the pattern, in this order; the first that refuses gives the reason.
-pub(super) const CHECKS: [(&str, Refuses); 5] = [
+pub(super) const CHECKS: [(&str, Refuses); 7] = [
     ("Something that happened, not a changed definition or an import", |turn, campaign, event| {
         turn.is_of_backfill(campaign, event)
     }),
     ("The campaign is not paused", |turn, campaign, event| turn.is_paused(campaign, event)),
+    ("A member whose turn has come is one still", |turn, campaign, event| turn.has_left(campaign, event)),
+    ("Not in the campaign for this membership before", |turn, campaign, event| turn.is_included(campaign, event)),
     ("The event allows marketing", |turn, campaign, event| turn.is_denied(campaign, event)),
     ("The event is recent enough", |turn, campaign, event| turn.is_late(campaign, event)),
     ("The condition", |turn, campaign, event| turn.is_unfit(campaign, event)),

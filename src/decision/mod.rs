@@ -12,6 +12,7 @@ pub mod effect;
 pub mod ending;
 pub mod enrollment;
 pub mod entry;
+pub mod existing;
 pub mod merge;
 pub mod permission;
 pub mod person;
@@ -91,6 +92,7 @@ pub fn decide(at: At, snapshot: &Snapshot<'_>, input: &Input) -> Decision {
             turn.check_exits(Some(event));
             turn.check_goals(event);
             turn.check_entries(event);
+            turn.end_turn(event);
             // A condition that held before they came.
             turn.check_exits(None);
         }
@@ -127,6 +129,14 @@ pub fn needs(catalog: &Catalog, person: &Person, input: &Input, now: Timestamp) 
     if let Some(event) = event {
         for campaign in catalog.entered_by(event) {
             campaign.entry.filter.iter().for_each(|filter| condition_needs(filter, set, &mut needs));
+            if let campaign::Start::Segment(key) = &campaign.entry.start {
+                campaign
+                    .is_turn(event)
+                    .then(|| set.needs(key))
+                    .flatten()
+                    .into_iter()
+                    .for_each(|theirs| needs.add(theirs));
+            }
             campaign.exit.iter().for_each(|exit| ending::exit_needs(exit, set, &mut needs));
             // What ends the enrollment may have overtaken a late event that begins it.
             if event.at < person.profile.last_seen_at {

@@ -122,6 +122,10 @@ impl Person {
             Effect::Appointed { campaign, appointment } => {
                 self.profile.remembered.dates.insert(campaign.clone(), *appointment);
             }
+            Effect::Inclusion { campaign, inclusion: Some(inclusion) } => {
+                self.profile.remembered.existing.insert(campaign.clone(), inclusion.clone());
+            }
+            Effect::Inclusion { campaign, inclusion: None } => drop(self.profile.remembered.existing.remove(campaign)),
             Effect::Listed { segment, since: Some(since) } => {
                 self.profile.remembered.lists.insert(segment.clone(), *since);
             }

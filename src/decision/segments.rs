@@ -107,6 +107,7 @@ impl Turn<'_> {
             let keys = since.chain(set.naming(changed.iter().map(String::as_str))).map(str::to_owned).collect();
             self.look_at(now, &keys, true);
             self.appoint(now);
+            self.wait_for_turns();
             self.push(Effect::SegmentsSeen(set.since()));
         }
     }
@@ -176,6 +177,9 @@ impl Turn<'_> {
             let standing = Standing { since, next: answer.until };
             if standing != before {
                 self.push(Effect::Standing { segment: key.clone(), standing });
+            }
+            if before.since != since {
+                self.wait_for_turns_of(key, !is_backfill);
             }
             if before.since.is_some() != answer.holds {
                 self.announce(key, answer.holds, instant, is_backfill, answer.because);

@@ -33,7 +33,7 @@ const FIELDS: [&str; 19] = [
 ];
 const LATER: [&str; 13] =
     ["group", "holdout", "steps", "audience", "at", "cron", "on", "pace", "split", "a", "b", "winner", "release"];
-const ENTRY_LATER: [&str; 2] = ["each", "include_existing"];
+const ENTRY_LATER: [&str; 1] = ["each"];
 const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
 
 const PRIORITY_DEFAULT: u32 = 60;
@@ -115,11 +115,24 @@ pub fn owner(map: &Map<'_>, required: bool) -> Option<String> {
 }
 
 fn entry(at: &At<'_>) -> Option<Entry> {
-    let fields =
-        ["event", "segment", "on", "trait", "from", "to", "date", "match", "where", "key", "on_repeat", "reentry"];
+    let fields = [
+        "event",
+        "segment",
+        "on",
+        "trait",
+        "from",
+        "to",
+        "date",
+        "match",
+        "where",
+        "key",
+        "on_repeat",
+        "reentry",
+        "include_existing",
+    ];
     let map = at.map(&fields, &ENTRY_LATER)?;
     let is_later = ENTRY_LATER.iter().any(|name| map.get(name).is_some());
-    // What begins with each of several things, or with everybody there is, is refused already.
+    // What begins with each of several things is refused already.
     let started = if is_later { None } else { start::read(&map) };
     let pattern = map.maybe("match", pattern::read);
     let filter = map.maybe("where", |at| condition::read(at, Scope::ENTRY));
@@ -134,6 +147,7 @@ fn entry(at: &At<'_>) -> Option<Entry> {
         }
         at.map(&["after"], &[])?.required("after")?.span_above_zero().map(Reentry::After)
     });
+    let existing = map.maybe("include_existing", |at| start::existing(&at, &map));
     let (event, start) = started?;
     Some(Entry {
         event,
@@ -143,6 +157,7 @@ fn entry(at: &At<'_>) -> Option<Entry> {
         key: key?,
         on_repeat: on_repeat?,
         reentry: reentry?,
+        existing: existing?,
     })
 }
 

@@ -7,16 +7,20 @@ use crate::audience::occasion::{Feb29, OFFSET_DAYS_MAX, OFFSET_MONTHS_MAX, Occas
 use crate::audience::period::Period;
 use crate::decision::campaign::{Start, TraitChange};
 use crate::decision::dates::DATE_REACHED;
+use crate::decision::existing::{Existing, Pace};
 use crate::decision::segments::{SEGMENT_ENTERED, SEGMENT_LEFT};
 use crate::decision::traits::TRAIT_CHANGED;
 use crate::definition::condition;
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, shown};
 use crate::event::engagement::{EMAIL_LINK_CLICKED, EMAIL_OPENED};
+use crate::ids::Span;
 
 /// The four things an entry may begin with; the fields that belong to each alone.
 const STARTS: [(&str, &[&str]); 4] = [("event", &[]), ("segment", &["on"]), ("trait", &["from", "to"]), ("date", &[])];
 const VALUES_MAX: usize = 100;
+/// People a second that a pace may name.
+const PACE_MAX: u32 = 1_000;
 
 /// The name of the event that enters, and what it must be about.
 pub fn read(map: &Map<'_>) -> Option<(String, Start)> {
@@ -55,6 +59,36 @@ fn segment(map: &Map<'_>) -> Option<(String, Start)> {
     let choices = [("entered", SEGMENT_ENTERED), ("left", SEGMENT_LEFT)];
     let event = map.required("on").and_then(|at| at.choice(&choices, &[]));
     Some((event?.to_owned(), Start::Segment(key?)))
+}
+
+/// `include_existing: { pace: 500/h, newest_first: true }`, beside a segment that is entered.
+pub fn existing(at: &At<'_>, entry: &Map<'_>) -> Option<Existing> {
+    let is_entered = entry.get("on").is_some_and(|on| on.raw() == Some("entered"));
+    if entry.get("segment").is_none() || !is_entered {
+        return at.wrong("only a segment that is entered has members already: `segment: KEY` and `on: entered`");
+    }
+    let map = at.map(&["pace", "newest_first"], &[])?;
+    let pace = map.required("pace").and_then(|at| pace(&at));
+    let newest_first = map.optional("newest_first", false, |at| at.boolean());
+    Some(Existing { pace: pace?, newest_first: newest_first? })
+}
+
+/// `500/h`: at most so many in a second, minute, hour or day.
+fn pace(at: &At<'_>) -> Option<Pace> {
+    let text = at.raw().unwrap_or_default();
+    let units = [("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let read = text.split_once('/').and_then(|(people, unit)| {
+        let (_, per) = units.iter().find(|(name, _)| *name == unit.trim())?;
+        Some((people.trim().parse::<u32>().ok()?, *per))
+    });
+    match read {
+        None | Some((0, _)) => at.wrong("wanted so many per `s`, `min`, `h` or `d`, such as `500/h`"),
+        Some((people, per)) if i64::from(people) * 1_000 > per * i64::from(PACE_MAX) => {
+            at.problem(Code::Limit, format!("is more than {PACE_MAX} a second, the most that is allowed"));
+            None
+        }
+        Some((people, per)) => Some(Pace { people, per: Span::from_millis(per) }),
+    }
 }
 
 /// `{ trait: tier, from: [bronze, silver], to: [gold] }`; a trait is named by the name it was set with.

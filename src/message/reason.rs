@@ -19,6 +19,14 @@ pub enum Reason {
     },
     /// A membership that a changed definition or an import brought about starts nothing.
     Backfill,
+    /// Included as a member of a segment the person had left by then.
+    LeftBeforeTurn {
+        segment: String,
+    },
+    /// The campaign was told of this membership before.
+    IncludedBefore {
+        since: Timestamp,
+    },
     /// Decisions on events that decisions made, too many in a row.
     DepthExceeded {
         depth_max: u8,
@@ -196,6 +204,8 @@ impl Reason {
             Self::ConditionNotMet { .. } => "condition_not_met",
             Self::CurrencyUnknown { .. } => "currency_unknown",
             Self::Backfill => "backfill",
+            Self::LeftBeforeTurn { .. } => "left_before_turn",
+            Self::IncludedBefore { .. } => "included_before",
             Self::DepthExceeded { .. } => "depth_exceeded",
             Self::PatternNotMet { .. } => "pattern_not_met",
             Self::Late { .. } => "late",
@@ -245,6 +255,8 @@ impl Reason {
             Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
             Self::CurrencyUnknown { operand } => format!("a currency has no rate: {operand}"),
             Self::Backfill => "it comes from a changed definition or an import, which starts nothing".to_owned(),
+            Self::LeftBeforeTurn { segment } => format!("no longer in segment {segment} when the turn came"),
+            Self::IncludedBefore { since } => format!("in the campaign before for the membership since {since}"),
             Self::DepthExceeded { depth_max } => {
                 format!("more than {depth_max} events of Carillon's own would follow each other; this one is left out")
             }
@@ -252,12 +264,7 @@ impl Reason {
             Self::Late { event_at, max_lateness } => format!("the event of {event_at} is older than {max_lateness}"),
             Self::AlreadyEnrolled { key, since } if key.is_empty() => format!("already enrolled since {since}"),
             Self::AlreadyEnrolled { key, since } => format!("already enrolled with {key} since {since}"),
-            Self::ReentryNotAllowed { ended_at, allowed_at: Some(at) } => {
-                format!("the last enrollment ended at {ended_at}; the next may start at {at}")
-            }
-            Self::ReentryNotAllowed { ended_at, allowed_at: None } => {
-                format!("enrolled once before, until {ended_at}, and the campaign allows one time only")
-            }
+            Self::ReentryNotAllowed { ended_at, allowed_at } => reentry(*ended_at, *allowed_at),
             Self::CampaignPaused { campaign } => format!("campaign {campaign} is paused"),
             Self::SendingPaused => "all sending is paused".to_owned(),
             Self::CampaignNotLive { campaign } => format!("campaign {campaign} is no longer live"),
@@ -308,6 +315,13 @@ impl Reason {
             Self::Erased => "the person was erased".to_owned(),
             Self::RestoreUnconfirmed => "a restored backup waits for confirm-restore".to_owned(),
         }
+    }
+}
+
+fn reentry(ended_at: Timestamp, allowed_at: Option<Timestamp>) -> String {
+    match allowed_at {
+        Some(at) => format!("the last enrollment ended at {ended_at}; the next may start at {at}"),
+        None => format!("enrolled once before, until {ended_at}, and the campaign allows one time only"),
     }
 }
 

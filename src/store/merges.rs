@@ -169,8 +169,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         for sql in [messages.as_str(), enrollments, consents, parked] {
             most = most.max(self.move_some(sql, loser, winner).await?);
         }
-        let memberships = "DELETE FROM segment_members WHERE profile = ?";
-        Rows(self.conn).run(memberships, vec![loser.0.into()]).await?;
+        for table in ["segment_members", "inclusions"] {
+            Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile = ?"), vec![loser.0.into()]).await?;
+        }
         // Whoever was united says yes and no for both; where both said no at once, one row is enough.
         let stopped = "UPDATE suppressed_addresses SET profile = ? WHERE profile = ? AND profile <> 0 AND NOT EXISTS
             (SELECT 1 FROM suppressed_addresses theirs WHERE theirs.workspace = suppressed_addresses.workspace

@@ -21,6 +21,7 @@ pub mod feed;
 pub mod gauges;
 pub mod hits;
 pub mod idempotency;
+pub mod inclusions;
 pub mod keys;
 pub mod leases;
 pub mod locks;

@@ -199,9 +199,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         values.extend(ids(people));
         Rows(self.conn).run(&sql, values).await?;
         // After their rows: whoever was filing what they are called has done so by now, and it goes too.
-        for table in
-            ["history_pages", "identifiers", "people_terms", "consents", "enrollments", "segment_members", "baselines"]
-        {
+        for table in [
+            "history_pages",
+            "identifiers",
+            "people_terms",
+            "consents",
+            "enrollments",
+            "segment_members",
+            "inclusions",
+            "baselines",
+        ] {
             Rows(self.conn).run(&format!("DELETE FROM {table} WHERE profile IN ({marks})"), ids(people)).await?;
         }
         Ok(())

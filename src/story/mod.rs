@@ -42,6 +42,7 @@ pub fn run(documents: &[Document], story: &Story) -> StoryReport {
         _ => {
             let setting = given::setting(documents, story);
             let mut world = World::new(&setting, given::people(story), Position(0));
+            world.gives_turns = true;
             let acts = given::acts(story);
             // What comes every year never comes to an end.
             let last = acts.last().map_or(given::start(story), |act| act.at);

@@ -2,6 +2,7 @@
 
 mod guarding;
 mod recorded;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -147,6 +148,11 @@ pub struct World<'a> {
     keys: BTreeMap<MessageId, String>,
     /// Whether it is told of every campaign whose pattern did not fit; with thousands of campaigns that is most of it.
     pub tells_misfits: bool,
+    /// Whether members of a segment have their turn in campaigns that ask for them; a world of some people only cannot keep
+    /// the pace of all.
+    pub gives_turns: bool,
+    /// Nobody has a turn in a campaign before.
+    turns: BTreeMap<String, Timestamp>,
     pub timeline: Timeline,
     pub happenings: Vec<Happening>,
 }
@@ -169,6 +175,8 @@ impl<'a> World<'a> {
             heirs: BTreeMap::new(),
             keys: BTreeMap::new(),
             tells_misfits: true,
+            gives_turns: false,
+            turns: BTreeMap::new(),
             timeline: Timeline::default(),
             happenings: Vec::new(),
         }
@@ -184,16 +192,20 @@ impl<'a> World<'a> {
         self.begin(start);
         // However many take part: each act may have a few consequences.
         let steps_max = STEPS_MAX.saturating_add(acts.len().saturating_mul(4));
+        let mut last = start;
         for _ in 0..steps_max {
+            let turn = self.next_turn().map(|at| at.max(last));
             let wake = self.people.iter().filter_map(|one| one.person.wake_at).min();
             let due = self.messages.iter().filter_map(|message| message.status.due_at()).min();
-            let Some(now) = [wake, due, acts.get(next).map(|act| act.at)].into_iter().flatten().min() else {
+            let Some(now) = [wake, due, turn, acts.get(next).map(|act| act.at)].into_iter().flatten().min() else {
                 return Ok(());
             };
             if until.is_some_and(|until| until < now) {
                 return Ok(());
             }
+            last = now.max(last);
             self.fire_timers(now);
+            self.give_turns(now);
             self.claim_recorded(now);
             while let Some(act) = acts.get(next).filter(|act| act.at <= now) {
                 next += 1;

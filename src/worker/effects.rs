@@ -14,12 +14,22 @@ use crate::store::merges::unfinished;
 use crate::store::shards::ShardSet;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::{release_cancelled, unite_slots};
-use crate::worker::world::{Changes, Merge};
+use crate::worker::world::Changes;
 
 /// Somebody else, such as whoever unites this person with another, was faster: what was decided is decided again.
 #[derive(Debug, thiserror::Error)]
 #[error("a profile changed while it was decided on")]
 pub struct Raced;
+
+/// A profile whose rows are the winner's from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merge {
+    pub loser: ProfileId,
+    pub winner: ProfileId,
+    /// Pages of history that the loser has in all, and the winner had before.
+    pub pages: u32,
+    pub after: u32,
+}
 
 /// Stores the changes of every workspace in the batch.
 ///
@@ -79,6 +89,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
         store.add_conversions(*profile, std::slice::from_ref(conversion)).await?;
     }
     store.set_members(changes.members).await?;
+    store.set_inclusions(changes.inclusions).await?;
     store.add_findings(changes.findings).await?;
     for parked in &changes.parked {
         store.park(parked).await?;

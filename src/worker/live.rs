@@ -90,6 +90,11 @@ impl Definitions {
         self.live.load().get(&id).cloned().unwrap_or_default()
     }
 
+    /// Everything in force, by workspace.
+    pub fn all(&self) -> Arc<BTreeMap<WorkspaceId, Arc<Live>>> {
+        self.live.load_full()
+    }
+
     /// Grows with every change of what is in force.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -268,7 +273,7 @@ fn compile_as(
 }
 
 /// What is kept with people beside segments: the computed traits that are defined, since when shipped ones are named, and
-/// when a campaign that begins at a date was last applied.
+/// when a campaign that begins at a date, or asks for members there are already, was last applied.
 #[derive(Debug, Default)]
 struct Computing {
     defined: BTreeMap<String, (ComputedTrait, Position)>,
@@ -282,7 +287,9 @@ impl Computing {
             let computed = ComputedTrait { version: stored.version, ..computed.clone() };
             self.defined.insert(computed.key.clone(), (computed, stored.position));
         }
-        if matches!(definition, Definition::Campaign(campaign) if matches!(campaign.entry.start, Start::Date(_))) {
+        let concerns_everybody =
+            |campaign: &Campaign| matches!(campaign.entry.start, Start::Date(_)) || campaign.entry.existing.is_some();
+        if matches!(definition, Definition::Campaign(campaign) if concerns_everybody(campaign)) {
             self.dates = self.dates.max(stored.position);
         }
         for key in stored.files.iter().flat_map(|file| shipped_in(definition, &file.text)) {

@@ -17,6 +17,7 @@ pub mod explain;
 pub mod filing;
 pub mod gauges;
 pub mod head_count;
+pub mod inclusion;
 pub mod janitor;
 pub mod leases;
 pub mod lists;

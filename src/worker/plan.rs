@@ -284,6 +284,11 @@ async fn together(
             }
         }
     }
+    for profile in &group.reported {
+        if members(store, &sides.1.setting.catalog, *profile, now, plan).await.is_err() {
+            unreadable.insert(*profile);
+        }
+    }
     if plan.campaigns.is_empty() {
         return (unreadable.len() as u64, is_whole);
     }
@@ -315,6 +320,33 @@ async fn together(
         }
     }
     (unreadable.len() as u64, is_whole)
+}
+
+/// Counts this person with the campaigns that would include them as a member there is already.
+async fn members(
+    store: Workspace<'_, DatabaseConnection>,
+    catalog: &Catalog,
+    profile: ProfileId,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> anyhow::Result<()> {
+    let asking = plan
+        .campaigns
+        .iter_mut()
+        .filter_map(|one| Some((catalog.existing().get(&one.campaign)?.as_str(), one.existing.as_mut()?)));
+    let mut asking: Vec<(&str, &mut Figure)> = asking.collect();
+    if asking.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = asking.iter().map(|(segment, _)| *segment).collect();
+    let told = memberships(store, catalog, profile, &keys, now).await?.unwrap_or_default();
+    let person = store.person(profile).await?;
+    let name = person.and_then(|person| person.profile.user_id).unwrap_or_else(|| format!("profile {profile}"));
+    for (segment, figure) in &mut asking {
+        let is_in = told.iter().any(|one| one.segment == *segment && one.is_member);
+        figure.add(u64::from(is_in), &name);
+    }
+    Ok(())
 }
 
 async fn in_segments(

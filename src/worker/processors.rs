@@ -11,6 +11,7 @@ use crate::ids::Span;
 use crate::store::Store;
 use crate::store::shards::{Heads, Shard, heads};
 use crate::worker::backfill::Backfill;
+use crate::worker::inclusion::Inclusions;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
@@ -40,6 +41,11 @@ impl Processors {
     /// Looks at everybody after segments have changed.
     pub fn backfill(&self) -> Backfill {
         Backfill::new(self.log.clone(), self.store.clone(), self.definitions.clone(), self.leases.clone())
+    }
+
+    /// Gives turns to those who are in a segment already.
+    pub fn inclusions(&self) -> Inclusions {
+        Inclusions::new(self.log.clone(), self.store.clone(), self.definitions.clone(), self.leases.clone())
     }
 
     /// Handles the next entries of every shard; the answer is how many. Zero: it has caught up.

@@ -13,6 +13,7 @@ use crate::eventlog::{EventLog, Receipt};
 use crate::ids::{Position, Span, Timestamp, WorkspaceId};
 use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
+use crate::worker::inclusion::Inclusions;
 use crate::worker::processors::Processors;
 use crate::worker::scheduler::Scheduler;
 
@@ -37,6 +38,7 @@ pub struct Workers {
     log: EventLog,
     processor: Mutex<Processors>,
     backfill: Mutex<Backfill>,
+    inclusions: Inclusions,
     scheduler: Scheduler,
     dispatcher: Dispatcher,
     /// Each loop holds it for a tick, together; whoever pumps by hand holds it alone, so that nothing is in another's
@@ -46,8 +48,16 @@ pub struct Workers {
 
 impl Workers {
     pub fn new(log: EventLog, processor: Processors, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
-        let backfill = Mutex::new(processor.backfill());
-        Self { log, processor: Mutex::new(processor), backfill, scheduler, dispatcher, turn: RwLock::default() }
+        let (backfill, inclusions) = (Mutex::new(processor.backfill()), processor.inclusions());
+        Self {
+            log,
+            processor: Mutex::new(processor),
+            backfill,
+            inclusions,
+            scheduler,
+            dispatcher,
+            turn: RwLock::default(),
+        }
     }
 
     /// So many people a second at most are looked at after segments have changed.
@@ -70,7 +80,7 @@ impl Workers {
             return Ok(processed);
         }
         let now = self.log.clock().now();
-        let timers = self.scheduler.tick(now).await? + self.backfill.lock().await.tick().await?;
+        let timers = self.scheduled(now).await? + self.backfill.lock().await.tick().await?;
         // Nothing is sent on the strength of a log that is only half read.
         let sent = if timers == 0 { self.dispatcher.tick(now).await? } else { 0 };
         Ok(timers + sent)
@@ -205,9 +215,19 @@ impl Workers {
     /// # Errors
     /// The database cannot be read.
     pub async fn next_due(&self) -> anyhow::Result<Option<Timestamp>> {
-        let timer = self.scheduler.next_due().await?;
+        let scheduled = self.next_scheduled().await?;
         let message = self.dispatcher.next_due().await?;
-        Ok([timer, message].into_iter().flatten().min())
+        Ok([scheduled, message].into_iter().flatten().min())
+    }
+
+    /// What is due by the clock alone comes into the log: timers, and turns of who is in a segment already.
+    async fn scheduled(&self, now: Timestamp) -> anyhow::Result<usize> {
+        Ok(self.scheduler.tick(now).await? + self.inclusions.tick(now).await?)
+    }
+
+    async fn next_scheduled(&self) -> anyhow::Result<Option<Timestamp>> {
+        let (timer, turn) = (self.scheduler.next_due().await?, self.inclusions.next_due().await?);
+        Ok([timer, turn].into_iter().flatten().min())
     }
 
     /// Runs every loop until `stop` turns true, then finishes what each has in hand.
@@ -263,10 +283,10 @@ impl Workers {
             stored.borrow_and_update();
             let now = self.log.clock().now();
             let turn = self.turn.read().await;
-            let ticked = self.scheduler.tick(now).await;
+            let ticked = self.scheduled(now).await;
             drop(turn);
             let next = match ticked {
-                Ok(0) => self.scheduler.next_due().await,
+                Ok(0) => self.next_scheduled().await,
                 Ok(_) => continue,
                 Err(error) => Err(error),
             };

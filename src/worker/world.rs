@@ -21,6 +21,7 @@ use crate::store::search::terms_of;
 use crate::store::shards::Layout;
 use crate::store::suppressions::subject;
 use crate::store::{Workspace, workspace};
+use crate::worker::effects::Merge;
 
 /// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
 const BODIES_MAX: usize = 2_000;
@@ -57,6 +58,8 @@ pub struct Changes {
     pub findings: Vec<(Position, Option<ProfileId>, Vec<Finding>)>,
     /// Since when people are in segments, or that they are no longer.
     pub members: BTreeMap<(String, ProfileId), Option<Timestamp>>,
+    /// Who waits for a turn in a campaign, or no longer does: since when a member, and by what the order goes.
+    pub inclusions: BTreeMap<(String, ProfileId), Option<(Timestamp, Timestamp)>>,
     /// Events of our own, to be appended after.
     pub follow: Vec<(ProfileId, OwnEvent)>,
     pub parked: Vec<Parked>,
@@ -79,16 +82,6 @@ impl Changes {
     }
 }
 
-/// A profile whose rows are the winner's from now on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Merge {
-    pub loser: ProfileId,
-    pub winner: ProfileId,
-    /// Pages of history that the loser has in all, and the winner had before.
-    pub pages: u32,
-    pub after: u32,
-}
-
 impl Slot {
     pub fn new(person: Person) -> Self {
         Self { person, loaded: Loaded::default(), dirty: false }
@@ -109,6 +102,9 @@ impl Slot {
                     for (segment, standing) in self.person.profile.segments.iter() {
                         changes.members.insert((segment.to_owned(), profile), standing.since);
                     }
+                    for (campaign, inclusion) in &self.person.profile.remembered.existing {
+                        changes.inclusions.insert((campaign.clone(), profile), inclusion.waiting);
+                    }
                 }
                 Effect::Identify { .. }
                 | Effect::Seen { .. }
@@ -127,6 +123,10 @@ impl Slot {
                 Effect::Standing { segment, standing } => {
                     self.dirty = true;
                     changes.members.insert((segment, profile), standing.since);
+                }
+                Effect::Inclusion { campaign, inclusion } => {
+                    self.dirty = true;
+                    changes.inclusions.insert((campaign, profile), inclusion.and_then(|it| it.waiting));
                 }
                 Effect::Happen(event) => changes.follow.push((profile, event)),
                 Effect::SetConsent { channel, consent } => {
@@ -305,7 +305,7 @@ async fn load_ended(
     for (id, one) in looks {
         let Input::Event(event) = &one.input else { continue };
         for campaign in catalog.entered_by(event) {
-            if campaign.entry.reentry != decision::campaign::Reentry::Always {
+            if campaign.entry.reentry != decision::campaign::Reentry::Always || campaign.is_turn(event) {
                 wanted.insert((*id, &campaign.key, decision::entry::entry_key(campaign, event)));
             }
         }

@@ -5,6 +5,7 @@ mod damage;
 mod finding;
 mod head_count;
 mod identity;
+mod inclusion;
 mod named;
 mod processing;
 mod segments;

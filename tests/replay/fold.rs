@@ -16,7 +16,7 @@ use carillon::store::shards::Layout;
 use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult};
 
 /// What the log leads to.
-const DERIVED: [&str; 14] = [
+const DERIVED: [&str; 15] = [
     "profiles",
     "history_pages",
     "consents",
@@ -28,13 +28,14 @@ const DERIVED: [&str; 14] = [
     "cap_subjects",
     "suppressed_addresses",
     "segment_members",
+    "inclusions",
     "people_terms",
     "reasons",
     "parked",
 ];
 
 /// Tables compared, with the columns that follow from the log; the first ones tell rows apart.
-const COMPARED: [(&str, &str, usize); 12] = [
+const COMPARED: [(&str, &str, usize); 13] = [
     (
         "profiles",
         "id, workspace, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
@@ -58,6 +59,7 @@ const COMPARED: [(&str, &str, usize); 12] = [
     ("suppressed_addresses", "workspace, subject, kind, profile, at, channel, source, removed_at, removed_by", 5),
     ("conversions", "message, position, workspace, campaign, profile, at, value, currency", 2),
     ("segment_members", "workspace, segment, profile, since", 3),
+    ("inclusions", "workspace, campaign, profile, since, place", 3),
     ("people_terms", "workspace, term, profile", 3),
     ("reasons", "position, workspace, profile, packed", 1),
     ("parked", "position, workspace, profile, cause", 1),

@@ -160,7 +160,6 @@ fn what_comes_later_is_refused_by_name() {
         (CART.replace("trigger", "broadcast"), "type"),
         (CART.replace("delay: 1h", "delay: 1mo"), "delay"),
         (entry("each: properties.products"), "entry.each"),
-        (entry("include_existing: {}"), "entry.include_existing"),
         (filter("{ reachable: sms }"), "entry.where.reachable"),
         (
             filter("{ sequence: { first: { event: A, where: { a: { in_next: 1d } } }, then: { event: B } } }"),

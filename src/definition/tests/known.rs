@@ -8,6 +8,7 @@ use crate::decision::dates::DATE_REACHED;
 use crate::decision::traits::TRAIT_CHANGED;
 use crate::definition::Definition;
 use crate::definition::tests::{CART, bad, campaign, good};
+use crate::ids::Span;
 
 fn computed(compute: &str) -> String {
     format!("kind: computed_trait\nkey: mine\ncompute: {compute}\n")
@@ -124,4 +125,27 @@ fn a_campaign_may_begin_on_a_date() {
         let answer = bad(&entry(inner));
         assert!(answer.contains(told), "{inner}: {answer}");
     }
+}
+
+#[test]
+fn members_there_are_already_are_asked_for_with_a_pace_beside_a_segment_that_is_entered() {
+    let read = |include: &str| entry(&format!("segment: staff, on: entered, include_existing: {include}"));
+    let existing = |include: &str| campaign(&read(include)).entry.existing.unwrap();
+    let hourly = existing("{ pace: 500/h, newest_first: true }");
+    assert_eq!((hourly.pace.people, hourly.pace.per, hourly.newest_first), (500, Span::from_hours(1), true));
+    assert_eq!(existing("{ pace: 5000 / min }").pace.per, Span::from_seconds(60));
+    for (include, problem) in [
+        ("true", "wanted a mapping"),
+        ("{}", "entry.include_existing.pace: this field is missing"),
+        ("{ pace: 500 }", "wanted so many per `s`, `min`, `h` or `d`, such as `500/h`"),
+        ("{ pace: 0/h }", "wanted so many per"),
+        ("{ pace: -5/h }", "wanted so many per"),
+        ("{ pace: 1001/s }", "is more than 1000 a second"),
+        ("{ pace: 5/h, newest_frist: true }", "did you mean `newest_first`"),
+    ] {
+        let told = bad(&read(include));
+        assert!(told.contains(problem), "{include}: {told}");
+    }
+    let left = bad(&entry("segment: staff, on: left, include_existing: { pace: 5/h }"));
+    assert!(left.contains("only a segment that is entered has members already"), "{left}");
 }

@@ -11,6 +11,7 @@ use crate::definition::problem::nearest;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::store::controls::setting;
 use crate::store::segments::looked_at_setting;
+use crate::worker::inclusion::included;
 use crate::worker::lists::{Mode, UPLOAD_BYTES_MAX, Uploaded, is_static, upload};
 use crate::worker::membership::{Membership, memberships};
 
@@ -105,6 +106,20 @@ struct Shown {
     /// There are more of its people behind this cursor.
     next: Option<String>,
     person: Option<PersonOut>,
+    /// Campaigns that include who was in it already, and how far each is.
+    included_by: Vec<IncludedBy>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = SegmentIncludedBy)]
+struct IncludedBy {
+    campaign: String,
+    /// Whose turn is still to come.
+    waiting: u64,
+    /// Turns given until now.
+    given: u64,
+    /// Nobody has a turn before; none where nobody waits.
+    next_at: Option<Timestamp>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -160,7 +175,15 @@ async fn one(admin: Controls, key: web::Path<String>, request: HttpRequest) -> A
         Some(who) => Some(person(&admin, &key, who).await?),
         None => None,
     };
-    Ok(json_page(&request, &Shown { segment, sample, next: next.clone(), person }, next.as_deref()))
+    let included = included(&admin.store, &admin.definitions, admin.workspace, &key).await?;
+    let included_by = included.into_iter().map(|(campaign, (waiting, given))| IncludedBy {
+        campaign,
+        waiting,
+        given: given.people,
+        next_at: (waiting > 0).then_some(given.next_at),
+    });
+    let included_by = included_by.collect();
+    Ok(json_page(&request, &Shown { segment, sample, next: next.clone(), person, included_by }, next.as_deref()))
 }
 
 async fn uploaded(admin: Controls, key: web::Path<String>, request: HttpRequest, payload: Payload) -> Answer {

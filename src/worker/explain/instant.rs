@@ -21,6 +21,7 @@ use crate::audience::segment::Answers;
 use crate::decision::campaign::{Exit, Start};
 use crate::decision::considered::{Considered, EntryCheck, consider};
 use crate::decision::effect::FindingVerdict;
+use crate::decision::existing::MEMBER_INCLUDED;
 use crate::decision::{At, Campaign, Catalog, Enrollment, Loaded, Person, Snapshot, State, needs_of_all};
 use crate::event::Event;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
@@ -270,7 +271,8 @@ impl<'s> Ground<'s> {
         book: &Logbook,
     ) -> anyhow::Result<(Vec<EventTold>, Option<Person>)> {
         let by_then = || book.entries.iter().filter(|entry| entry.now <= self.asked.at);
-        let names: BTreeSet<&str> = std::iter::once(self.campaign.entry.event.as_str()).collect();
+        let turns = self.campaign.entry.existing.map(|_| MEMBER_INCLUDED);
+        let names: BTreeSet<&str> = std::iter::once(self.campaign.entry.event.as_str()).chain(turns).collect();
         let may_begin = |entry: &&Entry| matches!(&entry.logged, Logged::Event(event) if names.contains(event.name.as_str()) && self.campaign.is_about(event));
         let wanted: BTreeSet<Position> = by_then()
             .filter(may_begin)

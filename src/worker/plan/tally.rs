@@ -104,6 +104,8 @@ pub struct CampaignPlan {
     /// By what is in force; none where it is not.
     pub now: Option<Tally>,
     pub then: Tally,
+    /// Who is in its segment now and would enter at its pace, where it includes them; beside what is counted above.
+    pub existing: Option<Figure>,
 }
 
 /// A segment that is new or changed, as of now.
@@ -139,6 +141,7 @@ pub(super) fn campaigns(asked: &Asked, before: &Catalog, after: &Catalog) -> Vec
             status: asked.campaigns.get(&campaign.key).copied().unwrap_or(campaign.status),
             now: is_on(before, &campaign.key).then(Tally::default),
             then: Tally::default(),
+            existing: campaign.entry.existing.map(|_| Figure::default()),
         })
         .collect()
 }

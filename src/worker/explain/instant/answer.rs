@@ -24,6 +24,8 @@ pub enum Standing {
     NotInSegment,
     /// The person was in the segment, and did not come into it while the campaign could see it.
     InSegmentBefore,
+    /// The campaign asks for members there are already, and this one's turn has not come.
+    TurnToCome,
     /// Everything held, and no enrollment is known any more.
     Entered,
     /// In the delay.
@@ -98,6 +100,7 @@ impl Standing {
             Self::NothingToBeginWith => "nothing_to_begin_with",
             Self::NotInSegment => "not_in_segment",
             Self::InSegmentBefore => "in_segment_before",
+            Self::TurnToCome => "turn_to_come",
             Self::Entered => "entered",
             Self::Waiting { .. } => "waiting",
             Self::Queued => "queued",
@@ -130,6 +133,10 @@ impl Standing {
                 (format!("nothing that {person} had done is what {campaign} begins with"), None)
             }
             Self::NotInSegment => (format!("{person} was not in the segment by which {campaign} begins"), None),
+            Self::TurnToCome => (
+                format!("{person} is in the segment and waits: {campaign} includes who is there already at its pace"),
+                Some(format!("{person}'s turn comes")),
+            ),
             Self::InSegmentBefore => (
                 format!(
                     "{person} was in the segment, and had come into it when {campaign} did not listen, or by a changed definition"
@@ -193,6 +200,7 @@ pub(super) fn answer(
             Standing::Refused { code, sentence, change: event.change.clone() }.answer(asked, None)
         }
         None => match segment {
+            Some(node) if node.holds && campaign.entry.existing.is_some() => Standing::TurnToCome.answer(asked, None),
             Some(node) if node.holds => Standing::InSegmentBefore.answer(asked, None),
             Some(node) => Standing::NotInSegment.answer(asked, node.change.clone()),
             None if dim.is_some() => {
