@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::audience::computed::{Compute, ComputedTrait, Function, Over, SHIPPED, TIMESTAMP, Unit, Worth};
 use crate::audience::condition::needs::{self, Needs};
+use crate::audience::value_test::{Operand, Reference};
 use crate::decision::campaign::{Exit, Start};
 use crate::definition::Definition;
 use crate::definition::campaign::owner;
@@ -47,11 +48,17 @@ fn compute(at: &At<'_>) -> Option<Compute> {
     let events = map.required("over").and_then(|at| event_names(&at));
     let filter = map.optional("where", Vec::new(), |at| {
         let tests = fields(at.clone(), Scope::SEGMENT)?;
-        let mut needs = Needs::default();
-        tests.iter().for_each(|(_, test)| needs::of_test(test, &mut needs));
-        match needs.named.first() {
+        let operands = tests.iter().flat_map(|(_, test)| test.operands());
+        let of_person = operands.filter_map(|operand| match operand {
+            Operand::Ref { reference: Reference::Item(_) | Reference::Event(_) | Reference::Entry(_), .. } => None,
+            Operand::Ref { reference, .. } => Some(reference.to_string()),
+            Operand::Value(_) | Operand::Money(_) => None,
+        });
+        let of_person: Vec<String> = of_person.take(1).collect();
+        match of_person.first() {
             Some(named) => at.wrong(format!(
-                "compares with `profile.{named}`; what counts for a computed trait is the same for everybody"
+                "compares with `{named}`, and what counts for a computed trait is the same for everybody, whatever \
+                 else is known of them: compare with a value here, or ask `performed` with this `where` in a segment"
             )),
             None => Some(tests),
         }

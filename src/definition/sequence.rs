@@ -28,13 +28,7 @@ pub fn read(at: &At<'_>, tree: Tree<'_>) -> Option<Sequence> {
 fn step(at: &At<'_>, tree: Tree<'_>) -> Option<Step> {
     let map = at.map(&["event", "where"], &[])?;
     let events = map.required("event").and_then(|at| event_names(&at));
-    let filter = map.optional("where", Vec::new(), |at| {
-        let tests = tree.fields(at.clone())?;
-        match tests.iter().find(|(_, test)| test.is_relative()) {
-            Some((path, _)) => at.later(&format!("`in_next`, `in_last` or `anniversary` of `{path}` in a sequence")),
-            None => Some(tests),
-        }
-    });
+    let filter = map.optional("where", Vec::new(), |at| tree.fields(at));
     Some(Step { events: events?, filter: filter? })
 }
 

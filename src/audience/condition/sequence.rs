@@ -3,7 +3,7 @@
 //! Each first is looked at by itself, over all of the history: so an event that arrives late is judged like any other,
 //! and what became true by nobody coming is taken back when it turns out that somebody came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 
@@ -11,32 +11,55 @@ use crate::audience::History;
 use crate::audience::condition::{Evaluation, Facts, Sequence, Step, cut};
 use crate::audience::field::{Place, spelled};
 use crate::audience::period::Period;
+use crate::audience::stay::Stay;
+use crate::audience::value_test::Whens;
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
 
 /// When an event happened; of one instant, in the order of the log.
 type Moment = (Timestamp, Position);
 
-/// The answer now; it turns once, at the earliest instant at which some first makes it true.
+/// Changes of what counts that are looked ahead to; the rest is looked at when the last of them has come.
+const CHANGES_MAX: usize = 64;
+
+/// The answer now, and when it next turns: where nothing but time changes what counts, once at most.
 pub fn evaluate(sequence: &Sequence, facts: &Facts<'_>) -> Evaluation {
-    let Sequence { first, then, is_not, within, same } = sequence;
+    let Sequence { first, then, same, .. } = sequence;
+    let (ours, theirs) = same.as_ref().map(|(ours, theirs)| (ours.as_str(), theirs.as_str())).unzip();
+    let ((firsts, one), (thens, other)) = (steps(first, ours, facts), steps(then, theirs, facts));
+    let told = [one, other].into_iter().flatten().min();
+    let (count, holds_from) = turning(sequence, (&firsts, &thens), facts, facts.now);
+    let holds = holds_from.is_some_and(|(from, _)| from <= facts.now);
+    let until = changes(&[&firsts, &thens], facts.now);
+    let ends = until.iter().skip(1).map(|end| Some(*end)).chain([None]);
+    let stretches = until.iter().copied().zip(ends).take(CHANGES_MAX);
+    let turns = stretches.into_iter().find_map(|(begins, ends)| {
+        // What counts is the same all the while.
+        let from = turning(sequence, (&firsts, &thens), facts, begins).1.map(|(from, _)| from.max(begins));
+        let from = from.filter(|from| ends.is_none_or(|ends| *from < ends));
+        if holds { (from != Some(begins)).then_some(begins) } else { from }
+    });
+    let unseen = until.get(CHANGES_MAX).copied();
+    let until = [turns.or(unseen), told].into_iter().flatten().min();
+    Evaluation { until, ..Evaluation::constant(holds, cut(words(sequence, count, holds_from.filter(|_| holds)))) }
+}
+
+/// How many firsts count at an instant, and when the earliest of what they lead to turns the answer, with the first that
+/// does.
+fn turning(
+    sequence: &Sequence,
+    (firsts, thens): (&[Known], &[Known]),
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> (usize, Option<(Timestamp, Timestamp)>) {
+    let Sequence { is_not, within, .. } = sequence;
     let zone = if within.is_some_and(Period::is_civil) { facts.zone() } else { TimeZone::UTC };
-    let followers = followers(then, same.as_ref().map(|(_, theirs)| theirs.as_str()), facts);
-    let mut firsts = 0_usize;
-    let mut holds_from: Option<(Timestamp, Timestamp)> = None;
-    for (moment, event) in past(first, facts) {
-        let values = match (same, event) {
-            (None, _) => vec![String::new()],
-            (Some((ours, _)), Some(event)) => values(event, ours),
-            (Some(_), None) => continue,
-        };
-        // What cannot be compared begins nothing: we stay silent.
-        if values.is_empty() {
-            continue;
-        }
-        firsts += 1;
+    let followers = followers(thens, now);
+    let (mut count, mut turning): (usize, Option<(Timestamp, Timestamp)>) = (0, None);
+    for Known { moment, values, .. } in firsts.iter().filter(|known| known.counts(now)) {
+        count += 1;
         let ends = within.map(|within| within.after(moment.0, &zone));
-        let next = values.iter().filter_map(|value| followers.get(value)?.range_after(moment)).min();
+        let next = values.iter().filter_map(|value| followers.get(value.as_str())?.range_after(*moment)).min();
         let next = next.map(|(at, _)| at).filter(|at| ends.is_none_or(|ends| *at < ends));
         let turns = match (is_not, next) {
             (false, next) => next,
@@ -44,12 +67,32 @@ pub fn evaluate(sequence: &Sequence, facts: &Facts<'_>) -> Evaluation {
             (true, None) => ends,
         };
         if let Some(turns) = turns {
-            holds_from = holds_from.into_iter().chain([(turns, moment.0)]).min();
+            turning = turning.into_iter().chain([(turns, moment.0)]).min();
         }
     }
-    let holds = holds_from.is_some_and(|(from, _)| from <= facts.now);
-    let until = holds_from.filter(|_| !holds).map(|(from, _)| from);
-    Evaluation { until, ..Evaluation::constant(holds, cut(words(sequence, firsts, holds_from.filter(|_| holds)))) }
+    (count, turning)
+}
+
+/// An event that is a step in the time in which its fields are as wanted.
+struct Known {
+    moment: Moment,
+    /// What it has in common with others; one for all where nothing is asked.
+    values: Vec<String>,
+    stays: Vec<Stay>,
+}
+
+impl Known {
+    fn counts(&self, now: Timestamp) -> bool {
+        self.stays.iter().any(|stay| stay.contains(now))
+    }
+}
+
+/// From now on, the instants at which an event begins or ends to count; the first is now.
+fn changes(steps: &[&[Known]; 2], now: Timestamp) -> Vec<Timestamp> {
+    let stays = steps.iter().flat_map(|known| known.iter()).flat_map(|known| &known.stays);
+    let later = stays.flat_map(|stay| [Some(stay.from), stay.to]).flatten().filter(|at| *at > now);
+    let all: BTreeSet<Timestamp> = later.chain([now]).collect();
+    all.into_iter().collect()
 }
 
 /// Moments in order.
@@ -61,17 +104,11 @@ impl Moments {
     }
 }
 
-/// When the second step happened, by the value it must have in common with the first (one for all where none is asked).
-fn followers(then: &Step, path: Option<&str>, facts: &Facts<'_>) -> BTreeMap<String, Moments> {
-    let mut by_value: BTreeMap<String, Vec<Moment>> = BTreeMap::new();
-    for (moment, event) in past(then, facts) {
-        match (path, event) {
-            (None, _) => by_value.entry(String::new()).or_default().push(moment),
-            (Some(path), Some(event)) => {
-                values(event, path).into_iter().for_each(|value| by_value.entry(value).or_default().push(moment));
-            }
-            (Some(_), None) => {}
-        }
+/// When the second step happened, by the value it must have in common with the first.
+fn followers(thens: &[Known], now: Timestamp) -> BTreeMap<&str, Moments> {
+    let mut by_value: BTreeMap<&str, Vec<Moment>> = BTreeMap::new();
+    for Known { moment, values, .. } in thens.iter().filter(|known| known.counts(now)) {
+        values.iter().for_each(|value| by_value.entry(value).or_default().push(*moment));
     }
     let in_order = |mut moments: Vec<Moment>| {
         moments.sort_unstable();
@@ -80,29 +117,39 @@ fn followers(then: &Step, path: Option<&str>, facts: &Facts<'_>) -> BTreeMap<Str
     by_value.into_iter().map(|(value, moments)| (value, in_order(moments))).collect()
 }
 
-fn values(event: &Event, path: &str) -> Vec<String> {
-    Place::event(event).values(path).iter().map(spelled).collect()
-}
-
-/// Events of one step, each once.
-fn past<'a>(step: &'a Step, facts: &'a Facts<'a>) -> impl Iterator<Item = (Moment, Option<&'a Event>)> {
+/// Events of one step, each once, with what stands at the path they are compared by; and up to when that is told. What
+/// cannot be compared begins nothing and follows nothing: we stay silent.
+fn steps(step: &Step, path: Option<&str>, facts: &Facts<'_>) -> (Vec<Known>, Option<Timestamp>) {
     let pages = facts.older.iter().chain([&facts.profile.history]);
     let named = pages.flat_map(History::iter).filter(|past| step.events.iter().any(|name| name == past.name));
     let each: BTreeMap<Position, Timestamp> = named.map(|past| (past.position, past.at)).collect();
-    each.into_iter().filter_map(move |(position, at)| {
+    let (mut steps, mut told) = (Vec::with_capacity(each.len()), None);
+    for (position, at) in each {
         let body = facts.bodies.get(&position).map(AsRef::as_ref);
-        fits(step, body, facts).then_some(((at, position), body))
-    })
+        let values = match (path, body) {
+            (None, _) => vec![String::new()],
+            (Some(path), Some(event)) => Place::event(event).values(path).iter().map(spelled).collect(),
+            (Some(_), None) => Vec::new(),
+        };
+        let whens = fits(step, body, facts);
+        if !values.is_empty() {
+            told = [told, whens.told].into_iter().flatten().min();
+            steps.push(Known { moment: (at, position), values, stays: whens.stays });
+        }
+    }
+    (steps, told)
 }
 
-/// Whether the event's own fields are as wanted.
-fn fits(step: &Step, body: Option<&Event>, facts: &Facts<'_>) -> bool {
+/// When the event's own fields are as wanted.
+fn fits(step: &Step, body: Option<&Event>, facts: &Facts<'_>) -> Whens {
+    let always = Whens { stays: vec![Whens::ALWAYS], told: None };
     if step.filter.is_empty() {
-        return true;
+        return always;
     }
-    let Some(event) = body else { return false };
+    let Some(event) = body else { return Whens::default() };
     let place = Place::event(event);
-    step.filter.iter().all(|(path, test)| test.ask(&place.values(path), facts).holds)
+    let tests = step.filter.iter().map(|(path, test)| test.whens(&place.values(path), facts));
+    tests.fold(always, |all, one| all.and(&one))
 }
 
 fn words(sequence: &Sequence, firsts: usize, since: Option<(Timestamp, Timestamp)>) -> String {

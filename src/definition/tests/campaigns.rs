@@ -161,10 +161,6 @@ fn what_comes_later_is_refused_by_name() {
         (CART.replace("delay: 1h", "delay: 1mo"), "delay"),
         (entry("each: properties.products"), "entry.each"),
         (filter("{ reachable: sms }"), "entry.where.reachable"),
-        (
-            filter("{ sequence: { first: { event: A, where: { a: { in_next: 1d } } }, then: { event: B } } }"),
-            "entry.where.sequence.first.where",
-        ),
         (send("fallback: [ push ]"), "send.fallback"),
         (send("coupon: x"), "send.coupon"),
         (send("after_sent: x"), "send.after_sent"),

@@ -48,8 +48,10 @@ fn a_computed_trait_that_means_nothing_is_refused_where_it_is_wrong() {
         ("{ count: true, over: A, since: entry }", "compute.since: there is no enrollment here"),
         (
             "{ count: true, over: A, where: { a: { ref: profile.size } } }",
-            "compute.where: compares with `profile.size`",
+            "compute.where: compares with `profile.traits.size`, and what counts for a computed trait is the same",
         ),
+        ("{ count: true, over: A, where: { a: { ref: cart.value } } }", "compute.where: compares with `cart.value`"),
+        ("{ count: true, over: A, where: { a: { ref: profile.user_id } } }", "ask `performed` with this `where`"),
         ("{ count: true, over: A, where: { a: { ref: event.b } } }", "no event is at hand here"),
         ("{ count: true, over: A, within: 0d }", "compute.within: must be longer than zero"),
     ] {

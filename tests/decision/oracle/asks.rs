@@ -46,6 +46,8 @@ pub struct Performed {
 pub struct Sequence {
     first: (&'static str, Option<(&'static str, i64)>),
     then: (Vec<&'static str>, Option<(&'static str, i64)>),
+    /// What is asked of the date in each step.
+    due: [Option<DateTest>; 2],
     is_not: bool,
     within: Option<Long>,
     same: bool,
@@ -256,9 +258,13 @@ impl Ask {
             Self::Not(child) => child.instants(world, segments),
             Self::Date(test) => world.dates.iter().flat_map(|stamp| test.instants(*stamp, &zone)).collect(),
             Self::Performed(performed) => performed.instants(world, &zone),
-            Self::Sequence(Sequence { within, .. }) => {
+            Self::Sequence(Sequence { within, due, .. }) => {
                 let ends = |e: i64| within.map(|within| within.after(e, &zone)).into_iter().chain([e]);
-                world.deeds.iter().flat_map(|deed| ends(deed.at)).collect()
+                let dates = |deed: &Deed| {
+                    let tests = due.iter().flatten().zip(deed.due);
+                    tests.flat_map(|(test, due)| test.instants(due, &zone)).collect::<Vec<_>>()
+                };
+                world.deeds.iter().flat_map(|deed| ends(deed.at).chain(dates(deed))).collect()
             }
             Self::Engaged { act, campaign, window } => {
                 engagements(world, act, campaign).into_iter().flat_map(|e| window.instants(e, &zone)).collect()
@@ -383,6 +389,7 @@ impl Sequence {
         Self {
             first: (dice.of(&["A", "B"]), any_price(dice)),
             then: (dice.of(&[&["B"][..], &["A", "C"], &["C"]]).to_vec(), any_price(dice)),
+            due: [0, 1].map(|_| dice.one_in(4).then(|| DateTest::any(dice))),
             is_not,
             within: (is_not || !dice.one_in(3)).then(|| Long::any(dice)),
             same: dice.one_in(3),
@@ -390,20 +397,27 @@ impl Sequence {
     }
 
     fn text(&self) -> String {
-        let step = |names: &[&str], price: Option<(&str, i64)>| {
-            let tests =
-                price.map_or_else(String::new, |(op, n)| format!(", where: {{ properties.price: {{ {op}: {n} }} }}"));
+        let step = |names: &[&str], price: Option<(&str, i64)>, due: Option<DateTest>| {
+            let price = price.map(|(op, n)| format!("properties.price: {{ {op}: {n} }}"));
+            let due = due.map(|test| format!("properties.due: {}", test.text()));
+            let tests: Vec<String> = price.into_iter().chain(due).collect();
+            let tests = if tests.is_empty() { String::new() } else { format!(", where: {{ {} }}", tests.join(", ")) };
             format!("{{ event: [ {} ]{tests} }}", names.join(", "))
         };
         let then = if self.is_not { "then_not" } else { "then" };
         let within = self.within.map_or_else(String::new, |long| format!(", within: {}", long.text()));
         let same = if self.same { ", same: properties.sku" } else { "" };
-        let (first, second) = (step(&[self.first.0], self.first.1), step(&self.then.0, self.then.1));
+        let (first, second) =
+            (step(&[self.first.0], self.first.1, self.due[0]), step(&self.then.0, self.then.1, self.due[1]));
         format!("{{ sequence: {{ first: {first}, {then}: {second}{within}{same} }} }}")
     }
 
     fn holds(&self, world: &World, t: i64, zone: &TimeZone) -> bool {
-        let is_first = |deed: &&Deed| deed.name == self.first.0 && price_fits(deed, self.first.1);
+        let is_due = |deed: &Deed, test: Option<DateTest>| {
+            test.is_none_or(|test| deed.due.is_some_and(|due| test.holds(due, t, zone)))
+        };
+        let is_first =
+            |deed: &&Deed| deed.name == self.first.0 && price_fits(deed, self.first.1) && is_due(deed, self.due[0]);
         for first in world.deeds.iter().filter(is_first) {
             if self.same && first.skus.is_empty() {
                 continue;
@@ -412,6 +426,7 @@ impl Sequence {
             let follows = |deed: &&Deed| {
                 self.then.0.contains(&deed.name)
                     && price_fits(deed, self.then.1)
+                    && is_due(deed, self.due[1])
                     && (deed.at, deed.position) > (first.at, first.position)
                     && ends.is_none_or(|ends| deed.at < ends)
                     && (!self.same || shares(first, deed))
