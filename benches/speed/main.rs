@@ -81,6 +81,7 @@ fn main() -> anyhow::Result<()> {
             let (folder, sink, connections): (PathBuf, std::net::SocketAddr, usize) = serde_json::from_str(order)?;
             print(&outbox::emptied(&folder, sink, connections)?)
         }
+        ["backtest", order] => print(&backtest::whole(&serde_json::from_str::<PathBuf>(order)?)?),
         ["timed", order] => print(&whole::timed(&serde_json::from_str::<PathBuf>(order)?)?),
         ["hanging", order] => {
             let (folder, letters): (PathBuf, u64) = serde_json::from_str(order)?;

@@ -40,6 +40,9 @@ pub struct Backtest {
     json: bool,
 }
 
+/// Of those who are in the answer.
+const CUSTOMERS_SHOWN: usize = 20;
+
 /// A day stands for its first instant.
 fn when(text: &str) -> Result<Timestamp, String> {
     let instant = text.parse().or_else(|_| format!("{text}T00:00Z").parse::<Timestamp>());
@@ -88,8 +91,22 @@ fn heading(report: &Value) -> String {
         Some(0) | None => String::new(),
         Some(count) => format!("; {count} {words}"),
     };
-    let rest = told("unreadable", "could not be read") + &told("cut_short", "never came to rest");
-    format!("{from} to {to}: {events} events, {people} people concerned{rest}; nothing was sent or changed\n")
+    let rest = told("unreadable", "could not be read")
+        + &told("cut_short", "never came to rest")
+        + &told("crowded", "share an address with a crowd, of which caps hold back at least what is told");
+    let mut text =
+        format!("{from} to {to}: {events} events, {people} people concerned{rest}; nothing was sent or changed\n");
+    match report["stored_since"].as_str() {
+        None => text.push_str("nothing is stored yet\n"),
+        // Written alike, instants stand in their order.
+        Some(since) if since > to.as_str() => {
+            text.push_str(&format!("what is stored begins at {since}, after this time\n"));
+        }
+        Some(since) if since > from.as_str() => text.push_str(&format!("what is stored begins at {since}\n")),
+        Some(_) if events == "0" => text.push_str("nothing came in during this time\n"),
+        Some(_) => {}
+    }
+    text
 }
 
 fn of_campaign(campaign: &Value) -> String {
@@ -106,10 +123,6 @@ fn of_campaign(campaign: &Value) -> String {
         count("waiting"),
         cell(&campaign["followed"]["count"])
     );
-    let stopped = |reasons: &Value| {
-        let each = reasons.as_object().into_iter().flatten().map(|(code, count)| format!("{} {code}", cell(count)));
-        each.collect::<Vec<_>>().join(", ")
-    };
     let reasons = stopped(&totals["reasons"]);
     if !reasons.is_empty() {
         text.push_str(&format!("why not: {reasons}\n"));
@@ -126,21 +139,36 @@ fn of_campaign(campaign: &Value) -> String {
     text
 }
 
+/// `3 capped, 1 expired`.
+fn stopped(reasons: &Value) -> String {
+    let each = reasons.as_object().into_iter().flatten().map(|(code, count)| format!("{} {code}", cell(count)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
 fn beside(report: &Value) -> String {
     let mut text = String::new();
     for (campaign, figure) in report["slots_taken"].as_object().into_iter().flatten() {
         let (count, people) = (cell(&figure["count"]), cell(&figure["people"]));
-        text.push_str(&format!("\n{count} messages of {campaign} to {people} people would have been capped\n"));
+        text.push_str(&format!(
+            "\nslots taken: {count} messages of {campaign} to {people} people went out and would have been capped\n"
+        ));
     }
     let customers = list(report, "customers");
-    let rows: Vec<[String; 4]> = customers
+    let rows: Vec<[String; 5]> = customers
         .iter()
-        .take(20)
-        .map(|one| [cell(&one["name"]), cell(&one["entered"]), cell(&one["sent"]), cell(&one["followed"])])
+        .take(CUSTOMERS_SHOWN)
+        .map(|one| {
+            let [name, entered, sent, followed] = ["name", "entered", "sent", "followed"].map(|of| cell(&one[of]));
+            [name, entered, sent, followed, stopped(&one["stopped"])]
+        })
         .collect();
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(["CUSTOMER", "ENTERED", "SENT", "FOLLOWED"], &rows));
+        text.push_str(&table(["CUSTOMER", "ENTERED", "SENT", "FOLLOWED", "STOPPED"], &rows));
+        let more = customers.len() as u64 - rows.len() as u64 + report["more_customers"].as_u64().unwrap_or(0);
+        if more > 0 {
+            text.push_str(&format!("and {more} more customers; the first thousand are in --json\n"));
+        }
     }
     let Some(differences) = report["differences"].as_u64() else { return text };
     text.push_str(&format!("\n{differences} differences from what really happened\n"));

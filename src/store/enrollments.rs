@@ -99,6 +99,23 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
     }
 
+    /// Of these people, who was in which campaign at an instant.
+    pub async fn open_at(&self, people: &[ProfileId], at: Timestamp) -> Result<Vec<(ProfileId, String)>, Error> {
+        let mut found = Vec::new();
+        for chunk in people.chunks(512) {
+            let (condition, keys) = Rows(self.conn).among("profile", chunk.iter().map(|id| id.0.into()).collect());
+            let sql = format!(
+                "SELECT DISTINCT profile, campaign FROM enrollments WHERE {condition} AND +workspace = ?
+                 AND entered_at < ? AND (ended_at IS NULL OR ended_at >= ?)"
+            );
+            let rest = [self.id.0.into(), at.millis().into(), at.millis().into()];
+            for row in Rows(self.conn).all(&sql, keys.into_iter().chain(rest).collect()).await? {
+                found.push((ProfileId(row.try_get_by_index(0)?), row.try_get_by_index(1)?));
+            }
+        }
+        Ok(found)
+    }
+
     pub async fn enrollment(&self, id: EnrollmentId) -> Result<Option<Enrollment>, Error> {
         let sql = format!("{SELECT} WHERE workspace = ? AND id = ?");
         let values = vec![self.id.0.into(), id.as_bytes().to_vec().into()];

@@ -101,6 +101,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
     }
 
+    /// Whom these became the same as: (winner, loser).
+    pub async fn losers_of(&self, winners: &[ProfileId]) -> Result<Vec<(ProfileId, ProfileId)>, Error> {
+        let mut found = Vec::new();
+        for chunk in winners.chunks(500) {
+            let of = marks(chunk.len());
+            let sql = format!("SELECT winner, loser FROM merges WHERE workspace = ? AND winner IN ({of})");
+            let values = [self.id.0.into()].into_iter().chain(chunk.iter().map(|id| id.0.into())).collect();
+            for row in Rows(self.conn).all(&sql, values).await? {
+                found.push((ProfileId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?)));
+            }
+        }
+        Ok(found)
+    }
+
     /// The same for many at once: those that are another's by now, each with whose.
     pub async fn current_profiles(
         &self,

@@ -71,6 +71,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(Rows(self.conn).scalar::<Option<i64>>(sql, values).await?.flatten().map(Position))
     }
 
+    /// When the first event came that is stored.
+    pub async fn stored_since(&self) -> Result<Option<Timestamp>, Error> {
+        let sql = "SELECT now FROM entries WHERE workspace = ? AND event_id IS NOT NULL ORDER BY position LIMIT 1";
+        Ok(Rows(self.conn).scalar(sql, vec![self.id.0.into()]).await?.map(Timestamp::from_millis))
+    }
+
+    /// How many events of clients were decided in a time that begins at a position, and how many people there are.
+    pub async fn extent(&self, first: Position, (from, to): (Timestamp, Timestamp)) -> Result<(u64, u64), Error> {
+        let sql = "SELECT count(*) FROM entries WHERE position >= ? AND workspace = ? AND event_id IS NOT NULL
+                   AND kind <> 'own' AND now >= ? AND now < ?";
+        let values = vec![first.0.into(), self.id.0.into(), from.millis().into(), to.millis().into()];
+        let events: Option<i64> = Rows(self.conn).scalar(sql, values).await?;
+        let sql = "SELECT count(*) FROM profiles WHERE workspace = ? AND merged_into IS NULL";
+        let people: Option<i64> = Rows(self.conn).scalar(sql, vec![self.id.0.into()]).await?;
+        let count = |count: Option<i64>| count.unwrap_or(0).cast_unsigned();
+        Ok((count(events), count(people)))
+    }
+
     /// Of these positions, those whose entry was never applied where it stands.
     pub async fn set_aside(&self, positions: &[Position]) -> Result<Vec<Position>, Error> {
         let mut found = Vec::new();

@@ -132,6 +132,26 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(people)
     }
 
+    /// What these people are and were called, as far as it is filed under them.
+    pub async fn terms_among(&self, people: &[ProfileId]) -> Result<Vec<(ProfileId, Vec<u8>)>, Error> {
+        let mut found = Vec::new();
+        for chunk in people.chunks(512) {
+            let (condition, keys) = Rows(self.conn).among("profile", chunk.iter().map(|id| id.0.into()).collect());
+            let sql = format!("SELECT profile, term FROM people_terms WHERE {condition} AND +workspace = ?");
+            for row in Rows(self.conn).all(&sql, keys.into_iter().chain([self.id.0.into()]).collect()).await? {
+                found.push((ProfileId(row.try_get_by_index(0)?), row.try_get_by_index(1)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Who is or was called exactly this, at most so many.
+    pub async fn called(&self, term: &[u8], limit: usize) -> Result<Vec<ProfileId>, Error> {
+        let sql = "SELECT profile FROM people_terms WHERE workspace = ? AND term = ? ORDER BY profile LIMIT ?";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.ids(sql, vec![self.id.0.into(), term.to_vec().into(), limit.into()]).await
+    }
+
     async fn terms_after(&self, place: &Sought) -> Result<Vec<(Vec<u8>, ProfileId)>, Error> {
         // No text has this byte.
         let end = [place.start.as_bytes(), &[0xFF]].concat();

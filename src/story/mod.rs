@@ -19,7 +19,7 @@ use crate::definition::{Definition, Document};
 use crate::event::pattern::clipped;
 use crate::ids::{Position, Span, Timestamp};
 pub use timeline::{Timeline, instant};
-pub use world::{Act, Ask, Deed, Divergence, Happening, Record, Recorded, Said, Setting, Someone, What, World};
+pub use world::{Act, Ask, Deed, Divergence, Happening, Left, Record, Recorded, Said, Setting, Someone, What, World};
 
 /// What came of a story.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod guarding;
 mod recorded;
+mod telling;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use crate::guard::{Rule, Slot, Subject, quiet_hours};
 use crate::ids::{EventId, MessageId, Position, Span, Timestamp};
 use crate::message::{Channel, Message, Reason, Status, Suppression};
 use crate::story::timeline::{Timeline, instant};
-pub use recorded::{Ask, Divergence, Record, Recorded, Said};
+pub use recorded::{Ask, Divergence, Left, Record, Recorded, Said};
 
 /// Instants at which something happens; far more than any story needs.
 const STEPS_MAX: usize = 100_000;
@@ -110,11 +111,11 @@ pub enum Deed {
     Did(Arc<Event>),
     /// The person's timer, as it was logged.
     Woke,
-    /// A message of theirs ended, as it was logged; `kept_slot`: it still holds its slot.
+    /// A message of theirs ended, as it was logged.
     Ended {
         message: MessageId,
         status: Status,
-        kept_slot: bool,
+        left: Left,
     },
 }
 
@@ -146,8 +147,9 @@ pub struct World<'a> {
     heirs: BTreeMap<usize, usize>,
     /// The key of each message's enrollment, by which the timeline tells messages apart.
     keys: BTreeMap<MessageId, String>,
-    /// Whether it is told of every campaign whose pattern did not fit; with thousands of campaigns that is most of it.
-    pub tells_misfits: bool,
+    /// Whether there is a timeline, and it is told of every campaign whose pattern did not fit: most of the work where many
+    /// live through much.
+    pub tells: bool,
     /// Whether members of a segment have their turn in campaigns that ask for them; a world of some people only cannot keep
     /// the pace of all.
     pub gives_turns: bool,
@@ -174,7 +176,7 @@ impl<'a> World<'a> {
             announced: BTreeSet::new(),
             heirs: BTreeMap::new(),
             keys: BTreeMap::new(),
-            tells_misfits: true,
+            tells: true,
             gives_turns: false,
             turns: BTreeMap::new(),
             timeline: Timeline::default(),
@@ -210,6 +212,7 @@ impl<'a> World<'a> {
             while let Some(act) = acts.get(next).filter(|act| act.at <= now) {
                 next += 1;
                 self.happen(act);
+                self.claim_recorded(now);
             }
             self.dispatch(now);
         }
@@ -272,18 +275,20 @@ impl<'a> World<'a> {
         let event = match &act.deed {
             Deed::Did(event) => event,
             Deed::Woke => return self.decide_at(who, place, &Input::Timer, None),
-            Deed::Ended { message, status, kept_slot } => return self.ended(place, *message, status, *kept_slot),
+            Deed::Ended { message, status, left } => return self.ended(place, *message, status, left),
         };
         // What decisions made happen then happens if they make it happen now.
         if self.record.own.contains(&event.id) && !self.announced.remove(&event.id) {
             return;
         }
         let Some(one) = self.people.get_mut(who) else { return };
-        self.timeline.event(act.at, &one.name, &event.name);
+        if self.tells {
+            self.timeline.event(act.at, &one.name, &event.name);
+        }
         one.loaded.bodies.insert(place.position, event.clone());
         let joins = act.joins.map(|other| self.heir(other)).filter(|other| *other != who);
         self.decide_at(who, place, &Input::Event(event.clone()), joins);
-        let misfits = if self.tells_misfits { self.catalog.misfits(event) } else { Vec::new() };
+        let misfits = if self.tells { self.catalog.misfits(event) } else { Vec::new() };
         for misfit in misfits {
             self.find(who, act.at, &misfit.campaign, misfit.version, misfit.verdict);
         }
@@ -353,8 +358,7 @@ impl<'a> World<'a> {
         let enrollment = self.people.iter().find_map(|one| one.person.enrollments.get(&message.enrollment));
         let key = enrollment.map_or("", |enrollment| enrollment.key.as_str());
         self.keys.insert(message.id, key.to_owned());
-        let status =
-            self.record.first_ask(message.id).map_or(message.status.clone(), |due_at| Status::Queued { due_at });
+        let status = self.record.status_of(&message);
         self.messages.push(Message { status, ..message });
     }
 
@@ -371,66 +375,45 @@ impl<'a> World<'a> {
         }
         if let Some(message) = self.messages.iter_mut().find(|message| message.id == id && !message.status.is_final()) {
             message.status = Status::Cancelled { at: now, reason };
+            self.release(id);
         }
     }
 
     fn find(&mut self, index: usize, now: Timestamp, key: &str, version: u32, verdict: FindingVerdict) {
-        let person = self.people[index].name.clone();
-        let named = |enrolled: &str| labelled(&format!("{key}@v{version}"), enrolled);
+        if self.tells {
+            self.tell(index, now, &format!("{key}@v{version}"), &verdict);
+        }
         match verdict {
-            FindingVerdict::Entered { key: enrolled, until } => {
-                let wait = if until > now { format!(", waits until {}", instant(until)) } else { String::new() };
-                self.timeline.did(now, &person, &format!("enrolled {}{wait}", named(&enrolled)));
-                self.note(now, &person, key, What::Enrolled);
+            FindingVerdict::Entered { .. } => self.note(now, index, key, What::Enrolled),
+            FindingVerdict::Exited { by, .. } => {
+                self.note(now, index, key, What::Exited { by: by.clone() });
+                self.note(now, index, key, What::NotSent(Reason::Exited { by, at: now }));
             }
-            FindingVerdict::Repeated { key: enrolled, until } => {
-                let wait = until.map_or(String::new(), |until| format!(", waits until {}", instant(until)));
-                self.timeline.did(now, &person, &format!("repeated {}{wait}", named(&enrolled)));
+            FindingVerdict::NotEntered { reason } => self.note(now, index, key, What::NotEntered(reason)),
+            FindingVerdict::Converted { .. } => self.note(now, index, key, What::Converted),
+            FindingVerdict::Segment { segment, entered, .. } => {
+                self.note_of_person(now, index, What::Segment { entered, segment });
             }
-            FindingVerdict::Exited { key: enrolled, by } => {
-                self.timeline.did(now, &person, &format!("exited {}: {by}", named(&enrolled)));
-                self.note(now, &person, key, What::Exited { by: by.clone() });
-                self.note(now, &person, key, What::NotSent(Reason::Exited { by, at: now }));
-            }
-            FindingVerdict::Queued { message, .. } => {
-                if let Some(message) = self.messages.iter().find(|known| known.id == message) {
-                    let what = format!("queued {}", self.named(message));
-                    self.timeline.did(now, &person, &what);
-                }
-            }
-            FindingVerdict::NotEntered { reason } => {
-                let what = format!("not enrolled {key}@v{version}: {}", reason.sentence());
-                self.timeline.did_not(now, &person, &what);
-                self.note(now, &person, key, What::NotEntered(reason));
-            }
-            FindingVerdict::Converted { .. } => {
-                self.timeline.did(now, &person, &format!("converted {key}@v{version}"));
-                self.note(now, &person, key, What::Converted);
-            }
-            FindingVerdict::Segment { segment, entered, because, .. } => {
-                let verb = if entered { "entered" } else { "left" };
-                self.timeline.did(now, &person, &format!("{verb} segment {segment}: {because}"));
-                self.note_of_person(now, person, What::Segment { entered, segment });
-            }
-            FindingVerdict::Trait { name, from, to, because, .. } => {
-                let (before, after) = (value_text(from.as_ref()), value_text(to.as_ref()));
-                self.timeline.did(now, &person, &format!("{name} changed from {before} to {after}: {because}"));
-                self.note_of_person(now, person, What::Trait { name, to });
-            }
-            FindingVerdict::Noted { reason } => self.timeline.did_not(now, &person, &reason.sentence()),
+            FindingVerdict::Trait { name, to, .. } => self.note_of_person(now, index, What::Trait { name, to }),
             // People of a story are told apart by their names.
-            FindingVerdict::Completed { .. } | FindingVerdict::Merged(_) => {}
+            FindingVerdict::Repeated { .. }
+            | FindingVerdict::Queued { .. }
+            | FindingVerdict::Noted { .. }
+            | FindingVerdict::Completed { .. }
+            | FindingVerdict::Merged(_) => {}
         }
     }
 
-    fn note(&mut self, at: Timestamp, person: &str, campaign: &str, what: What) {
-        let Some(send) = self.catalog.campaign(campaign).map(|campaign| campaign.send.clone()) else { return };
-        let (person, campaign) = (person.to_owned(), campaign.to_owned());
-        self.happenings.push(Happening { at, person, campaign, template: send.template, channel: send.channel, what });
+    fn note(&mut self, at: Timestamp, index: usize, campaign: &str, what: What) {
+        let Some(send) = self.catalog.campaign(campaign).map(|campaign| &campaign.send) else { return };
+        let (template, channel) = (send.template.clone(), send.channel);
+        let (person, campaign) = (self.people[index].name.clone(), campaign.to_owned());
+        self.happenings.push(Happening { at, person, campaign, template, channel, what });
     }
 
     /// Of the person alone, of no campaign.
-    fn note_of_person(&mut self, at: Timestamp, person: String, what: What) {
+    fn note_of_person(&mut self, at: Timestamp, index: usize, what: What) {
+        let person = self.people[index].name.clone();
         let (campaign, template) = (String::new(), String::new());
         self.happenings.push(Happening { at, person, campaign, template, channel: Channel::Email, what });
     }

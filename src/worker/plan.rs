@@ -402,7 +402,7 @@ fn live_through(
     acts.sort_by_key(|act| act.at);
     let mut world = World::new(setting, people, head);
     (world.slots, world.suppressions) = (slots, suppressions);
-    world.tells_misfits = false;
+    world.tells = false;
     carried.into_iter().for_each(|message| world.carry(message));
     // A person who never comes to rest is a machine; what came of the acts until then is told.
     let is_whole = world.run(from, &acts, Some(until)).is_ok();

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::contents::contents;
 use crate::database::Backend;
 use crate::plan::import;
 use crate::program::Folder;
@@ -34,17 +35,37 @@ fn lived(backend: Backend) -> Folder {
     folder
 }
 
+/// Of all that is stored, in the database and in Redis, nothing is another while this runs.
+fn unchanged<T>(folder: &Folder, run: impl FnOnce() -> T) -> T {
+    let before = contents(folder);
+    for table in ["entries", "profiles", "messages", "message_states", "enrollments", "cap_subjects", "definitions"] {
+        assert!(before[table].len() > 1, "{table} has little that could change");
+    }
+    let done = run();
+    let after = contents(folder);
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (name, rows) in &before {
+        let changed: Vec<_> = rows.iter().zip(&after[name]).filter(|(was, is)| was != is).take(3).collect();
+        assert!(changed.is_empty() && rows.len() == after[name].len(), "{name} changed: {changed:?}");
+    }
+    done
+}
+
 fn backtest(folder: &Folder, more: &[&str]) -> Value {
     folder.json(&[&["backtest", "--json"], more, &TIME].concat())
 }
 
 #[test]
-fn what_is_in_force_differs_nowhere_from_what_happened() {
+fn what_is_in_force_differs_nowhere_from_what_happened_and_nothing_changes() {
     let told = [Backend::Sqlite, Backend::Postgres].map(|backend| {
         let folder = lived(backend);
         let messages = folder.json(&["messages", "--limit", "1000", "--json"]);
-        let told = backtest(&folder, &["--against", "live"]);
-        assert_eq!(folder.json(&["messages", "--limit", "1000", "--json"]), messages, "nothing is sent or changed");
+        let rival = folder.write("rival.yaml", RIVAL);
+        let told = unchanged(&folder, || {
+            let draft = backtest(&folder, &[rival.to_str().unwrap(), "--against", "live"]);
+            assert!(draft["differences"].as_u64().unwrap() > 20, "it would take slots: {draft:#}");
+            backtest(&folder, &["--against", "live"])
+        });
         let of = |status: &str| {
             let all = messages["messages"].as_array().unwrap().iter();
             all.filter(|one| one["status"] == status).count() as u64
@@ -81,6 +102,11 @@ fn a_draft_is_seen_with_the_slots_it_would_take_and_what_followed() {
     assert!(told["slots_taken"]["item_reminder"]["count"].as_u64().unwrap() > 5, "{:#}", told["slots_taken"]);
     let text = folder.ok(&[&["backtest", file], &TIME[..]].concat());
     assert!(text.contains("messages of item_reminder to") && text.contains("followed"), "{text}");
+    assert!(text.contains("what is stored begins at 2026-10-"), "{text}");
+    let before = folder.ok(&["backtest", file, "--from", "2026-01-01", "--to", "2026-02-01"]);
+    assert!(before.contains("0 events") && before.contains(", after this time"), "{before}");
+    let quiet = folder.ok(&["backtest", file, "--from", "2026-10-19T00:00Z", "--to", "2026-10-20"]);
+    assert!(quiet.contains("0 events") && quiet.contains("nothing came in during this time"), "{quiet}");
 
     let against = backtest(&folder, &[file, "--against", "live"]);
     assert!(against["differences"].as_u64().unwrap() > sent, "{:#}", against["differences"]);
@@ -100,4 +126,11 @@ fn what_is_wrong_with_a_backtest_is_said_before_it_begins() {
     let file = folder.write("rival.yaml", RIVAL);
     let late = ["backtest", file.to_str().unwrap(), "--from", "2026-10-01T00:00Z", "--to", "2026-09-01T00:00Z"];
     assert!(folder.run(&late).err.contains("`from` lies before `to`"));
+    let future = folder.run(&["backtest", file.to_str().unwrap(), "--from", "2999-01-01"]);
+    assert!(future.code != 0 && future.err.contains("`from` is in the future"), "{future:?}");
+    let unknown = folder.run(&["backtest", "cart_reminder_of_nobody"]);
+    assert!(unknown.code != 0 && unknown.err.contains("cart_reminder_of_nobody"), "{unknown:?}");
+    let empty = folder.ok(&["backtest", file.to_str().unwrap(), "--from", "2026-01-01", "--to", "2026-02-01"]);
+    assert!(empty.contains("0 events, 0 people concerned") && empty.contains("nothing is stored yet"), "{empty}");
+    assert!(empty.contains("campaign rival: 0 entered"), "{empty}");
 }

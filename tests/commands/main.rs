@@ -5,6 +5,7 @@
 
 mod backtest;
 mod backup;
+mod contents;
 mod controls;
 #[allow(dead_code, reason = "suites that run on both say where they are")]
 #[path = "../contract/database.rs"]

@@ -52,6 +52,11 @@ impl Folder {
         }
     }
 
+    /// Where it is.
+    pub fn address(&self) -> Address {
+        self.database.as_ref().map_or_else(|| Address::Sqlite(self.data().join("carillon.db")), Place::address)
+    }
+
     /// What `CARILLON_REDIS__URL` says: beside PostgreSQL the caps are in Redis, as in compose.yaml.
     pub fn redis(&self) -> String {
         let server = || std::env::var("CARILLON_TEST_REDIS").expect("run: eval \"$(tests/services/servers start)\"");

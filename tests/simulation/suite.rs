@@ -7,7 +7,10 @@ mod world;
 
 use std::time::Instant;
 
-use world::{Shop, Story, World};
+use carillon::app::WORKSPACE;
+use carillon::message::Status;
+use carillon::worker::plan::backtest::{Asked, backtest};
+use world::{Shop, Story, World, beginning};
 
 use crate::database::Backend;
 use crate::failure::{Failure, catch};
@@ -133,6 +136,7 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
             world.check().await;
             world.check_rest().await;
             let (sent, deaths, merges) = (world.carrier.sent(), world.deaths, world.united.len());
+            check_backtest(&world).await;
             let conversions = check_replay(&world).await;
             Life { sent, deaths, merges, conversions, story: Vec::new() }
         })
@@ -141,6 +145,18 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
         Ok(life) => Ok(Life { story: story.lines(), ..life }),
         Err(cause) => Err(Failure { cause, story: story.lines() }),
     }
+}
+
+/// What is in force, tested against what happened, differs nowhere, and sends as much.
+async fn check_backtest(world: &World) {
+    let asked = Asked { files: Vec::new(), from: beginning(), to: world.clock.now(), against_live: true };
+    let house = &world.house;
+    let told = backtest(&house.store, &house.definitions, WORKSPACE, &asked, &|_, _| true).await.unwrap().unwrap();
+    assert!(told.listed.is_empty() && told.unreadable + told.cut_short == 0, "a backtest differs: {:#?}", told.listed);
+    let messages = world.messages().await;
+    let sent = messages.iter().filter(|one| matches!(one.status, Status::Sent { .. })).count() as u64;
+    assert_eq!(told.campaigns.iter().map(|one| one.totals.sent.count).sum::<u64>(), sent, "{told:#?}");
+    assert_eq!(told.events, world.happened.len() as u64);
 }
 
 /// The log, folded from zero, gives the state that was lived to. The answer is how many goals were reached.

@@ -361,7 +361,7 @@ fn faults(fuse: &Arc<AtomicU64>, armed: &Armed) -> Faults {
     })
 }
 
-fn beginning() -> Timestamp {
+pub fn beginning() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().unwrap()
 }
 

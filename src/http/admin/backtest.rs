@@ -71,6 +71,9 @@ async fn backtested(admin: Controls, request: HttpRequest, payload: Payload) -> 
     let now = admin.log.clock().now();
     let to = asked.to.unwrap_or(now.plus_millis(1)).min(now.plus_millis(1));
     let from = asked.from.unwrap_or(to.minus(LOOKED_BACK));
+    if from > now {
+        return Err(wrong("from", "`from` is in the future").into());
+    }
     if from >= to {
         return Err(wrong("from", "`from` lies before `to`").into());
     }

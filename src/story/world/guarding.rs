@@ -11,7 +11,7 @@ use crate::decision::{At, Input};
 use crate::guard::{
     Candidate, Draft, GuardState, Neighbour, Subject, Verdict, address_of, capped, check, frequency_cap,
 };
-use crate::ids::Timestamp;
+use crate::ids::{MessageId, Timestamp};
 use crate::message::{Message, Reason, Status, Suppression};
 use crate::story::Someone;
 use crate::story::timeline::instant;
@@ -38,25 +38,29 @@ impl World<'_> {
     fn attempt(&mut self, now: Timestamp, index: usize) {
         let message = self.messages[index].clone();
         let Some(owner) = self.owner_of(&message) else { return };
-        let verdict = self.verdict(now, owner, &message);
+        let verdict = self.verdict(now, owner, index);
         let person = self.people[owner].name.clone();
         let status = match verdict {
             Some(Verdict::Suppress { reason }) => {
-                self.timeline.did_not(
-                    now,
-                    &person,
-                    &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
-                );
+                if self.tells {
+                    self.timeline.did_not(
+                        now,
+                        &person,
+                        &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
+                    );
+                }
                 self.note_message(now, &person, &message, What::NotSent(reason.clone()));
                 Status::Suppressed { at: now, reason }
             }
             Some(Verdict::Defer { until, reason }) => {
-                let why = self.sentence(&reason);
-                self.timeline.did_not(
-                    now,
-                    &person,
-                    &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
-                );
+                if self.tells {
+                    let why = self.sentence(&reason);
+                    self.timeline.did_not(
+                        now,
+                        &person,
+                        &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
+                    );
+                }
                 self.messages[index].wait_for(&reason);
                 if matches!(reason, Reason::Capped { .. }) {
                     self.messages[index].capped_at.get_or_insert(now);
@@ -82,8 +86,10 @@ impl World<'_> {
         self.messages[index].status = status.clone();
         self.people[owner].person.note_message(message.id, &message.campaign, None);
         if let Status::Sent { at, .. } = status {
-            let what = format!("sent {}", self.named(&message));
-            self.timeline.did(at, &person, &what);
+            if self.tells {
+                let what = format!("sent {}", self.named(&message));
+                self.timeline.did(at, &person, &what);
+            }
             self.note_message(at, &person, &message, What::Sent);
             self.people[owner].loaded.received.push(Received { campaign: message.campaign.clone(), at });
         }
@@ -94,16 +100,20 @@ impl World<'_> {
         self.people.iter().position(|one| one.person.profile.id == message.profile)
     }
 
-    /// The guard's word, with slots asked for and taken; none where slots were granted.
-    pub(super) fn verdict(&mut self, now: Timestamp, owner: usize, message: &Message) -> Option<Verdict> {
+    /// The guard's word, with slots asked for and taken; none where slots were granted. A message that may go has its
+    /// address from then on.
+    pub(super) fn verdict(&mut self, now: Timestamp, owner: usize, index: usize) -> Option<Verdict> {
+        let message = &self.messages[index].clone();
         let Someone { person, loaded, .. } = &self.people[owner];
         let profile = &person.profile;
         let address = address_of(profile, message.channel).ok();
-        let subject = address.map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
+        let subject =
+            address.as_ref().map(|address| Subject::Address(message.channel, address.normalised().to_owned()));
+        let to = address.as_ref().map(|address| address.normalised().to_owned());
         let listed = subject.as_ref().and_then(|subject| self.suppressions.get(subject)).into_iter().flatten();
-        // What was cleared at the very instant of a suppression was cleared before it.
+        // What came by another way than the log at this very instant may have come before or after.
         let is_cleared = self.record.clears(message.id);
-        let listed = listed.filter(|one| one.at < now || one.at == now && !is_cleared);
+        let listed = listed.filter(|one| one.at < now || one.at == now && !(is_cleared && self.record.is_apart(one)));
         let listed: Vec<Suppression> = listed.cloned().collect();
         let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
         let answers = Answers::default();
@@ -121,6 +131,10 @@ impl World<'_> {
         };
         let request = match check(now, &state, Draft(message.clone())) {
             Verdict::NeedsSlots(request) => request,
+            Verdict::Clear(cleared) => {
+                self.messages[index].address = to;
+                return Some(Verdict::Clear(cleared));
+            }
             verdict => return Some(verdict),
         };
         let slot = request.slot(now);
@@ -135,7 +149,9 @@ impl World<'_> {
                 return Some(capped(now, message, full, None));
             }
         }
+        self.messages[index].address = to;
         if request.counts() {
+            self.leave_other_addresses(message.id, request.subjects());
             for subject in request.subjects() {
                 let used = self.slots.entry(subject.clone()).or_default();
                 if !used.iter().any(|one| one.message == message.id) {
@@ -146,19 +162,28 @@ impl World<'_> {
         None
     }
 
-    /// What was sent to this address.
+    /// The slot at an address that is not the person's any more is free.
+    fn leave_other_addresses(&mut self, message: MessageId, subjects: &[Subject]) {
+        let others = self.slots.iter_mut().filter(|(subject, _)| !subjects.contains(subject));
+        let addresses = others.filter(|(subject, _)| matches!(subject, Subject::Address(..)));
+        addresses.for_each(|(_, slots)| slots.retain(|slot| slot.message != message));
+    }
+
+    /// What was cleared for this address, and went or is about to.
     fn neighbours(&self, subject: &Subject) -> Vec<Neighbour> {
-        let to = |message: &Message| {
-            let one = self.people.iter().find(|one| one.person.profile.id == message.profile)?;
-            let address = address_of(&one.person.profile, message.channel).ok()?;
-            Some(Subject::Address(message.channel, address.normalised().to_owned()))
+        let is_out = |message: &&Message| {
+            let status = &message.status;
+            matches!(
+                status,
+                Status::Sending { .. } | Status::Retrying { .. } | Status::Sent { .. } | Status::Unknown { .. }
+            )
         };
-        let sent = self
-            .messages
-            .iter()
-            .filter(|message| matches!(message.status, Status::Sent { .. } | Status::Sending { .. }));
-        let there = sent.filter(|message| to(message).as_ref() == Some(subject));
-        there
+        let there = |message: &&Message| {
+            matches!(subject, Subject::Address(channel, address)
+                if *channel == message.channel && message.address.as_ref() == Some(address))
+        };
+        let cleared = self.messages.iter().filter(there).filter(is_out);
+        cleared
             .map(|message| Neighbour {
                 message: message.id,
                 profile: message.profile,

@@ -8,12 +8,16 @@ use super::World;
 use crate::decision::At;
 use crate::guard::{Subject, Verdict};
 use crate::ids::{EventId, MessageId, ProfileId, Timestamp};
-use crate::message::{Reason, Status};
+use crate::message::{Message, Reason, Status, Suppression, SuppressionKind};
+
+/// Who put an address onto the suppression list as a message ended.
+const PROVIDER: &str = "rejected by the provider";
 
 /// Whatever is not asked before.
 fn never() -> Timestamp {
     Timestamp::from_millis(i64::MAX)
 }
+
 /// What stops a message beside the rules that are lived through again: people, the provider, the machine.
 const OF_THE_WORLD: [&str; 12] = [
     "exited",
@@ -30,6 +34,22 @@ const OF_THE_WORLD: [&str; 12] = [
     "template_missing",
 ];
 
+/// Whether no rule that is lived through again had a part in it.
+fn is_of_world(said: &Said) -> bool {
+    match said {
+        Said::Returned => true,
+        Said::Suppressed(reason) | Said::Deferred(reason) => OF_THE_WORLD.contains(&reason.code()),
+        Said::Cleared | Said::Cancelled(_) => false,
+    }
+}
+
+fn stops(verdict: Verdict) -> Option<Reason> {
+    match verdict {
+        Verdict::Suppress { reason } | Verdict::Defer { reason, .. } => Some(reason),
+        Verdict::NeedsSlots(_) | Verdict::Clear(_) => None,
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Record {
     /// There is one, though it may be empty.
@@ -42,11 +62,13 @@ pub struct Record {
     pub diverged: Vec<Divergence>,
 }
 
-/// What the guard was asked of a message, oldest first.
+/// What became of a message step by step, oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recorded {
     pub asks: VecDeque<Ask>,
     was_cleared: bool,
+    /// It has a slot to its end: it may have arrived, whatever ended it.
+    keeps_slot: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -58,9 +80,21 @@ pub struct Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
     Cleared,
+    /// Not yet.
+    Deferred(Reason),
     Suppressed(Reason),
     /// It ended before it was asked.
     Cancelled(Reason),
+    /// Nobody was asked: cleared before, it went back into the queue unsent.
+    Returned,
+}
+
+/// What a message left behind as it ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    pub keeps_slot: bool,
+    /// Its address, where the provider knows no such mailbox.
+    pub bounced: Option<String>,
 }
 
 /// A message that the record says something else of.
@@ -75,16 +109,31 @@ pub struct Divergence {
 }
 
 impl Recorded {
-    pub fn of(asks: impl IntoIterator<Item = Ask>) -> Self {
-        Self { asks: asks.into_iter().collect(), was_cleared: false }
+    /// `was_cleared`: it was on its way as the record begins.
+    pub fn of(asks: impl IntoIterator<Item = Ask>, was_cleared: bool, keeps_slot: bool) -> Self {
+        Self { asks: asks.into_iter().collect(), was_cleared, keeps_slot }
     }
 }
 
 impl Record {
     /// When it was asked first, of a message there is a record of; never where it still waited at the end.
-    pub(super) fn first_ask(&self, message: MessageId) -> Option<Timestamp> {
+    fn first_ask(&self, message: MessageId) -> Option<Timestamp> {
         let recorded = self.messages.get(&message)?;
         Some(recorded.asks.front().map_or_else(never, |ask| ask.at))
+    }
+
+    /// Where a message stands as it comes into the world.
+    pub(super) fn status_of(&self, message: &Message) -> Status {
+        let Some(at) = self.first_ask(message.id) else { return message.status.clone() };
+        match self.messages.get(&message.id) {
+            Some(recorded) if recorded.was_cleared => Status::Retrying { attempt: 1, at, cause: String::new() },
+            _ => Status::Queued { due_at: at },
+        }
+    }
+
+    /// Whether an address came onto the list by another way than the log.
+    pub(super) fn is_apart(&self, one: &Suppression) -> bool {
+        one.profile.is_none() && one.source != PROVIDER
     }
 
     pub(super) fn clears(&self, message: MessageId) -> bool {
@@ -118,11 +167,19 @@ impl World<'_> {
         }
     }
 
-    /// At one instant the order of the log and of the claims is not known: what can be cleared before, is.
+    /// At one instant the order of the log and of what the guard said is not known: as soon as a message can go the way
+    /// the record says, it does.
     pub(super) fn claim_recorded(&mut self, now: Timestamp) {
-        for index in 0..self.messages.len() {
-            let message = &self.messages[index];
-            if message.status.due_at().is_some_and(|due| due <= now) && self.record.clears(message.id) {
+        if self.record.messages.is_empty() {
+            return;
+        }
+        let is_due = |message: &Message| message.status.due_at().is_some_and(|due| due <= now);
+        let mut due: Vec<usize> = (0..self.messages.len()).filter(|index| is_due(&self.messages[*index])).collect();
+        due.sort_by_key(|index| !self.record.clears(self.messages[*index].id));
+        for index in due {
+            let recorded = self.record.messages.get(&self.messages[index].id);
+            let next = recorded.and_then(|recorded| recorded.asks.front());
+            if next.is_some_and(|ask| !is_of_world(&ask.said)) {
                 self.follows(now, index, false);
             }
         }
@@ -133,39 +190,54 @@ impl World<'_> {
         let message = self.messages[index].clone();
         let asked = self.record.messages.get(&message.id).and_then(|recorded| recorded.asks.front()).cloned();
         let Some(ask) = asked.filter(|ask| ask.at <= now) else { return false };
-        let is_of_world = matches!(&ask.said, Said::Suppressed(reason) if OF_THE_WORLD.contains(&reason.code()));
         let Some(owner) = self.owner_of(&message) else { return true };
-        let verdict = if is_of_world { None } else { self.verdict(now, owner, &message) };
-        let stopped = match verdict {
-            Some(Verdict::Suppress { reason } | Verdict::Defer { reason, .. }) => Some(reason),
-            Some(Verdict::NeedsSlots(_) | Verdict::Clear(_)) | None => None,
-        };
-        let agrees = match (&ask.said, &stopped) {
-            (Said::Cleared, stopped) => stopped.is_none(),
-            (Said::Suppressed(_), _) if is_of_world => true,
-            (Said::Suppressed(reason), Some(stopped)) => reason.code() == stopped.code(),
-            (Said::Suppressed(_), None) | (Said::Cancelled(_), _) => false,
+        let had_slot = self.slots.values().flatten().any(|slot| slot.message == message.id);
+        let verdict = if is_of_world(&ask.said) { None } else { self.verdict(now, owner, index) };
+        let agrees = match (&ask.said, &verdict) {
+            (said, _) if is_of_world(said) => true,
+            (Said::Cleared, verdict) => !matches!(verdict, Some(Verdict::Suppress { .. } | Verdict::Defer { .. })),
+            (Said::Suppressed(said), Some(Verdict::Suppress { reason } | Verdict::Defer { reason, .. }))
+            | (Said::Deferred(said), Some(Verdict::Defer { reason, .. })) => said.code() == reason.code(),
+            _ => false,
         };
         if !agrees {
+            self.messages[index].address = message.address;
+            if is_last || !had_slot {
+                self.give_back(message.id);
+            }
             if is_last {
                 let (at, campaign) = (ask.at, message.campaign.clone());
-                let diverged = Divergence { at, message: message.id, campaign, recorded: ask.said, now: stopped };
-                self.record.diverged.push(diverged);
+                let now = verdict.and_then(stops);
+                self.record.diverged.push(Divergence { at, message: message.id, campaign, recorded: ask.said, now });
                 self.record.messages.remove(&message.id);
-                self.give_back(message.id);
             }
             return false;
         }
-        let Some(recorded) = self.record.messages.get_mut(&message.id) else { return true };
+        self.follow(index, ask);
+        true
+    }
+
+    /// The message goes the next step of its record.
+    fn follow(&mut self, index: usize, ask: Ask) {
+        let Some(recorded) = self.record.messages.get_mut(&self.messages[index].id) else { return };
         recorded.asks.pop_front();
         recorded.was_cleared |= ask.said == Said::Cleared;
         let next = recorded.asks.front().map(|next| next.at);
-        self.messages[index].status = match (ask.said, next) {
+        let message = &mut self.messages[index];
+        message.status = match (ask.said, next) {
             (Said::Suppressed(reason), _) => Status::Suppressed { at: ask.at, reason },
-            (_, Some(due_at)) => Status::Queued { due_at },
-            (_, None) => Status::Sending { attempt: 1, token: 0, since: ask.at },
+            (Said::Deferred(reason), next) => {
+                message.wait_for(&reason);
+                if matches!(reason, Reason::Capped { .. }) {
+                    message.capped_at.get_or_insert(ask.at);
+                }
+                Status::Deferred { until: next.unwrap_or_else(never), reason }
+            }
+            // Asked again, it was with its provider meanwhile.
+            (Said::Cleared, Some(at)) => Status::Retrying { attempt: 1, at, cause: String::new() },
+            (Said::Cleared, None) => Status::Sending { attempt: 1, token: 0, since: ask.at },
+            (Said::Returned | Said::Cancelled(_), next) => Status::Queued { due_at: next.unwrap_or_else(never) },
         };
-        true
     }
 
     /// Whether the record says that it was on its way when something would have ended it.
@@ -180,7 +252,7 @@ impl World<'_> {
     }
 
     /// A message ended, as it was logged: nothing to whoever has left the record.
-    pub(super) fn ended(&mut self, place: At, id: MessageId, status: &Status, kept_slot: bool) {
+    pub(super) fn ended(&mut self, place: At, id: MessageId, status: &Status, left: &Left) {
         let Some(index) = self.messages.iter().position(|message| message.id == id) else { return };
         // It was asked before it ended, though that is the same instant.
         while self.record.messages.contains_key(&id) && self.record.first_ask(id).is_some_and(|at| at <= place.now) {
@@ -191,14 +263,26 @@ impl World<'_> {
         if !self.record.messages.contains_key(&id) {
             return;
         }
-        if !kept_slot {
+        if !left.keeps_slot {
             self.give_back(id);
+        }
+        if let Some(address) = &left.bounced {
+            let listed = self.suppressions.entry(Subject::Address(self.messages[index].channel, address.clone()));
+            let (kind, source) = (SuppressionKind::Bounced, PROVIDER.to_owned());
+            listed.or_default().push(Suppression { kind, source, at: place.now, profile: None });
         }
         if let (Status::Suppressed { at, reason }, Some(owner)) = (status, self.owner_of(&self.messages[index])) {
             let (person, message) = (self.people[owner].name.clone(), self.messages[index].clone());
             self.note_message(*at, &person, &message, super::What::NotSent(reason.clone()));
         }
         self.end(place, index, status.clone());
+    }
+
+    /// It was stopped while it waited for another try.
+    pub(super) fn release(&mut self, id: MessageId) {
+        if self.record.messages.get(&id).is_none_or(|recorded| !recorded.keeps_slot) {
+            self.give_back(id);
+        }
     }
 
     fn give_back(&mut self, id: MessageId) {

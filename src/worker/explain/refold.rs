@@ -114,6 +114,7 @@ impl Logbook {
 }
 
 /// The person as far as the log has been read again.
+#[derive(Clone)]
 pub struct Refold<'l> {
     book: &'l Logbook,
     people: BTreeMap<ProfileId, Person>,

@@ -7,12 +7,12 @@
 //! something else, the message goes the way they say. So what is in force, tested against what really happened, differs
 //! nowhere, but for what docs/backtesting.md names.
 
+mod company;
 mod lives;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decision::campaign::Start;
 use crate::definition::{Definition, Problem, SourceFile};
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::definitions::StoredDefinition;
@@ -22,7 +22,8 @@ use crate::story::{Act, World};
 use crate::worker::apply::{checked, compare as compared, stored_as};
 use crate::worker::live::Definitions;
 use crate::worker::plan::Side;
-use crate::worker::plan::concerned::{Group, PEOPLE_MAX, concerned};
+use crate::worker::plan::concerned::Group;
+use company::Company;
 use lives::{Changes, Lives};
 pub use report::{Backtest, CampaignBacktest, Customer, Day, Difference};
 use report::{Told, compare};
@@ -38,7 +39,7 @@ pub struct Asked {
     pub against_live: bool,
 }
 
-/// How far it is: people done, of so many. The answer says whether anybody still wants to know.
+/// How far it is: people looked at, of all there are. The answer says whether anybody still wants to know.
 pub type Progress<'p> = &'p (dyn Fn(u64, u64) -> bool + Sync);
 
 /// Lives through the time again; changes nothing.
@@ -70,36 +71,32 @@ pub async fn backtest(
             _ => None,
         })
         .collect();
+    let stored_since = here.stored_since().await?;
     let Some(first) = here.first_act(asked.from).await? else {
-        return Ok(Ok(Backtest::of(own, (asked.from, asked.to), asked.against_live)));
+        let nothing = Backtest::of(own, (asked.from, asked.to), asked.against_live);
+        return Ok(Ok(Backtest { stored_since, ..nothing }));
     };
     let (eras, changes) = eras(store, definitions, id, first, (&instead, &own)).await?;
-    let Some(last) = eras.last() else { anyhow::bail!("nothing is in force") };
     let all: BTreeSet<String> =
         eras.iter().flat_map(|side| side.setting.catalog.campaigns().map(|campaign| campaign.key.clone())).collect();
     let reported = if own.is_empty() { all.clone() } else { own };
     let window = (asked.from, asked.to);
     let mut report = Backtest::of(reported.iter().cloned(), window, asked.against_live);
     let looked_at = if asked.against_live { &all } else { &reported };
-    let catalogs = [&eras[0].setting.catalog, &last.setting.catalog];
-    let mut found = concerned(here, catalogs, looked_at, asked.from).await?;
-    report.events = found.events;
-    if last.setting.catalog.campaigns().any(|one| looked_at.contains(&one.key) && one.entry.start != Start::Event) {
-        found.add_everybody(here).await?;
-    }
-    report.people = found.people.len() as u64;
+    let (events, everybody) = here.extent(first, window).await?;
+    (report.events, report.stored_since) = (events, stored_since);
     let head = newest_event(store.reader()).await?.map_or(Position(0), |(head, _)| head);
-    let everybody: Vec<ProfileId> = found.people.iter().copied().collect();
+    let mut company = Company::new(&eras, looked_at, (asked.from, first));
     let mut done = 0;
-    for slice in everybody.chunks(PEOPLE_MAX) {
-        for group in found.groups_of(here, slice).await? {
-            together(here, (&eras, &changes), &group, (window, head), &mut report).await?;
-            done += group.reported.len() as u64;
-            if !progress(done, report.people) {
-                anyhow::bail!("nobody waits for the backtest any more");
-            }
+    while let Some((groups, count)) = company.next(here).await? {
+        for group in groups {
+            together(here, (&eras, &changes, looked_at), &group, (window, head), &mut report).await?;
             // It may take minutes; whoever else waits goes first.
             tokio::task::yield_now().await;
+        }
+        done += count;
+        if !progress(done.min(everybody), everybody) {
+            anyhow::bail!("nobody waits for the backtest any more");
         }
     }
     Ok(Ok(report))
@@ -127,7 +124,7 @@ async fn eras(
 /// People who share an address live through it together.
 async fn together(
     store: Workspace<'_, DatabaseConnection>,
-    (eras, changes): (&[Side], &Changes),
+    (eras, changes, looked_at): (&[Side], &Changes, &BTreeSet<String>),
     group: &Group,
     (window, head): ((Timestamp, Timestamp), Position),
     report: &mut Backtest,
@@ -144,15 +141,24 @@ async fn together(
             report.unreadable += u64::from(is_told);
         }
     }
+    let concerned = lives.concerned(eras, looked_at);
+    if concerned.is_empty() {
+        return Ok(());
+    }
+    report.people += concerned.len() as u64;
+    report.crowded += if group.is_part { concerned.len() as u64 } else { 0 };
     let names: BTreeMap<ProfileId, String> =
         lives.people.iter().map(|one| (one.person.profile.id, one.name.clone())).collect();
     let owners = lives.messages.values().filter_map(|one| Some((one.id, names.get(&one.profile)?.clone())));
     let mut told = Told { told: lives.told.clone(), owners: owners.collect(), ..Told::default() };
     let mut acts: Vec<Act> = std::mem::take(&mut lives.acts);
     acts.sort_by_key(|act| (act.at, act.position));
+    if store.layout().is_shared() {
+        join_last(&mut acts);
+    }
     let mut world = World::new(&first.setting, std::mem::take(&mut lives.people), head);
     world.eras = eras.iter().map(|side| &side.setting).collect();
-    world.tells_misfits = false;
+    world.tells = false;
     world.record = std::mem::take(&mut lives.record);
     world.record.is_told = true;
     world.slots = std::mem::take(&mut lives.slots);
@@ -170,4 +176,18 @@ async fn together(
         compare(report, &world, &lives, &names);
     }
     Ok(())
+}
+
+/// Between shards there is no order: what stands under a profile was logged before it became another's.
+fn join_last(acts: &mut [Act]) {
+    let mut from = 0;
+    while let Some(act) = acts.get(from) {
+        let (at, loser) = (act.at, act.joins);
+        let of_loser = |it: &Act| loser.is_some() && Some(it.who) == loser;
+        let late = acts[from + 1..].iter().take_while(|it| it.at == at).position(of_loser);
+        match late {
+            Some(late) => acts[from..=from + 1 + late].rotate_right(1),
+            None => from += 1,
+        }
+    }
 }

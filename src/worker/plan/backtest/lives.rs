@@ -6,19 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::DatabaseConnection;
 
 use crate::audience::condition::needs::Needs;
+use crate::decision::campaign::Start;
 use crate::decision::{Enrollment, Person, State};
-use crate::event::Origin;
+use crate::event::{Kind, Origin};
 use crate::guard::{Slot, Subject};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
-use crate::message::{Message, Status, Suppression};
+use crate::message::{Message, Status, Suppression, SuppressionKind};
 use crate::store::Workspace;
 use crate::store::entries::{Entry, Logged};
 use crate::store::messages::Step;
 use crate::store::shards::{Layout, Shard};
 use crate::store::trace::MessageFilter;
-use crate::story::{Act, Ask, Deed, Record, Recorded, Said, Someone};
+use crate::story::{Act, Ask, Deed, Left, Record, Recorded, Said, Someone};
 use crate::worker::explain::refold::{Logbook, Refold};
-use crate::worker::plan::past::contacts;
+use crate::worker::plan::Side;
+use crate::worker::plan::concerned::addresses;
 
 /// Messages of one person that are looked at.
 const MESSAGES_MAX: u32 = 10_000;
@@ -40,6 +42,8 @@ pub struct Lives {
     /// What really began in this time, and how their messages stood at its end.
     pub began: BTreeMap<EnrollmentId, Enrollment>,
     pub messages: BTreeMap<MessageId, Message>,
+    /// Addresses that a provider did not know, as the log says, and when.
+    bounced: BTreeSet<(String, Timestamp)>,
 }
 
 impl Lives {
@@ -81,6 +85,7 @@ impl Lives {
             places.insert(id, self.people.len());
             self.people.push(Someone { name: name.clone(), person, loaded: loaded.clone() });
         }
+        let subjects = addresses_since(refold.clone(), &since);
         let place = |id: ProfileId| places.get(&refold.current(id)).copied();
         self.come_in(&since, (changes, store.layout()), place);
         let of_entry: BTreeMap<Position, ProfileId> =
@@ -89,17 +94,59 @@ impl Lives {
             of_entry.get(&entry).and_then(|id| place(*id)).or(place(profile))
         })
         .await?;
-        let (slots, suppressions) =
-            contacts(store, &now, to, Span::from_millis(reach.millis().saturating_add(to.millis() - from.millis())))
-                .await?;
-        let before = |slots: Vec<Slot>| slots.into_iter().filter(|slot| slot.at < from).collect::<Vec<_>>();
-        self.slots.extend(slots.into_iter().map(|(subject, slots)| (subject, before(slots))));
-        for (subject, listed) in suppressions {
-            // Of this time, those that people and providers brought: the others are decided again.
-            let kept = listed.into_iter().filter(|one| one.at < from || one.profile.is_none()).collect();
-            self.suppressions.insert(subject, kept);
+        self.contacts(store, subjects, (from, to), reach).await?;
+        Ok(())
+    }
+
+    /// Of those who are told of, whoever did what such a campaign begins by, or was in one before; all of them where one
+    /// begins by who people are.
+    pub fn concerned(&self, eras: &[Side], campaigns: &BTreeSet<String>) -> BTreeSet<&str> {
+        let begins = |side: &Side| {
+            let mut all = side.setting.catalog.campaigns().filter(|one| campaigns.contains(&one.key));
+            all.any(|one| one.entry.start != Start::Event)
+        };
+        if eras.iter().any(begins) {
+            return self.told.iter().map(String::as_str).collect();
+        }
+        let fits = |act: &&Act| match (&act.deed, eras.get(act.era)) {
+            (Deed::Did(event), Some(side)) => {
+                side.setting.catalog.entered_by(event).iter().any(|one| campaigns.contains(&one.key))
+            }
+            _ => false,
+        };
+        let acted = self.acts.iter().filter(fits).filter_map(|act| self.people.get(act.who));
+        let walks = |one: &&Someone| one.person.active().any(|it| campaigns.contains(&it.campaign));
+        let found = acted.chain(self.people.iter().filter(walks)).map(|one| one.name.as_str());
+        found.filter(|name| self.told.contains(*name)).collect()
+    }
+
+    /// What was used of these addresses before, and why nothing more may go there.
+    async fn contacts(
+        &mut self,
+        store: Workspace<'_, DatabaseConnection>,
+        subjects: BTreeSet<Subject>,
+        (from, to): (Timestamp, Timestamp),
+        reach: Span,
+    ) -> anyhow::Result<()> {
+        let names: BTreeMap<String, Subject> = subjects.into_iter().map(|one| (one.to_string(), one)).collect();
+        for (name, subject) in &names {
+            let slots = store.slots_of_address(name, from.minus(reach)).await?;
+            self.slots.insert(subject.clone(), slots.into_iter().filter(|slot| slot.at < from).collect());
+        }
+        for (name, listed) in store.suppressions_of(&names.keys().cloned().collect()).await? {
+            let Some(subject) = names.get(&name) else { continue };
+            // Of this time, those that came by another way than the log: the others are decided again.
+            let is_apart = |one: &Suppression| one.profile.is_none() && !self.has_bounced(subject, one);
+            let kept = listed.into_iter().filter(|one| one.at < from || one.at < to && is_apart(one)).collect();
+            self.suppressions.insert(subject.clone(), kept);
         }
         Ok(())
+    }
+
+    /// Whether an ended message brought this onto the list.
+    fn has_bounced(&self, subject: &Subject, one: &Suppression) -> bool {
+        let Subject::Address(_, address) = subject else { return false };
+        one.kind == SuppressionKind::Bounced && self.bounced.contains(&(address.clone(), one.at))
     }
 
     /// Everything that came in, in the order of the log.
@@ -123,7 +170,10 @@ impl Lives {
                     Deed::Woke
                 }
                 Logged::MessageEnded { message, status, tried } => {
-                    Deed::Ended { message: *message, status: status.clone(), kept_slot: tried.slot_at.is_some() }
+                    let bounced = tried.address.clone().filter(|_| tried.bounced);
+                    self.bounced.extend(bounced.iter().map(|to| (to.clone(), entry.now)));
+                    let left = Left { keeps_slot: tried.slot_at.is_some(), bounced };
+                    Deed::Ended { message: *message, status: status.clone(), left }
                 }
                 Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => continue,
             };
@@ -154,12 +204,17 @@ impl Lives {
                 paths.remove(&message.id).unwrap_or_default().into_iter().filter(|it| it.at < to).collect();
             let before = path.iter().rev().find(|step| step.at < from).map(|step| step.state.clone());
             let ended_before = before.as_ref().is_some_and(Status::is_final);
+            if let (Some(at), Some(who)) = (message.slot_at.filter(|at| *at < from), owner(message.entry)) {
+                let subject = Subject::Profile(self.people[who].person.profile.id);
+                self.slots.entry(subject).or_default().push(slot_of(&message, at));
+            }
             if let (Some(Status::Sent { at, .. }), Some(who)) = (&before, owner(message.entry)) {
                 self.people[who].person.note_message(message.id, &message.campaign, Some(*at));
             }
             if !ended_before {
-                let asks = path.iter().filter(|step| step.at >= from).filter_map(ask);
-                self.record.messages.insert(message.id, Recorded::of(asks));
+                let was_cleared = before.as_ref().is_some_and(is_out);
+                let recorded = Recorded::of(asks(&path, from), was_cleared, message.slot_at.is_some());
+                self.record.messages.insert(message.id, recorded);
                 if message.created_at < from {
                     let waits = Message { status: Status::Queued { due_at: from }, slot_at: None, ..message.clone() };
                     self.carried.push(waits);
@@ -191,19 +246,55 @@ impl Lives {
     }
 }
 
-/// What the guard was asked at a step of a message's path, and said.
-fn ask(step: &Step) -> Option<Ask> {
-    let said = match &step.state {
-        Status::Claimed { .. } => Said::Cleared,
-        Status::Suppressed { reason, .. } => Said::Suppressed(reason.clone()),
-        Status::Cancelled { reason, .. } => Said::Cancelled(reason.clone()),
-        Status::Queued { .. }
-        | Status::Deferred { .. }
-        | Status::Sending { .. }
-        | Status::Retrying { .. }
-        | Status::Sent { .. }
-        | Status::Unknown { .. }
-        | Status::Failed { .. } => return None,
-    };
-    Some(Ask { at: step.at, said })
+fn slot_of(message: &Message, at: Timestamp) -> Slot {
+    Slot {
+        message: message.id,
+        at,
+        channel: message.channel,
+        topic: message.topic.clone(),
+        campaign: message.campaign.clone(),
+        enrollment: message.enrollment,
+    }
+}
+
+/// Every address they had by then and since.
+fn addresses_since(mut refold: Refold<'_>, since: &[&Entry]) -> BTreeSet<Subject> {
+    let mut found: BTreeSet<Subject> = refold.people().values().flat_map(addresses).collect();
+    for entry in since {
+        let tells = matches!(&entry.logged, Logged::Event(event) if event.kind == Kind::Identify);
+        if tells || entry.joins.is_some() {
+            refold.add(entry);
+            found.extend(refold.people().values().flat_map(addresses));
+        }
+    }
+    found
+}
+
+/// What became of a message at each step of its path since `from`.
+fn asks(path: &[Step], from: Timestamp) -> Vec<Ask> {
+    let mut was_out = false;
+    let mut asks = Vec::new();
+    for Step { at, state } in path {
+        let said = match state {
+            Status::Claimed { .. } => Some(Said::Cleared),
+            Status::Suppressed { reason, .. } => Some(Said::Suppressed(reason.clone())),
+            Status::Cancelled { reason, .. } => Some(Said::Cancelled(reason.clone())),
+            Status::Deferred { reason, .. } => Some(Said::Deferred(reason.clone())),
+            Status::Queued { .. } if was_out => Some(Said::Returned),
+            Status::Queued { .. }
+            | Status::Sending { .. }
+            | Status::Retrying { .. }
+            | Status::Sent { .. }
+            | Status::Unknown { .. }
+            | Status::Failed { .. } => None,
+        };
+        was_out = is_out(state);
+        asks.extend(said.filter(|_| *at >= from).map(|said| Ask { at: *at, said }));
+    }
+    asks
+}
+
+/// Whether it is cleared and on its way.
+fn is_out(state: &Status) -> bool {
+    matches!(state, Status::Claimed { .. } | Status::Sending { .. } | Status::Retrying { .. })
 }

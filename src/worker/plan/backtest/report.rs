@@ -69,6 +69,8 @@ pub struct Difference {
 pub struct Backtest {
     pub from: Timestamp,
     pub to: Timestamp,
+    /// When the first event came that is stored; none where none is.
+    pub stored_since: Option<Timestamp>,
     pub events: u64,
     pub people: u64,
     pub campaigns: Vec<CampaignBacktest>,
@@ -83,6 +85,8 @@ pub struct Backtest {
     /// Whose rows could not be read, or of whom something never came to rest.
     pub unreadable: u64,
     pub cut_short: u64,
+    /// Who shares an address with more people than are looked at together: of what caps hold back there, this is the least.
+    pub crowded: u64,
 }
 
 impl Backtest {
