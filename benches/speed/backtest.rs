@@ -75,7 +75,7 @@ status: live
 purpose: marketing
 entry:
   event: Order Completed
-  where: { performed: { event: Order Completed, sum: properties.price, at_least: 20, within: 7d } }
+  where: { performed: { event: Order Completed, sum: properties.price, gte: EUR 20, within: 7d } }
 delay: 1d
 send: { channel: email, template: note }
 ---
