@@ -3,6 +3,7 @@
 use crate::audience::Condition;
 use crate::audience::cart::Field;
 use crate::audience::value_test::{Operand, Test};
+use crate::definition::certain::of_a_count;
 use crate::definition::condition::Tree;
 use crate::definition::reader::At;
 use crate::definition::value_test::{number_test, test};
@@ -41,7 +42,10 @@ fn of_field(field: Field, at: &At<'_>, tree: Tree<'_>) -> Option<Test> {
             if is_money {
                 return at.wrong("how many things there are has no currency; `value` is what they are worth");
             }
-            Some(test)
+            match of_a_count(&test.checks) {
+                Some(said) => at.wrong(said),
+                None => Some(test),
+            }
         }
         Field::Currency => {
             if at.is_map() {

@@ -7,6 +7,7 @@ pub mod asked;
 pub mod campaign;
 pub mod caps;
 mod cart;
+mod certain;
 pub mod computed_trait;
 pub mod condition;
 pub mod consent_policy;

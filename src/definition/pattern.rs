@@ -1,6 +1,6 @@
 //! Event patterns inside definitions: read by the pattern language itself, its problems put where they were written.
 
-use crate::definition::problem::{Code, Problem};
+use crate::definition::problem::Code;
 use crate::definition::reader::At;
 use crate::event::pattern::{Pattern, Step, Wrong, parse};
 
@@ -12,7 +12,7 @@ pub fn read(at: At<'_>) -> Option<Pattern> {
     for problem in problems {
         let place = problem.at.iter().try_fold(at.clone(), |at, step| match step {
             Step::Key(name) => at.open_map()?.get(name),
-            Step::Index(index) => at.list()?.into_iter().nth(*index),
+            Step::Index(index) => at.item(*index),
         });
         let place = place.unwrap_or_else(|| at.clone());
         let code = match problem.wrong {
@@ -21,15 +21,9 @@ pub fn read(at: At<'_>) -> Option<Pattern> {
             Wrong::Operator => Code::UnknownField,
             Wrong::Limit => Code::Limit,
         };
-        place.reader.problems.borrow_mut().push(Problem {
-            file: place.reader.file.to_owned(),
-            line: place.node.line,
-            column: place.node.column,
-            field: place.path,
-            code,
-            message: problem.message,
-            nearest: problem.nearest.map(str::to_owned),
-        });
+        let (line, column) = (place.node.line, place.node.column);
+        let nearest = problem.nearest.map(str::to_owned);
+        place.reader.push(line, column, &place.path, code, problem.message, nearest);
     }
     None
 }

@@ -2,6 +2,7 @@
 
 use crate::audience::condition::{Aggregate, Count, Function, NetOf, Performed, Window};
 use crate::audience::value_test::{Check, Test};
+use crate::definition::certain::{of_a_count, whatever_the_value};
 use crate::definition::condition::{Scope, Tree};
 use crate::definition::problem::nearest;
 use crate::definition::reader::{At, Map};
@@ -84,8 +85,12 @@ fn aggregate(map: &Map<'_>, scope: Scope) -> Option<Option<Aggregate>> {
         [(function, at)] => {
             let path = at.path();
             let checks = checks.into_iter().collect::<Option<Vec<_>>>();
-            let test = Test { checks: checks?, ignore_case: false };
-            Some(Some(Aggregate { function: *function, path: path?, test }))
+            let (path, checks) = (path?, checks?);
+            let of_a_count = || of_a_count(&checks).filter(|_| *function == Function::Distinct);
+            if let Some(said) = whatever_the_value(&checks, false).or_else(of_a_count) {
+                return map.at.wrong(said);
+            }
+            Some(Some(Aggregate { function: *function, path, test: Test { checks, ignore_case: false } }))
         }
         _ => map.at.wrong("one of sum, avg, min, max and distinct"),
     }
@@ -101,6 +106,9 @@ fn count(map: &Map<'_>, is_aggregate: bool) -> Option<Count> {
         (None, None, Some(n)) => Some(Count { at_least: Some(n), at_most: Some(n) }),
         (_, _, Some(_)) => map.at.wrong("`exactly` stands alone"),
         (Some(least), Some(most), None) if least > most => map.at.wrong("`at_least` is above `at_most`"),
+        (Some(0), None, None) if !is_aggregate => {
+            map.at.wrong("`at_least: 0` is true of everybody; `at_most: 0` asks for none, and without it one is enough")
+        }
         (at_least, at_most, None) => Some(Count { at_least, at_most }),
     }
 }

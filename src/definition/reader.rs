@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::audience::period::{NotAPeriod, Period};
+use crate::definition::PROBLEMS_MAX;
 use crate::definition::problem::{Code, Problem, nearest};
-use crate::definition::yaml::{Content, Key, Node, Scalar};
+use crate::definition::yaml::{self, Content, Key, Node, Scalar};
 use crate::event::NAME_CHARS_MAX;
 use crate::event::number::decimal;
 use crate::ids::{Span, Timestamp};
@@ -55,7 +56,10 @@ impl<'a> Reader<'a> {
         self.push(line, column, field, code, message, None);
     }
 
-    fn push(&self, line: usize, column: usize, field: &str, code: Code, message: String, nearest: Option<String>) {
+    pub fn push(&self, line: usize, column: usize, field: &str, code: Code, message: String, nearest: Option<String>) {
+        if self.problems.borrow().len() >= PROBLEMS_MAX {
+            return;
+        }
         let (file, field) = (self.file.to_owned(), field.to_owned());
         self.problems.borrow_mut().push(Problem { file, line, column, field, code, message, nearest });
     }
@@ -146,8 +150,16 @@ impl<'a> At<'a> {
 
     pub fn list(&self) -> Option<Vec<At<'a>>> {
         let Content::List(items) = &self.node.content else { return self.wrong_type("a list") };
-        let at = |(index, node)| At { reader: self.reader, node, path: format!("{}[{index}]", self.path) };
+        let at =
+            |(index, node)| At { reader: self.reader, node, path: yaml::inside(&self.path, &format!("[{index}]")) };
         Some(items.iter().enumerate().map(at).collect())
+    }
+
+    /// One item of a list, without the others.
+    pub fn item(&self, index: usize) -> Option<At<'a>> {
+        let Content::List(items) = &self.node.content else { return None };
+        let path = yaml::inside(&self.path, &format!("[{index}]"));
+        Some(At { reader: self.reader, node: items.get(index)?, path })
     }
 
     pub fn pair(&self) -> Option<[At<'a>; 2]> {
@@ -332,7 +344,7 @@ impl<'a> At<'a> {
     }
 
     pub fn below(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        yaml::below(&self.path, name)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod campaigns;
+mod certain;
 mod conditions;
 mod known;
 mod others;

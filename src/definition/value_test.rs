@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::audience::cart::Field;
 use crate::audience::value_test::dates::{Relative, instant_of_text};
 use crate::audience::value_test::{Check, Operand, Reference, Test};
+use crate::definition::certain::whatever_the_value;
 use crate::definition::condition::Scope;
 use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, shown};
@@ -69,10 +70,7 @@ pub fn test(at: &At<'_>, scope: Scope) -> Option<Test> {
     let read: Vec<Option<Check>> =
         checks.map(|(key, inner)| check(&key.text, &inner, scope, Kind::Any, Kind::Ordered)).collect();
     let checks: Vec<Check> = read.into_iter().collect::<Option<_>>()?;
-    if checks.is_empty() {
-        return at.wrong("checks nothing");
-    }
-    Some(Test { checks, ignore_case })
+    of_checks(at, checks, ignore_case)
 }
 
 /// A test of a number: a scalar, a list, a reference, or a mapping of checks that numbers can stand.
@@ -90,10 +88,15 @@ pub fn number_test(at: &At<'_>, scope: Scope) -> Option<Test> {
     }
     let read: Vec<Option<Check>> = map.iter().map(|(key, inner)| number_check(&key.text, &inner, scope)).collect();
     let checks: Vec<Check> = read.into_iter().collect::<Option<_>>()?;
-    if checks.is_empty() {
-        return at.wrong("checks nothing");
+    of_checks(at, checks, false)
+}
+
+fn of_checks(at: &At<'_>, checks: Vec<Check>, ignore_case: bool) -> Option<Test> {
+    match whatever_the_value(&checks, ignore_case) {
+        _ if checks.is_empty() => at.wrong("checks nothing"),
+        Some(said) => at.wrong(said),
+        None => Some(Test { checks, ignore_case }),
     }
-    Some(Test { checks, ignore_case: false })
 }
 
 /// A check of a number over many events.

@@ -15,6 +15,11 @@ use crate::definition::problem::Code;
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 pub const DEPTH_MAX: usize = 64;
 pub const NODES_MAX: usize = 100_000;
+/// Of the name of a field.
+pub const NAME_BYTES_MAX: usize = 512;
+const PATH_BYTES_MAX: usize = 1_024;
+/// Faults that are told of one file.
+const FAULTS_MAX: usize = 1_000;
 
 /// A place in the tree, with where it was written; lines and columns start at 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -275,6 +280,11 @@ impl<'a> Builder<'a> {
         let node = self.node(span, content);
         let Some(Open::Map { names, key: key @ None, .. }) = self.open.last_mut() else { return self.place(node) };
         let Content::Scalar { text, .. } = node.content else { return true };
+        // Names stand in the path of everything below them.
+        if text.len() > NAME_BYTES_MAX {
+            let message = format!("the name of a field has {} bytes; at most {NAME_BYTES_MAX} are read", text.len());
+            return self.fault(&span.start, Code::Limit, message);
+        }
         let new = names.insert(text.clone());
         *key = Some(Key { text: text.clone(), line: node.line, column: node.column });
         if text == "<<" {
@@ -283,7 +293,7 @@ impl<'a> Builder<'a> {
         if !new {
             self.fault(&span.start, Code::DuplicateKey, format!("`{text}` is written twice"));
         }
-        true
+        self.faults.len() < FAULTS_MAX
     }
 
     fn place(&mut self, node: Node) -> bool {
@@ -316,14 +326,28 @@ impl<'a> Builder<'a> {
     fn path(&self) -> String {
         let mut path = String::new();
         for open in &self.open {
-            match open {
-                Open::List { items, .. } => path.push_str(&format!("[{}]", items.len())),
-                Open::Map { key: Some(key), .. } if path.is_empty() => path.push_str(&key.text),
-                Open::Map { key: Some(key), .. } => path.push_str(&format!(".{}", key.text)),
-                Open::Map { key: None, .. } => {}
+            path = match open {
+                Open::List { items, .. } => inside(&path, &format!("[{}]", items.len())),
+                Open::Map { key: Some(key), .. } => below(&path, &key.text),
+                Open::Map { key: None, .. } => path,
             }
         }
         path
+    }
+}
+
+/// The path of a field inside another. It stays short, however deep and however long the names are: every problem and
+/// every item of a long list has its own.
+pub fn below(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { inside(path, &format!(".{name}")) }
+}
+
+/// The same with an index, such as `[3]`.
+pub fn inside(path: &str, step: &str) -> String {
+    match path.len() + step.len() > PATH_BYTES_MAX {
+        true if path.ends_with('…') => path.to_owned(),
+        true => format!("{path}…"),
+        false => format!("{path}{step}"),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Stories that pass, stories that fail, and what they print.
 #![allow(clippy::unwrap_used)]
 
+mod hostile;
+
 use crate::definition::{Definition, Document, SourceFile, read};
 use crate::ids::Position;
 use crate::story::world::World;

@@ -75,3 +75,18 @@ fn a_flood_of_problems_is_cut() {
     let text: String = (0..5_000).map(|n| format!("unknown{n}: 1\n")).collect();
     assert_eq!(bad(&format!("kind: story\nname: x\n{text}")).lines().count(), crate::definition::PROBLEMS_MAX);
 }
+
+#[test]
+fn names_that_go_on_for_ever_and_their_problems_stay_small() {
+    let long = "x".repeat(400_000);
+    assert!(bad(&format!("kind: segment\nwhere: {{ {long}: 1 }}")).contains("the name of a field has 400000 bytes"));
+    let wrong = (0..900).map(|_| "{ wildcrd: a }").collect::<Vec<_>>().join(", ");
+    let fields: String = (0..40).map(|n| format!("{}{n}: [ {wrong} ], ", "x".repeat(500))).collect();
+    let told = bad(&CART.replace("key: properties.cart_id", &format!("match: {{ {fields} }}")));
+    assert_eq!(told.lines().count(), crate::definition::PROBLEMS_MAX);
+    assert!(told.len() < 1_500_000, "{}", told.len());
+    let deep: String = (0..40).map(|n| format!("{}{n}: {{ ", "y".repeat(400))).collect();
+    let twice = "a: 1, a: 1, ".repeat(20_000);
+    let told = bad(&format!("kind: story\nprofiles: {{ {deep} {twice} {}", "} ".repeat(41)));
+    assert!(told.lines().count() <= crate::definition::PROBLEMS_MAX && told.contains('…'), "{}", told.len());
+}

@@ -19,6 +19,8 @@ const CLAUSES_MAX: usize = 1_000;
 const FIELDS_MAX: usize = 64;
 /// Bytes of one text in a pattern.
 const TEXT_BYTES_MAX: usize = 4_096;
+/// What is wrong beyond these is not told.
+const PROBLEMS_MAX: usize = 1_000;
 
 const OPERATORS: [&str; 8] =
     ["prefix", "suffix", "equals-ignore-case", "wildcard", "anything-but", "numeric", "exists", "cidr"];
@@ -83,7 +85,13 @@ struct Parser {
 
 impl Parser {
     fn note<T>(&mut self, wrong: Wrong, message: impl Into<String>) -> Option<T> {
-        self.problems.push(PatternError { at: self.at.clone(), wrong, message: message.into(), nearest: None });
+        self.note_near(wrong, message.into(), None)
+    }
+
+    fn note_near<T>(&mut self, wrong: Wrong, message: String, nearest: Option<&'static str>) -> Option<T> {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(PatternError { at: self.at.clone(), wrong, message, nearest });
+        }
         None
     }
 
@@ -287,11 +295,8 @@ impl Parser {
     fn unknown<T>(&mut self, unknown: &str, known: &[&'static str], what: &str) -> Option<T> {
         let lower = unknown.to_lowercase();
         let nearest = known.iter().copied().find(|known| strsim::damerau_levenshtein(known, &lower) <= 2);
-        self.note::<()>(Wrong::Operator, format!("`{unknown}` is not {what}; there are {}", known.join(", ")));
-        if let Some(problem) = self.problems.last_mut() {
-            problem.nearest = nearest;
-        }
-        None
+        let message = format!("`{unknown}` is not {what}; there are {}", known.join(", "));
+        self.note_near(Wrong::Operator, message, nearest)
     }
 
     /// One of [`EXCLUDING`] over one text.

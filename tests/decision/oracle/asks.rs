@@ -292,11 +292,12 @@ impl Performed {
     fn any(dice: &mut Dice, alone: bool) -> Self {
         let aggregate = dice.one_in(3).then(|| {
             let function = dice.of(&["sum", "avg", "min", "max", "distinct"]);
-            (function, dice.of(&["gte", "lt", "eq"]), dice.between(0, 12))
+            // What everybody or nobody meets is refused.
+            (function, dice.of(&["gte", "lt", "eq"]), dice.between(i64::from(function == "distinct"), 12))
         });
         let least = dice.between(0, 2);
         let count = match dice.below(4) {
-            0 => (Some(least), None),
+            0 => (Some(least.max(1)), None),
             1 => (None, Some(least)),
             2 => (Some(least), Some(least)),
             _ => (None, None),

@@ -40,7 +40,8 @@ impl Ask {
         let op = dice.of(&["gte", "lt", "eq", "ne"]);
         let what = match dice.below(5) {
             0 => What::Empty,
-            1 => What::Items(op, dice.between(0, 3)),
+            // No basket has fewer than no things, and every one has none or more.
+            1 => What::Items(op, dice.between(i64::from(matches!(op, "gte" | "lt")), 3)),
             2 | 3 => What::Value(op, dice.between(0, 14), dice.one_in(2)),
             _ => What::Changed(DateTest::any(dice)),
         };
