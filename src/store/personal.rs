@@ -193,9 +193,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Rows(self.conn).run(&sql, ids(people)).await?;
         let sql = format!(
             "UPDATE profiles SET version = version + 1, user_id = NULL, traits = '{{}}', consent = '{{}}', history = ?,
-             segments = '', remembered = '', wake_at = NULL, last_zone = NULL, carts = '', last_seen_at = created_at WHERE id IN ({marks})"
+             segments = '', segments_seen = ?, remembered = '', wake_at = NULL, last_zone = NULL, carts = '', last_seen_at = created_at WHERE id IN ({marks})"
         );
-        let mut values: Values = vec![History::default().pack().into()];
+        // Nobody looks at them again, whatever is defined.
+        let mut values: Values = vec![History::default().pack().into(), i64::MAX.into()];
         values.extend(ids(people));
         Rows(self.conn).run(&sql, values).await?;
         // After their rows: whoever was filing what they are called has done so by now, and it goes too.

@@ -19,7 +19,8 @@ use crate::store::suppressions::{ListFilter, Listed, subject};
 const LOOKED_THROUGH: i64 = 50_000;
 const ROWS_MAX: u32 = 1_000_000;
 
-const README: &str = "All that this service stores of one person. `profile`: what is known now. `identifiers`: the ids \
+const README: &str = "All that this service stores of one person. `profile`: what is known now; in it `computed_traits`: what their events come to, `dates`: when a campaign begins for \
+    them, `lists`: which the shop put them on, `turns`: campaigns that include them as a member of a group. `identifiers`: the ids \
     the shop's calls name them by. `events`: every call about them, oldest first, `body` as the shop sent it. \
     An empty one was pruned; `history` still has its name and time, and `baseline` who the person was by all that was. \
     `decisions`: what campaigns made of those calls, by position. `problems`: calls that could not be applied. \
@@ -69,6 +70,7 @@ pub async fn export(
             "computed_traits": person.profile.remembered.computed,
             "dates": person.profile.remembered.dates,
             "lists": person.profile.remembered.lists,
+            "turns": person.profile.remembered.existing,
             "last_zone": person.profile.last_zone,
             "carts": carts(&person),
             "created_at": person.profile.created_at,

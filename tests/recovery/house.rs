@@ -189,6 +189,12 @@ impl Shop {
         self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
     }
 
+    /// An event of the past that a file told.
+    pub async fn import(&self, user: &str, name: &str, body: &str, origin: Origin) {
+        let event = Event { origin, ..self.event(Some(user), None, Kind::Track, name, body) };
+        self.house.log.append(WORKSPACE, vec![event]).await.unwrap();
+    }
+
     fn event(&self, user: Option<&str>, device: Option<&str>, kind: Kind, name: &str, body: &str) -> Event {
         let now = self.clock.now();
         let id = format!("{user:?}/{device:?}/{name}/{body}/{}", now.millis());

@@ -2,6 +2,7 @@
 
 mod erased;
 mod erased_by_index;
+mod erased_known;
 mod opened;
 mod pruned;
 mod pruned_log;
