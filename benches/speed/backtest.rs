@@ -45,7 +45,7 @@ priority: 30
 entry:
   event: Product Viewed
   match: { properties: { price: [ { numeric: [ ">=", 8 ] } ] } }
-  where: { performed: { event: Product Viewed, at_least: 2, within: 2d, same: properties.product_id } }
+  where: { performed: { event: Product Viewed, at_least: 2, within: 4d, same: properties.product_id } }
   reentry: { after: 2d }
 delay: 2h
 exit: [ { event: [ Product Added, Order Completed ] } ]
@@ -142,9 +142,14 @@ fn event(person: usize, n: usize, of: usize) -> Event {
         (n + person) % 4,
         5 + (n * 3 + person) % 17
     );
+    let (kind, name, body) = match n {
+        // Who somebody is, is what they said of themselves.
+        0 => (Kind::Identify, Kind::Identify.event_name(), format!(r#"{{"traits":{{"email":"{}"}}}}"#, email(person))),
+        _ => (Kind::Track, name, body),
+    };
     Event {
         id: EventId::derive(&[&person.to_le_bytes(), &n.to_le_bytes()]),
-        kind: Kind::Track,
+        kind,
         name: name.to_owned(),
         message_id: format!("{person}-{n}"),
         version: 1,
@@ -240,17 +245,18 @@ fn stored(path: &Path, people: usize) -> anyhow::Result<()> {
         let mut term = transaction.prepare("INSERT INTO people_terms (workspace, term, profile) VALUES (1, ?, ?)")?;
         let mut entry = transaction.prepare(
             "INSERT INTO entries (position, workspace, profile, kind, name, event_id, at, now, meta, body)
-             VALUES (?, 1, ?, 'track', ?, ?, ?, ?, ?, ?)",
+             VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         for person in 0..people {
             let (id, email, mut history) = (person as i64 + 1, email(person), History::default());
             for n in 0..EVENTS_STORED {
                 let event = event(person, n, EVENTS_STORED);
-                let position = (n * people + person) as i64 + 1;
+                let position = (n * people + person) as i64 + 2;
                 history.record(&event.name, event.at, Position(position));
+                let kind = event.kind.as_str();
                 let (name, at, body) = (event.name.clone(), event.at.millis(), event.body.text().to_owned());
                 let (event_id, meta) = (event.id.as_bytes().to_vec(), meta_of(event)?);
-                entry.execute(rusqlite::params![position, id, name, event_id, at, at, meta, body])?;
+                entry.execute(rusqlite::params![position, id, kind, name, event_id, at, at, meta, body])?;
             }
             let traits = format!(r#"{{"email":"{email}"}}"#);
             let began = BEGINNING;
@@ -264,7 +270,7 @@ fn stored(path: &Path, people: usize) -> anyhow::Result<()> {
             ])?;
             term.execute(rusqlite::params![email.into_bytes(), id])?;
         }
-        let last = (people * EVENTS_STORED) as i64;
+        let last = (people * EVENTS_STORED) as i64 + 1;
         transaction.execute("INSERT INTO cursors (name, position) VALUES ('processed', ?)", [last])?;
     }
     transaction.commit()?;
