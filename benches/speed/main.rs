@@ -7,6 +7,7 @@ mod backtest;
 mod caps;
 mod child;
 mod client;
+mod decided;
 mod file;
 mod hanging;
 mod ingest;
@@ -21,8 +22,10 @@ mod postgres_probe;
 mod prepare;
 mod probe;
 mod processed;
+mod publishing;
 mod queued;
 mod report;
+mod segments;
 mod server;
 mod shop;
 mod smtp;
@@ -41,8 +44,22 @@ use report::{Figures, Row, Target};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const PARTS: [&str; 11] =
-    ["render", "matching", "backtest", "smtp", "outbox", "whole", "hanging", "ingest", "processed", "postgres", "caps"];
+const PARTS: [&str; 14] = [
+    "render",
+    "matching",
+    "decided",
+    "publishing",
+    "segments",
+    "backtest",
+    "smtp",
+    "outbox",
+    "whole",
+    "hanging",
+    "ingest",
+    "processed",
+    "postgres",
+    "caps",
+];
 
 /// How often and how long.
 pub struct Plan {
@@ -86,6 +103,19 @@ fn main() -> anyhow::Result<()> {
         ["hanging", order] => {
             let (folder, letters): (PathBuf, u64) = serde_json::from_str(order)?;
             print(&hanging::timed(&folder, letters)?)
+        }
+        ["publishing", order] if order.starts_with('[') => {
+            let (folder, seconds) = serde_json::from_str(order)?;
+            publishing::serve(folder, seconds)
+        }
+        ["counted", order] => {
+            let (folder, filter): (PathBuf, String) = serde_json::from_str(order)?;
+            print(&segments::counted(&folder, &filter)?)
+        }
+        ["segments", order] if order.starts_with('"') => segments::serve(serde_json::from_str(order)?),
+        ["probed", order] => {
+            let (load, database): (client::Load, PathBuf) = serde_json::from_str(order)?;
+            print(&segments::probed(&load, &database)?)
         }
         ["whole", order] => {
             let (folder, mail) = serde_json::from_str(order)?;
@@ -138,6 +168,15 @@ fn measure(parts: &[&str]) -> anyhow::Result<()> {
     }
     if wanted("matching") {
         rows.extend(matching::measure(&plan, &mut notes)?);
+    }
+    if wanted("decided") {
+        rows.extend(decided::measure(&plan, &mut notes)?);
+    }
+    if wanted("segments") {
+        rows.extend(segments::measure(&plan, &mut notes)?);
+    }
+    if wanted("publishing") {
+        rows.extend(publishing::measure(&plan, &mut notes)?);
     }
     if wanted("backtest") {
         rows.extend(backtest::measure(&plan)?);

@@ -23,7 +23,7 @@ const EVENTS: u64 = 1_000;
 const QUAMINA_OVERLAPPING_MAX: u64 = 1_000;
 
 /// An event of about 850 bytes, as a shop sends it: five products in an order, and where the customer is.
-fn order(n: u64) -> String {
+pub fn order(n: u64) -> String {
     let products = (0..5).map(|at| {
         let n = mixed(n * 5 + at);
         json!({ "product_id": format!("p-{:06}", n % 1_000_000), "quantity": 1 + at % 3,
@@ -93,7 +93,7 @@ fn selective(count: u64) -> Vec<Value> {
 
 /// Each shares its country with one in twenty others, its range with half of them, and its coupon's first letters with
 /// all that have the same: with a letter more for ten times as many patterns, an event meets as many as before.
-fn overlapping(count: u64, letters: u32) -> Vec<Value> {
+pub fn overlapping(count: u64, letters: u32) -> Vec<Value> {
     let one = |n: u64| {
         json!({ "event": ["Order Completed"], "context": { "country": [country(n)] },
                 "properties": { "total": [{ "numeric": [">", mixed(n * 3) % 1_000] }],

@@ -49,7 +49,7 @@ pub fn prepare(scale: Scale) -> anyhow::Result<PathBuf> {
     let (path, stamp) = (folder.join("carillon.db"), folder.join("stamp"));
     let clock = Clock::system(Span::ZERO);
     // Ids are remembered by day, so an old database would be an emptier one.
-    let wanted = format!("{} ids by month, day {}", schema()?, clock.now().day());
+    let wanted = format!("{} ids by month, points, day {}", schema()?, clock.now().day());
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(folder);
     }
@@ -107,7 +107,8 @@ fn people(connection: &Connection, scale: Scale, now: Timestamp) -> anyhow::Resu
         let (user, id) = (shop::user_id(person), person as i64 + 1);
         identifier.execute(params![user, id])?;
         let traits = format!(
-            r#"{{"email":"{user}@example.com","first_name":"Ann","city":"Ghent","plan":"plus","orders":{}}}"#,
+            r#"{{"email":"{user}@example.com","first_name":"Ann","city":"Ghent","plan":"plus","orders":{},"points":{}}}"#,
+            person % 40,
             person % 40
         );
         let mut history = History::default();

@@ -23,7 +23,7 @@ pub fn name_of(dice: u64) -> String {
     if dice.is_multiple_of(20) { watched_name(dice / 20 % WATCHED_NAMES) } else { "Product Viewed".to_owned() }
 }
 
-fn watched_name(n: u64) -> String {
+pub fn watched_name(n: u64) -> String {
     format!("Product Added {n:02}")
 }
 

@@ -213,16 +213,24 @@ pub fn serve(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<()> {
     runtime.block_on(async {
         let carillon = Carillon::open(options(folder, mail)?).await?;
         put_in_force(&carillon).await?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        println!("{}", listener.local_addr()?);
-        let closed = async {
-            let read = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
-            if !matches!(read, Ok(Ok(_))) {
-                eprintln!("standard input broke; stopping");
-            }
-        };
-        carillon.serve(listener, |_| {}, closed).await
+        serve_until_told(carillon).await
     })
+}
+
+/// Serves until standard input closes; the first line printed is the address.
+///
+/// # Errors
+/// It cannot be served.
+pub async fn serve_until_told(carillon: Carillon) -> anyhow::Result<()> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?);
+    let closed = async {
+        let read = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
+        if !matches!(read, Ok(Ok(_))) {
+            eprintln!("standard input broke; stopping");
+        }
+    };
+    carillon.serve(listener, |_| {}, closed).await
 }
 
 /// As `serve` has them, with this mail server.
@@ -255,7 +263,11 @@ pub fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
     })
 }
 
-async fn put_in_force(carillon: &Carillon) -> anyhow::Result<()> {
+/// The key with which events are posted.
+///
+/// # Errors
+/// It cannot be stored.
+pub async fn add_key(carillon: &Carillon) -> anyhow::Result<()> {
     let key = StoredKey {
         id: "key-bench".to_owned(),
         source: "shop".to_owned(),
@@ -270,6 +282,11 @@ async fn put_in_force(carillon: &Carillon) -> anyhow::Result<()> {
         .writer()
         .change(Queue::Effects, move |tx, _| Box::pin(async move { Ok(workspace(tx, WORKSPACE).add_key(&key).await?) }))
         .await?;
+    carillon.refresh_keys().await.context("the key is not in force")
+}
+
+async fn put_in_force(carillon: &Carillon) -> anyhow::Result<()> {
+    add_key(carillon).await?;
     let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), text: text.to_owned() };
     let mut files = vec![
         file("receipt/template.yaml", "kind: template\nkey: receipt\nname: Receipt\n"),

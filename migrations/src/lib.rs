@@ -40,6 +40,7 @@ mod m20261122_000180_last_zones;
 mod m20261122_000190_carts;
 mod m20261122_000200_remembered;
 mod m20261122_000210_inclusions;
+mod m20261122_000215_definitions_by_position;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -81,6 +82,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000190_carts::Migration),
             Box::new(m20261122_000200_remembered::Migration),
             Box::new(m20261122_000210_inclusions::Migration),
+            Box::new(m20261122_000215_definitions_by_position::Migration),
         ]
     }
 }

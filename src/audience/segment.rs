@@ -45,6 +45,8 @@ pub struct SegmentSet {
     by_key: BTreeMap<String, Defined>,
     /// Each after those it builds on.
     order: Vec<String>,
+    /// Where each stands in that order.
+    ranks: BTreeMap<String, usize>,
     /// Keys by the event names that matter to them, and those to which traits do.
     by_event: BTreeMap<String, BTreeSet<String>>,
     by_traits: BTreeSet<String>,
@@ -138,6 +140,7 @@ impl SegmentSet {
         for (_, keys) in heard.into_iter().filter(|(hears, _)| *hears) {
             keys.insert(segment.key.clone());
         }
+        self.ranks.insert(segment.key.clone(), self.order.len());
         self.order.push(segment.key.clone());
         self.by_key.insert(segment.key.clone(), Defined { segment, since, needs });
     }
@@ -158,6 +161,13 @@ impl SegmentSet {
     /// Each after those it builds on.
     pub fn iter(&self) -> impl Iterator<Item = &Defined> {
         self.order.iter().filter_map(|key| self.by_key.get(key))
+    }
+
+    /// Those of these keys that there are, each after those it builds on.
+    pub fn ordered<'k>(&self, keys: impl IntoIterator<Item = &'k String>) -> Vec<&Defined> {
+        let mut ranks: Vec<usize> = keys.into_iter().filter_map(|key| self.ranks.get(key)).copied().collect();
+        ranks.sort_unstable();
+        ranks.iter().filter_map(|rank| self.by_key.get(self.order.get(*rank)?)).collect()
     }
 
     /// Keys of the segments whose answers an event of this name, or what else is new, may change; some twice.

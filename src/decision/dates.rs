@@ -18,7 +18,7 @@ impl Turn<'_> {
     /// Campaigns whose date has come by `now`, each with its instant.
     pub(super) fn dates_due(&self, now: Timestamp) -> Vec<(String, Timestamp)> {
         let dated = self.snapshot.catalog.dated();
-        let dates = self.person.profile.remembered.dates.iter().filter(|(key, _)| dated.contains_key(*key));
+        let dates = self.person.profile.remembered.dates.iter().filter(|(key, _)| dated.contains_key(key));
         let due = dates.filter_map(|(key, it)| Some((key.clone(), it.next?.0)));
         due.filter(|(_, next)| *next <= now).collect()
     }
@@ -46,8 +46,11 @@ impl Turn<'_> {
 
     /// Looks for the next date of every campaign that is entered by one, from this instant on.
     pub(super) fn appoint(&mut self, instant: Timestamp) {
-        let known = &self.person.profile.remembered.dates;
-        let keys: BTreeSet<String> = self.snapshot.catalog.dated().keys().chain(known.keys()).cloned().collect();
+        let profile = &self.person.profile;
+        // Where the trait is not, no date is; it may have been.
+        let has = |of: &str| !trait_values(profile, of, instant).is_empty();
+        let by_trait = self.snapshot.catalog.dated_by().filter(|(of, _)| has(of)).flat_map(|(_, keys)| keys);
+        let keys: BTreeSet<String> = by_trait.chain(profile.remembered.dates.keys()).cloned().collect();
         for key in keys {
             let known = self.person.profile.remembered.dates.get(&key).copied().unwrap_or_default();
             self.appoint_one(&key, instant, known.done);
@@ -72,7 +75,7 @@ impl Turn<'_> {
         let catalog = self.snapshot.catalog;
         let remembered = &self.person.profile.remembered;
         let computed = remembered.computed.iter().filter(|(key, _)| catalog.terms.computed.get(key).is_some());
-        let dates = remembered.dates.iter().filter(|(key, _)| catalog.dated().contains_key(*key));
+        let dates = remembered.dates.iter().filter(|(key, _)| catalog.dated().contains_key(key));
         let dates = dates.filter_map(|(_, it)| it.next).map(|(at, _)| at);
         computed.filter_map(|(_, worked)| worked.next).chain(dates).min()
     }

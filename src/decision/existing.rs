@@ -114,13 +114,13 @@ impl Turn<'_> {
         let existing = self.snapshot.catalog.existing();
         // Of what is out of force stays which memberships it was told of: it may come into force again.
         let known = self.person.profile.remembered.existing.iter();
-        let gone = known.filter(|(key, it)| !existing.contains_key(*key) && it.waiting.is_some());
+        let gone = known.filter(|(key, it)| !existing.contains_key(key) && it.waiting.is_some());
         let gone: Vec<_> = gone.map(|(key, it)| (key.clone(), it.clone())).collect();
         for (campaign, known) in gone {
             let inclusion = known.done.map(|_| Inclusion { waiting: None, ..known });
             self.push(Effect::Inclusion { campaign, inclusion });
         }
-        for (campaign, segment) in existing {
+        for (campaign, segment) in existing.iter() {
             let since = self.person.profile.segments.of(segment).since;
             self.stand(campaign, segment, since, false);
         }
@@ -129,7 +129,7 @@ impl Turn<'_> {
     /// The person came into this segment or left it; `is_told`: an event follows by which campaigns are entered.
     pub(super) fn wait_for_turns_of(&mut self, segment: &str, is_told: bool) {
         let since = self.person.profile.segments.of(segment).since;
-        for (campaign, _) in self.snapshot.catalog.existing().iter().filter(|(_, of)| *of == segment) {
+        for campaign in self.snapshot.catalog.existing_of(segment) {
             self.stand(campaign, segment, since, is_told);
         }
     }

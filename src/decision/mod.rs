@@ -17,6 +17,7 @@ pub mod merge;
 pub mod permission;
 pub mod person;
 pub mod segments;
+pub mod shared_map;
 pub mod traits;
 
 use std::collections::BTreeSet;

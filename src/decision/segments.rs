@@ -169,7 +169,7 @@ impl Turn<'_> {
         if keys.is_empty() {
             return;
         }
-        for defined in set.iter().filter(|defined| keys.contains(&defined.segment.key)) {
+        for defined in set.ordered(keys) {
             let key = &defined.segment.key;
             let Some(answer) = set.evaluate(key, &self.facts_at(instant, None, None)) else { continue };
             let before = self.person.profile.segments.of(key);

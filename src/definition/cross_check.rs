@@ -6,6 +6,7 @@ use crate::audience::Segment;
 use crate::audience::condition::needs::{Needs, direct};
 use crate::audience::segment::CHAIN_MAX;
 use crate::decision::campaign::CampaignStatus;
+use crate::decision::shared_map::SharedMap;
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::reader::{Reference, Target};
 use crate::definition::{Definition, Document, DocumentKind};
@@ -14,19 +15,45 @@ use crate::message::Channel;
 pub const LIVE_CAMPAIGNS_MAX: usize = 10_000;
 pub const SEGMENTS_MAX: usize = 1_000;
 
-/// What is already applied.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What is already applied; a copy costs little.
+#[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Keys of all campaigns; true where live.
-    pub campaigns: BTreeMap<String, bool>,
+    pub campaigns: SharedMap<bool>,
     /// Keys of all topics.
     pub topics: BTreeSet<String>,
     /// Keys of all templates, with the channels they have parts for.
-    pub templates: BTreeMap<String, BTreeSet<Channel>>,
+    pub templates: SharedMap<BTreeSet<Channel>>,
     /// Keys of all segments, with those each builds on directly.
-    pub segments: BTreeMap<String, BTreeSet<String>>,
+    pub segments: SharedMap<BTreeSet<String>>,
     /// Keys of all consent policies, with the channels each has a rule for.
     pub policies: BTreeMap<String, BTreeSet<Channel>>,
+}
+
+impl Known {
+    /// One more document, or another text of one that is known.
+    pub fn note(&mut self, key: &str, definition: &Definition) {
+        match definition {
+            Definition::Campaign(campaign) => {
+                self.campaigns.insert(key, campaign.status == CampaignStatus::Live);
+            }
+            Definition::Template(template) => {
+                let channels = Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
+                self.templates.insert(key, channels);
+            }
+            Definition::Segment(segment) => drop(self.segments.insert(key, built_on(segment))),
+            Definition::Topic(topic) => drop(self.topics.insert(topic.key.clone())),
+            Definition::ConsentPolicy(rules) => {
+                self.policies.insert(key.to_owned(), rules.iter().map(|rule| rule.channel).collect());
+            }
+            Definition::Rates(_)
+            | Definition::ComputedTrait(_)
+            | Definition::Caps(_)
+            | Definition::QuietHours(_)
+            | Definition::Source(_)
+            | Definition::Story(_) => {}
+        }
+    }
 }
 
 /// Problems between documents that are each right by themselves. Documents of the set win over `known`.
@@ -41,28 +68,7 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
             continue;
         }
         first.insert((document.kind, &document.key), document);
-        match &document.definition {
-            Definition::Campaign(campaign) => {
-                all.campaigns.insert(campaign.key.clone(), campaign.status == CampaignStatus::Live);
-            }
-            Definition::Template(template) => {
-                let channels = Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
-                all.templates.insert(template.key.clone(), channels);
-            }
-            Definition::Segment(segment) => {
-                all.segments.insert(segment.key.clone(), built_on(segment));
-            }
-            Definition::Topic(topic) => drop(all.topics.insert(topic.key.clone())),
-            Definition::ConsentPolicy(rules) => {
-                all.policies.insert(document.key.clone(), rules.iter().map(|rule| rule.channel).collect());
-            }
-            Definition::Rates(_)
-            | Definition::ComputedTrait(_)
-            | Definition::Caps(_)
-            | Definition::QuietHours(_)
-            | Definition::Source(_)
-            | Definition::Story(_) => {}
-        }
+        all.note(&document.key, &document.definition);
     }
     for document in documents {
         problems.extend(document.references.iter().filter_map(|reference| dangling(document, reference, &all)));
@@ -169,13 +175,9 @@ fn below<'k>(key: &str, all: &'k Known) -> Vec<&'k str> {
 fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<Problem> {
     let (message, nearest) = match &reference.to {
         Target::Campaign(key) if all.campaigns.contains_key(key) => return None,
-        Target::Campaign(key) => {
-            (format!("there is no campaign `{key}`"), nearest(key, all.campaigns.keys().map(String::as_str)))
-        }
+        Target::Campaign(key) => (format!("there is no campaign `{key}`"), nearest(key, all.campaigns.keys())),
         Target::Segment(key) if all.segments.contains_key(key) => return None,
-        Target::Segment(key) => {
-            (format!("there is no segment `{key}`"), nearest(key, all.segments.keys().map(String::as_str)))
-        }
+        Target::Segment(key) => (format!("there is no segment `{key}`"), nearest(key, all.segments.keys())),
         Target::Topic(key) if all.topics.contains(key) => return None,
         Target::Topic(key) => {
             (format!("there is no topic `{key}`"), nearest(key, all.topics.iter().map(String::as_str)))
@@ -187,7 +189,7 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
                 (format!("template `{key}` has no part for {channel}"), None)
             }
             None => {
-                let nearest = nearest(key, all.templates.keys().map(String::as_str));
+                let nearest = nearest(key, all.templates.keys());
                 let mut message = format!("there is no template `{key}`");
                 // Whoever copied a campaign forgets its template; once is enough.
                 if document.kind == DocumentKind::Campaign && nearest.is_none() {

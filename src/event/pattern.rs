@@ -27,6 +27,7 @@ use matcher::Scalar;
 pub use matcher::{Matcher, clipped, same};
 pub use parse::{PatternError, Step, Wrong, parse};
 use paths::{FieldId, Paths};
+pub use shared::Rows;
 
 /// A pattern over an event's document, as alternatives of which one must be met.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,7 @@
 //! Definitions as rows: every version is kept, none is changed.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,9 @@ pub struct StoredFile {
     pub name: String,
     pub text: String,
 }
+
+/// Documents looked for one by one; more are sorted out of all of them.
+const ASKED_ONE_BY_ONE_MAX: usize = 64;
 
 const SELECT: &str = "SELECT kind, key, version, files, position, applied_at FROM definitions";
 
@@ -70,6 +75,32 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let until = self.definitions_position(position).await?;
         let sql = format!("{SELECT} WHERE workspace = ? AND position <= ? ORDER BY kind, key, version");
         Rows(self.conn).all(&sql, vec![self.id.0.into(), until.0.into()]).await?.iter().map(read).collect()
+    }
+
+    /// Every version that came into force after `from`, or at it, until `until` included, oldest first. Both are places
+    /// among definitions; see [`definitions_position`](Self::definitions_position).
+    pub async fn definitions_between(&self, from: Position, until: Position) -> Result<Vec<StoredDefinition>, Error> {
+        let sql = format!(
+            "{SELECT} WHERE workspace = ? AND position >= ? AND position <= ? ORDER BY position, kind, key, version"
+        );
+        let values = vec![self.id.0.into(), from.0.into(), until.0.into()];
+        Rows(self.conn).all(&sql, values).await?.iter().map(read).collect()
+    }
+
+    /// The newest version of each of these documents, (kind, key); those there are none of are missing.
+    pub async fn newest_of(&self, documents: &BTreeSet<(&str, &str)>) -> Result<Vec<StoredDefinition>, Error> {
+        if documents.len() > ASKED_ONE_BY_ONE_MAX {
+            let mut all = self.definitions().await?;
+            all.retain(|one| documents.contains(&(one.kind.as_str(), one.key.as_str())));
+            return Ok(all);
+        }
+        let sql = format!("{SELECT} WHERE workspace = ? AND kind = ? AND key = ? ORDER BY version DESC LIMIT 1");
+        let mut found = Vec::new();
+        for (kind, key) in documents {
+            let values = vec![self.id.0.into(), (*kind).into(), (*key).into()];
+            found.extend(Rows(self.conn).one(&sql, values).await?.as_ref().map(read).transpose()?);
+        }
+        Ok(found)
     }
 
     /// Where an entry stands among definitions, which are known by where theirs stand in the first shard.

@@ -451,16 +451,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(self.entries_at(&found).await?.into_values().collect())
     }
 
-    /// A page of the log from its end on, in front of `before`: where each entry stands and its event's name, empty for
-    /// other inputs. Newest first.
-    pub async fn names_before(&self, before: Position, limit: u32) -> Result<Vec<(Position, String)>, Error> {
-        let sql =
-            "SELECT position, name FROM entries WHERE position < ? AND workspace = ? ORDER BY position DESC LIMIT ?";
-        let values = vec![before.0.into(), self.id.0.into(), limit.into()];
-        let rows = Rows(self.conn).all(sql, values).await?;
-        rows.iter().map(|row| Ok((Position(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
-    }
-
     /// Whether something is logged about this person that is not processed yet.
     pub async fn is_behind(&self, profile: ProfileId) -> Result<bool, Error> {
         let unprocessed = unprocessed(self.conn.get_database_backend(), "entries");

@@ -28,6 +28,21 @@ pub struct EventFilter {
 pub struct Reached(pub Vec<i64>);
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
+    /// A page of the log from its end on, between two positions: where each entry stands and its event's name, empty for
+    /// other inputs. Newest first.
+    pub async fn names_between(
+        &self,
+        after: Position,
+        before: Position,
+        limit: u32,
+    ) -> Result<Vec<(Position, String)>, Error> {
+        let sql = "SELECT position, name FROM entries WHERE position > ? AND position < ? AND workspace = ?
+                   ORDER BY position DESC LIMIT ?";
+        let values = vec![after.0.into(), before.0.into(), self.id.0.into(), limit.into()];
+        let rows = Rows(self.conn).all(sql, values).await?;
+        rows.iter().map(|row| Ok((Position(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
+
     /// A page of events, newest first, and where the next one begins; none where the log begins. With a filter a page
     /// may be short, or empty, and yet not the last.
     pub async fn newest_events(

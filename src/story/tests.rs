@@ -347,7 +347,8 @@ expect: [ { ann: sent, template: cart_reminder } ]
     let story = told.unwrap();
     let sent = |zone: Option<&str>| {
         let mut setting = given::setting(&documents, story);
-        setting.catalog.terms.zone = zone.map(|zone| jiff::tz::TimeZone::get(zone).unwrap());
+        std::sync::Arc::make_mut(&mut setting.catalog.terms).zone =
+            zone.map(|zone| jiff::tz::TimeZone::get(zone).unwrap());
         let mut world = World::new(&setting, given::people(story), Position(0));
         world.run(given::start(story), &given::acts(story), None).unwrap();
         world.happenings.iter().find(|one| one.what == crate::story::world::What::Sent).map(|one| one.at.to_string())

@@ -1,21 +1,21 @@
 //! Definitions put into force: all documents or none, each changed text as a new version, from one log entry on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sea_orm::DatabaseTransaction;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::decision::campaign::CampaignStatus;
-use crate::definition::{self, Definition, Document, DocumentKind, Known, Problem, SourceFile};
+use crate::definition::{self, Document, DocumentKind, Known, Problem, SourceFile};
 use crate::eventlog::append::Appender;
 use crate::eventlog::{EventLog, Queue, Receipt, logged};
 use crate::ids::{Position, Timestamp, WorkspaceId};
-use crate::message::Channel;
 use crate::store::definitions::{StoredDefinition, StoredFile};
 use crate::store::entries::Logged;
 use crate::store::{Store, workspace};
 use crate::worker::dispatcher::requeue_held;
+use crate::worker::live::book::Book;
 use crate::worker::live::{Definitions, read_stored};
 use crate::worker::warnings;
 
@@ -41,29 +41,62 @@ pub async fn apply(
     files: Vec<SourceFile>,
     dry_run: bool,
 ) -> anyhow::Result<Result<Applied, Vec<Problem>>> {
-    let (documents, stored) = match checked(store, id, &files).await? {
-        Ok(checked) => checked,
+    let book = definitions.book(id).await?;
+    let documents = match read_against(&book, files).await? {
+        Ok(documents) => documents,
         Err(problems) => return Ok(Err(problems)),
     };
+    let stored = store.workspace(id).newest_of(&names_of(&documents)).await?;
     let (mut applied, fresh) = compare(&documents, &stored);
-    let fresh: Vec<&Document> = fresh.into_iter().map(|(document, _)| document).collect();
+    let fresh: Vec<Document> = fresh.into_iter().map(|(document, _)| document.clone()).collect();
     let changes_quiet_hours = fresh.iter().any(|document| document.kind == DocumentKind::QuietHours);
     let now = log.clock().now();
-    let warnings = warnings::of_documents(store.workspace(id), &fresh, now).await?;
     if dry_run {
-        applied.warnings = warnings;
+        let fresh: Vec<&Document> = fresh.iter().collect();
+        applied.warnings =
+            warnings::of_documents(store.workspace(id), (&book, definitions.seen()), &fresh, now).await?;
         return Ok(Ok(applied));
     }
     applied = log
         .writer()
         .change(Queue::Effects, move |tx, appender| Box::pin(store_changed(tx, appender, id, documents, now)))
         .await?;
-    definitions.refresh(id).await?;
+    let book = definitions.book(id).await?;
     if changes_quiet_hours {
         // What waits is asked again: its morning may be another.
         requeue_held(log, id, "quiet_hours", now).await?;
     }
-    Ok(Ok(Applied { warnings, ..applied }))
+    // By now it is in force: nobody waits for what is only told.
+    let fresh: Vec<&Document> = fresh.iter().collect();
+    applied.warnings = match warnings::of_documents(store.workspace(id), (&book, definitions.seen()), &fresh, now).await
+    {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            tracing::error!(%error, "what was applied cannot be compared with what came");
+            vec!["what was applied could not be compared with the events that came; `carillon plan` does".to_owned()]
+        }
+    };
+    Ok(Ok(applied))
+}
+
+/// The documents of the files, checked against what is in force; or every problem.
+pub(super) async fn read_against(
+    book: &Arc<Book>,
+    files: Vec<SourceFile>,
+) -> anyhow::Result<Result<Vec<Document>, Vec<Problem>>> {
+    let book = book.clone();
+    // Thousands of files take a while.
+    let read = move || {
+        let documents = definition::read(&files)?;
+        let problems = definition::cross_check(&documents, book.known());
+        if problems.is_empty() { Ok(documents) } else { Err(problems) }
+    };
+    Ok(tokio::task::spawn_blocking(read).await?)
+}
+
+/// (kind, key) of each.
+pub(super) fn names_of(documents: &[Document]) -> BTreeSet<(&str, &str)> {
+    documents.iter().map(|document| (document.kind.as_str(), document.key.as_str())).collect()
 }
 
 /// The documents of the files, and the newest versions of what is in force; or every problem.
@@ -100,7 +133,7 @@ async fn store_changed(
     now: Timestamp,
 ) -> anyhow::Result<Applied> {
     let store = workspace(tx, id);
-    let stored = store.definitions().await?;
+    let stored = store.newest_of(&names_of(&documents)).await?;
     let (applied, fresh) = compare(&documents, &stored);
     if fresh.is_empty() {
         return Ok(applied);
@@ -162,42 +195,7 @@ fn files_of(document: &Document) -> Vec<StoredFile> {
 fn known(stored: &[StoredDefinition]) -> Known {
     let mut known = Known::default();
     for one in stored {
-        let kind = DocumentKind::parse(&one.kind);
-        let names = [
-            DocumentKind::Campaign,
-            DocumentKind::Template,
-            DocumentKind::Segment,
-            DocumentKind::Topic,
-            DocumentKind::ConsentPolicy,
-        ];
-        if !kind.is_some_and(|kind| names.contains(&kind)) {
-            continue;
-        }
-        for definition in read_stored(one) {
-            match definition {
-                Definition::Campaign(campaign) => {
-                    known.campaigns.insert(campaign.key, campaign.status == CampaignStatus::Live);
-                }
-                Definition::Template(template) => {
-                    let channels: BTreeSet<Channel> =
-                        Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)).collect();
-                    known.templates.insert(template.key, channels);
-                }
-                Definition::Segment(segment) => {
-                    known.segments.insert(segment.key.clone(), definition::built_on(&segment));
-                }
-                Definition::Topic(topic) => drop(known.topics.insert(topic.key)),
-                Definition::ConsentPolicy(rules) => {
-                    known.policies.insert(one.key.clone(), rules.iter().map(|rule| rule.channel).collect());
-                }
-                Definition::Rates(_)
-                | Definition::ComputedTrait(_)
-                | Definition::Caps(_)
-                | Definition::QuietHours(_)
-                | Definition::Source(_)
-                | Definition::Story(_) => {}
-            }
-        }
+        read_stored(one).iter().for_each(|definition| known.note(&one.key, definition));
     }
     known
 }

@@ -1,7 +1,7 @@
 //! How many people a segment would have that nobody has saved yet: the same evaluation as in decisions, over everybody
 //! stored. Nothing is written, and nobody waits: people are read a slice at a time, each as they are at that moment.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,13 +14,13 @@ use crate::clock::Stopwatch;
 use crate::decision::Catalog;
 use crate::definition::problem::Code;
 use crate::definition::{Definition, Document, Problem, SourceFile};
-use crate::ids::{ProfileId, Timestamp, WorkspaceId};
+use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Store;
 use crate::store::profiles::{Parts, Unread};
-use crate::worker::apply::checked;
+use crate::worker::apply::{compare, names_of, read_against, stored_as};
 use crate::worker::live::Definitions;
+use crate::worker::live::book::Book;
 use crate::worker::membership::{needs_of, work_out};
-use crate::worker::plan::overlaid;
 use crate::worker::world::{Slot, Slots, load_needed};
 
 /// People read together.
@@ -95,15 +95,21 @@ pub async fn head_count(
     now: Timestamp,
 ) -> anyhow::Result<Result<HeadCount, Vec<Problem>>> {
     let watch = Stopwatch::start();
-    let (documents, stored) = match checked(store, id, files).await? {
-        Ok(checked) => checked,
+    let book = definitions.book(id).await?;
+    let documents = match read_against(&book, files.to_vec()).await? {
+        Ok(documents) => documents,
         Err(problems) => return Ok(Err(problems)),
     };
     let asked: BTreeMap<&str, &str> = documents.iter().filter_map(segment_of).collect();
     if asked.is_empty() {
         return Ok(Err(vec![no_segment(files)]));
     }
-    let catalog = definitions.supposed(id, overlaid(&documents, &stored, now), &BTreeSet::new()).catalog;
+    let stored = store.workspace(id).newest_of(&names_of(&documents)).await?;
+    let fresh = compare(&documents, &stored).1.into_iter();
+    let fresh: Vec<_> = fresh.map(|(document, version)| stored_as(document, version, Position(1), now)).collect();
+    let mut supposed = Book::clone(&book);
+    supposed.add(&fresh);
+    let catalog = supposed.live().catalog.clone();
     let needs = needs_of(&catalog, asked.keys().copied());
     let keys = asked.keys().map(|key| (*key).to_owned()).collect();
     let tally = everybody(store, id, Arc::new(Counted { catalog: Arc::new(catalog), keys, needs, now })).await?;

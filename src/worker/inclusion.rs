@@ -144,7 +144,7 @@ pub async fn included(
     let (live, db) = (definitions.live(id), store.workspace(id));
     let mut told = BTreeMap::new();
     for (campaign, _) in live.catalog.existing().iter().filter(|(_, of)| *of == segment) {
-        told.insert(campaign.clone(), (db.count_included(campaign).await?, db.given(campaign).await?));
+        told.insert(campaign.to_owned(), (db.count_included(campaign).await?, db.given(campaign).await?));
     }
     Ok(told)
 }

@@ -1,19 +1,19 @@
 //! The definitions in force, compiled once and shared: what the processor decides by and the dispatcher sends with.
 
+pub mod book;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::tz::TimeZone;
 
-use crate::audience::computed::{ComputedSet, ComputedTrait, SHIPPED, shipped};
+use crate::audience::computed::SHIPPED;
 use crate::audience::condition::Terms;
-use crate::audience::segment::{Bases, SegmentSet};
-use crate::decision::campaign::{CampaignStatus, Start};
-use crate::decision::{Campaign, Catalog, Permissions};
-use crate::definition::computed_trait::shipped_in;
-use crate::definition::consent_policy::PolicyRule;
+use crate::decision::campaign::CampaignStatus;
+use crate::decision::shared_map::SharedMap;
+use crate::decision::{Campaign, Catalog};
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::{Rule, quiet_hours};
@@ -21,11 +21,16 @@ use crate::ids::{Position, WorkspaceId};
 use crate::money::{Currency, Exchange};
 use crate::render::Compiled;
 use crate::store::Store;
-use crate::store::controls::{PAUSE_ALL, workspaces};
+use crate::store::controls::workspaces;
 use crate::store::definitions::StoredDefinition;
+use crate::worker::warnings::Seen;
+use book::Book;
 
-/// Everything in force in one workspace.
-#[derive(Debug, Default)]
+/// Books of one workspace kept at once.
+const BOOKS_MAX: usize = 8;
+
+/// Everything in force in one workspace; a copy costs little.
+#[derive(Debug, Clone, Default)]
 pub struct Live {
     pub catalog: Catalog,
     /// Every frequency cap.
@@ -33,7 +38,7 @@ pub struct Live {
     /// Every window of quiet hours; the shipped ones where nobody said any.
     pub quiet: Vec<quiet_hours::Window>,
     /// The newest version of every template.
-    pub templates: BTreeMap<String, Arc<Compiled>>,
+    pub templates: SharedMap<Arc<Compiled>>,
     pub sources: BTreeMap<String, Arc<Source>>,
     pub all_paused: bool,
 }
@@ -46,7 +51,11 @@ pub struct Definitions {
     /// Where people live who do not say so; none: UTC.
     zone: Option<TimeZone>,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
+    /// The newest few of each workspace, the newest last: what is decided lags behind what is in force.
+    books: Mutex<BTreeMap<WorkspaceId, Vec<Arc<Book>>>>,
     generation: AtomicU64,
+    /// What warnings know of the events that came.
+    seen: Seen,
     /// Held from reading definitions until they are in force here: older ones must not take the place of newer ones.
     turn: tokio::sync::Mutex<()>,
 }
@@ -65,8 +74,9 @@ impl Definitions {
     /// # Errors
     /// The database cannot be read.
     pub async fn load_with(store: Store, home: Currency, zone: Option<TimeZone>) -> anyhow::Result<Self> {
-        let (live, generation) = (ArcSwap::default(), AtomicU64::new(0));
-        let definitions = Self { store, home, zone, live, generation, turn: tokio::sync::Mutex::default() };
+        let (live, books, generation) = (ArcSwap::default(), Mutex::default(), AtomicU64::new(0));
+        let (seen, turn) = (Seen::default(), tokio::sync::Mutex::default());
+        let definitions = Self { store, home, zone, live, books, generation, seen, turn };
         definitions.refresh_all().await?;
         Ok(definitions)
     }
@@ -95,20 +105,98 @@ impl Definitions {
         self.live.load_full()
     }
 
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
     /// Grows with every change of what is in force.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The campaigns in force at a position of the log, whatever was applied, paused or resumed later.
+    /// The book as of a position of the log, with what was paused there, whatever was applied, paused or resumed later.
+    /// It goes on from `before`, the book of an earlier position, where one is at hand.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn catalog_at(&self, id: WorkspaceId, position: Position) -> anyhow::Result<Catalog> {
-        self.catalog_of(id, position, None).await
+    pub async fn book_at(
+        &self,
+        id: WorkspaceId,
+        position: Position,
+        before: Option<&Arc<Book>>,
+    ) -> anyhow::Result<Arc<Book>> {
+        let store = self.store.workspace(id);
+        let until = store.definitions_position(position).await?;
+        let kept = self.kept(id);
+        let candidates = kept.iter().chain(before).filter(|book| book.read_to() <= until);
+        let from = candidates.max_by_key(|book| book.read_to()).cloned();
+        let paused = store.pauses_at(position).await?;
+        let (book, _) = self.gone_on(id, from, until, paused).await?;
+        Ok(book)
     }
 
-    /// The same with one campaign alone, where one is named.
+    /// Goes on from a book to what is stored until `until`; the answer is also whether anything is another.
+    async fn gone_on(
+        &self,
+        id: WorkspaceId,
+        from: Option<Arc<Book>>,
+        until: Position,
+        paused: BTreeSet<String>,
+    ) -> anyhow::Result<(Arc<Book>, bool)> {
+        let read_to = from.as_ref().map_or(Position(i64::MIN), |book| book.read_to());
+        let rows = self.store.workspace(id).definitions_between(read_to, until).await?;
+        if let Some(from) = from.as_ref().filter(|from| from.has(&rows, &paused)) {
+            return Ok((from.clone(), false));
+        }
+        let terms = self.terms(id);
+        // Whoever starts reads thousands of texts.
+        let read = move || {
+            let mut book = from.unwrap_or_else(|| Arc::new(Book::new(terms)));
+            let fresh = Arc::make_mut(&mut book);
+            let is_changed = fresh.add(&rows) | fresh.set_paused(paused);
+            (book, is_changed)
+        };
+        Ok(tokio::task::spawn_blocking(read).await?)
+    }
+
+    fn kept(&self, id: WorkspaceId) -> Vec<Arc<Book>> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The newest book, with what other processes applied until now in it, and in force.
+    ///
+    /// # Errors
+    /// As for [`refresh`](Self::refresh).
+    pub async fn book(&self, id: WorkspaceId) -> anyhow::Result<Arc<Book>> {
+        let _turn = self.turn.lock().await;
+        let kept = self.kept(id);
+        let is_first = kept.is_empty();
+        let paused = self.store.workspace(id).pauses().await?;
+        let (book, is_changed) = self.gone_on(id, kept.last().cloned(), Position(i64::MAX), paused).await?;
+        if is_first || is_changed {
+            self.put_in_force(id, book.clone());
+        }
+        Ok(book)
+    }
+
+    fn put_in_force(&self, id: WorkspaceId, book: Arc<Book>) {
+        self.live.rcu(|known| {
+            let mut all = BTreeMap::clone(known);
+            all.insert(id, book.live().clone());
+            all
+        });
+        let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = books.entry(id).or_default();
+        // Of one position the pauses differ alone, and those are read each time.
+        kept.retain(|known| known.read_to() != book.read_to());
+        kept.push(book);
+        let surplus = kept.len().saturating_sub(BOOKS_MAX);
+        kept.drain(..surplus);
+        drop(books);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// The campaigns in force at a position of the log, or one alone where one is named.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -137,14 +225,14 @@ impl Definitions {
                 DocumentKind::Caps | DocumentKind::QuietHours | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
-        Ok(compile(self.terms(id), stored, store.pauses_at(position).await?).catalog)
+        Ok(compile(self.terms(id), &stored, store.pauses_at(position).await?, |_| {}).catalog)
     }
 
     /// What would be in force with these versions, if nobody had paused anything and the campaigns named were live; to
     /// everybody every segment is new.
     pub fn supposed(&self, id: WorkspaceId, mut stored: Vec<StoredDefinition>, live: &BTreeSet<String>) -> Live {
         stored.iter_mut().for_each(|one| one.position = Position(1));
-        compile_as(self.terms(id), stored, BTreeSet::new(), |campaign| {
+        compile(self.terms(id), &stored, BTreeSet::new(), |campaign| {
             if live.contains(&campaign.key) {
                 campaign.status = CampaignStatus::Live;
             }
@@ -170,142 +258,34 @@ impl Definitions {
                 || one.kind == DocumentKind::Campaign.as_str()
         });
         stored.extend(instead.iter().cloned());
-        Ok(compile_as(self.terms(id), stored, store.pauses_at(position).await?, |campaign| {
+        Ok(compile(self.terms(id), &stored, store.pauses_at(position).await?, |campaign| {
             if live.contains(&campaign.key) {
                 campaign.status = CampaignStatus::Live;
             }
         }))
     }
 
-    /// Reads a workspace's definitions and pauses again.
+    /// Reads what was applied and paused in a workspace since it was last read.
     ///
     /// # Errors
     /// The database cannot be read; what was in force stays.
     pub async fn refresh(&self, id: WorkspaceId) -> anyhow::Result<()> {
-        let _turn = self.turn.lock().await;
-        let store = self.store.workspace(id);
-        let stored = store.definitions_until(Position(i64::MAX)).await?;
-        let live = Arc::new(compile(self.terms(id), stored, store.pauses().await?));
-        self.live.rcu(|known| {
-            let mut all = BTreeMap::clone(known);
-            all.insert(id, live.clone());
-            all
-        });
-        self.generation.fetch_add(1, Ordering::Release);
-        Ok(())
+        self.book(id).await.map(drop)
     }
 }
 
-/// Builds what is in force from every stored version. A text an older release accepted and this one cannot read is
-/// left out, loudly.
-fn compile(terms: Terms, stored: Vec<StoredDefinition>, paused: BTreeSet<String>) -> Live {
-    compile_as(terms, stored, paused, |_| {})
-}
-
-fn compile_as(
-    mut terms: Terms,
-    stored: Vec<StoredDefinition>,
-    mut paused: BTreeSet<String>,
+/// What is in force by every stored version. A text an older release accepted and this one cannot read is left out,
+/// loudly.
+fn compile(
+    terms: Terms,
+    stored: &[StoredDefinition],
+    paused: BTreeSet<String>,
     adjust: impl Fn(&mut Campaign),
 ) -> Live {
-    let mut live = Live { all_paused: paused.remove(PAUSE_ALL), ..Live::default() };
-    let mut campaigns = Vec::new();
-    let mut permissions = Permissions::default();
-    let (mut segments, mut caps, mut policies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut quiet = BTreeMap::new();
-    let mut bases = Bases::default();
-    let mut computed = Computing::default();
-    // Versions come oldest first: the newest of each kind and key wins.
-    for one in stored {
-        for definition in read_stored(&one) {
-            computed.note(&definition, &one);
-            match definition {
-                Definition::Campaign(mut campaign) => {
-                    campaign.version = one.version;
-                    adjust(&mut campaign);
-                    campaigns.push(campaign);
-                }
-                Definition::Segment(mut segment) => {
-                    segment.version = one.version;
-                    segments.insert(segment.key.clone(), (segment, one.position));
-                }
-                Definition::Rates(rates) => {
-                    terms.exchange.rates = rates;
-                    bases.rates = one.position;
-                }
-                // Those under several names hold together.
-                Definition::Caps(rules) => drop(caps.insert(one.key.clone(), rules)),
-                Definition::QuietHours(windows) => drop(quiet.insert(one.key.clone(), windows)),
-                Definition::ConsentPolicy(rules) => drop(policies.insert(one.key.clone(), rules)),
-                Definition::Template(mut template) => {
-                    template.version = one.version;
-                    // Of the newest version, which may say none any more.
-                    permissions.topics_of_templates.remove(&template.key);
-                    let topic = template.topic.clone().map(|topic| (template.key.clone(), topic));
-                    permissions.topics_of_templates.extend(topic);
-                    match Compiled::new(&template) {
-                        Ok(compiled) => drop(live.templates.insert(template.key.clone(), Arc::new(compiled))),
-                        Err(error) => {
-                            tracing::error!(template = template.key, %error, "a stored template does not compile")
-                        }
-                    }
-                }
-                Definition::Source(source) => drop(live.sources.insert(source.key.clone(), Arc::new(source))),
-                Definition::Topic(topic) => {
-                    bases.topics.insert(topic.key.clone(), one.position);
-                    permissions.topics.insert(topic.key.clone(), topic);
-                }
-                Definition::ComputedTrait(_) | Definition::Story(_) => {}
-            }
-        }
-    }
-    live.rules = caps.into_values().flatten().collect();
-    live.quiet = quiet_hours::in_force(quiet.into_values());
-    let policies = policies.into_values().flatten();
-    permissions.policies = policies.map(|rule: PolicyRule| (rule.channel, rule.policy)).collect();
-    bases.dates = computed.dates;
-    terms.computed = computed.in_force(bases.rates);
-    bases.computed = terms.computed.positions();
-    terms.segments = SegmentSet::new(segments.into_values().collect(), &bases);
-    terms.topics = permissions.topics.values().map(|topic| (topic.key.clone(), topic.by_default)).collect();
-    live.catalog = Catalog::new(campaigns, paused, permissions).with_terms(terms);
-    live
-}
-
-/// What is kept with people beside segments: the computed traits that are defined, since when shipped ones are named, and
-/// when a campaign that begins at a date, or asks for members there are already, was last applied.
-#[derive(Debug, Default)]
-struct Computing {
-    defined: BTreeMap<String, (ComputedTrait, Position)>,
-    named: BTreeMap<&'static str, Position>,
-    dates: Position,
-}
-
-impl Computing {
-    fn note(&mut self, definition: &Definition, stored: &StoredDefinition) {
-        if let Definition::ComputedTrait(computed) = definition {
-            let computed = ComputedTrait { version: stored.version, ..computed.clone() };
-            self.defined.insert(computed.key.clone(), (computed, stored.position));
-        }
-        let concerns_everybody =
-            |campaign: &Campaign| matches!(campaign.entry.start, Start::Date(_)) || campaign.entry.existing.is_some();
-        if matches!(definition, Definition::Campaign(campaign) if concerns_everybody(campaign)) {
-            self.dates = self.dates.max(stored.position);
-        }
-        for key in stored.files.iter().flat_map(|file| shipped_in(definition, &file.text)) {
-            let known = self.named.entry(key).or_insert(stored.position);
-            *known = stored.position.min(*known);
-        }
-    }
-
-    fn in_force(mut self, rates: Position) -> ComputedSet {
-        for (key, since) in self.named {
-            if let Some(computed) = shipped(key).filter(|_| !self.defined.contains_key(key)) {
-                self.defined.insert(key.to_owned(), (computed, since));
-            }
-        }
-        ComputedSet::new(self.defined.into_values().collect(), rates)
-    }
+    let mut book = Book::new(terms);
+    book.add_as(stored, adjust);
+    book.set_paused(paused);
+    Live::clone(book.live())
 }
 
 /// The definitions of a stored text; none where this release cannot read it, which is logged.

@@ -130,7 +130,8 @@ pub async fn plan(
     let names = stored.iter().map(|one| format!("{} {}", one.kind, one.key));
     let kept = names.filter(|name| !named.contains(name)).collect();
     let fresh: Vec<&Document> = compare(&documents, &stored).1.into_iter().map(|(document, _)| document).collect();
-    let warnings = warnings::of_documents(store.workspace(id), &fresh, now).await?;
+    let book = definitions.book(id).await?;
+    let warnings = warnings::of_documents(store.workspace(id), (&book, definitions.seen()), &fresh, now).await?;
     let mut plan = Plan { documents: changes, kept, warnings, past: None, campaigns: Vec::new(), segments: Vec::new() };
 
     let asked = asked(&documents, &stored);

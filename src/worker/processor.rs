@@ -24,6 +24,7 @@ use crate::telemetry;
 use crate::worker::effects::Raced;
 use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
+use crate::worker::live::book::Book;
 use crate::worker::observed::{self, Made};
 use crate::worker::world::{self, Asked, Changes, People, Slot};
 
@@ -45,8 +46,10 @@ pub struct Processor {
     faults: Faults,
     settle: Span,
     cursor: Position,
-    /// The campaigns in force at the cursor; read again when a barrier was passed.
-    catalogs: BTreeMap<WorkspaceId, Arc<Catalog>>,
+    /// What is in force at the cursor; it goes on when a barrier was passed.
+    books: BTreeMap<WorkspaceId, Arc<Book>>,
+    /// Workspaces whose book is of a position before a barrier.
+    passed: BTreeSet<WorkspaceId>,
     /// Workspaces in which others have not learned of the barrier yet.
     changed: BTreeSet<WorkspaceId>,
     is_waiting: bool,
@@ -95,7 +98,7 @@ impl Processor {
         settle: Span,
     ) -> anyhow::Result<Self> {
         let cursor = cursors(store.reader()).await?.of(shard);
-        let (catalogs, changed) = (BTreeMap::new(), BTreeSet::new());
+        let (books, passed, changed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         Ok(Self {
             shard,
             lease,
@@ -105,7 +108,8 @@ impl Processor {
             faults,
             settle,
             cursor,
-            catalogs,
+            books,
+            passed,
             changed,
             is_waiting: false,
             races: 0,
@@ -150,7 +154,7 @@ impl Processor {
         let count = batch.len();
         let last = batch.last().map_or(self.cursor, position_of);
         let barrier = batch.last().and_then(barrier_in);
-        self.read_catalogs(&batch).await?;
+        self.read_books(&batch).await?;
         let mut changes = self.decide_all(batch).await?;
         self.faults.hit("processor.decided")?;
         let (shard, from, token) = (self.shard, self.cursor, self.lease.token);
@@ -179,7 +183,7 @@ impl Processor {
         }
         (self.cursor, self.races) = (last, 0);
         if let Some(id) = barrier {
-            self.catalogs.remove(&id);
+            self.passed.insert(id);
             self.changed.insert(id);
         }
         self.faults.hit("processor.stored")?;
@@ -232,12 +236,13 @@ impl Processor {
     }
 
     /// What is in force for everybody else may be newer than the entries at hand.
-    async fn read_catalogs(&mut self, batch: &[ReadEntry]) -> anyhow::Result<()> {
+    async fn read_books(&mut self, batch: &[ReadEntry]) -> anyhow::Result<()> {
         for read in batch {
             let id = workspace_of(read);
-            if !self.catalogs.contains_key(&id) {
-                let catalog = self.definitions.catalog_at(id, self.cursor).await?;
-                self.catalogs.insert(id, Arc::new(catalog));
+            if !self.books.contains_key(&id) || self.passed.contains(&id) {
+                let book = self.definitions.book_at(id, self.cursor, self.books.get(&id)).await?;
+                self.books.insert(id, book);
+                self.passed.remove(&id);
             }
         }
         Ok(())
@@ -276,7 +281,8 @@ impl Processor {
     }
 
     async fn decide_workspace(&self, id: WorkspaceId, work: Work) -> anyhow::Result<Changes> {
-        let catalog = self.catalogs.get(&id).cloned().unwrap_or_default();
+        let live = self.books.get(&id).map(|book| book.live().clone()).unwrap_or_default();
+        let catalog = &live.catalog;
         let mut changes = Changes { parked: work.unreadable, ..Changes::default() };
         let mut asked = Vec::with_capacity(work.entries.len());
         for entry in work.entries {
@@ -288,10 +294,10 @@ impl Processor {
             let at = At { position: entry.position, now: entry.now };
             asked.push(Asked { at, profile, joins: entry.joins, input });
         }
-        let mut people = world::load(&self.log, self.store.workspace(id), &catalog, &asked).await?;
+        let mut people = world::load(&self.log, self.store.workspace(id), catalog, &asked).await?;
         for one in asked {
             let profile = people.current(one.profile);
-            if let Err(cause) = self.decide_asked(&catalog, &mut people, &one, &mut changes) {
+            if let Err(cause) = self.decide_asked(catalog, &mut people, &one, &mut changes) {
                 park(&mut changes, one.at, profile, &one.input, cause);
             }
         }

@@ -325,7 +325,7 @@ fn a_cart_is_asked_for_its_worth_by_the_rates_of_its_day() {
     let mut rates = carillon::money::Rates::of("EUR".parse().unwrap());
     rates.add("USD".parse().unwrap(), at(-1_000), "0.9".parse().unwrap());
     rates.add("USD".parse().unwrap(), at(100), "0.1".parse().unwrap());
-    life.catalog.terms.exchange.rates = rates;
+    std::sync::Arc::make_mut(&mut life.catalog.terms).exchange.rates = rates;
     life.track(0, "Product Added", r#"{"product_id":"p","price":30,"currency":"USD"}"#);
     assert_eq!(verdicts(&life.track(1, "Checkout Started", "{}")), ["condition_not_met"], "one item");
     life.track(2, "Product Added", r#"{"product_id":"q","price":18,"currency":"EUR"}"#);

@@ -223,7 +223,7 @@ fn segments_that_are_missing_or_build_on_each_other_in_a_circle_are_named() {
     assert_eq!(many.lines().count(), 1, "{many}");
     // A circle with what is applied already is one too.
     let mut known = Known::default();
-    known.segments.insert("b".into(), ["a".to_owned()].into());
+    known.segments.insert("b", ["a".to_owned()].into());
     let documents = good(&segment("a", "{ in_segment: b }"));
     assert!(lines(&cross_check(&documents, &known)).contains("a → b → a"));
 }

@@ -117,7 +117,7 @@ impl World<'_> {
         let listed: Vec<Suppression> = listed.cloned().collect();
         let neighbours = subject.as_ref().map_or_else(Vec::new, |subject| self.neighbours(subject));
         let answers = Answers::default();
-        let terms = (&self.catalog.terms, &answers);
+        let terms = (self.catalog.terms.as_ref(), &answers);
         let policy = self.catalog.policy(message.channel).cloned().unwrap_or_default();
         let state = GuardState {
             suppressions: &listed,

@@ -58,7 +58,7 @@ impl World<'_> {
         }
         let asking = self.catalog.existing().iter().filter_map(|(key, segment)| {
             let campaign = self.catalog.campaign(key).filter(|campaign| !self.catalog.is_paused(campaign))?;
-            Some((key.clone(), segment.clone(), campaign.entry.existing?))
+            Some((key.to_owned(), segment.clone(), campaign.entry.existing?))
         });
         asking.collect()
     }

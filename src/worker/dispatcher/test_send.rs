@@ -87,7 +87,7 @@ impl Dispatcher {
         let now = self.parts.log.clock().now();
         let live = self.parts.definitions.live(id);
         let Some(template) = live.templates.get(&test.template) else {
-            let nearest = nearest(&test.template, live.templates.keys().map(String::as_str));
+            let nearest = nearest(&test.template, live.templates.keys());
             return Ok(Err(NotSent::UnknownTemplate { asked: test.template, nearest }));
         };
         let cleared = match self.clear_test(now, id, &test, leaves).await? {

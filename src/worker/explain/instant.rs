@@ -397,7 +397,7 @@ impl<'s> Ground<'s> {
     /// What may end an open enrollment, in the order in which it is asked.
     fn exits(&self, campaign: &Campaign, one: &Enrollment, person: &Person, loaded: &Loaded) -> Vec<ExitTold> {
         let answers = Answers::default();
-        let terms = (&self.catalog.terms, &answers);
+        let terms = (self.catalog.terms.as_ref(), &answers);
         let entry = loaded.bodies.get(&one.entry).map(Arc::as_ref);
         let facts = Facts::of_person(self.asked.at, terms, &person.profile, loaded.past());
         let facts = Facts { entry, entry_at: Some(one.entry_event_at), ..facts };
@@ -415,7 +415,7 @@ impl<'s> Ground<'s> {
         let Start::Segment(key) = &self.campaign.entry.start else { return None };
         let defined = self.catalog.terms.segments.get(key)?;
         let (answers, loaded) = (Answers::default(), book.loaded(self.asked.at));
-        let terms = (&self.catalog.terms, &answers);
+        let terms = (self.catalog.terms.as_ref(), &answers);
         let facts = Facts::of_person(self.asked.at, terms, &person?.profile, loaded.past());
         Some(annotate(&defined.segment.filter, &facts))
     }

@@ -9,12 +9,13 @@ use crate::definition::{Definition, Document};
 use crate::event::Kind;
 use crate::store::Workspace;
 use crate::store::entries::Logged;
-use crate::worker::warnings::newest;
+use crate::worker::warnings::Seen;
 
 /// What to say of documents that define a computed trait, or name a shipped one, where the newest identifies set a trait of
 /// its name.
 pub(super) async fn of_documents(
     store: Workspace<'_, DatabaseConnection>,
+    seen: &Seen,
     documents: &[&Document],
 ) -> anyhow::Result<Vec<String>> {
     let mut keys: BTreeMap<String, String> = BTreeMap::new();
@@ -31,7 +32,7 @@ pub(super) async fn of_documents(
         return Ok(Vec::new());
     }
     let identified = Kind::Identify.event_name().to_owned();
-    let (newest, _) = newest(store, BTreeSet::from([identified.clone()])).await?;
+    let (newest, _) = seen.newest(store, &BTreeSet::from([identified.clone()])).await?;
     let positions = newest.get(&identified).map_or(&[][..], Vec::as_slice);
     let mut set: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in store.entries_apart(positions).await?.into_values() {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::audience::Profile;
 use crate::decision::Campaign;
 use crate::decision::campaign::CampaignStatus;
-use crate::definition::{Definition, Document};
+use crate::definition::{Definition, Document, DocumentKind};
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
 use crate::message::{Channel, Purpose};
@@ -20,7 +20,11 @@ use crate::render::template::Template;
 use crate::render::{Compiled, Content, RenderError, Scope, Sender, preview};
 use crate::store::Workspace;
 use crate::store::entries::Logged;
+use crate::worker::live::book::Book;
 use crate::worker::live::read_stored;
+use crate::worker::warnings::Seen;
+
+const TEMPLATE: &str = DocumentKind::Template.as_str();
 
 /// Of each campaign, the newest events that are tried.
 const EVENTS_MAX: usize = 50;
@@ -32,25 +36,33 @@ const LATER: [&str; 4] = ["workspace.", "links.", "campaign.", "message."];
 /// What to say of templates and the campaigns that send them, where either is among the documents.
 pub(super) async fn of_documents(
     store: Workspace<'_, DatabaseConnection>,
+    (book, seen): (&Book, &Seen),
     documents: &[&Document],
 ) -> anyhow::Result<Vec<String>> {
-    let fresh: BTreeSet<String> = documents.iter().map(|one| format!("{} {}", one.kind, one.key)).collect();
     let (mut campaigns, mut templates) = (BTreeMap::new(), BTreeMap::new());
-    let mut take = |definition: Definition| match definition {
-        Definition::Campaign(campaign) => drop(campaigns.insert(campaign.key.clone(), campaign)),
-        Definition::Template(template) => drop(templates.insert(template.key.clone(), template)),
-        _ => {}
-    };
-    store.definitions().await?.iter().flat_map(read_stored).for_each(&mut take);
-    documents.iter().for_each(|document| take(document.definition.clone()));
+    for document in documents {
+        match &document.definition {
+            Definition::Campaign(campaign) => drop(campaigns.insert(campaign.key.clone(), campaign.clone())),
+            Definition::Template(template) => drop(templates.insert(template.key.clone(), template.clone())),
+            _ => {}
+        }
+    }
+    let sends = |campaign: &&Arc<Campaign>| templates.contains_key(&campaign.send.template);
+    for campaign in book.live().catalog.campaigns().filter(sends) {
+        campaigns.entry(campaign.key.clone()).or_insert_with(|| Campaign::clone(campaign));
+    }
+    campaigns.retain(|_, campaign| campaign.status != CampaignStatus::Archived);
+    let sent: BTreeSet<&str> = campaigns.values().map(|campaign| campaign.send.template.as_str()).collect();
+    let stored = sent.into_iter().filter(|key| !templates.contains_key(*key)).map(|key| (TEMPLATE, key)).collect();
+    for definition in store.newest_of(&stored).await?.iter().flat_map(read_stored) {
+        if let Definition::Template(template) = definition {
+            templates.insert(template.key.clone(), template);
+        }
+    }
     let Ok(sender) = Sender::new(None, "preview@example.com", None) else { return Ok(Vec::new()) };
-    let sends = |campaign: &&Campaign| {
-        let concerns = [format!("campaign {}", campaign.key), format!("template {}", campaign.send.template)];
-        campaign.status != CampaignStatus::Archived && concerns.iter().any(|name| fresh.contains(name))
-    };
-    let concerned: Vec<&Campaign> = campaigns.values().filter(sends).collect();
+    let concerned: Vec<&Campaign> = campaigns.values().collect();
     let names = concerned.iter().map(|campaign| campaign.entry.event.clone()).collect();
-    let (newest, _) = super::newest(store, names).await?;
+    let (newest, _) = seen.newest(store, &names).await?;
     let mut told = Vec::new();
     for campaign in concerned {
         let template = templates.get(&campaign.send.template).filter(|it| it.parts.has(campaign.send.channel));
