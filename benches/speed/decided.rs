@@ -99,7 +99,7 @@ fn input(n: u64, now: Timestamp) -> Input {
 fn person(n: u64, now: Timestamp) -> Person {
     let mut person = Person::new(ProfileId(n as i64 + 1), now);
     person.version = 1;
-    let traits = json!({ "email": format!("{n}@example.com"), "plan": if n % 3 == 0 { "plus" } else { "free" },
+    let traits = json!({ "email": format!("{n}@example.com"), "plan": if n.is_multiple_of(3) { "plus" } else { "free" },
                          "city": format!("City {}", n % 50), "points": n % 100 });
     if let Value::Object(traits) = traits {
         person.profile.set_traits(&traits.into_iter().collect());

@@ -18,7 +18,7 @@ use crate::event::pattern::{Matcher, Pattern};
 /// One field that a document looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asked {
-    /// `kind key`.
+    /// `FILE:LINE: kind key`, with the line that names the field.
     pub document: String,
     pub path: String,
     pub purpose: Purpose,
@@ -72,8 +72,7 @@ impl Type {
 pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<String, BTreeSet<Asked>> {
     let mut all = BTreeMap::new();
     for document in documents {
-        let name = format!("{} {}", document.kind, document.key);
-        let mut asking = Asking { name, all: &mut all };
+        let mut asking = Asking { document, all: &mut all };
         match &document.definition {
             Definition::Campaign(campaign) if campaign.status != CampaignStatus::Archived => asking.campaign(campaign),
             Definition::Segment(segment) => asking.condition(&segment.filter, &[], &[]),
@@ -96,14 +95,16 @@ pub fn asked<'d>(documents: impl IntoIterator<Item = &'d Document>) -> BTreeMap<
 }
 
 struct Asking<'a> {
-    name: String,
+    document: &'a Document,
     all: &'a mut BTreeMap<String, BTreeSet<Asked>>,
 }
 
 impl Asking<'_> {
     fn add(&mut self, events: &[String], path: &str, purpose: Purpose) {
         for event in events {
-            let asked = Asked { document: self.name.clone(), path: path.to_owned(), purpose };
+            let place = self.document.place_of(if path.is_empty() { event } else { path });
+            let document = format!("{place}: {} {}", self.document.kind, self.document.key);
+            let asked = Asked { document, path: path.to_owned(), purpose };
             self.all.entry(event.clone()).or_default().insert(asked);
         }
     }
@@ -399,14 +400,18 @@ send: { channel: email, template: reminder }
         let order = json!({ "properties": { "total": 12.5, "products": [ { "product_id": "p1" } ] } });
         assert_eq!(
             warned("Order Completed", &vec![order; 1_000]),
-            ["campaign reminder: none of the last 1,000 `Order Completed` has `properties.product_id`; an exit that \
-              cannot compare ends the wait, so any of them does"]
+            [
+                "reminder.yaml:14: campaign reminder: none of the last 1,000 `Order Completed` has `properties.product_id`; an exit that \
+              cannot compare ends the wait, so any of them does"
+            ]
         );
         let added = json!({ "properties": { "price": 7, "colour": "blue", "product_id": "p1" } });
         assert_eq!(
             warned("Product Added", &[added]),
-            ["campaign reminder: the only `Product Added` that came has no `properties.cart_id`; without it a person \
-              is in the campaign once at a time"]
+            [
+                "reminder.yaml:10: campaign reminder: the only `Product Added` that came has no `properties.cart_id`; without it a person \
+              is in the campaign once at a time"
+            ]
         );
     }
 
@@ -418,8 +423,10 @@ send: { channel: email, template: reminder }
         orders.extend((0..370).map(|n| order(json!(format!("{n}.00")))));
         assert_eq!(
             warned("Order Completed", &orders),
-            ["campaign reminder: `properties.total` is text in 37 % of the last 1,000 `Order Completed`; it is \
-              compared with a number"]
+            [
+                "reminder.yaml:13: campaign reminder: `properties.total` is text in 37 % of the last 1,000 `Order Completed`; it is \
+              compared with a number"
+            ]
         );
     }
 
@@ -429,8 +436,10 @@ send: { channel: email, template: reminder }
         assert_eq!(warned("Product Added", &[added(json!(7)), added(json!("red"))]), Vec::<String>::new());
         assert_eq!(
             warned("Product Added", &[added(json!(7)), added(json!(8))]),
-            ["campaign reminder: `properties.colour` is a number in 100 % of the last 2 `Product Added`; it is \
-              compared with text"]
+            [
+                "reminder.yaml:12: campaign reminder: `properties.colour` is a number in 100 % of the last 2 `Product Added`; it is \
+              compared with text"
+            ]
         );
     }
 
@@ -441,7 +450,10 @@ send: { channel: email, template: reminder }
         let file = SourceFile { name: "reminder.yaml".to_owned(), text: REMINDER.to_owned() };
         let asked = asked(&read(&[file]).unwrap());
         let told = warnings("Order Completed", &[], &asked["Order Completed"], &came);
-        assert_eq!(told, ["campaign reminder: no `Order Completed` has come; did you mean `Order Complete`?"]);
+        assert_eq!(
+            told,
+            ["reminder.yaml:13: campaign reminder: no `Order Completed` has come; did you mean `Order Complete`?"]
+        );
     }
 
     #[test]

@@ -174,6 +174,18 @@ pub enum Definition {
 }
 
 impl Document {
+    /// `FILE:LINE` where it first says these words, or the last part of a path, or else where it begins: for what is told
+    /// after it was read.
+    pub fn place_of(&self, words: &str) -> String {
+        let part = words.rsplit('.').next().unwrap_or(words);
+        let found = self.text.find(words).or_else(|| self.text.find(part)).unwrap_or(0);
+        // Comments may stand above the line it begins with.
+        let is_above = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        let above = self.text.lines().take_while(is_above).count();
+        let lines = self.text.get(..found).unwrap_or_default().matches('\n').count();
+        format!("{}:{}", self.file, self.line + lines.saturating_sub(above))
+    }
+
     /// The files `export` writes for this document, so that reading them gives it again.
     pub fn files(&self) -> Vec<SourceFile> {
         folder::unpack(&self.text).unwrap_or_else(|| {

@@ -256,7 +256,8 @@ fn fields_that_no_event_has_are_warned_of_and_what_is_right_as_written_is_applie
         ],
     );
     folder.write("defs/reminder.yaml", &CAMPAIGN.replace("same: properties.product_id", "same: properties.item"));
-    let warning = "warning: campaign item_reminder: the only `Order Completed` that came has no `properties.item`";
+    let warning =
+        "reminder.yaml:10: campaign item_reminder: the only `Order Completed` that came has no `properties.item`";
     for arguments in [&["plan"][..], &["apply", "--dry-run"], &["apply"]] {
         let said = folder.run(&[arguments, &[&defs(&folder)]].concat());
         assert_eq!(said.code, 0, "{said:?}");

@@ -283,11 +283,11 @@ fn names_that_lead_nowhere_are_found_across_documents() {
     assert!(told.contains("unknown_reference test.yaml:11:35: send.template: there is no template `cart_reminder`"));
     assert_eq!(told.lines().count(), 4, "{told}");
     let mut known = Known::default();
-    known.templates.insert("cart_reminder".to_owned(), [Channel::Sms].into());
+    known.templates.insert("cart_reminder", [Channel::Sms].into());
     let told = lines(&cross_check(&documents, &known));
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(told.contains("template `cart_reminder` has no part for email"));
-    known.templates.insert("cart_reminder".to_owned(), [Channel::Email].into());
+    known.templates.insert("cart_reminder", [Channel::Email].into());
     assert_eq!(cross_check(&documents, &known), []);
     let twice = good(&format!("{CART}---\n{CART}"));
     let told = lines(&cross_check(&twice, &known));

@@ -64,7 +64,7 @@ impl Index {
 
     /// The numbers of the patterns that match, ascending, each once.
     pub fn matches(&self, body: &Body) -> Vec<RuleId> {
-        if self.clauses.len() == 0 {
+        if self.clauses.is_empty() {
             return Vec::new();
         }
         match Leaves::scan(body.text(), &self.paths) {

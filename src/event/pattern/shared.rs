@@ -22,6 +22,10 @@ impl<T: Clone> Rows<T> {
         self.len
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub fn push(&mut self, row: T) {
         if self.len.is_multiple_of(CHUNK_MAX) {
             self.chunks.push(Arc::new(Vec::with_capacity(CHUNK_MAX)));
