@@ -72,13 +72,14 @@ pub struct Answer {
 
 impl Standing {
     /// The codes there are beside those of reasons.
-    pub const CODES: [&'static str; 17] = [
+    pub const CODES: [&'static str; 18] = [
         "campaign_unknown",
         "campaign_not_in_force",
         "person_unknown",
         "nothing_to_begin_with",
         "not_in_segment",
         "in_segment_before",
+        "turn_to_come",
         "entered",
         "waiting",
         "queued",
