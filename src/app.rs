@@ -462,17 +462,19 @@ async fn follow_keys(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut stored = log.stored();
-    let mut known = definitions.generation();
+    let mut known = Some(definitions.generation());
     let mut revision = None;
     while !*stop.borrow() {
         tokio::select! {
             _ = stored.changed() => {}
-            () = part.revised(&mut revision) => if let Err(error) = definitions.refresh_all().await {
-                tracing::error!(%error, "the definitions cannot be read");
+            () = part.revised(&mut revision) => match definitions.refresh_all().await {
+                // A key may have been made or revoked elsewhere while the definitions are as they were.
+                Ok(()) => known = None,
+                Err(error) => tracing::error!(%error, "the definitions cannot be read"),
             },
             _ = stop.changed() => {}
         }
-        let generation = definitions.generation();
+        let generation = Some(definitions.generation());
         if generation != known {
             match refresh_keys(&store, &definitions, &keys).await {
                 Ok(()) => known = generation,

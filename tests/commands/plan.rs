@@ -268,7 +268,7 @@ fn fields_that_no_event_has_are_warned_of_and_what_is_right_as_written_is_applie
         &CAMPAIGN.replace("event: Product Added", "event: Product Aded").replace("key: item_reminder", "key: typo"),
     );
     let said = folder.run(&["apply", &defs(&folder)]);
-    let typo = "warning: campaign typo: no `Product Aded` has come; did you mean `Product Added`?";
+    let typo = "typo.yaml:8: campaign typo: no `Product Aded` has come; did you mean `Product Added`?";
     assert!(said.code == 0 && said.err.contains(typo), "{said:?}");
     let again = folder.run(&["apply", &defs(&folder)]);
     assert_eq!((again.code, again.err.as_str()), (0, ""), "what is as before is not warned of again");
