@@ -128,11 +128,15 @@ impl Shelf {
         }
     }
 
-    /// As a process reads it that starts now.
+    /// As a process reads it that starts now; of each campaign the newest version first, so that nothing has to be taken
+    /// out again.
     fn anew(&self) -> Book {
         let mut stored = self.stored.clone();
-        let by_key = |one: &StoredDefinition| (one.kind.clone(), one.key.clone(), one.version);
-        stored.sort_by_key(by_key);
+        let order = |one: &StoredDefinition| {
+            let version = i64::from(one.version);
+            (one.kind.clone(), one.key.clone(), if one.kind == "campaign" { -version } else { version })
+        };
+        stored.sort_by_key(order);
         let mut book = Book::new(terms());
         book.add(&stored);
         book.set_paused(self.paused.clone());
