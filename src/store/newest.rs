@@ -11,6 +11,7 @@ use crate::ids::{Position, Timestamp};
 use crate::store::Workspace;
 use crate::store::entries::Entry;
 use crate::store::rows::{Error, Rows, Values};
+use crate::store::shards::{Heads, ShardSet, heads};
 
 /// Entries of a shard looked at for one page, at most: a name that is rare must not cost a reading of the log.
 const LOOKED_AT_MAX: i64 = 50_000;
@@ -28,19 +29,27 @@ pub struct EventFilter {
 pub struct Reached(pub Vec<i64>);
 
 impl<C: ConnectionTrait> Workspace<'_, C> {
-    /// A page of the log from its end on, between two positions: where each entry stands and its event's name, empty for
-    /// other inputs. Newest first.
-    pub async fn names_between(
+    /// A page of the log from its end on, in front of a position: where each entry stands and its event's name, empty for
+    /// other inputs. Newest first; where heads are given, only what came after them, each in its shard.
+    pub async fn names_before(
         &self,
-        after: Position,
         before: Position,
+        after: Option<&Heads>,
         limit: u32,
     ) -> Result<Vec<(Position, String)>, Error> {
-        let sql = "SELECT position, name FROM entries WHERE position > ? AND position < ? AND workspace = ?
-                   ORDER BY position DESC LIMIT ?";
-        let values = vec![after.0.into(), before.0.into(), self.id.0.into(), limit.into()];
-        let rows = Rows(self.conn).all(sql, values).await?;
+        let backend = self.conn.get_database_backend();
+        let after = after.map_or_else(String::new, |heads| format!("{} AND ", heads.before(backend, "position")));
+        let sql = format!(
+            "SELECT position, name FROM entries WHERE {after}position < ? AND workspace = ? ORDER BY position DESC LIMIT ?"
+        );
+        let values = vec![before.0.into(), self.id.0.into(), limit.into()];
+        let rows = Rows(self.conn).all(&sql, values).await?;
         rows.iter().map(|row| Ok((Position(row.try_get_by_index(0)?), row.try_get_by_index(1)?))).collect()
+    }
+
+    /// Where each shard of the log ends.
+    pub async fn heads(&self) -> Result<Heads, Error> {
+        Ok(heads(self.conn, ShardSet::EVERY).await?.0)
     }
 
     /// A page of events, newest first, and where the next one begins; none where the log begins. With a filter a page

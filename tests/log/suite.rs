@@ -11,6 +11,7 @@ mod processing;
 mod segments;
 pub mod support;
 mod traits;
+mod warnings;
 mod who_is_who;
 
 pub const BACKEND: crate::database::Backend = crate::database::Backend::of(module_path!());

@@ -1,12 +1,13 @@
 //! Where the newest events of each name stand in the log. Whoever applies asks again and again, so what was found is kept,
 //! and only what came since is read.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseConnection;
 use tokio::sync::Mutex;
 
 use crate::ids::{Position, WorkspaceId};
+use crate::store::shards::Heads;
 use crate::store::{Error, Workspace};
 
 /// Of each name, the newest events that are looked at.
@@ -22,21 +23,14 @@ const NAMES_MAX: usize = 1_000;
 pub struct Seen(Mutex<BTreeMap<WorkspaceId, Names>>);
 
 /// The names of a row of entries.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Names {
-    /// The newest of them, and the oldest.
-    newest: Position,
-    oldest: Position,
+    /// Where the log ended: between shards there is no order, so a new entry may stand in front of an old one.
+    heads: Heads,
+    /// The first entry that was read; none before any was.
+    oldest: Option<Position>,
     entries: usize,
-    /// Newest first.
-    by_name: BTreeMap<String, VecDeque<Position>>,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        let (newest, oldest) = (Position(i64::MIN), Position(i64::MAX));
-        Self { newest, oldest, entries: 0, by_name: BTreeMap::new() }
-    }
+    by_name: BTreeMap<String, BTreeSet<Position>>,
 }
 
 impl Seen {
@@ -53,22 +47,19 @@ impl Seen {
         let known = all.entry(store.id).or_default();
         known.read_on(store).await?;
         known.read_back(store, names).await?;
-        let of = |name: &String| known.by_name.get(name).into_iter().flatten().copied().collect();
+        let of = |name: &String| known.by_name.get(name).into_iter().flatten().rev().copied().collect();
         let found = names.iter().map(|name| (name.clone(), of(name))).collect();
-        let came = known.by_name.iter().filter(|(_, positions)| !positions.is_empty());
-        Ok((found, came.map(|(name, _)| name.clone()).take(NAMES_MAX).collect()))
+        Ok((found, known.by_name.keys().cloned().collect()))
     }
 }
 
 impl Names {
-    /// What came since. Between shards there is no order, so one that is stored late may be passed over here.
+    /// What came since.
     async fn read_on(&mut self, store: Workspace<'_, DatabaseConnection>) -> Result<(), Error> {
-        if self.entries == 0 {
-            return Ok(());
-        }
+        let heads = store.heads().await?;
         let (mut fresh, mut before) = (Vec::new(), Position(i64::MAX));
-        loop {
-            let page = store.names_between(self.newest, before, PAGE_MAX).await?;
+        while self.oldest.is_some() {
+            let page = store.names_before(before, Some(&self.heads), PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX as usize;
             before = page.last().map_or(before, |(position, _)| *position);
             fresh.extend(page);
@@ -77,19 +68,12 @@ impl Names {
             }
             if fresh.len() >= ENTRIES_MAX {
                 // What was known before is too old by now.
-                *self = Self::default();
-                self.oldest = before;
+                *self = Self { oldest: Some(before), ..Self::default() };
                 break;
             }
         }
-        self.newest = fresh.first().map_or(self.newest, |(position, _)| *position);
-        self.entries += fresh.len();
-        for (position, name) in fresh.into_iter().rev() {
-            if let Some(positions) = self.of(name) {
-                positions.push_front(position);
-                positions.truncate(EVENTS_MAX);
-            }
-        }
+        self.heads = heads;
+        self.note(fresh);
         Ok(())
     }
 
@@ -102,22 +86,26 @@ impl Names {
         let has_enough =
             |all: &Self, name: &String| all.by_name.get(name).is_some_and(|found| found.len() >= EVENTS_MAX);
         while self.entries < ENTRIES_MAX && !names.iter().all(|name| has_enough(self, name)) {
-            let page = store.names_between(Position(i64::MIN), self.oldest, PAGE_MAX).await?;
-            let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else { break };
-            self.newest = self.newest.max(*first);
-            self.oldest = *last;
-            self.entries += page.len();
-            for (position, name) in page {
-                if let Some(positions) = self.of(name).filter(|positions| positions.len() < EVENTS_MAX) {
-                    positions.push_back(position);
-                }
-            }
+            let before = self.oldest.unwrap_or(Position(i64::MAX));
+            let page = store.names_before(before, None, PAGE_MAX).await?;
+            let Some((last, _)) = page.last() else { break };
+            self.oldest = Some(*last);
+            self.note(page);
         }
         Ok(())
     }
 
-    fn of(&mut self, name: String) -> Option<&mut VecDeque<Position>> {
-        let has_room = self.by_name.len() < NAMES_MAX || self.by_name.contains_key(&name);
-        has_room.then(|| self.by_name.entry(name).or_default())
+    fn note(&mut self, page: Vec<(Position, String)>) {
+        self.entries += page.len();
+        for (position, name) in page {
+            if self.by_name.len() >= NAMES_MAX && !self.by_name.contains_key(&name) {
+                continue;
+            }
+            let positions = self.by_name.entry(name).or_default();
+            positions.insert(position);
+            if positions.len() > EVENTS_MAX {
+                positions.pop_first();
+            }
+        }
     }
 }
