@@ -12,9 +12,9 @@ use carillon::audience::History;
 use carillon::clock::Clock;
 use carillon::decision::{Catalog, Loaded, Permissions, Person};
 use carillon::definition::{Definition, SourceFile, read};
-use carillon::event::{Body, Event, Kind, Origin};
+use carillon::event::{Body, Event, Kind};
 use carillon::guard::quiet_hours;
-use carillon::ids::{EventId, Position, ProfileId, Span, Timestamp};
+use carillon::ids::{Position, ProfileId, Span, Timestamp};
 use carillon::store::entries::{Entry, Logged};
 use carillon::store::{Store, open};
 use carillon::story::{Act, Setting, Someone, World};
@@ -147,25 +147,8 @@ fn event(person: usize, n: usize, of: usize) -> Event {
         0 => (Kind::Identify, Kind::Identify.event_name(), format!(r#"{{"traits":{{"email":"{}"}}}}"#, email(person))),
         _ => (Kind::Track, name, body),
     };
-    Event {
-        id: EventId::derive(&[&person.to_le_bytes(), &n.to_le_bytes()]),
-        kind,
-        name: name.to_owned(),
-        message_id: format!("{person}-{n}"),
-        version: 1,
-        source: "shop".to_owned(),
-        correlation_id: String::new(),
-        trace: None,
-        user_id: Some(shop::user_id(person as u64)),
-        anonymous_id: None,
-        previous_id: None,
-        at,
-        received_at: at,
-        original_at: None,
-        sent_at: None,
-        origin: Origin::Live,
-        body: Body::new(body),
-    }
+    let nonce = format!("backtest-{person}");
+    Event { kind, name: name.to_owned(), body: Body::new(body), ..shop::event(&nonce, n as u64, person as u64, 0, at) }
 }
 
 fn acts(person: usize) -> Vec<Act> {

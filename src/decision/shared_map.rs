@@ -102,8 +102,9 @@ impl<V: Clone> SharedMap<V> {
 
     pub fn remove(&mut self, key: &str) -> Option<V> {
         let (at, place) = self.find(key);
+        let place = place.ok()?;
         let rows = Arc::make_mut(self.chunks.get_mut(at)?);
-        let (_, value) = rows.remove(place.ok()?);
+        let (_, value) = rows.remove(place);
         if rows.is_empty() {
             self.chunks.remove(at);
         }

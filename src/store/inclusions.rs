@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::controls::setting;
-use crate::store::rows::{Error, Rows, decode, encode};
+use crate::store::rows::{Error, Rows, decode, encode, marks};
 
 /// How far a campaign is with those who were members already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         &self,
         inclusions: BTreeMap<(String, ProfileId), Option<(Timestamp, Timestamp)>>,
     ) -> Result<(), Error> {
-        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        let (mut come, mut gone) = (Vec::new(), BTreeMap::<String, Vec<ProfileId>>::new());
         for ((campaign, profile), waiting) in inclusions {
             match waiting {
                 Some((since, rank)) => come.push(vec![
@@ -53,23 +53,27 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                     since.millis().into(),
                     rank.millis().into(),
                 ]),
-                None => gone.push((campaign, profile)),
+                None => gone.entry(campaign).or_default().push(profile),
             }
         }
         let head = "INSERT INTO inclusions (workspace, campaign, profile, since, place)";
         let tail =
             "ON CONFLICT (workspace, campaign, profile) DO UPDATE SET since = excluded.since, place = excluded.place";
         Rows(self.conn).insert(head, tail, 5, come).await?;
-        for (campaign, profile) in gone {
-            self.end_inclusion(&campaign, profile).await?;
+        for (campaign, people) in gone {
+            self.end_inclusions(&campaign, &people).await?;
         }
         Ok(())
     }
 
-    /// This person no longer waits for a turn in this campaign.
-    pub async fn end_inclusion(&self, campaign: &str, profile: ProfileId) -> Result<(), Error> {
-        let sql = "DELETE FROM inclusions WHERE workspace = ? AND campaign = ? AND profile = ?";
-        Rows(self.conn).run(sql, vec![self.id.0.into(), campaign.into(), profile.0.into()]).await?;
+    /// These people no longer wait for a turn in this campaign.
+    pub async fn end_inclusions(&self, campaign: &str, people: &[ProfileId]) -> Result<(), Error> {
+        for chunk in people.chunks(500) {
+            let one_of = marks(chunk.len());
+            let sql = format!("DELETE FROM inclusions WHERE workspace = ? AND campaign = ? AND profile IN ({one_of})");
+            let values = [self.id.0.into(), campaign.into()].into_iter().chain(chunk.iter().map(|id| id.0.into()));
+            Rows(self.conn).run(&sql, values.collect()).await?;
+        }
         Ok(())
     }
 

@@ -73,8 +73,18 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// When the first event came that is stored.
     pub async fn stored_since(&self) -> Result<Option<Timestamp>, Error> {
-        let sql = "SELECT now FROM entries WHERE workspace = ? AND event_id IS NOT NULL ORDER BY position LIMIT 1";
-        Ok(Rows(self.conn).scalar(sql, vec![self.id.0.into()]).await?.map(Timestamp::from_millis))
+        let sql = match self.layout().is_shared() {
+            true => {
+                "SELECT min(one.now) FROM generate_series(CAST(0 AS BIGINT), 15) AS shard CROSS JOIN LATERAL
+                 (SELECT now FROM entries WHERE position % 16 = shard AND workspace = ? AND event_id IS NOT NULL
+                  ORDER BY position % 16, position LIMIT 1) AS one"
+            }
+            false => {
+                "SELECT (SELECT now FROM entries WHERE workspace = ? AND event_id IS NOT NULL ORDER BY position LIMIT 1)"
+            }
+        };
+        let first = Rows(self.conn).scalar::<Option<i64>>(sql, vec![self.id.0.into()]).await?;
+        Ok(first.flatten().map(Timestamp::from_millis))
     }
 
     /// How many events of clients were decided in a time that begins at a position, and how many people there are.

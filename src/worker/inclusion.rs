@@ -113,9 +113,8 @@ impl Inclusions {
                     let people = store.next_included(key, asking.existing.newest_first, together).await?;
                     let drafts: Vec<Draft> =
                         people.iter().map(|(profile, since)| turn(&asking, *profile, *since, now)).collect();
-                    for (profile, _) in &people {
-                        store.end_inclusion(key, *profile).await?;
-                    }
+                    let had: Vec<ProfileId> = people.iter().map(|(profile, _)| *profile).collect();
+                    store.end_inclusions(key, &had).await?;
                     appender.append(tx, vec![drafts]).await?;
                     let given = Given { next_at: now.plus(rest), people: given.people + people.len() as u64 };
                     set_setting(tx, &given_setting(id, key), &given.to_text()).await?;
