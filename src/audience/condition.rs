@@ -193,9 +193,20 @@ pub struct Terms {
     pub topics: BTreeMap<String, bool>,
 }
 
+/// How much of an answer is wanted. Words and instants cost more than yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    Holds,
+    /// And until when.
+    Until,
+    /// And why.
+    Because,
+}
+
 /// What an evaluation may look at.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
+    pub detail: Detail,
     pub now: Timestamp,
     pub terms: &'a Terms,
     /// What segments came to so far, for these facts.
@@ -229,7 +240,30 @@ impl<'a> Facts<'a> {
         (older, bodies, received): Past<'a>,
     ) -> Self {
         let (event, entry, entry_at, item) = (None, None, None, None);
-        Self { now, terms, answers, profile, event, entry, entry_at, item, older, bodies, received }
+        Self {
+            detail: Detail::Because,
+            now,
+            terms,
+            answers,
+            profile,
+            event,
+            entry,
+            entry_at,
+            item,
+            older,
+            bodies,
+            received,
+        }
+    }
+
+    /// An answer in which time plays no part.
+    fn constant(&self, holds: bool, because: impl FnOnce() -> String) -> Evaluation {
+        Evaluation { holds, until: None, because: self.because(because), currency_unknown: false }
+    }
+
+    /// The reason, where somebody asks for it.
+    fn because(&self, words: impl FnOnce() -> String) -> String {
+        if self.detail == Detail::Because { cut(words()) } else { String::new() }
     }
 
     /// Where the person lives, else where the workspace is.
@@ -254,14 +288,15 @@ const BECAUSE_CHARS_MAX: usize = 300;
 /// Values shown of a field that has many.
 const VALUES_SHOWN_MAX: usize = 3;
 
-/// The answer now, until when, and why.
+/// The answer now, and as much of until when, and why, as the facts ask for.
 pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
     match condition {
         Condition::All(children) => combine(children, facts, false),
         Condition::Any(children) => combine(children, facts, true),
         Condition::Not(child) => {
             let answer = evaluate(child, facts);
-            Evaluation { holds: !answer.holds, because: cut(format!("not ({})", answer.because)), ..answer }
+            let because = facts.because(|| format!("not ({})", answer.because));
+            Evaluation { holds: !answer.holds, because, ..answer }
         }
         Condition::Trait(tests) => fields("trait ", tests, facts, |path, test| {
             asked(test, &trait_values(facts.profile, path, facts.now), facts)
@@ -282,13 +317,6 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         Condition::CartEmpty => cart::is_empty(facts),
         Condition::Listed(segment) => listed(segment, facts),
         Condition::Random { percent, salt } => random(*percent, salt, facts),
-    }
-}
-
-impl Evaluation {
-    /// An answer in which time plays no part.
-    fn constant(holds: bool, because: String) -> Self {
-        Self { holds, until: None, because: cut(because), currency_unknown: false }
     }
 }
 
@@ -323,6 +351,10 @@ impl Surroundings for Facts<'_> {
 
 /// All or any: one child with the answer `decisive` settles it.
 fn combine(children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Evaluation {
+    if facts.detail == Detail::Holds {
+        let is_settled = children.iter().any(|child| evaluate(child, facts).holds == decisive);
+        return facts.constant(is_settled == decisive, String::new);
+    }
     let answers: Vec<Evaluation> = children.iter().map(|child| evaluate(child, facts)).collect();
     if answers.iter().any(|answer| answer.holds == decisive) {
         let settling = || answers.iter().filter(|answer| answer.holds == decisive);
@@ -337,12 +369,12 @@ fn combine(children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Evaluat
         };
     }
     let until = answers.iter().filter_map(|answer| answer.until).min();
-    let because = match answers.len() {
+    let because = facts.because(|| match answers.len() {
         0 => "an empty list of conditions".to_owned(),
         _ => answers.iter().map(|answer| answer.because.as_str()).collect::<Vec<_>>().join(" and "),
-    };
+    });
     let currency_unknown = answers.iter().any(|answer| answer.currency_unknown);
-    Evaluation { holds: !decisive, until, because: cut(because), currency_unknown }
+    Evaluation { holds: !decisive, until, because, currency_unknown }
 }
 
 /// Every named field satisfies its test.
@@ -363,24 +395,24 @@ fn fields<P: Display>(
         let line = || format!("{what}{path} is {found}, wanted {test}{}", unknown(outcome));
         if outcome.holds {
             until = [until, turns].into_iter().flatten().min();
-            because.push(line());
+            because.push(facts.because(line));
             continue;
         }
         let before = failed.take();
         let until = before.as_ref().map_or(turns, |before| before.until.zip(turns).map(|(one, other)| one.max(other)));
         let Outcome { currency_unknown, .. } = outcome;
-        let first = before.unwrap_or_else(|| Evaluation { currency_unknown, ..Evaluation::constant(false, line()) });
-        if until.is_none() {
+        let first = before.unwrap_or_else(|| Evaluation { currency_unknown, ..facts.constant(false, line) });
+        if until.is_none() || facts.detail == Detail::Holds {
             return Evaluation { until, ..first };
         }
         failed = Some(Evaluation { until, ..first });
     }
-    failed.unwrap_or_else(|| Evaluation { until, ..Evaluation::constant(true, because.join(" and ")) })
+    failed.unwrap_or_else(|| Evaluation { until, ..facts.constant(true, || because.join(" and ")) })
 }
 
 /// What a test says of these values, and the values in words.
 fn asked(test: &Test, found: &[Found<'_>], facts: &Facts<'_>) -> (Outcome, String) {
-    (test.ask(found, facts), shown(found))
+    (test.ask(found, facts), facts.because(|| shown(found)))
 }
 
 fn unknown(outcome: Outcome) -> &'static str {
@@ -400,7 +432,7 @@ fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation 
         }
         answers.push(answer);
     }
-    let because = match answers.as_slice() {
+    let because = || match answers.as_slice() {
         [] => format!("{path} has no element"),
         [only] => only.because.clone(),
         [first, ..] => {
@@ -411,7 +443,7 @@ fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation 
         // Any of them may come to meet it.
         until: answers.iter().filter_map(|answer| answer.until).min(),
         currency_unknown: answers.iter().any(|answer| answer.currency_unknown),
-        ..Evaluation::constant(false, because)
+        ..facts.constant(false, because)
     }
 }
 
@@ -419,16 +451,16 @@ fn in_segment(key: &str, facts: &Facts<'_>) -> Evaluation {
     match facts.terms.segments.evaluate(key, facts) {
         Some(answer) => {
             let words = if answer.holds { "in segment" } else { "not in segment" };
-            Evaluation { because: cut(format!("{words} {key} ({})", answer.because)), ..answer }
+            Evaluation { because: facts.because(|| format!("{words} {key} ({})", answer.because)), ..answer }
         }
-        None => Evaluation::constant(false, format!("there is no segment {key}")),
+        None => facts.constant(false, || format!("there is no segment {key}")),
     }
 }
 
 fn listed(segment: &str, facts: &Facts<'_>) -> Evaluation {
     match facts.profile.remembered.lists.get(segment) {
-        Some(since) => Evaluation::constant(true, format!("on the list of {segment} since {since}")),
-        None => Evaluation::constant(false, format!("not on the list of {segment}")),
+        Some(since) => facts.constant(true, || format!("on the list of {segment} since {since}")),
+        None => facts.constant(false, || format!("not on the list of {segment}")),
     }
 }
 
@@ -438,7 +470,7 @@ fn random(percent: Decimal, salt: &str, facts: &Facts<'_>) -> Evaluation {
     let parts = [&facts.terms.workspace.0.to_le_bytes()[..], &profile.0.to_le_bytes(), b"random", salt.as_bytes()];
     // In millionths: as fine as a percentage is written.
     let drawn = Decimal::from(draw(&parts) % 100_000_000) / Decimal::from(1_000_000);
-    Evaluation::constant(drawn < percent, format!("random {salt} drew {drawn} of 100, wanted below {percent}"))
+    facts.constant(drawn < percent, || format!("random {salt} drew {drawn} of 100, wanted below {percent}"))
 }
 
 fn shown(values: &[Found<'_>]) -> String {

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::audience::condition::Facts;
 use crate::audience::condition::needs::{Needs, needs as condition_needs};
+use crate::audience::condition::{Detail, Facts};
 use crate::audience::segment::Answers;
 use crate::audience::{Carts, TRAITS_BYTES_MAX, Traits, cart};
 use crate::event::engagement::is_machines;
@@ -273,6 +273,7 @@ impl<'a> Turn<'a> {
 
     fn facts_at<'b>(&'b self, now: Timestamp, event: Option<&'b Event>, began: Option<Began<'b>>) -> Facts<'b> {
         Facts {
+            detail: Detail::Because,
             now,
             terms: &self.snapshot.catalog.terms,
             answers: &self.answers,

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::audience::condition::needs::Needs;
+use crate::audience::condition::{Detail, Facts};
 use crate::audience::segment::{Answers, LIST_CHANGED, Standing, Stirred};
 use crate::decision::effect::OwnEvent;
 use crate::decision::traits::worked_by;
@@ -161,7 +162,8 @@ impl Turn<'_> {
         standings.filter(|(key, _)| set.get(key).is_some()).filter_map(|(_, it)| it.next).min()
     }
 
-    /// Evaluates these segments at an instant, each after those it builds on, and says who came and went.
+    /// Evaluates these segments at an instant, each after those it builds on, and says who came and went; why, is asked
+    /// only of those.
     fn look_at(&mut self, instant: Timestamp, keys: &BTreeSet<String>, is_backfill: bool) {
         let set = &self.snapshot.catalog.terms.segments;
         // What was answered before was another instant, or another history.
@@ -169,9 +171,12 @@ impl Turn<'_> {
         if keys.is_empty() {
             return;
         }
+        let brief = Answers::default();
         for defined in set.ordered(keys) {
             let key = &defined.segment.key;
-            let Some(answer) = set.evaluate(key, &self.facts_at(instant, None, None)) else { continue };
+            let facts = self.facts_at(instant, None, None);
+            let asked = Facts { detail: Detail::Until, answers: &brief, ..facts };
+            let Some(answer) = set.evaluate(key, &asked) else { continue };
             let before = self.person.profile.segments.of(key);
             let since = answer.holds.then(|| before.since.unwrap_or(instant));
             let standing = Standing { since, next: answer.until };
@@ -182,7 +187,9 @@ impl Turn<'_> {
                 self.wait_for_turns_of(key, !is_backfill);
             }
             if before.since.is_some() != answer.holds {
-                self.announce(key, answer.holds, instant, is_backfill, answer.because);
+                let told = set.evaluate(key, &self.facts_at(instant, None, None));
+                let because = told.map(|told| told.because).unwrap_or_default();
+                self.announce(key, answer.holds, instant, is_backfill, because);
             }
         }
         if instant != self.at.now {

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod consents;
 pub mod controls;
 pub mod copy;
+pub mod crowd;
 pub mod definitions;
 pub mod dialect;
 pub mod dispatch;

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
+use sea_orm::{ConnectionTrait, QueryResult};
 
+use crate::audience::consent::Answers;
 use crate::audience::history::PAGES_MAX;
 use crate::audience::{Carts, Consent, History, Profile, Remembered, Standings};
 use crate::decision::Person;
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
+use crate::store::rows::{Error, Rows, Values, decode, decode_plain, encode, marks};
 use crate::store::shards::{Layout, ShardSet};
 
 const COLUMNS: usize = 16;
@@ -26,34 +27,9 @@ impl Unread {
     }
 }
 
-/// Which columns of a row that take time to read are wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    pub traits: bool,
-    pub consent: bool,
-    pub history: bool,
-    pub standings: bool,
-    pub carts: bool,
-}
-
-impl Parts {
-    pub const ALL: Self = Self { traits: true, consent: true, history: true, standings: true, carts: true };
-}
-
-/// What [`read`] reads; parts that are not wanted are as good as empty.
-fn select(parts: Parts, backend: DbBackend) -> String {
-    let nothing = if backend == DbBackend::Postgres { "''::bytea" } else { "x''" };
-    let column = |is_wanted: bool, name, empty| if is_wanted { name } else { empty };
-    format!(
-        "SELECT id, version, wake_at, user_id, {}, {}, {}, created_at, last_seen_at, merged_into, {}, segments_seen,
-         last_zone, {}, remembered FROM profiles",
-        column(parts.traits, "traits", "'{}'"),
-        column(parts.consent, "consent", "'{}'"),
-        column(parts.history, "history", nothing),
-        column(parts.standings, "segments", "''"),
-        column(parts.carts, "carts", "''"),
-    )
-}
+/// What [`read`] reads.
+const SELECT: &str = "SELECT id, version, wake_at, user_id, traits, consent, history, created_at, last_seen_at,
+                      merged_into, segments, segments_seen, last_zone, carts, remembered FROM profiles";
 
 /// People's rows as they are to be written.
 #[derive(Debug, Default)]
@@ -75,19 +51,16 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     let profile = Profile {
         id,
         user_id: row.try_get_by_index(3)?,
-        traits: serde_json::from_str(&traits).map_err(|error| Error::unreadable("profile", error))?,
-        consent: if consent == "{}" { BTreeMap::new() } else { decode("profile", &consent)? },
+        traits: decode_plain("profile", &traits)?,
+        consent: consent_in(&consent)?,
         segments: Standings {
             seen: Position(row.try_get_by_index(11)?),
-            by_segment: if segments.is_empty() { BTreeMap::new() } else { decode("profile", &segments)? },
+            by_segment: if segments.is_empty() { BTreeMap::new() } else { decode_plain("profile", &segments)? },
         },
         history: History::unpack(&history).map_err(|error| Error::unreadable("profile", error))?,
         last_zone: row.try_get_by_index(12)?,
         carts: carts_in(row.try_get_by_index(13)?)?,
-        remembered: match row.try_get_by_index::<Option<String>>(14)? {
-            Some(text) if !text.is_empty() => decode("profile", &text)?,
-            _ => Remembered::default(),
-        },
+        remembered: remembered_in(row.try_get_by_index(14)?)?,
         created_at: Timestamp::from_millis(row.try_get_by_index(7)?),
         last_seen_at: Timestamp::from_millis(row.try_get_by_index(8)?),
     };
@@ -111,8 +84,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut people = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(512) {
             let (is_one_of_these, keys) = Rows(self.conn).among("id", chunk.iter().map(|id| id.0.into()).collect());
-            let select = select(Parts::ALL, self.conn.get_database_backend());
-            let sql = format!("{select} WHERE workspace = ? AND {is_one_of_these}");
+            let sql = format!("{SELECT} WHERE workspace = ? AND {is_one_of_these}");
             let mut values: Values = vec![self.id.0.into()];
             values.extend(keys);
             for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
@@ -120,16 +92,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             }
         }
         Ok(people)
-    }
-
-    /// The rows of everybody after `after` whose state is their own, in the order of ids, with as much of each as `parts`
-    /// names: what is not asked for reads as empty.
-    pub async fn crowd(&self, after: ProfileId, limit: u32, parts: Parts) -> Result<Vec<(ProfileId, Unread)>, Error> {
-        let select = select(parts, self.conn.get_database_backend());
-        let sql = format!("{select} WHERE id > ? AND workspace = ? AND merged_into IS NULL ORDER BY id LIMIT ?");
-        let values: Values = vec![after.0.into(), self.id.0.into(), limit.into()];
-        let rows = Rows(self.conn).many(&sql, values, limit as usize).await?;
-        rows.into_iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Unread(row)))).collect()
     }
 
     pub async fn person(&self, id: ProfileId) -> Result<Option<Person>, Error> {
@@ -183,6 +145,28 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             .collect()
     }
 
+    /// The same of several people, each person's in that order.
+    pub async fn pages_of(&self, people: &[ProfileId]) -> Result<Vec<(ProfileId, Result<History, Error>)>, Error> {
+        let mut pages = Vec::new();
+        for chunk in people.chunks(512) {
+            let (is_one_of_these, keys) =
+                Rows(self.conn).among("profile", chunk.iter().map(|profile| profile.0.into()).collect());
+            let sql = format!(
+                "SELECT profile, packed FROM
+                     (SELECT profile, page, packed, row_number() OVER (PARTITION BY profile ORDER BY page DESC) AS nth
+                      FROM history_pages WHERE {is_one_of_these}) AS newest
+                 WHERE nth <= ? ORDER BY profile, page"
+            );
+            let values = keys.into_iter().chain([PAGES_MAX.into()]).collect();
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
+                let packed: Vec<u8> = row.try_get_by_index(1)?;
+                let page = History::unpack(&packed).map_err(|error| Error::unreadable("history page", error));
+                pages.push((ProfileId(row.try_get_by_index(0)?), page));
+            }
+        }
+        Ok(pages)
+    }
+
     /// Stores people whose version is still the one they were read at; the answer says whether all were.
     /// On false nothing may be kept of the transaction.
     pub async fn save_people(&self, Unsaved(rows): Unsaved) -> Result<bool, Error> {
@@ -230,6 +214,17 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                     source = excluded.source, at = excluded.at, text_version = excluded.text_version";
         Rows(self.conn).insert(head, tail, 8, rows.collect()).await?;
         Ok(())
+    }
+}
+
+pub(super) fn consent_in(text: &str) -> Result<Answers, Error> {
+    if text == "{}" { Ok(Answers::new()) } else { decode_plain("profile", text) }
+}
+
+pub(super) fn remembered_in(text: Option<String>) -> Result<Remembered, Error> {
+    match text.as_deref() {
+        None | Some("") => Ok(Remembered::default()),
+        Some(text) => decode_plain("profile", text),
     }
 }
 

@@ -216,3 +216,8 @@ pub fn decode<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, 
     let document: serde_json::Value = serde_json::from_str(text).map_err(|error| Error::unreadable(what, error))?;
     serde_json::from_value(document).map_err(|error| Error::unreadable(what, error))
 }
+
+/// The same straight from the text, for what has no tagged enum and nothing flattened in it.
+pub fn decode_plain<T: DeserializeOwned>(what: &'static str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::unreadable(what, error))
+}

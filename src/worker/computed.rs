@@ -14,7 +14,7 @@ use crate::audience::segment::Answers;
 use crate::decision::Catalog;
 use crate::ids::{ProfileId, Timestamp};
 use crate::store::{Error, Workspace};
-use crate::worker::world;
+use crate::worker::past;
 
 /// A computed trait, and what it comes to for the person asked about.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -60,7 +60,7 @@ pub async fn computed_traits(
     let Some(person) = store.person(profile).await? else { return Ok(None) };
     let mut needs = Needs::default();
     all.values().for_each(|computed| of_performed(computed.compute.over(), &mut needs));
-    let slot = world::look(store, person, needs).await?;
+    let slot = past::look(store, person, needs).await?;
     let answers = Answers::default();
     let known = &slot.person.profile;
     let facts = Facts::of_person(now, (&catalog.terms, &answers), known, slot.loaded.past());

@@ -1,14 +1,16 @@
 //! How many people a segment would have that nobody has saved yet: the same evaluation as in decisions, over everybody
-//! stored. Nothing is written, and nobody waits: people are read a slice at a time, each as they are at that moment.
+//! stored. Nothing is written, and nobody waits: people are read a page at a time, each as they are at that moment.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::audience::condition::Facts;
+use crate::audience::computed::Defined;
 use crate::audience::condition::needs::Needs;
+use crate::audience::condition::{Detail, Facts};
 use crate::audience::segment::Answers;
 use crate::clock::Stopwatch;
 use crate::decision::Catalog;
@@ -16,19 +18,25 @@ use crate::definition::problem::Code;
 use crate::definition::{Definition, Document, Problem, SourceFile};
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Store;
-use crate::store::profiles::{Parts, Unread};
+use crate::store::crowd::{Parts, Unread};
 use crate::worker::apply::{compare, names_of, read_against, stored_as};
 use crate::worker::live::Definitions;
 use crate::worker::live::book::Book;
-use crate::worker::membership::{needs_of, work_out};
-use crate::worker::world::{Slot, Slots, load_needed};
+use crate::worker::membership::{named, needs_of, work_out};
+use crate::worker::past::{is_whole, load_needed};
+use crate::worker::world::{Slot, Slots};
 
 /// People read together.
-const SLICE_PEOPLE: u32 = 4_096;
+const PAGE_PEOPLE: u32 = 1_024;
+/// People whose past is in memory at once, beside their rows.
+const PASTS_MAX: usize = 256;
+/// Ranges of people that are looked at side by side, each by a reader of its own: half of those SQLite has, so that
+/// others are answered meanwhile.
+const SIDE_BY_SIDE: usize = 2;
+/// Ranges in all, so that none is waited for long in the end.
+const RANGES: i64 = 32;
 /// Of each segment, so many people are named.
 const SAMPLE_MAX: usize = 10;
-/// Slices in hand at once: one is read while others are looked at.
-const SLICES_MAX: usize = 4;
 
 /// What each segment of some files would hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -51,23 +59,24 @@ pub struct SegmentCount {
     pub sample: Vec<String>,
 }
 
-/// What a slice of people, or all of them, came to.
+/// What some people, or all of them, came to.
 #[derive(Debug, Default)]
 struct Tally {
     people: u64,
     unreadable: u64,
-    /// By the segment's key.
-    members: BTreeMap<String, (u64, Vec<String>)>,
+    /// By the segment's key: how many, and the first of them by their numbers.
+    members: BTreeMap<String, (u64, Vec<(ProfileId, String)>)>,
 }
 
 impl Tally {
     fn add(mut self, other: Self) -> Self {
         self.people += other.people;
         self.unreadable += other.unreadable;
-        for (key, (count, names)) in other.members {
+        for (key, (count, sample)) in other.members {
             let known = self.members.entry(key).or_default();
             known.0 += count;
-            known.1.extend(names);
+            known.1.extend(sample);
+            known.1.sort();
             known.1.truncate(SAMPLE_MAX);
         }
         self
@@ -78,7 +87,12 @@ impl Tally {
 struct Counted {
     catalog: Arc<Catalog>,
     keys: Vec<String>,
+    /// Of the segments alone, and with those of the computed traits they name.
     needs: Needs,
+    needs_to_work_out: Needs,
+    /// The computed traits they name as they are in force, where the files leave them as they are.
+    kept: Option<Vec<Defined>>,
+    parts: Parts,
     now: Timestamp,
 }
 
@@ -110,11 +124,12 @@ pub async fn head_count(
     let mut supposed = Book::clone(&book);
     supposed.add(&fresh);
     let catalog = supposed.live().catalog.clone();
-    let needs = needs_of(&catalog, asked.keys().copied());
-    let keys = asked.keys().map(|key| (*key).to_owned()).collect();
-    let tally = everybody(store, id, Arc::new(Counted { catalog: Arc::new(catalog), keys, needs, now })).await?;
+    let in_force = documents.iter().all(|it| segment_of(it).is_some()).then(|| &book.live().catalog);
+    let counted = Counted::new(catalog, in_force, asked.keys().copied(), now);
+    let mut tally = everybody(store, id, Arc::new(counted)).await?;
     let segments = asked.into_iter().map(|(key, name)| {
-        let (people, sample) = tally.members.get(key).cloned().unwrap_or_default();
+        let (people, sample) = tally.members.remove(key).unwrap_or_default();
+        let sample = sample.into_iter().map(|(_, name)| name).collect();
         SegmentCount { segment: key.to_owned(), name: name.to_owned(), people, sample }
     });
     let segments = segments.collect();
@@ -141,19 +156,46 @@ fn no_segment(files: &[SourceFile]) -> Problem {
     }
 }
 
-/// One slice is read at a time; those read before are looked at meanwhile.
+/// Ranges of numbers side by side, each a page at a time.
 async fn everybody(store: &Store, id: WorkspaceId, counted: Arc<Counted>) -> anyhow::Result<Tally> {
-    let parts = parts_of(&counted.needs);
-    let (mut tally, mut in_hand, mut after) = (Tally::default(), VecDeque::new(), ProfileId(i64::MIN));
+    let Some((ProfileId(first), ProfileId(last))) = store.workspace(id).ends_of_crowd().await? else {
+        return Ok(Tally::default());
+    };
+    let step = last.saturating_sub(first) / RANGES + 1;
+    let starts = (0..RANGES).map(|n| first.saturating_sub(1).saturating_add(n.saturating_mul(step)));
+    let ranges = starts.filter(|after| *after < last).map(|after| (after, last.min(after.saturating_add(step))));
+    stream::iter(ranges)
+        .map(|(after, last)| tokio::spawn(range(store.clone(), id, counted.clone(), ProfileId(after), ProfileId(last))))
+        .buffer_unordered(SIDE_BY_SIDE)
+        .map(|tally| tally?)
+        .try_fold(Tally::default(), |all, one| async { Ok(all.add(one)) })
+        .await
+}
+
+async fn range(
+    store: Store,
+    id: WorkspaceId,
+    counted: Arc<Counted>,
+    mut after: ProfileId,
+    last: ProfileId,
+) -> anyhow::Result<Tally> {
+    let (store, mut tally) = (store.workspace(id), Tally::default());
     loop {
-        let slice = store.workspace(id).crowd(after, SLICE_PEOPLE, parts).await?;
-        let is_last = slice.len() < SLICE_PEOPLE as usize;
-        after = slice.last().map_or(after, |(last, _)| *last);
-        in_hand.push_back(tokio::spawn(look_at(store.clone(), id, counted.clone(), slice)));
-        while in_hand.len() > if is_last { 0 } else { SLICES_MAX }
-            && let Some(first) = in_hand.pop_front()
-        {
-            tally = tally.add(first.await??);
+        let page = store.crowd((after, last), PAGE_PEOPLE, &counted.parts).await?;
+        let is_last = page.len() < PAGE_PEOPLE as usize;
+        after = page.last().map_or(after, |row| row.id);
+        let by = counted.clone();
+        let (told, rest) = tokio::task::spawn_blocking(move || by.look_at(&page)).await?;
+        tally = tally.add(told);
+        let mut rest = rest.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut slots: Slots =
+                rest.by_ref().take(PASTS_MAX).map(|slot| (slot.person.profile.id, Ok(slot))).collect();
+            let needs =
+                slots.iter().filter_map(|(id, slot)| Some((*id, counted.needs_of(slot.as_ref().ok()?).clone())));
+            load_needed(store, needs.collect(), &mut slots).await?;
+            let by = counted.clone();
+            tally = tally.add(tokio::task::spawn_blocking(move || by.judge_all(slots)).await?);
         }
         if is_last {
             return Ok(tally);
@@ -161,56 +203,90 @@ async fn everybody(store: &Store, id: WorkspaceId, counted: Arc<Counted>) -> any
     }
 }
 
-async fn look_at(
-    store: Store,
-    id: WorkspaceId,
-    counted: Arc<Counted>,
-    slice: Vec<(ProfileId, Unread)>,
-) -> anyhow::Result<Tally> {
-    let mut slots = tokio::task::spawn_blocking(move || read(&slice)).await?;
-    if looks_back(&counted.needs) {
-        let needs = slots.keys().map(|profile| (*profile, counted.needs.clone())).collect();
-        load_needed(store.workspace(id), needs, &mut slots).await?;
+impl Counted {
+    /// `in_force`: the definitions in force, where nothing but segments is to be changed.
+    fn new<'k>(
+        catalog: Catalog,
+        in_force: Option<&Catalog>,
+        keys: impl Iterator<Item = &'k str> + Clone,
+        now: Timestamp,
+    ) -> Self {
+        let mut needs = Needs::default();
+        keys.clone().filter_map(|key| catalog.terms.segments.needs(key)).for_each(|theirs| needs.add(theirs));
+        let needs_to_work_out = needs_of(&catalog, keys.clone());
+        let kept = in_force.and_then(|in_force| {
+            let of = |defined: &Defined| in_force.terms.computed.get(&defined.computed.key).cloned();
+            named(&catalog, &needs).map(of).collect()
+        });
+        let keys = keys.map(str::to_owned).collect();
+        let parts = parts_of(&needs_to_work_out);
+        Self { catalog: Arc::new(catalog), keys, needs, needs_to_work_out, kept, parts, now }
     }
-    Ok(tokio::task::spawn_blocking(move || tally(&counted, slots)).await?)
+
+    /// Whether what is kept of computed traits with this person is what decisions go by.
+    fn is_kept(&self, slot: &Slot) -> bool {
+        let kept = |defined: &Defined| defined.is_kept(&slot.person.profile, self.now);
+        self.kept.as_ref().is_some_and(|all| all.iter().all(kept))
+    }
+
+    fn needs_of(&self, slot: &Slot) -> &Needs {
+        if self.is_kept(slot) { &self.needs } else { &self.needs_to_work_out }
+    }
+
+    /// Counts whoever's row says all, and hands on the others.
+    fn look_at(&self, page: &[Unread]) -> (Tally, Vec<Slot>) {
+        let (mut tally, mut rest) = (Tally::default(), Vec::new());
+        for row in page {
+            match row.read(&self.parts).map(Slot::new) {
+                Ok(slot) if is_whole(&slot, self.needs_of(&slot)) => self.judge(slot, &mut tally),
+                Ok(slot) => rest.push(slot),
+                Err(_) => tally.unreadable += 1,
+            }
+        }
+        tally.people = (page.len() - rest.len()) as u64;
+        (tally, rest)
+    }
+
+    fn judge_all(&self, slots: Slots) -> Tally {
+        let mut tally = Tally { people: slots.len() as u64, ..Tally::default() };
+        for slot in slots.into_values() {
+            match slot {
+                Ok(slot) => self.judge(slot, &mut tally),
+                Err(_) => tally.unreadable += 1,
+            }
+        }
+        tally
+    }
+
+    fn judge(&self, mut slot: Slot, tally: &mut Tally) {
+        if !self.is_kept(&slot) {
+            work_out(&self.catalog, &self.needs_to_work_out, self.now, &mut slot);
+        }
+        let (profile, answers, terms) = (&slot.person.profile, Answers::default(), &self.catalog.terms);
+        let facts = Facts::of_person(self.now, (terms, &answers), profile, slot.loaded.past());
+        let facts = Facts { detail: Detail::Holds, ..facts };
+        for key in &self.keys {
+            if terms.segments.evaluate(key, &facts).is_some_and(|answer| answer.holds) {
+                let (count, sample) = match tally.members.get_mut(key) {
+                    Some(known) => known,
+                    None => tally.members.entry(key.clone()).or_default(),
+                };
+                *count += 1;
+                if sample.len() < SAMPLE_MAX {
+                    let name = profile.user_id.clone().unwrap_or_else(|| format!("profile {}", profile.id));
+                    sample.push((profile.id, name));
+                }
+            }
+        }
+    }
 }
 
 /// Reading costs the most: of a row, only what some condition looks at. A cart that is not stored follows from the past.
 fn parts_of(needs: &Needs) -> Parts {
     let history = !(needs.older.is_empty() && needs.bodies.is_empty()) || needs.cart;
-    Parts { traits: needs.traits, consent: needs.consent, history, standings: false, carts: needs.cart }
-}
-
-/// Whether more than the row matters.
-fn looks_back(needs: &Needs) -> bool {
-    parts_of(needs).history || !needs.received.is_empty()
-}
-
-fn read(slice: &[(ProfileId, Unread)]) -> Slots {
-    let slot = |row: &Unread| row.read().map(Slot::new).map_err(|error| error.to_string());
-    slice.iter().map(|(profile, row)| (*profile, slot(row))).collect()
-}
-
-fn tally(counted: &Counted, slots: Slots) -> Tally {
-    let mut tally = Tally { people: slots.len() as u64, ..Tally::default() };
-    let terms = &counted.catalog.terms;
-    for (id, slot) in slots {
-        let Ok(mut slot) = slot else {
-            tally.unreadable += 1;
-            continue;
-        };
-        work_out(&counted.catalog, &counted.needs, counted.now, &mut slot);
-        let (profile, answers) = (&slot.person.profile, Answers::default());
-        let facts = Facts::of_person(counted.now, (terms, &answers), profile, slot.loaded.past());
-        for key in &counted.keys {
-            if terms.segments.evaluate(key, &facts).is_some_and(|answer| answer.holds) {
-                let (count, sample) = tally.members.entry(key.clone()).or_default();
-                *count += 1;
-                if sample.len() < SAMPLE_MAX {
-                    sample.push(profile.user_id.clone().unwrap_or_else(|| format!("profile {id}")));
-                }
-            }
-        }
-    }
-    tally
+    let remembered = !(needs.named.is_empty() && needs.lists.is_empty());
+    // Where somebody lives, and what a bare amount is in, no condition names.
+    let unnamed = ["timezone", "currency"].map(str::to_owned).into_iter().filter(|_| needs.traits);
+    let traits: BTreeSet<String> = needs.named.iter().cloned().chain(unnamed).collect();
+    Parts { traits, consent: needs.consent, history, carts: needs.cart, remembered }
 }

@@ -10,7 +10,8 @@ use crate::audience::segment::Answers;
 use crate::decision::Catalog;
 use crate::ids::{ProfileId, Timestamp};
 use crate::store::{Error, Workspace};
-use crate::worker::world::{self, Slot};
+use crate::worker::past;
+use crate::worker::world::Slot;
 
 /// One person and one segment.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
@@ -40,7 +41,7 @@ pub async fn memberships(
     let Some(person) = store.person(profile).await? else { return Ok(None) };
     let wanted: Vec<&str> = segments.iter().copied().filter(|key| set.get(key).is_some()).collect();
     let needs = needs_of(catalog, wanted.iter().copied());
-    let mut slot = world::look(store, person, needs.clone()).await?;
+    let mut slot = past::look(store, person, needs.clone()).await?;
     work_out(catalog, &needs, now, &mut slot);
     let answers = Answers::default();
     let facts = Facts::of_person(now, (&catalog.terms, &answers), &slot.person.profile, slot.loaded.past());
@@ -78,6 +79,6 @@ pub fn work_out(catalog: &Catalog, needs: &Needs, now: Timestamp, slot: &mut Slo
     }
 }
 
-fn named<'c>(catalog: &'c Catalog, needs: &Needs) -> impl Iterator<Item = &'c Defined> {
+pub(super) fn named<'c>(catalog: &'c Catalog, needs: &Needs) -> impl Iterator<Item = &'c Defined> {
     needs.named.iter().filter_map(|name| catalog.terms.computed.get(name)).collect::<Vec<_>>().into_iter()
 }

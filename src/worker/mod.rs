@@ -25,6 +25,7 @@ pub mod live;
 pub mod log_pruning;
 pub mod membership;
 pub mod observed;
+pub mod past;
 pub mod pause;
 pub mod permission;
 pub mod personal_data;

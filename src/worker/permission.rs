@@ -19,7 +19,7 @@ use crate::message::{Address, Channel, Suppression, SuppressionKind, address_of}
 use crate::store::{Store, Workspace, workspace};
 use crate::worker::explain::words::masked;
 use crate::worker::live::{Definitions, Live};
-use crate::worker::world::past_for;
+use crate::worker::past::past_for;
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

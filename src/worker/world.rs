@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::DatabaseConnection;
 
-use crate::audience::condition::Condition;
-use crate::audience::condition::needs::{Needs, needs as condition_needs};
-use crate::audience::segment::SegmentSet;
-use crate::audience::{Consent, History, Profile};
+use crate::audience::Consent;
+use crate::audience::condition::needs::Needs;
 use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::eventlog::EventLog;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::{Message, Reason};
 use crate::store::controls::Parked;
-use crate::store::entries::Logged;
 use crate::store::profiles::Unsaved;
 use crate::store::rows::Error;
 use crate::store::search::terms_of;
@@ -22,9 +19,7 @@ use crate::store::shards::Layout;
 use crate::store::suppressions::subject;
 use crate::store::{Workspace, workspace};
 use crate::worker::effects::Merge;
-
-/// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
-const BODIES_MAX: usize = 2_000;
+use crate::worker::past::load_needed;
 
 /// One person in memory, with what decisions may look at.
 #[derive(Debug, Clone)]
@@ -286,11 +281,19 @@ fn groups(people: &People, asked: &[Asked]) -> BTreeMap<ProfileId, Vec<ProfileId
 pub type Slots = BTreeMap<ProfileId, Result<Slot, String>>;
 
 /// Adds what was read of a person; what cannot be read parks this person's entries and nobody else's.
-fn join<T>(slots: &mut Slots, id: ProfileId, read: Result<T, Error>, add: impl FnOnce(&mut Slot, T)) {
+pub(super) fn join<T>(slots: &mut Slots, id: ProfileId, read: Result<T, Error>, add: impl FnOnce(&mut Slot, T)) {
     match (read, slots.get_mut(&id)) {
         (Ok(one), Some(Ok(slot))) => add(slot, one),
         (Err(error), Some(slot)) => *slot = Err(error.to_string()),
         (_, Some(Err(_)) | None) => {}
+    }
+}
+
+/// Tells a row that cannot be read from a database that does not answer.
+pub(super) fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match read {
+        Err(error @ Error::Database(_)) => Err(error),
+        read => Ok(read),
     }
 }
 
@@ -367,133 +370,4 @@ async fn load_history(
         }
     }
     load_needed(store, needs, slots).await
-}
-
-/// One person with what is needed of the past.
-///
-/// # Errors
-/// The database cannot be read, or a row of this person.
-pub async fn look(store: Workspace<'_, DatabaseConnection>, person: Person, needs: Needs) -> Result<Slot, Error> {
-    let id = person.profile.id;
-    let mut slots = BTreeMap::from([(id, Ok(Slot::new(person)))]);
-    load_needed(store, BTreeMap::from([(id, needs)]), &mut slots).await?;
-    match slots.remove(&id) {
-        Some(Ok(slot)) => Ok(slot),
-        Some(Err(cause)) => Err(Error::unreadable("profile", cause)),
-        None => Err(Error::unreadable("profile", "nobody was loaded")),
-    }
-}
-
-/// Adds what is needed of the past of each.
-///
-/// # Errors
-/// The database cannot be read.
-pub async fn load_needed(
-    store: Workspace<'_, DatabaseConnection>,
-    mut needs: BTreeMap<ProfileId, Needs>,
-    slots: &mut Slots,
-) -> Result<(), Error> {
-    load_received(store, &needs, slots).await?;
-    let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
-    for (id, place) in slots.iter_mut() {
-        let Ok(slot) = place else { continue };
-        let mut needs = needs.remove(id).unwrap_or_default();
-        if needs.cart && slot.person.profile.carts.is_none() {
-            needs.add_carts();
-        }
-        if slot.person.profile.history.pages > 0 && !needs.older.is_empty() {
-            match apart(store.history_pages(*id).await)? {
-                Ok(older) => slot.loaded.older = older,
-                Err(error) => {
-                    *place = Err(error.to_string());
-                    continue;
-                }
-            }
-        }
-        positions.extend(past_positions(slot, &needs).into_iter().map(|position| (position, *id)));
-        positions.extend(needs.entries.iter().map(|position| (*position, *id)));
-    }
-    let wanted: Vec<Position> = positions.keys().copied().collect();
-    for (position, entry) in store.entries_apart(&wanted).await? {
-        let Some(Ok(slot)) = positions.get(&position).and_then(|id| slots.get_mut(id)) else { continue };
-        if let Logged::Event(event) = entry.logged {
-            slot.loaded.bodies.insert(position, event);
-        }
-    }
-    Ok(())
-}
-
-/// What was received of campaigns that a condition asks for.
-async fn load_received(
-    store: Workspace<'_, DatabaseConnection>,
-    needs: &BTreeMap<ProfileId, Needs>,
-    slots: &mut Slots,
-) -> Result<(), Error> {
-    let asking = || needs.iter().filter(|(_, needs)| !needs.received.is_empty());
-    let people: Vec<ProfileId> = asking().map(|(id, _)| *id).collect();
-    if people.is_empty() {
-        return Ok(());
-    }
-    let campaigns: BTreeSet<&str> = asking().flat_map(|(_, needs)| &needs.received).map(String::as_str).collect();
-    for (id, received) in store.received(&people, &campaigns).await? {
-        join(slots, id, received, |slot, one| slot.loaded.received.push(one));
-    }
-    Ok(())
-}
-
-/// Tells a row that cannot be read from a database that does not answer.
-fn apart<T>(read: Result<T, Error>) -> Result<Result<T, Error>, Error> {
-    match read {
-        Err(error @ Error::Database(_)) => Err(error),
-        read => Ok(read),
-    }
-}
-
-fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
-    past_of(&slot.loaded.older, &slot.person.profile.history, needs)
-}
-
-/// Where the past events stand whose fields are tested: of older pages and the recent part.
-fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
-    if needs.bodies.is_empty() {
-        return Vec::new();
-    }
-    let pages = older.iter().chain([recent]);
-    let past = pages.flat_map(History::iter).filter(|past| needs.bodies.contains(past.name));
-    let mut positions: Vec<Position> = past.map(|past| past.position).collect();
-    positions.sort_unstable();
-    positions.split_off(positions.len().saturating_sub(BODIES_MAX))
-}
-
-/// What a condition of a policy looks at in one person's past. Damaged pages are this person's alone: what they held
-/// does not count.
-///
-/// # Errors
-/// The database cannot be read.
-pub(super) async fn past_for<C: ConnectionTrait>(
-    store: Workspace<'_, C>,
-    profile: &Profile,
-    condition: &Condition,
-    segments: &SegmentSet,
-) -> Result<Loaded, Error> {
-    let mut needs = Needs::default();
-    condition_needs(condition, segments, &mut needs);
-    if needs.cart && profile.carts.is_none() {
-        needs.add_carts();
-    }
-    let mut past = Loaded::default();
-    if profile.history.pages > 0 && !needs.older.is_empty() {
-        past.older = apart(store.history_pages(profile.id).await)?.unwrap_or_default();
-    }
-    if !needs.received.is_empty() {
-        let campaigns = needs.received.iter().map(String::as_str).collect();
-        let found = store.received(&[profile.id], &campaigns).await?;
-        past.received.extend(found.into_iter().filter_map(|(_, one)| one.ok()));
-    }
-    for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
-        if let Logged::Event(event) = entry.logged {
-            past.bodies.insert(position, event);
-        }
-    }
-    Ok(past)
 }

@@ -4,12 +4,13 @@
 use carillon::definition::SourceFile;
 use carillon::event::Kind;
 use carillon::fault::Faults;
+use carillon::ids::Span;
 use carillon::store::Rows;
 use carillon::worker::head_count::{HeadCount, head_count};
 
 use super::support::{House, WORKSPACE, build};
 
-/// More than a slice of people, so that their order across slices matters.
+/// More than a page of people, so that their order across pages matters.
 const PEOPLE: usize = 4_200;
 
 /// One looks at each part of a row, at the past, and at each other.
@@ -103,6 +104,42 @@ async fn an_unsaved_segment_counts_whom_it_holds_once_it_is_applied() {
     for (key, _) in CONDITIONS {
         assert_eq!(sizes.get(key).copied().unwrap_or(0), of(key).people, "{key}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_of_a_computed_trait_counts_until_time_or_a_definition_changes_it() {
+    let house = House::new().await;
+    let spent = |within: &str| {
+        format!(
+            "kind: computed_trait\nkey: spent\ncompute: {{ sum: properties.revenue, over: Order Completed, within: {within} }}\n"
+        )
+    };
+    let rich = |key: &str| {
+        format!(
+            "kind: segment\nkey: {key}\nname: Rich\nowner: crm@shop.example\nwhere: {{ trait: {{ spent: {{ gte: 100 }} }} }}\n"
+        )
+    };
+    let order = |id: &str, user: &str, revenue: u32| {
+        let body = format!(r#"{{"properties":{{"revenue":{revenue},"currency":"EUR"}}}}"#);
+        build(id, Kind::Track, "Order Completed", Some(user), None, &body)
+    };
+    house.append(vec![order("o1", "ann", 120), order("o2", "bob", 60), order("o3", "cleo", 150)]).await;
+    house.process().await;
+    let sample = async |files: &str| counted(&house, files).await.unwrap().segments[0].sample.clone();
+    assert_eq!(sample(&format!("{}---\n{}", rich("a"), spent("7d"))).await, ["ann", "cleo"], "nothing is kept yet");
+    house.apply(&format!("{}---\n{}", spent("7d"), rich("b"))).await;
+    house.look_at_everybody().await;
+    house.append(vec![order("o4", "bob", 60)]).await;
+    house.process().await;
+    // What is kept is what decisions go by, and nothing is looked up for it.
+    house
+        .damage("UPDATE profiles SET remembered = replace(remembered, '120', '20') WHERE user_id IN ('ann', 'bob')")
+        .await;
+    assert_eq!(sample(&rich("a")).await, ["cleo"]);
+    let again = counted(&house, &format!("{}---\n{}", rich("a"), spent("6d"))).await.unwrap();
+    assert_eq!(again.segments[0].sample, ["ann", "bob", "cleo"], "a changed definition is worked out");
+    house.clock.advance_to(house.clock.now().plus(Span::from_days(8)));
+    assert!(sample(&rich("a")).await.is_empty(), "what left its window counts no more, though nobody was looked at");
 }
 
 #[tokio::test(flavor = "multi_thread")]

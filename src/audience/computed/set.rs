@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::audience::Profile;
 use crate::audience::computed::{Compute, ComputedTrait, Function, Over, TIMESTAMP, Unit, Worth};
 use crate::audience::condition::needs::{self, Needs};
 use crate::audience::condition::{Facts, NetOf, Window};
 use crate::audience::remembered::Worked;
-use crate::ids::Position;
+use crate::ids::{Position, Timestamp};
 
 /// Computed traits every workspace has, unless it defines one of the same key.
 pub const SHIPPED: [&str; 5] = ["orders", "revenue", "last_order_at", "top_category", "days_between_orders"];
@@ -18,6 +19,15 @@ pub struct Defined {
     /// The last change of the definitions that may have changed its values.
     pub since: Position,
     pub needs: Needs,
+}
+
+impl Defined {
+    /// Whether what is kept with the person is what it comes to at this instant: they were looked at by this definition,
+    /// and it does not change by itself before.
+    pub fn is_kept(&self, profile: &Profile, now: Timestamp) -> bool {
+        let kept = profile.remembered.computed.get(&self.computed.key);
+        profile.segments.seen >= self.since && kept.is_some_and(|worked| worked.next.is_none_or(|next| now < next))
+    }
 }
 
 #[derive(Debug, Clone, Default)]

@@ -19,7 +19,7 @@ pub fn evaluate(tests: &[(Field, Test)], facts: &Facts<'_>) -> Evaluation {
 
 pub fn is_empty(facts: &Facts<'_>) -> Evaluation {
     let items = facts.cart().items();
-    Evaluation::constant(items.is_zero(), format!("the cart has {items} items, wanted none"))
+    facts.constant(items.is_zero(), || format!("the cart has {items} items, wanted none"))
 }
 
 /// In each currency it is compared with, every line is converted by itself.

@@ -15,14 +15,15 @@ pub fn evaluate(engaged: &Engaged, facts: &Facts<'_>) -> Evaluation {
     let count = instants.len();
     let stays: Vec<Stay> = instants.into_iter().filter_map(|at| window.stay(at, facts.entry_at, &zone)).collect();
     let (holds, until) = any_of(facts.now, stays);
-    let window = window.words(facts.entry_at);
-    let act = act.as_str();
-    let because = match (holds, count) {
-        (true, _) => format!("{act} {campaign}{window}"),
-        (false, 0) => format!("never {act} {campaign}"),
-        (false, _) => format!("not {act} {campaign}{window}"),
+    let because = || {
+        let (act, window) = (act.as_str(), window.words(facts.entry_at));
+        match (holds, count) {
+            (true, _) => format!("{act} {campaign}{window}"),
+            (false, 0) => format!("never {act} {campaign}"),
+            (false, _) => format!("not {act} {campaign}{window}"),
+        }
     };
-    Evaluation { until, ..Evaluation::constant(holds, because) }
+    Evaluation { until, ..facts.constant(holds, because) }
 }
 
 fn instants(engaged: &Engaged, facts: &Facts<'_>) -> Vec<Timestamp> {

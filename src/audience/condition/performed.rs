@@ -1,6 +1,5 @@
 //! `performed`: which such events count in a window, net of refunds, what they come to, and when that next changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -9,7 +8,7 @@ use rust_decimal::Decimal;
 use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
 use crate::audience::condition::{
-    Aggregate, Count, Evaluation, Facts, Function, NetOf, Performed, Window, cut, unknown,
+    Aggregate, Count, Detail, Evaluation, Facts, Function, NetOf, Performed, Window, unknown,
 };
 use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
 use crate::audience::stay::{Stay, common};
@@ -26,29 +25,29 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     let asking = Asking::new(performed, facts);
     let (pieces, told) = asking.pieces();
     let mut tally = Tally::default();
-    let mut changes: BTreeMap<Timestamp, Vec<(bool, usize)>> = BTreeMap::new();
-    for (n, Piece { stay, share, .. }) in pieces.iter().enumerate() {
-        if stay.contains(facts.now) {
-            tally.add(share);
-        }
-        if stay.from > facts.now {
-            changes.entry(stay.from).or_default().push((true, n));
-        }
-        if let Some(to) = stay.to.filter(|to| *to > facts.now) {
-            changes.entry(to).or_default().push((false, n));
-        }
+    pieces.iter().filter(|piece| piece.stay.contains(facts.now)).for_each(|piece| tally.add(&piece.share));
+    let outcome @ Outcome { holds, currency_unknown, .. } = asking.judge(&tally);
+    if facts.detail == Detail::Holds {
+        return facts.constant(holds, String::new);
     }
-    let now = asking.judge(&tally);
-    let because = asking.words(&tally, now);
-    let until = changes.into_iter().find_map(|(at, changed)| {
-        for (comes, n) in changed {
-            let Some(Piece { share, .. }) = pieces.get(n) else { continue };
-            if comes { tally.add(share) } else { tally.remove(share) }
+    let because = facts.because(|| asking.words(&tally, outcome));
+    let until = [turns(&asking, &pieces, tally), told].into_iter().flatten().min();
+    Evaluation { holds, until, because, currency_unknown }
+}
+
+/// When the events that come and go from now on first turn the answer.
+fn turns(asking: &Asking<'_>, pieces: &[Piece<'_>], mut tally: Tally) -> Option<Timestamp> {
+    let (now, holds) = (asking.facts.now, asking.judge(&tally).holds);
+    let comes = pieces.iter().map(|piece| (piece.stay.from, true, &piece.share));
+    let goes = pieces.iter().filter_map(|piece| Some((piece.stay.to?, false, &piece.share)));
+    let mut changes: Vec<_> = comes.chain(goes).filter(|(at, ..)| *at > now).collect();
+    changes.sort_by_key(|(at, ..)| *at);
+    changes.chunk_by(|(one, ..), (other, ..)| one == other).find_map(|together| {
+        for (_, comes, share) in together {
+            if *comes { tally.add(share) } else { tally.remove(share) }
         }
-        (asking.judge(&tally).holds != now.holds).then_some(at)
-    });
-    let until = [until, told].into_iter().flatten().min();
-    Evaluation { holds: now.holds, until, because: cut(because), currency_unknown: now.currency_unknown }
+        (asking.judge(&tally).holds != holds).then_some(together.first()?.0)
+    })
 }
 
 /// What counts at this instant, for whoever explains.
@@ -110,7 +109,7 @@ impl<'a> Asking<'a> {
             Some(aggregate) if aggregate.function != Function::Distinct => aggregate.test.currencies(facts),
             _ => Vec::new(),
         };
-        let named = |net_of: &'a NetOf| past(facts, &net_of.events).into_keys();
+        let named = |net_of: &'a NetOf| past(facts, &net_of.events).into_iter().map(|(position, _)| position);
         let mut refunds: Vec<&Event> = performed
             .net_of
             .iter()
@@ -331,11 +330,14 @@ type Known = Option<Result<Amount, UnknownCurrency>>;
 /// What refunds left of it; an error where they cannot be compared with it.
 type Left = Result<Known, UnknownCurrency>;
 
-/// Times of past events of these names by position, so that an event in two pages still counts once.
-pub fn past(facts: &Facts<'_>, names: &[String]) -> BTreeMap<Position, Timestamp> {
+/// Past events of these names in the order of the log, with their times; one in two pages still counts once.
+pub fn past(facts: &Facts<'_>, names: &[String]) -> Vec<(Position, Timestamp)> {
     let pages = facts.older.iter().chain([&facts.profile.history]);
     let named = pages.flat_map(History::iter).filter(|past| names.iter().any(|name| name == past.name));
-    named.map(|past| (past.position, past.at)).collect()
+    let mut past: Vec<_> = named.map(|past| (past.position, past.at)).collect();
+    past.sort_by_key(|(position, _)| *position);
+    past.dedup_by_key(|(position, _)| *position);
+    past
 }
 
 /// Any value on one side equals any on the other.

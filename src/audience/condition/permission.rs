@@ -9,13 +9,13 @@ pub fn consent(wanted: &[(String, Vec<ConsentState>)], facts: &Facts<'_>) -> Eva
     for (channel, states) in wanted {
         let state = answer(channel, facts);
         let among: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-        let line = format!("consent on {channel} is {}, wanted {}", state.as_str(), among.join(" or "));
+        let line = || format!("consent on {channel} is {}, wanted {}", state.as_str(), among.join(" or "));
         if !states.contains(&state) {
-            return Evaluation::constant(false, line);
+            return facts.constant(false, line);
         }
-        because.push(line);
+        because.push(facts.because(line));
     }
-    Evaluation::constant(true, because.join(" and "))
+    facts.constant(true, || because.join(" and "))
 }
 
 /// The present answer; a yes that nobody has confirmed is no more than unknown.
@@ -36,5 +36,5 @@ pub fn subscribed(topic: &str, facts: &Facts<'_>) -> Evaluation {
         Some(ConsentState::Unknown) | None => (by_default, "by default"),
     };
     let is = if holds { "subscribed" } else { "not subscribed" };
-    Evaluation::constant(holds, format!("{is} to topic {topic} {how}"))
+    facts.constant(holds, || format!("{is} to topic {topic} {how}"))
 }

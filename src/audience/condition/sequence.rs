@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 
-use crate::audience::History;
-use crate::audience::condition::{Evaluation, Facts, Sequence, Step, cut};
+use crate::audience::condition::performed::past;
+use crate::audience::condition::{Detail, Evaluation, Facts, Sequence, Step};
 use crate::audience::field::{Place, spelled};
 use crate::audience::period::Period;
 use crate::audience::stay::Stay;
@@ -30,6 +30,9 @@ pub fn evaluate(sequence: &Sequence, facts: &Facts<'_>) -> Evaluation {
     let told = [one, other].into_iter().flatten().min();
     let (count, holds_from) = turning(sequence, (&firsts, &thens), facts, facts.now);
     let holds = holds_from.is_some_and(|(from, _)| from <= facts.now);
+    if facts.detail == Detail::Holds {
+        return facts.constant(holds, String::new);
+    }
     let until = changes(&[&firsts, &thens], facts.now);
     let ends = until.iter().skip(1).map(|end| Some(*end)).chain([None]);
     let stretches = until.iter().copied().zip(ends).take(CHANGES_MAX);
@@ -41,7 +44,7 @@ pub fn evaluate(sequence: &Sequence, facts: &Facts<'_>) -> Evaluation {
     });
     let unseen = until.get(CHANGES_MAX).copied();
     let until = [turns.or(unseen), told].into_iter().flatten().min();
-    Evaluation { until, ..Evaluation::constant(holds, cut(words(sequence, count, holds_from.filter(|_| holds)))) }
+    Evaluation { until, ..facts.constant(holds, || words(sequence, count, holds_from.filter(|_| holds))) }
 }
 
 /// How many firsts count at an instant, and when the earliest of what they lead to turns the answer, with the first that
@@ -120,9 +123,7 @@ fn followers(thens: &[Known], now: Timestamp) -> BTreeMap<&str, Moments> {
 /// Events of one step, each once, with what stands at the path they are compared by; and up to when that is told. What
 /// cannot be compared begins nothing and follows nothing: we stay silent.
 fn steps(step: &Step, path: Option<&str>, facts: &Facts<'_>) -> (Vec<Known>, Option<Timestamp>) {
-    let pages = facts.older.iter().chain([&facts.profile.history]);
-    let named = pages.flat_map(History::iter).filter(|past| step.events.iter().any(|name| name == past.name));
-    let each: BTreeMap<Position, Timestamp> = named.map(|past| (past.position, past.at)).collect();
+    let each = past(facts, &step.events);
     let (mut steps, mut told) = (Vec::with_capacity(each.len()), None);
     for (position, at) in each {
         let body = facts.bodies.get(&position).map(AsRef::as_ref);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::audience::condition::needs::{Needs, needs};
-use crate::audience::condition::{Condition, Count, Evaluation, Facts, Performed, Terms, Window, evaluate};
+use crate::audience::condition::{Condition, Count, Detail, Evaluation, Facts, Performed, Terms, Window, evaluate};
 use crate::audience::segment::{Answers, SegmentSet};
 use crate::audience::value_test::{Check, Test};
 use crate::audience::{History, Profile};
@@ -77,6 +77,7 @@ impl World {
 
     fn ask(&self, now: i64, entry_at: Option<i64>, condition: &Condition) -> Evaluation {
         let facts = Facts {
+            detail: Detail::Because,
             now: at(now),
             terms: &self.terms,
             answers: &Answers::default(),

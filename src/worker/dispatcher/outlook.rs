@@ -26,7 +26,7 @@ use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::LEASE;
 use crate::worker::dispatcher::slots::subject_name;
 use crate::worker::live::{Definitions, Live};
-use crate::worker::world::past_for;
+use crate::worker::past::past_for;
 
 /// Unprocessed entries that are looked through for each batch; behind by more, everybody waits for the processor.
 pub const BACKLOG_MAX: i64 = 10_000;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carillon::audience::condition::annotated::{Node, annotate};
-use carillon::audience::condition::{Evaluation, Facts, Received, Terms, evaluate};
+use carillon::audience::condition::{Detail, Evaluation, Facts, Received, Terms, evaluate};
 use carillon::audience::consent::{Consent, ConsentState, Via};
 use carillon::audience::segment::{Answers, SegmentSet};
 use carillon::audience::{Condition, History, Profile, cart};
@@ -271,7 +271,14 @@ pub struct Known {
 
 impl Known {
     pub fn ask(&self, condition: &Condition, t: i64) -> Evaluation {
-        self.with_facts(t, |facts| evaluate(condition, facts))
+        let whole = self.with_facts(t, |facts| evaluate(condition, facts));
+        // Whoever asks for less is told the same.
+        let brief = self.with_facts(t, |facts| evaluate(condition, &Facts { detail: Detail::Holds, ..*facts }));
+        let until = self.with_facts(t, |facts| evaluate(condition, &Facts { detail: Detail::Until, ..*facts }));
+        assert_eq!(brief.holds, whole.holds, "{condition:?}");
+        assert_eq!((until.holds, until.until), (whole.holds, whole.until), "{condition:?}");
+        assert!(brief.because.is_empty() && until.because.is_empty(), "{condition:?}");
+        whole
     }
 
     pub fn annotate(&self, condition: &Condition, t: i64) -> Node {
@@ -281,6 +288,7 @@ impl Known {
     fn with_facts<T>(&self, t: i64, asks: impl FnOnce(&Facts<'_>) -> T) -> T {
         let answers = Answers::default();
         let facts = Facts {
+            detail: Detail::Because,
             now: Timestamp::from_millis(t),
             terms: &self.terms,
             answers: &answers,
