@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::Workspace;
 use crate::store::controls::setting;
-use crate::store::rows::{Error, Rows, decode, encode};
+use crate::store::rows::{Error, Rows, Values, decode, encode};
 use crate::store::shards::unprocessed;
 
 /// A person in a segment.
@@ -61,21 +61,26 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// Stores since when people are in segments, or that they are no longer.
     pub async fn set_members(&self, members: BTreeMap<(String, ProfileId), Option<Timestamp>>) -> Result<(), Error> {
-        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        let (mut come, mut gone): (_, BTreeMap<String, Values>) = (Vec::new(), BTreeMap::new());
         for ((segment, profile), since) in members {
             match since {
                 Some(since) => {
                     come.push(vec![self.id.0.into(), segment.into(), profile.0.into(), since.millis().into()]);
                 }
-                None => gone.push((segment, profile)),
+                None => gone.entry(segment).or_default().push(profile.0.into()),
             }
         }
         let head = "INSERT INTO segment_members (workspace, segment, profile, since)";
         let tail = "ON CONFLICT (workspace, segment, profile) DO UPDATE SET since = excluded.since";
         Rows(self.conn).insert(head, tail, 4, come).await?;
-        for (segment, profile) in gone {
-            let sql = "DELETE FROM segment_members WHERE workspace = ? AND segment = ? AND profile = ?";
-            Rows(self.conn).run(sql, vec![self.id.0.into(), segment.into(), profile.0.into()]).await?;
+        for (segment, people) in gone {
+            for some in people.chunks(512) {
+                let (is_one_of_these, keys) = Rows(self.conn).among("profile", some.to_vec());
+                let sql =
+                    format!("DELETE FROM segment_members WHERE workspace = ? AND segment = ? AND {is_one_of_these}");
+                let values = [self.id.0.into(), segment.clone().into()].into_iter().chain(keys).collect();
+                Rows(self.conn).run(&sql, values).await?;
+            }
         }
         Ok(())
     }

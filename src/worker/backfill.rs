@@ -20,8 +20,9 @@ use crate::store::shards::Shard;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 
-/// People looked at together.
-const SLICE_PEOPLE: u32 = 200;
+/// People looked at together: about as many as are decided on in one batch, some hundredths of a second of work, for so
+/// long what arrives meanwhile waits.
+const SLICE_PEOPLE: u32 = 1_000;
 
 /// Looks at everybody after the definitions of segments have changed.
 pub struct Backfill {

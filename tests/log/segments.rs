@@ -108,7 +108,8 @@ async fn a_pass_that_was_stopped_goes_on_where_it_was() {
     house.process().await;
     house.apply(VIP).await;
     house.process().await;
-    let mut backfill = house.processor(Faults::none()).await.backfill();
+    let pace = std::num::NonZeroU32::new(200);
+    let mut backfill = house.processor(Faults::none()).await.backfill().paced(pace);
     let first = backfill.tick().await.unwrap();
     assert!(first > 0 && first < 450, "{first}");
     assert_eq!(backfill.tick().await.unwrap(), 0, "the slice before is not processed yet");
