@@ -92,18 +92,24 @@ impl Server {
         Ok(Self { child, address, _output: output })
     }
 
-    /// Resident memory now and at its highest, MiB.
-    ///
     /// # Errors
     /// The process has gone.
     pub fn memory(&self) -> anyhow::Result<(f64, f64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let field = |name: &str| -> anyhow::Result<f64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no memory figure")?;
-            Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1_024.0)
-        };
-        Ok((field("VmRSS:")?, field("VmHWM:")?))
+        memory_of(self.child.id())
     }
+}
+
+/// Resident memory of a process now and at its highest, MiB.
+///
+/// # Errors
+/// It has gone.
+pub fn memory_of(process: u32) -> anyhow::Result<(f64, f64)> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let field = |name: &str| -> anyhow::Result<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no memory figure")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1_024.0)
+    };
+    Ok((field("VmRSS:")?, field("VmHWM:")?))
 }
 
 impl Drop for Server {

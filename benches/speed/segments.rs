@@ -19,11 +19,13 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 
 use crate::Plan;
-use crate::child::{On, Server, ask};
+use crate::child::{On, Server, ask, memory_of};
 use crate::client::{Answers, Load, percentile};
 use crate::report::{Figures, Row, Target};
 use crate::{fresh_nonce, prepare, publishing, whole};
 
+/// Whatever the number of people: a few pages of them.
+const COUNTED_MIB_MAX: f64 = 256.0;
 const WHILE_LOOKING: f64 = 500.0;
 const WHILE_PROBING: f64 = 5_000.0;
 /// Between one person who is waited for and the next.
@@ -62,15 +64,18 @@ pub fn measure(plan: &Plan, notes: &mut Vec<String>) -> anyhow::Result<Vec<Row>>
     let prepared = prepare::prepare(scale)?;
     let mut rows = Vec::new();
     for (what, filter) in COUNTED {
-        let mut ours = Figures::default();
+        let (mut ours, mut memory) = (Figures::default(), Figures::default());
         for _ in 0..plan.repetitions {
-            let (seconds, people): (f64, u64) = ask(On::AllCores, "counted", &(&prepared, filter))?;
-            eprintln!("counted by {what}: {people} in {seconds:.2} s");
+            let (seconds, people, highest): (f64, u64, f64) = ask(On::AllCores, "counted", &(&prepared, filter))?;
+            eprintln!("counted by {what}: {people} in {seconds:.2} s, {highest:.0} MiB");
             anyhow::ensure!(people > 0, "nobody is in it");
             ours.0.push(seconds);
+            memory.0.push(highest);
         }
         let what = format!("count an unsaved segment on {what}, over {} people", scale.people);
         rows.push(Row { what, unit: "s", ours, yardstick: None, target: Target::AtMost(2.0) });
+        let what = "memory while it is counted, at its highest".to_owned();
+        rows.push(Row { what, unit: "MiB", ours: memory, yardstick: None, target: Target::AtMost(COUNTED_MIB_MAX) });
     }
     rows.extend(live(plan, scale, &prepared)?);
     notes.push(format!(
@@ -112,7 +117,8 @@ fn live(plan: &Plan, scale: prepare::Scale, prepared: &Path) -> anyhow::Result<V
     }
     let looked_at: LookedAt = serde_json::from_str(&std::fs::read_to_string(done)?)?;
     eprintln!("{looked_at:?}; ingest p99 {meanwhile:?} ms, before {:.2} ms", before.p99_ms);
-    let (mut p50, mut p99) = (Figures::default(), Figures::default());
+    let highest = server.memory()?.1;
+    let (mut p50, mut p99, mut reached) = (Figures::default(), Figures::default(), Figures::default());
     for _ in 0..plan.repetitions {
         let order = (load(WHILE_PROBING, plan.seconds * 2.0), folder.path().join("carillon.db"));
         let probed: Probed = ask(On::Load, "probed", &order)?;
@@ -120,11 +126,13 @@ fn live(plan: &Plan, scale: prepare::Scale, prepared: &Path) -> anyhow::Result<V
         anyhow::ensure!(probed.answers.refused == 0, "events were refused");
         p50.0.push(probed.p50);
         p99.0.push(probed.p99);
+        reached.0.push(probed.answers.events_per_second);
     }
     let of_people = format!("{} people with {} past events", scale.people, scale.events);
     let row = |what: String, unit, ours, yardstick, target| Row { what, unit, ours, yardstick, target };
     let one = |figure: f64| Figures(vec![figure]);
     let rate = looked_at.people as f64 / looked_at.seconds;
+    let events = rate * scale.events as f64 / scale.people as f64;
     let quiet = Some(("before".to_owned(), one(before.p99_ms)));
     let seen = |what: &str| format!("event to membership seen, at {WHILE_PROBING} events/s, {what}");
     Ok(vec![
@@ -136,17 +144,21 @@ fn live(plan: &Plan, scale: prepare::Scale, prepared: &Path) -> anyhow::Result<V
             Target::None,
         ),
         row("the same".to_owned(), "people/s", one(rate), None, Target::None),
+        row("the same".to_owned(), "past events/s", one(events), None, Target::None),
+        row("memory of the service meanwhile, at its highest".to_owned(), "MiB", one(highest), None, Target::None),
         row("ingest p99 meanwhile".to_owned(), "ms", meanwhile, quiet, Target::None),
         row(seen("p50"), "ms", p50, None, Target::None),
         row(seen("p99"), "ms", p99, None, Target::AtMost(1_000.0)),
+        // A rate is kept to a part in a hundred.
+        row(seen("as many as came"), "events/s", reached, None, Target::AtLeast(WHILE_PROBING * 0.99)),
     ])
 }
 
-/// Seconds to count, and how many there are.
+/// Seconds to count, how many there are, and the memory it took at its highest, MiB.
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn counted(folder: &Path, filter: &str) -> anyhow::Result<(f64, u64)> {
+pub fn counted(folder: &Path, filter: &str) -> anyhow::Result<(f64, u64, f64)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let database = open(&folder.join("carillon.db")).await?;
@@ -161,7 +173,7 @@ pub fn counted(folder: &Path, filter: &str) -> anyhow::Result<(f64, u64)> {
         anyhow::ensure!(counted.unreadable == 0, "{} rows cannot be read", counted.unreadable);
         let people = counted.segments.first().context("nothing is counted")?.people;
         database.close().await;
-        Ok((seconds, people))
+        Ok((seconds, people, memory_of(std::process::id())?.1))
     })
 }
 
