@@ -6,8 +6,8 @@ use carillon::audience::cart::View;
 use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
-use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use carillon::ids::{Position, ProfileId, Span, Timestamp, WorkspaceId};
+use carillon::message::{Channel, Message, Purpose};
 use carillon::money::Exchange;
 use carillon::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
@@ -212,32 +212,8 @@ fn shop_event(now: Timestamp) -> Event {
 
 fn message(now: Timestamp) -> Message {
     Message {
-        id: MessageId::derive(&[b"letter"]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[b"letter"]),
         campaign: "cart_reminder".to_owned(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
         template: "cart_reminder".to_owned(),
-        purpose: Purpose::Marketing,
-        priority: 50,
-        // Neither obeys nor counts, so the guard clears it without a cap store.
-        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: now,
-        expires_at: now.plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: now },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&[b"letter"], ProfileId(7), Channel::Email, Purpose::Marketing, Position(1), now)
     }
 }

@@ -6,19 +6,14 @@ use serde_json::Value;
 use crate::audience::consent::{Consent, ConsentState, Via, takes, topic_name};
 use crate::decision::{CONSENT_CHANGED, Effect, Finding, Turn};
 use crate::event::{Event, Kind, Origin};
-use crate::ids::{EnrollmentId, MessageId};
-use crate::message::{
-    Address, CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Reason, Status, SuppressionKind, WhenCapped,
-    address_of,
-};
+
+use crate::message::{Address, Channel, Message, Purpose, Reason, SuppressionKind, address_of};
 
 /// Characters kept of a source and of a text version.
 const SOURCE_CHARS_MAX: usize = 200;
 const VERSION_CHARS_MAX: usize = 100;
 /// Words for marketing in the consent of tag managers; compared without case.
 const MARKETING: [&str; 4] = ["marketing", "advertising", "direct_marketing", "email_marketing"];
-/// Priority of a confirmation among transactional messages.
-const PRIORITY: u8 = 60;
 
 /// What an answer is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,34 +179,10 @@ impl Turn<'_> {
         let profile = self.person.profile.id;
         let cause: [&[u8]; 4] =
             [b"confirm", channel.as_str().as_bytes(), &profile.0.to_be_bytes(), &self.at.position.0.to_be_bytes()];
-        let at = self.at.now;
         self.push(Effect::CreateMessage(Message {
-            id: MessageId::derive(&cause),
-            profile,
-            enrollment: EnrollmentId::derive(&cause),
             campaign: confirmation_key(channel),
-            campaign_version: 1,
-            channel,
             template,
-            purpose: Purpose::Transactional,
-            topic: None,
-            priority: PRIORITY,
-            caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
-            quiet: QuietUse::default(),
-            on_unknown_send: OnUnknownSend::Repeat,
-            created_at: at,
-            expires_at: at.plus(Purpose::Transactional.expires_default(channel)),
-            cause: self.at.position,
-            event: self.at.position,
-            entry: self.at.position,
-            status: Status::Queued { due_at: at },
-            attempts: 0,
-            attempts_forgiven: 0,
-            answer_lost_at: None,
-            capped_at: None,
-            slot_at: None,
-            address: None,
-            template_version: None,
+            ..Message::queued(&cause, profile, channel, Purpose::Transactional, self.at.position, self.at.now)
         }));
     }
 }

@@ -8,7 +8,7 @@ use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
 use crate::definition::start;
 use crate::ids::Span;
-use crate::message::{CapUse, OnUnknownSend, Purpose, WhenCapped, WhenQuiet};
+use crate::message::{CapUse, OnUnknownSend, PRIORITY_DEFAULT, Purpose, WhenCapped, WhenQuiet};
 
 const FIELDS: [&str; 19] = [
     "kind",
@@ -36,7 +36,6 @@ const LATER: [&str; 13] =
 const ENTRY_LATER: [&str; 1] = ["each"];
 const SEND_LATER: [&str; 3] = ["fallback", "coupon", "after_sent"];
 
-const PRIORITY_DEFAULT: u32 = 60;
 const LATENESS_DEFAULT: Span = Span::from_days(1);
 /// Repeats of an event are recognised this long, so an older one may not enter anybody.
 pub const LATENESS_MAX: Span = Span::from_days(7);
@@ -65,7 +64,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Campaign> {
         at.refers(Target::Topic(key.clone()));
         Some(key)
     });
-    let priority = map.optional("priority", PRIORITY_DEFAULT, |at| at.integer(0, 100));
+    let priority = map.optional("priority", u32::from(PRIORITY_DEFAULT), |at| at.integer(0, 100));
     let entry = map.required("entry").and_then(|at| entry(&at));
     let delay = map.optional("delay", Span::ZERO, |at| at.span());
     let exit = map.optional("exit", Vec::new(), |at| exits(&at));
@@ -246,10 +245,7 @@ fn lateness(at: &At<'_>) -> Option<Span> {
 }
 
 fn on_unknown_send(map: &Map<'_>, purpose: Option<Purpose>) -> Option<OnUnknownSend> {
-    let default = match purpose {
-        Some(Purpose::Transactional) => OnUnknownSend::Repeat,
-        Some(Purpose::Marketing) | None => OnUnknownSend::Skip,
-    };
+    let default = purpose.unwrap_or(Purpose::Marketing).on_unknown_send_default();
     map.optional("on_unknown_send", default, |at| {
         at.choice(&[("skip", OnUnknownSend::Skip), ("repeat", OnUnknownSend::Repeat)], &[])
     })

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::*;
 use crate::audience::Consent;
 use crate::audience::consent::Via;
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
-use crate::message::{CapUse, Channel, OnUnknownSend, QuietUse};
+use crate::ids::{MessageId, Position, ProfileId, Span};
+use crate::message::{CapUse, Channel, QuietUse};
 
 fn now() -> Timestamp {
     "2026-03-01T10:00:00Z".parse().unwrap()
@@ -28,32 +28,11 @@ fn answers(profile: &mut Profile, state: ConsentState) {
 
 fn reminder() -> Message {
     Message {
-        id: MessageId::derive(&[b"m"]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[b"e"]),
-        campaign: "cart_reminder".into(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
-        template: "cart".into(),
-        purpose: Purpose::Marketing,
+        campaign: "cart_reminder".to_owned(),
+        template: "cart".to_owned(),
         priority: 50,
         caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: now(),
-        expires_at: now().plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: now() },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&[b"m"], ProfileId(7), Channel::Email, Purpose::Marketing, Position(1), now())
     }
 }
 

@@ -82,6 +82,14 @@ impl Purpose {
         [Self::Marketing, Self::Transactional].into_iter().find(|purpose| purpose.as_str() == text)
     }
 
+    /// What becomes of one whose answer never came, when its campaign does not say.
+    pub const fn on_unknown_send_default(self) -> OnUnknownSend {
+        match self {
+            Self::Marketing => OnUnknownSend::Skip,
+            Self::Transactional => OnUnknownSend::Repeat,
+        }
+    }
+
     /// How long a message of this purpose stays worth sending when its campaign does not say.
     pub const fn expires_default(self, channel: Channel) -> Span {
         match (self, channel) {
@@ -147,6 +155,9 @@ pub struct CapUse {
     pub when_capped: WhenCapped,
 }
 
+/// Priority among messages where a campaign does not say: 0 to 100, higher wins.
+pub const PRIORITY_DEFAULT: u8 = 60;
+
 /// One thing to say to one profile on one channel. A row of the outbox.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
@@ -191,6 +202,46 @@ pub struct Message {
 }
 
 impl Message {
+    /// What nothing has been decided about yet but that it is said: due at once, as long as its purpose says, outside of
+    /// every cap. Whoever makes one names its campaign and template.
+    pub fn queued(
+        cause: &[&[u8]],
+        profile: ProfileId,
+        channel: Channel,
+        purpose: Purpose,
+        position: Position,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: MessageId::derive(cause),
+            profile,
+            enrollment: EnrollmentId::derive(cause),
+            campaign: String::new(),
+            campaign_version: 1,
+            topic: None,
+            channel,
+            template: String::new(),
+            purpose,
+            priority: PRIORITY_DEFAULT,
+            caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
+            quiet: QuietUse::default(),
+            on_unknown_send: purpose.on_unknown_send_default(),
+            created_at: now,
+            expires_at: now.plus(purpose.expires_default(channel)),
+            cause: position,
+            event: position,
+            entry: position,
+            status: Status::Queued { due_at: now },
+            attempts: 0,
+            attempts_forgiven: 0,
+            answer_lost_at: None,
+            capped_at: None,
+            slot_at: None,
+            address: None,
+            template_version: None,
+        }
+    }
+
     /// What must be remembered of one that waits.
     pub fn wait_for(&mut self, reason: &Reason) {
         if let Reason::QuietHours { until, .. } = reason {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, QuietUse, Status, WhenCapped};
+use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use carillon::message::{CapUse, Channel, Message, Outcome, Purpose, Status, WhenCapped};
 use carillon::store::dispatch::{Shut, changed_since, due_after, in_hand, is_any_due};
 use carillon::store::shards::ShardSet;
 use carillon::store::slow_domains::waiting;
@@ -149,31 +149,10 @@ async fn ask(here: Workspace<'_, Explained>) {
 
 fn message(now: Timestamp) -> Message {
     Message {
-        id: MessageId::derive(&[b"one"]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[b"one"]),
         campaign: "cart_reminder".to_owned(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
         template: "cart_reminder".to_owned(),
-        purpose: Purpose::Marketing,
-        priority: 50,
         caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: now,
-        expires_at: now.plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: now },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
         address: Some("ann@example.com".to_owned()),
-        template_version: None,
+        ..Message::queued(&[b"one"], ProfileId(7), Channel::Email, Purpose::Marketing, Position(1), now)
     }
 }

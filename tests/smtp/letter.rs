@@ -4,8 +4,8 @@ use carillon::audience::Profile;
 use carillon::audience::cart::View;
 use carillon::event::{Body, Event, Kind, Origin};
 use carillon::guard::{Cleared, Draft, GuardState, Verdict, check};
-use carillon::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use carillon::ids::{EventId, Position, ProfileId, Timestamp};
+use carillon::message::{Channel, Message, Purpose};
 use carillon::money::Exchange;
 use carillon::render::links::{MessageLinks, Tracks};
 use carillon::render::template::{EmailPart, Markup, Parts, Template};
@@ -89,33 +89,9 @@ fn cleared(profile: &Profile, message: Message) -> Cleared {
 
 fn message(seed: &str) -> Message {
     Message {
-        id: MessageId::derive(&[seed.as_bytes()]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[seed.as_bytes()]),
         campaign: "cart_reminder".to_owned(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
         template: "cart_reminder".to_owned(),
-        purpose: Purpose::Marketing,
-        priority: 50,
-        // Neither obeys nor counts, so the guard clears it without a cap store.
-        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: now(),
-        expires_at: now().plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: now() },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&[seed.as_bytes()], ProfileId(7), Channel::Email, Purpose::Marketing, Position(1), now())
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span};
+use crate::ids::{MessageId, Position, ProfileId, Span};
 use crate::message::retry::DELAY_MAX;
-use crate::message::{CapUse, Channel, Purpose, QuietUse, WhenCapped};
+use crate::message::{CapUse, Channel, Purpose, WhenCapped};
 
 const NOW: i64 = 1_772_000_000_000;
 
@@ -18,32 +18,13 @@ fn now() -> Timestamp {
 
 fn message(seed: u64, status: Status, on_unknown_send: OnUnknownSend) -> Message {
     Message {
-        id: MessageId::derive(&[&seed.to_le_bytes()]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[b"e"]),
-        campaign: "cart_reminder".into(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
-        template: "cart".into(),
-        purpose: Purpose::Marketing,
-        priority: 50,
+        campaign: "cart_reminder".to_owned(),
+        template: "cart".to_owned(),
         caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
         on_unknown_send,
-        created_at: now(),
         expires_at: now().plus(Span::from_days(30)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
         status,
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&[&seed.to_le_bytes()], ProfileId(7), Channel::Email, Purpose::Marketing, Position(1), now())
     }
 }
 

@@ -9,8 +9,8 @@ use crate::audience::Profile;
 use crate::audience::cart::View;
 use crate::event::{Body, Event, Kind};
 use crate::guard::{Cleared, Draft, GuardState, Verdict, check};
-use crate::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
+use crate::message::{Channel, Message, Purpose};
 use crate::money::Exchange;
 use crate::render::links::{KeyRing, Link, Links, MessageLinks, Tracks};
 use crate::render::template::{EmailPart, Markup, Parts, Template};
@@ -24,33 +24,9 @@ pub(crate) fn at() -> Timestamp {
 
 pub(crate) fn message(channel: Channel, purpose: Purpose) -> Message {
     Message {
-        id: MessageId::derive(&[b"one"]),
-        profile: ProfileId(7),
-        enrollment: EnrollmentId::derive(&[b"one"]),
         campaign: "cart_reminder".to_owned(),
-        campaign_version: 1,
-        topic: None,
-        channel,
         template: "cart_reminder".to_owned(),
-        purpose,
-        priority: 50,
-        // Neither obeys nor counts, so the guard clears it without a cap store.
-        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: at(),
-        expires_at: at().plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: at() },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&[b"one"], ProfileId(7), channel, purpose, Position(1), at())
     }
 }
 

@@ -10,8 +10,8 @@ use crate::audience::Profile;
 use crate::definition::problem::nearest;
 use crate::definition::{Definition, DocumentKind};
 use crate::guard::{self, Cleared, Draft, GuardState, Verdict, address_of};
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
-use crate::message::{CapUse, Channel, Message, OnUnknownSend, Outcome, Purpose, QuietUse, Status, WhenCapped};
+use crate::ids::{MessageId, Position, ProfileId, Span, Timestamp, WorkspaceId};
+use crate::message::{Channel, Message, OnUnknownSend, Outcome, Purpose};
 use crate::render::{Rendered, Scope, render};
 use crate::store::controls::PAUSE_ALL;
 use crate::store::{self, Workspace};
@@ -153,32 +153,13 @@ pub async fn sample_of<C: ConnectionTrait>(
 
 fn message(now: Timestamp, test: &TestSend) -> Message {
     let chance = uuid::Uuid::new_v4();
+    let cause = [CAMPAIGN.as_bytes(), chance.as_bytes()];
     Message {
-        id: MessageId::derive(&[CAMPAIGN.as_bytes(), chance.as_bytes()]),
-        profile: ProfileId(0),
-        enrollment: EnrollmentId::derive(&[CAMPAIGN.as_bytes(), chance.as_bytes()]),
         campaign: CAMPAIGN.to_owned(),
-        campaign_version: 1,
-        topic: None,
-        channel: test.channel,
         template: test.template.clone(),
-        purpose: Purpose::Transactional,
         priority: 0,
-        caps: CapUse { obey: false, count: false, when_capped: WhenCapped::Drop },
         on_unknown_send: OnUnknownSend::Skip,
-        created_at: now,
         expires_at: now.plus(Span::from_hours(1)),
-        cause: Position(0),
-        event: Position(0),
-        entry: Position(0),
-        status: Status::Queued { due_at: now },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(&cause, ProfileId(0), test.channel, Purpose::Transactional, Position(0), now)
     }
 }

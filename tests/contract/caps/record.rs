@@ -11,8 +11,8 @@ use rusqlite::OptionalExtension;
 use carillon::audience::consent::{ConsentState, Via};
 use carillon::audience::{Consent, Profile};
 use carillon::guard::{CapVersion, Cleared, Draft, GuardState, Request, Rule, Slot, Subject, Verdict, check};
-use carillon::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
-use carillon::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Status, WhenCapped};
+use carillon::ids::{MessageId, Position, ProfileId, Span, Timestamp};
+use carillon::message::{CapUse, Channel, Message, Purpose, WhenCapped};
 
 /// What a claimant needs of a database.
 pub trait Book {
@@ -197,33 +197,18 @@ pub fn request(profile: i64, address: &str, name: u64, rules: &[Rule], now: Time
 }
 
 fn message(profile: i64, name: u64, now: Timestamp) -> Message {
-    let id = name.to_le_bytes();
     Message {
-        id: MessageId::derive(&[&id]),
-        profile: ProfileId(profile),
-        enrollment: EnrollmentId::derive(&[&id]),
-        campaign: "cart_reminder".into(),
-        campaign_version: 1,
-        topic: None,
-        channel: Channel::Email,
-        template: "cart".into(),
-        purpose: Purpose::Marketing,
+        campaign: "cart_reminder".to_owned(),
+        template: "cart".to_owned(),
         priority: 50,
         caps: CapUse { obey: true, count: true, when_capped: WhenCapped::Drop },
-        on_unknown_send: OnUnknownSend::Skip,
-        created_at: now,
-        expires_at: now.plus(Span::from_hours(24)),
-        cause: Position(1),
-        event: Position(1),
-        entry: Position(1),
-        status: Status::Queued { due_at: now },
-        attempts: 0,
-        attempts_forgiven: 0,
-        answer_lost_at: None,
-        quiet: QuietUse::default(),
-        capped_at: None,
-        slot_at: None,
-        address: None,
-        template_version: None,
+        ..Message::queued(
+            &[&name.to_le_bytes()],
+            ProfileId(profile),
+            Channel::Email,
+            Purpose::Marketing,
+            Position(1),
+            now,
+        )
     }
 }
