@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use sea_orm::DatabaseConnection;
 use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use crate::audience::computed::Defined;
@@ -17,8 +20,8 @@ use crate::decision::Catalog;
 use crate::definition::problem::Code;
 use crate::definition::{Definition, Document, Problem, SourceFile};
 use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
-use crate::store::Store;
 use crate::store::crowd::{Parts, Unread};
+use crate::store::{Store, Workspace};
 use crate::worker::apply::{compare, names_of, read_against, stored_as};
 use crate::worker::live::Definitions;
 use crate::worker::live::book::Book;
@@ -156,7 +159,7 @@ fn no_segment(files: &[SourceFile]) -> Problem {
     }
 }
 
-/// Ranges of numbers side by side, each a page at a time.
+/// Ranges of numbers side by side, each a page at a time on a thread of its own: not on one that answers others.
 async fn everybody(store: &Store, id: WorkspaceId, counted: Arc<Counted>) -> anyhow::Result<Tally> {
     let Some((ProfileId(first), ProfileId(last))) = store.workspace(id).ends_of_crowd().await? else {
         return Ok(Tally::default());
@@ -164,40 +167,34 @@ async fn everybody(store: &Store, id: WorkspaceId, counted: Arc<Counted>) -> any
     let step = last.saturating_sub(first) / RANGES + 1;
     let starts = (0..RANGES).map(|n| first.saturating_sub(1).saturating_add(n.saturating_mul(step)));
     let ranges = starts.filter(|after| *after < last).map(|after| (after, last.min(after.saturating_add(step))));
-    stream::iter(ranges)
-        .map(|(after, last)| tokio::spawn(range(store.clone(), id, counted.clone(), ProfileId(after), ProfileId(last))))
-        .buffer_unordered(SIDE_BY_SIDE)
-        .map(|tally| tally?)
-        .try_fold(Tally::default(), |all, one| async { Ok(all.add(one)) })
-        .await
+    let looking = ranges.map(|(after, last)| {
+        let (store, counted, runtime) = (store.clone(), counted.clone(), Handle::current());
+        let range = (ProfileId(after), ProfileId(last));
+        async move { spawn_blocking(move || runtime.block_on(look_at(store.workspace(id), &counted, range))).await? }
+    });
+    let tallies = stream::iter(looking).buffer_unordered(SIDE_BY_SIDE);
+    tallies.try_fold(Tally::default(), |all, one| async { Ok(all.add(one)) }).await
 }
 
-async fn range(
-    store: Store,
-    id: WorkspaceId,
-    counted: Arc<Counted>,
-    mut after: ProfileId,
-    last: ProfileId,
+async fn look_at(
+    store: Workspace<'_, DatabaseConnection>,
+    counted: &Counted,
+    (mut after, last): (ProfileId, ProfileId),
 ) -> anyhow::Result<Tally> {
-    let (store, mut tally) = (store.workspace(id), Tally::default());
+    let mut tally = Tally::default();
     loop {
         let page = store.crowd((after, last), PAGE_PEOPLE, &counted.parts).await?;
-        let is_last = page.len() < PAGE_PEOPLE as usize;
         after = page.last().map_or(after, |row| row.id);
-        let by = counted.clone();
-        let (told, rest) = tokio::task::spawn_blocking(move || by.look_at(&page)).await?;
-        tally = tally.add(told);
-        let mut rest = rest.into_iter().peekable();
+        let mut rest = counted.judge_rows(&page, &mut tally).into_iter().peekable();
         while rest.peek().is_some() {
-            let mut slots: Slots =
-                rest.by_ref().take(PASTS_MAX).map(|slot| (slot.person.profile.id, Ok(slot))).collect();
+            let some = rest.by_ref().take(PASTS_MAX);
+            let mut slots: Slots = some.map(|slot| (slot.person.profile.id, Ok(slot))).collect();
             let needs =
                 slots.iter().filter_map(|(id, slot)| Some((*id, counted.needs_of(slot.as_ref().ok()?).clone())));
             load_needed(store, needs.collect(), &mut slots).await?;
-            let by = counted.clone();
-            tally = tally.add(tokio::task::spawn_blocking(move || by.judge_all(slots)).await?);
+            slots.into_values().for_each(|slot| counted.judge(slot, &mut tally));
         }
-        if is_last {
+        if page.len() < PAGE_PEOPLE as usize {
             return Ok(tally);
         }
     }
@@ -234,31 +231,23 @@ impl Counted {
     }
 
     /// Counts whoever's row says all, and hands on the others.
-    fn look_at(&self, page: &[Unread]) -> (Tally, Vec<Slot>) {
-        let (mut tally, mut rest) = (Tally::default(), Vec::new());
+    fn judge_rows(&self, page: &[Unread], tally: &mut Tally) -> Vec<Slot> {
+        let mut rest = Vec::new();
         for row in page {
             match row.read(&self.parts).map(Slot::new) {
-                Ok(slot) if is_whole(&slot, self.needs_of(&slot)) => self.judge(slot, &mut tally),
-                Ok(slot) => rest.push(slot),
-                Err(_) => tally.unreadable += 1,
+                Ok(slot) if !is_whole(&slot, self.needs_of(&slot)) => rest.push(slot),
+                read => self.judge(read.map_err(|error| error.to_string()), tally),
             }
         }
-        tally.people = (page.len() - rest.len()) as u64;
-        (tally, rest)
+        rest
     }
 
-    fn judge_all(&self, slots: Slots) -> Tally {
-        let mut tally = Tally { people: slots.len() as u64, ..Tally::default() };
-        for slot in slots.into_values() {
-            match slot {
-                Ok(slot) => self.judge(slot, &mut tally),
-                Err(_) => tally.unreadable += 1,
-            }
-        }
-        tally
-    }
-
-    fn judge(&self, mut slot: Slot, tally: &mut Tally) {
+    fn judge(&self, slot: Result<Slot, String>, tally: &mut Tally) {
+        tally.people += 1;
+        let Ok(mut slot) = slot else {
+            tally.unreadable += 1;
+            return;
+        };
         if !self.is_kept(&slot) {
             work_out(&self.catalog, &self.needs_to_work_out, self.now, &mut slot);
         }
@@ -272,9 +261,12 @@ impl Counted {
                     None => tally.members.entry(key.clone()).or_default(),
                 };
                 *count += 1;
-                if sample.len() < SAMPLE_MAX {
+                // Whose past had to be looked up comes after others of the same page.
+                if sample.len() < SAMPLE_MAX || sample.last().is_some_and(|(last, _)| profile.id < *last) {
                     let name = profile.user_id.clone().unwrap_or_else(|| format!("profile {}", profile.id));
                     sample.push((profile.id, name));
+                    sample.sort();
+                    sample.truncate(SAMPLE_MAX);
                 }
             }
         }
