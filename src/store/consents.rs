@@ -1,6 +1,6 @@
 //! The consent ledger as it is read: every answer of a person that was taken, in the order of the log.
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,28 +20,31 @@ pub struct LedgerRow {
     pub consent: Consent,
 }
 
+pub(super) const COLUMNS: &str = "SELECT position, channel, state, source, at, text_version, via";
+
+/// Reads a row that begins with [`COLUMNS`].
+pub(super) fn read(row: &QueryResult) -> Result<LedgerRow, Error> {
+    let (state, via): (String, String) = (row.try_get_by_index(2)?, row.try_get_by_index(6)?);
+    let unreadable = |what: &str| Error::unreadable("consent", format!("unknown {what}"));
+    Ok(LedgerRow {
+        position: Position(row.try_get_by_index(0)?),
+        about: row.try_get_by_index(1)?,
+        consent: Consent {
+            state: ConsentState::parse(&state).ok_or_else(|| unreadable("state"))?,
+            source: row.try_get_by_index(3)?,
+            at: Timestamp::from_millis(row.try_get_by_index(4)?),
+            text_version: row.try_get_by_index(5)?,
+            via: Via::parse(&via).ok_or_else(|| unreadable("way"))?,
+        },
+    })
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// The newest rows of a person's ledger, oldest of them first.
     pub async fn ledger_of(&self, profile: ProfileId, limit: u32) -> Result<Vec<LedgerRow>, Error> {
-        let sql = "SELECT position, channel, state, source, at, text_version, via FROM consents WHERE profile = ?
-                   ORDER BY position DESC, channel DESC LIMIT ?";
-        let rows = Rows(self.conn).all(sql, vec![profile.0.into(), i64::from(limit).into()]).await?;
-        let mut read: Vec<LedgerRow> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let (state, via): (String, String) = (row.try_get_by_index(2)?, row.try_get_by_index(6)?);
-            let unreadable = |what: &str| Error::unreadable("consent", format!("unknown {what}"));
-            read.push(LedgerRow {
-                position: Position(row.try_get_by_index(0)?),
-                about: row.try_get_by_index(1)?,
-                consent: Consent {
-                    state: ConsentState::parse(&state).ok_or_else(|| unreadable("state"))?,
-                    source: row.try_get_by_index(3)?,
-                    at: Timestamp::from_millis(row.try_get_by_index(4)?),
-                    text_version: row.try_get_by_index(5)?,
-                    via: Via::parse(&via).ok_or_else(|| unreadable("way"))?,
-                },
-            });
-        }
+        let sql = format!("{COLUMNS} FROM consents WHERE profile = ? ORDER BY position DESC, channel DESC LIMIT ?");
+        let rows = Rows(self.conn).all(&sql, vec![profile.0.into(), i64::from(limit).into()]).await?;
+        let mut read: Vec<LedgerRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
         read.reverse();
         Ok(read)
     }

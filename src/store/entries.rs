@@ -110,7 +110,8 @@ struct ActBody {
 pub const COLUMNS: usize = 10;
 pub const INSERT: &str =
     "INSERT INTO entries (position, workspace, profile, kind, name, event_id, at, now, meta, body)";
-const SELECT: &str = "SELECT position, workspace, profile, kind, name, event_id, at, now, meta, body FROM entries";
+pub(super) const SELECT: &str =
+    "SELECT position, workspace, profile, kind, name, event_id, at, now, meta, body FROM entries";
 
 impl Logged {
     pub fn kind(&self) -> &'static str {

@@ -47,6 +47,7 @@ pub mod steps;
 pub mod suppressions;
 pub mod tallies;
 pub mod timeline;
+pub mod together;
 pub mod tokens;
 pub mod trace;
 

@@ -14,6 +14,24 @@ use crate::store::Workspace;
 use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 
+pub(super) const SLOT: &str = "SELECT id, slot_at, channel, campaign, enrollment, topic";
+
+/// Reads a row that begins with [`SLOT`].
+pub(super) fn read_slot(row: &QueryResult) -> Result<Slot, Error> {
+    let unreadable = |error| Error::unreadable("message", error);
+    let id: Vec<u8> = row.try_get_by_index(0)?;
+    let channel: String = row.try_get_by_index(2)?;
+    let enrollment: Vec<u8> = row.try_get_by_index(4)?;
+    Ok(Slot {
+        message: MessageId::try_from(id.as_slice()).map_err(unreadable)?,
+        at: Timestamp::from_millis(row.try_get_by_index(1)?),
+        channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable("message", "unknown channel"))?,
+        topic: row.try_get_by_index(5)?,
+        campaign: row.try_get_by_index(3)?,
+        enrollment: EnrollmentId::try_from(enrollment.as_slice()).map_err(unreadable)?,
+    })
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Stores `message` as it is now if its row still has the state `expected`; the step joins its path, unless it only
     /// waits for longer. False: the row has moved on and nothing was changed.
@@ -89,27 +107,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
-        let sql = format!(
-            "SELECT id, slot_at, channel, campaign, enrollment, topic FROM messages
-             WHERE +workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id"
-        );
+        let sql = format!("{SLOT} FROM messages WHERE +workspace = ? AND {whose} AND slot_at > ? ORDER BY slot_at, id");
         let rows = Rows(self.conn).all(&sql, vec![self.id.0.into(), value, since.millis().into()]).await?;
-        rows.iter()
-            .map(|row| {
-                let unreadable = |error| Error::unreadable("message", error);
-                let id: Vec<u8> = row.try_get_by_index(0)?;
-                let channel: String = row.try_get_by_index(2)?;
-                let enrollment: Vec<u8> = row.try_get_by_index(4)?;
-                Ok(Slot {
-                    message: MessageId::try_from(id.as_slice()).map_err(unreadable)?,
-                    at: Timestamp::from_millis(row.try_get_by_index(1)?),
-                    channel: Channel::parse(&channel).ok_or_else(|| Error::unreadable("message", "unknown channel"))?,
-                    topic: row.try_get_by_index(5)?,
-                    campaign: row.try_get_by_index(3)?,
-                    enrollment: EnrollmentId::try_from(enrollment.as_slice()).map_err(unreadable)?,
-                })
-            })
-            .collect()
+        rows.iter().map(read_slot).collect()
     }
 
     /// A cap subject's (step, chain, horizon, last slot); none before its first use.

@@ -4,11 +4,8 @@ use sea_orm::ConnectionTrait;
 
 use std::collections::BTreeMap;
 
-use crate::decision::Enrollment;
-use crate::ids::{MessageId, Position, ProfileId, Timestamp};
+use crate::ids::{MessageId, Position, Timestamp};
 use crate::store::Workspace;
-use crate::store::enrollments;
-use crate::store::log_pruning::parked_among;
 use crate::store::messages::Step;
 use crate::store::rows::{Error, Rows, Values, decode, marks};
 use crate::store::shards::{Layout, Shard};
@@ -99,15 +96,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok((count(events), count(people)))
     }
 
-    /// Of these positions, those whose entry was never applied where it stands.
-    pub async fn set_aside(&self, positions: &[Position]) -> Result<Vec<Position>, Error> {
-        let mut found = Vec::new();
-        for chunk in positions.chunks(500) {
-            found.extend(parked_among(self.conn, chunk).await?.into_keys());
-        }
-        Ok(found)
-    }
-
     /// The paths of many messages at once, each first state first.
     pub async fn paths_of(&self, messages: &[MessageId]) -> Result<BTreeMap<MessageId, Vec<Step>>, Error> {
         let mut found: BTreeMap<MessageId, Vec<Step>> = BTreeMap::new();
@@ -125,15 +113,5 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             }
         }
         Ok(found)
-    }
-
-    /// Every enrollment of a person that began before an instant, newest first.
-    pub async fn enrollments_before(&self, profile: ProfileId, before: Timestamp) -> Result<Vec<Enrollment>, Error> {
-        let sql = format!(
-            "{} WHERE workspace = ? AND profile = ? AND entered_at < ? ORDER BY entered_at DESC, entry DESC",
-            enrollments::SELECT
-        );
-        let values = vec![self.id.0.into(), profile.0.into(), before.millis().into()];
-        Rows(self.conn).all(&sql, values).await?.iter().map(enrollments::read).collect()
     }
 }

@@ -145,13 +145,6 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(found)
     }
 
-    /// Who is or was called exactly this, at most so many.
-    pub async fn called(&self, term: &[u8], limit: usize) -> Result<Vec<ProfileId>, Error> {
-        let sql = "SELECT profile FROM people_terms WHERE workspace = ? AND term = ? ORDER BY profile LIMIT ?";
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.ids(sql, vec![self.id.0.into(), term.to_vec().into(), limit.into()]).await
-    }
-
     async fn terms_after(&self, place: &Sought) -> Result<Vec<(Vec<u8>, ProfileId)>, Error> {
         // No text has this byte.
         let end = [place.start.as_bytes(), &[0xFF]].concat();

@@ -18,17 +18,45 @@ use crate::store::entries::{Entry, Logged};
 use crate::store::{Error, Workspace};
 
 /// Events read of one person; of older ones name and time count.
-const ENTRIES_MAX: usize = 2_000;
+pub const ENTRIES_MAX: usize = 2_000;
 /// Older calls that said who somebody is, read beside them.
 const IDENTIFIES_MAX: usize = 200;
-const LEDGER_MAX: u32 = 1_000;
+pub const LEDGER_MAX: usize = 1_000;
+
+/// What is known by name and time, by its place in the log.
+pub type Dim = BTreeMap<Position, (String, Timestamp)>;
+
+/// What was read of one person.
+#[derive(Debug, Default)]
+pub struct Told<B> {
+    /// All that they did.
+    pub dim: Dim,
+    pub is_cut: bool,
+    /// Of that, what was read, in any order.
+    pub entries: Vec<Entry>,
+    pub ledger: Vec<LedgerRow>,
+    pub baselines: B,
+    pub received: Vec<Received>,
+}
+
+/// Of what somebody did, what is read, and whether there is older.
+pub fn wanted(dim: &Dim) -> (BTreeSet<Position>, bool) {
+    let mut wanted: BTreeSet<Position> = dim.keys().rev().take(ENTRIES_MAX).copied().collect();
+    let is_cut = wanted.len() < dim.len();
+    if is_cut {
+        let identified = Kind::Identify.event_name();
+        let calls = dim.iter().rev().filter(|(_, (name, _))| name == identified);
+        wanted.extend(calls.take(IDENTIFIES_MAX).map(|(position, _)| *position));
+    }
+    (wanted, is_cut)
+}
 
 /// What the log has of one person, in the order it was decided.
 #[derive(Debug, Default)]
 pub struct Logbook {
     pub entries: Vec<Entry>,
     /// Known by name and time alone.
-    dim: BTreeMap<Position, (String, Timestamp)>,
+    dim: Dim,
     ledger: Vec<LedgerRow>,
     baselines: BTreeMap<ProfileId, Person>,
     pub received: Vec<Received>,
@@ -54,19 +82,34 @@ impl Logbook {
         let profile = person.profile.id;
         let pages = if person.profile.history.pages > 0 { store.history_pages(profile).await? } else { Vec::new() };
         let all = pages.iter().chain([&person.profile.history]).flat_map(History::iter);
-        let mut dim: BTreeMap<Position, (String, Timestamp)> =
-            all.map(|past| (past.position, (past.name.to_owned(), past.at))).collect();
-        let identified = Kind::Identify.event_name();
-        let mut wanted: BTreeSet<Position> = dim.keys().rev().take(ENTRIES_MAX).copied().collect();
-        let is_cut = wanted.len() < dim.len();
-        let calls = dim.iter().rev().filter(|(_, (name, _))| name == identified);
-        wanted.extend(calls.take(IDENTIFIES_MAX).map(|(position, _)| *position));
+        let dim: Dim = all.map(|past| (past.position, (past.name.to_owned(), past.at))).collect();
+        let (wanted, is_cut) = wanted(&dim);
         let family = store.profiles_of(profile).await?;
-        let mut entries: Vec<Entry> =
-            store.entries_apart(&wanted.into_iter().collect::<Vec<_>>()).await?.into_values().collect();
-        entries.sort_by_key(|entry| (entry.now, entry.position));
+        let entries = store.entries_apart(&wanted.into_iter().collect::<Vec<_>>()).await?.into_values().collect();
         let marks = store.folded_until().await?;
-        let folded = |position: Position| position <= marks.of(store.layout().shard_at(position));
+        let received = match campaigns.is_empty() {
+            true => Vec::new(),
+            false => store.received(&[profile], &campaigns.iter().map(String::as_str).collect()).await?,
+        };
+        let told = Told {
+            dim,
+            is_cut,
+            entries,
+            ledger: store.ledger_of(profile, LEDGER_MAX as u32).await?,
+            baselines: store.baselines_of(&family).await?,
+            received: received.into_iter().filter_map(|(_, one)| one.ok()).collect(),
+        };
+        Ok(Self::of(profile, told, |position| position <= marks.of(store.layout().shard_at(position))))
+    }
+
+    /// From what was read; `folded` says of a position whether the log is folded into baselines there.
+    pub fn of(
+        profile: ProfileId,
+        told: Told<impl IntoIterator<Item = (ProfileId, Person)>>,
+        folded: impl Fn(Position) -> bool,
+    ) -> Self {
+        let Told { mut dim, is_cut, mut entries, ledger, baselines, received } = told;
+        entries.sort_by_key(|entry| (entry.now, entry.position));
         // What is blank or gone says nothing that the baseline does not.
         let pruned = dim.iter().filter(|(position, _)| folded(**position)).map(|(_, (_, at))| *at).max();
         let by_log = entries.iter().filter(|entry| folded(entry.position)).map(|entry| entry.now).max();
@@ -75,21 +118,17 @@ impl Logbook {
             .any(|it| !folded(it.position) && matches!(&it.logged, Logged::Event(event) if event.is_blank()));
         entries.retain(|entry| !folded(entry.position));
         entries.iter().for_each(|entry| drop(dim.remove(&entry.position)));
-        let received = match campaigns.is_empty() {
-            true => Vec::new(),
-            false => store.received(&[profile], &campaigns.iter().map(String::as_str).collect()).await?,
-        };
-        Ok(Self {
+        Self {
             entries,
             dim,
-            ledger: store.ledger_of(profile, LEDGER_MAX).await?,
-            baselines: store.baselines_of(&family).await?,
-            received: received.into_iter().filter_map(|(_, one)| one.ok()).collect(),
+            ledger,
+            baselines: baselines.into_iter().collect(),
+            received,
             profile,
             pruned_until: [pruned, by_log].into_iter().flatten().max(),
             is_cut,
             is_blank,
-        })
+        }
     }
 
     /// Whether the log knows anything of the person by then.

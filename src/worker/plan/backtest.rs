@@ -8,23 +8,27 @@
 //! nowhere, but for what docs/backtesting.md names.
 
 mod company;
+mod gathered;
 mod lives;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decision::Person;
 use crate::definition::{Definition, Problem, SourceFile};
-use crate::ids::{Position, ProfileId, Timestamp, WorkspaceId};
+use crate::ids::{Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::store::definitions::StoredDefinition;
 use crate::store::entries::newest_event;
-use crate::store::{Store, Workspace};
+use crate::store::shards::Layout;
+use crate::store::{Error, Store, Workspace};
 use crate::story::{Act, World};
 use crate::worker::apply::{checked, compare as compared, stored_as};
 use crate::worker::live::Definitions;
 use crate::worker::plan::Side;
 use crate::worker::plan::concerned::Group;
-use company::Company;
-use lives::{Changes, Lives};
+use company::{Company, Page};
+use gathered::{Gathered, Wanted};
+use lives::{Changes, Contacts, Lives};
 pub use report::{Backtest, CampaignBacktest, Customer, Day, Difference};
 use report::{Told, compare};
 use sea_orm::DatabaseConnection;
@@ -86,13 +90,25 @@ pub async fn backtest(
     let (events, everybody) = here.extent(first, window).await?;
     (report.events, report.stored_since) = (events, stored_since);
     let head = newest_event(store.reader()).await?.map_or(Position(0), |(head, _)| head);
-    let mut company = Company::new(&eras, looked_at, (asked.from, first));
+    let course = Course::new(eras, changes, looked_at.clone(), (window, first, head), here.layout());
+    let mut company = Company::new(&course.eras, looked_at, (asked.from, first));
     let mut done = 0;
-    while let Some((groups, count)) = company.next(here).await? {
-        for group in groups {
-            together(here, (&eras, &changes, looked_at), &group, (window, head), &mut report).await?;
-            // It may take minutes; whoever else waits goes first.
-            tokio::task::yield_now().await;
+    while let Some(Page { groups, mut people, unreadable, count }) = company.next(here).await? {
+        let batches = gathered::batches(groups, &people);
+        let of = batches.len().max(1) as u64;
+        for (batch, n) in batches.into_iter().zip(1..) {
+            let met = course.meet(here, batch, &mut people).await?;
+            report.unreadable += met.unreadable;
+            for (group, lives) in met.lives {
+                let lost = group.reported.iter().filter(|one| unreadable.contains(one)).count();
+                report.unreadable += lost as u64;
+                course.live(&group, lives, &mut report);
+                // It may take minutes; whoever else waits goes first.
+                tokio::task::yield_now().await;
+            }
+            if !progress((done + count * n / of).min(everybody), everybody) {
+                anyhow::bail!("nobody waits for the backtest any more");
+            }
         }
         done += count;
         if !progress(done.min(everybody), everybody) {
@@ -121,61 +137,126 @@ async fn eras(
     Ok((eras, changes))
 }
 
-/// People who share an address live through it together.
-async fn together(
-    store: Workspace<'_, DatabaseConnection>,
-    (eras, changes, looked_at): (&[Side], &Changes, &BTreeSet<String>),
-    group: &Group,
-    (window, head): ((Timestamp, Timestamp), Position),
-    report: &mut Backtest,
-) -> anyhow::Result<()> {
-    let mut lives = Lives::default();
-    let mut needs = crate::audience::condition::needs::Needs::default();
-    eras.iter().for_each(|side| needs.add(&side.needs));
-    let Some(first) = eras.first() else { return Ok(()) };
-    let reach = eras.iter().map(|side| side.reach).max().unwrap_or_default();
-    for profile in group.reported.iter().chain(&group.beside) {
-        let is_told = group.reported.contains(profile);
-        if let Err(error) = lives.add(store, *profile, window, (&needs, reach, changes, is_told)).await {
+/// By what people live through it again.
+struct Course {
+    eras: Vec<Side>,
+    changes: Changes,
+    looked_at: BTreeSet<String>,
+    window: (Timestamp, Timestamp),
+    wanted: Wanted,
+    /// How far back slots matter.
+    reach: Span,
+    head: Position,
+    layout: Layout,
+}
+
+/// Who lives through it next, each with those who share an address with them.
+struct Met {
+    lives: Vec<(Group, Lives)>,
+    /// Of whom something could not be read.
+    unreadable: u64,
+}
+
+impl Course {
+    fn new(
+        eras: Vec<Side>,
+        changes: Changes,
+        looked_at: BTreeSet<String>,
+        (window, first, head): ((Timestamp, Timestamp), Position, Position),
+        layout: Layout,
+    ) -> Self {
+        let received = eras.iter().flat_map(|side| side.needs.received.iter().cloned()).collect();
+        let reach = eras.iter().map(|side| side.reach).max().unwrap_or_default();
+        let wanted = Wanted { to: window.1, first, received };
+        Self { eras, changes, looked_at, window, wanted, reach, head, layout }
+    }
+
+    /// Reads what is stored of these people.
+    async fn meet(
+        &self,
+        store: Workspace<'_, DatabaseConnection>,
+        groups: Vec<Group>,
+        people: &mut BTreeMap<ProfileId, Person>,
+    ) -> anyhow::Result<Met> {
+        let of = groups.iter().flat_map(|group| group.reported.iter().chain(&group.beside));
+        let people = of.filter_map(|one| people.remove_entry(one)).collect();
+        let stored = Gathered::read(store, people, &self.wanted).await?;
+        for (profile, error) in &stored.unreadable {
             tracing::warn!(%error, %profile, "a person cannot be lived through again");
-            report.unreadable += u64::from(is_told);
+        }
+        let mut met = Met { lives: Vec::with_capacity(groups.len()), unreadable: 0 };
+        for group in groups {
+            let mut lives = Lives::default();
+            for profile in group.reported.iter().chain(&group.beside) {
+                let is_told = group.reported.contains(profile);
+                if stored.unreadable.contains_key(profile) {
+                    met.unreadable += u64::from(is_told);
+                    continue;
+                }
+                lives.add(&stored, *profile, self.window, (&self.changes, self.layout, is_told));
+            }
+            met.lives.push((group, lives));
+        }
+        let subjects = met.lives.iter().flat_map(|(_, lives)| &lives.subjects).cloned().collect();
+        let since = self.window.0.minus(self.reach);
+        match Contacts::read(store, &subjects, since).await {
+            Ok(known) => met.lives.iter_mut().for_each(|(_, lives)| lives.meet(&known, self.window)),
+            // Each group's own: what cannot be read concerns nobody else.
+            Err(Error::Unreadable { .. }) => {
+                for (group, lives) in &mut met.lives {
+                    match Contacts::read(store, &lives.subjects, since).await {
+                        Ok(known) => lives.meet(&known, self.window),
+                        Err(Error::Unreadable { what, cause }) => {
+                            tracing::warn!(what, cause, "what is known of an address cannot be read");
+                            met.unreadable += group.reported.len() as u64;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(met)
+    }
+
+    /// People who share an address live through it together.
+    fn live(&self, group: &Group, mut lives: Lives, report: &mut Backtest) {
+        let Some(first) = self.eras.first() else { return };
+        let concerned = lives.concerned(&self.eras, &self.looked_at).len() as u64;
+        if concerned == 0 {
+            return;
+        }
+        report.people += concerned;
+        report.crowded += if group.is_part { concerned } else { 0 };
+        let names: BTreeMap<ProfileId, String> =
+            lives.people.iter().map(|one| (one.person.profile.id, one.name.clone())).collect();
+        let owners = lives.messages.values().filter_map(|one| Some((one.id, names.get(&one.profile)?.clone())));
+        let mut told = Told { told: lives.told.clone(), owners: owners.collect(), ..Told::default() };
+        let mut acts: Vec<Act> = std::mem::take(&mut lives.acts);
+        acts.sort_by_key(|act| (act.at, act.position));
+        if self.layout.is_shared() {
+            join_last(&mut acts);
+        }
+        let mut world = World::new(&first.setting, std::mem::take(&mut lives.people), self.head);
+        world.eras = self.eras.iter().map(|side| &side.setting).collect();
+        world.tells = false;
+        world.record = std::mem::take(&mut lives.record);
+        world.record.is_told = true;
+        world.slots = std::mem::take(&mut lives.slots);
+        world.suppressions = std::mem::take(&mut lives.suppressions);
+        std::mem::take(&mut lives.carried).into_iter().for_each(|message| world.carry(message));
+        if world.run(self.window.0, &acts, Some(self.window.1.plus_millis(-1))).is_err() {
+            report.cut_short += group.reported.len() as u64;
+        }
+        for (who, person) in world.people().enumerate() {
+            let Some(name) = names.get(&person.profile.id) else { continue };
+            told.waiting.entry(name.clone()).or_default().extend(world.waiting(who).into_iter().map(str::to_owned));
+        }
+        report.add(&world, &told);
+        if report.differences.is_some() {
+            compare(report, &world, &lives, &names);
         }
     }
-    let concerned = lives.concerned(eras, looked_at);
-    if concerned.is_empty() {
-        return Ok(());
-    }
-    report.people += concerned.len() as u64;
-    report.crowded += if group.is_part { concerned.len() as u64 } else { 0 };
-    let names: BTreeMap<ProfileId, String> =
-        lives.people.iter().map(|one| (one.person.profile.id, one.name.clone())).collect();
-    let owners = lives.messages.values().filter_map(|one| Some((one.id, names.get(&one.profile)?.clone())));
-    let mut told = Told { told: lives.told.clone(), owners: owners.collect(), ..Told::default() };
-    let mut acts: Vec<Act> = std::mem::take(&mut lives.acts);
-    acts.sort_by_key(|act| (act.at, act.position));
-    if store.layout().is_shared() {
-        join_last(&mut acts);
-    }
-    let mut world = World::new(&first.setting, std::mem::take(&mut lives.people), head);
-    world.eras = eras.iter().map(|side| &side.setting).collect();
-    world.tells = false;
-    world.record = std::mem::take(&mut lives.record);
-    world.record.is_told = true;
-    world.slots = std::mem::take(&mut lives.slots);
-    world.suppressions = std::mem::take(&mut lives.suppressions);
-    std::mem::take(&mut lives.carried).into_iter().for_each(|message| world.carry(message));
-    if world.run(window.0, &acts, Some(window.1.plus_millis(-1))).is_err() {
-        report.cut_short += group.reported.len() as u64;
-    }
-    for (who, person) in world.people().enumerate() {
-        let Some(name) = names.get(&person.profile.id) else { continue };
-        told.waiting.entry(name.clone()).or_default().extend(world.waiting(who).into_iter().map(str::to_owned));
-    }
-    report.add(&world, &told);
-    if report.differences.is_some() {
-        compare(report, &world, &lives, &names);
-    }
-    Ok(())
 }
 
 /// Between shards there is no order: what stands under a profile was logged before it became another's.

@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::DatabaseConnection;
 
 use crate::audience::History;
+use crate::decision::Person;
 use crate::decision::campaign::Start;
 use crate::ids::{Position, ProfileId, Timestamp};
 use crate::message::{Address, Channel};
-use crate::store::Workspace;
+use crate::store::{Error, Workspace};
 use crate::worker::plan::Side;
 use crate::worker::plan::concerned::Group;
 
@@ -20,6 +21,8 @@ const PAGE: u32 = 500;
 const CROWD: usize = 200;
 /// Together, over however many addresses.
 const TOGETHER_MAX: usize = 1_000;
+/// Pages of histories that are looked through at once.
+const PAGES_TOGETHER: u32 = 5_000;
 
 pub struct Company {
     /// Names of events by which a campaign may begin that is looked at.
@@ -35,8 +38,16 @@ pub struct Company {
     met: BTreeSet<ProfileId>,
 }
 
-/// Groups of a page, and how many people it had.
-pub type Page = (Vec<Group>, u64);
+/// People of one page with those who live through it with them.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub groups: Vec<Group>,
+    /// Everybody in them, and whose row cannot be read.
+    pub people: BTreeMap<ProfileId, Person>,
+    pub unreadable: BTreeSet<ProfileId>,
+    /// How many people the page had.
+    pub count: u64,
+}
 
 impl Company {
     pub fn new(eras: &[Side], campaigns: &BTreeSet<String>, (from, first): (Timestamp, Position)) -> Self {
@@ -59,24 +70,40 @@ impl Company {
         let Some(last) = page.last().copied() else { return Ok(None) };
         self.after = last;
         let open: Vec<ProfileId> = page.iter().filter(|one| !self.met.remove(one)).copied().collect();
-        let concerned = self.concerned(store, &open).await?;
+        let mut people = BTreeMap::new();
+        let concerned = self.concerned(store, &open, &mut people).await?;
+        let found = united(store, &concerned).await?;
+        let behind = found.iter().flat_map(|(together, _)| together).filter(|one| **one > last).copied();
+        let concerned_behind = self.concerned(store, &behind.collect::<Vec<_>>(), &mut people).await?;
         let mut groups = Vec::new();
-        for (together, is_part) in united(store, &concerned).await? {
-            let behind: Vec<ProfileId> = together.iter().filter(|one| **one > last).copied().collect();
-            let concerned_behind = self.concerned(store, &behind).await?;
+        for (together, is_part) in found {
             let (reported, beside): (Vec<_>, Vec<_>) =
                 together.into_iter().partition(|one| concerned.contains(one) || concerned_behind.contains(one));
-            self.met.extend(concerned_behind);
             groups.push(Group { reported, beside, is_part });
         }
-        Ok(Some((groups, page.len() as u64)))
+        self.met.extend(concerned_behind);
+        let everybody = groups.iter().flat_map(|group| group.reported.iter().chain(&group.beside));
+        let rest: Vec<ProfileId> = everybody.filter(|one| !people.contains_key(one)).copied().collect();
+        let mut unreadable = BTreeSet::new();
+        for (profile, person) in store.people(&rest).await? {
+            match person {
+                Ok(person) => drop(people.insert(profile, person)),
+                Err(error) => {
+                    tracing::warn!(%error, %profile, "a person cannot be lived through again");
+                    unreadable.insert(profile);
+                }
+            }
+        }
+        Ok(Some(Page { groups, people, unreadable, count: page.len() as u64 }))
     }
 
-    /// Of these people, those who did something in the time by which it may begin, or waited as it began.
+    /// Of these people, those who did something in the time by which it may begin, or waited as it began. Rows that were
+    /// read for that are kept.
     async fn concerned(
         &self,
         store: Workspace<'_, DatabaseConnection>,
         people: &[ProfileId],
+        rows: &mut BTreeMap<ProfileId, Person>,
     ) -> anyhow::Result<BTreeSet<ProfileId>> {
         if self.everybody || people.is_empty() {
             return Ok(people.iter().copied().collect());
@@ -87,6 +114,7 @@ impl Company {
         let did = |history: &History| {
             history.iter().any(|past| past.position >= self.first && self.names.contains(past.name))
         };
+        let (mut read, mut older) = (BTreeMap::new(), Vec::new());
         for (profile, person) in store.people(people).await? {
             // Whose row cannot be read is told of when it is to be lived through.
             let Ok(person) = person else {
@@ -94,11 +122,30 @@ impl Company {
                 continue;
             };
             let history = &person.profile.history;
-            let older = history.iter().next().is_none_or(|past| past.position >= self.first) && history.pages > 0;
-            if did(history) || older && store.history_pages(profile).await?.iter().any(did) {
+            if did(history) {
                 found.insert(profile);
+            } else if history.iter().next().is_none_or(|past| past.position >= self.first) && history.pages > 0 {
+                older.push((profile, history.pages));
+            }
+            read.insert(profile, person);
+        }
+        while !older.is_empty() {
+            let few = older.iter().scan(0, |sum, (_, pages)| {
+                *sum += pages;
+                (*sum <= PAGES_TOGETHER).then_some(())
+            });
+            let few = few.count().max(1);
+            let asked: Vec<ProfileId> = older.drain(..few).map(|(profile, _)| profile).collect();
+            match store.histories_of(&asked).await {
+                Ok(pages) => {
+                    let acted = pages.into_iter().filter(|(_, pages)| pages.iter().any(did));
+                    found.extend(acted.map(|(profile, _)| profile));
+                }
+                Err(Error::Unreadable { .. }) => found.extend(asked),
+                Err(error) => return Err(error.into()),
             }
         }
+        rows.extend(read.into_iter().filter(|(profile, _)| found.contains(profile)));
         Ok(found)
     }
 }
@@ -119,9 +166,12 @@ async fn united(
         for (profile, term) in terms {
             ties.tie(profile, &term);
         }
+        let mut by_term: BTreeMap<Vec<u8>, Vec<ProfileId>> = BTreeMap::new();
+        for (term, profile) in store.called(&asked.into_iter().collect::<Vec<_>>(), CROWD).await? {
+            by_term.entry(term).or_default().push(profile);
+        }
         let mut others = Vec::new();
-        for term in asked {
-            let called = store.called(&term, CROWD + 1).await?;
+        for (term, called) in by_term {
             if called.len() > CROWD {
                 ties.crowded.insert(term);
             } else {

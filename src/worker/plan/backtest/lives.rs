@@ -5,25 +5,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseConnection;
 
-use crate::audience::condition::needs::Needs;
+use super::gathered::Gathered;
 use crate::decision::campaign::Start;
 use crate::decision::{Enrollment, Person, State};
 use crate::event::{Kind, Origin};
 use crate::guard::{Slot, Subject};
-use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
+use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Status, Suppression, SuppressionKind};
-use crate::store::Workspace;
 use crate::store::entries::{Entry, Logged};
 use crate::store::messages::Step;
 use crate::store::shards::{Layout, Shard};
-use crate::store::trace::MessageFilter;
+use crate::store::{Error, Workspace};
 use crate::story::{Act, Ask, Deed, Left, Record, Recorded, Said, Someone};
-use crate::worker::explain::refold::{Logbook, Refold};
+use crate::worker::explain::refold::Refold;
 use crate::worker::plan::Side;
 use crate::worker::plan::concerned::addresses;
 
-/// Messages of one person that are looked at.
-const MESSAGES_MAX: u32 = 10_000;
+/// Addresses that are looked for in one statement.
+const ADDRESSES_MAX: usize = 500;
 
 /// Where what is in force changed, by shard, in order.
 pub type Changes = BTreeMap<Shard, Vec<Position>>;
@@ -42,37 +41,34 @@ pub struct Lives {
     /// What really began in this time, and how their messages stood at its end.
     pub began: BTreeMap<EnrollmentId, Enrollment>,
     pub messages: BTreeMap<MessageId, Message>,
+    /// Every address they had by then and since.
+    pub subjects: BTreeSet<Subject>,
     /// Addresses that a provider did not know, as the log says, and when.
     bounced: BTreeSet<(String, Timestamp)>,
 }
 
 impl Lives {
-    /// Adds one person with all their profiles.
-    pub async fn add(
+    /// Adds one person with all their profiles, as far as anything is stored of them.
+    pub fn add(
         &mut self,
-        store: Workspace<'_, DatabaseConnection>,
+        stored: &Gathered,
         profile: ProfileId,
         (from, to): (Timestamp, Timestamp),
-        (needs, reach, changes, is_told): (&Needs, Span, &Changes, bool),
-    ) -> anyhow::Result<()> {
-        let Some(now) = store.person(profile).await? else { return Ok(()) };
+        (changes, layout, is_told): (&Changes, Layout, bool),
+    ) {
+        let Some(now) = stored.person(profile) else { return };
         let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
         if is_told {
             self.told.insert(name.clone());
         }
-        let family = store.profiles_of(profile).await?;
-        let Some(positions) = store.entries_about(&family).await? else { anyhow::bail!("a page cannot be read") };
-        let aside: BTreeSet<Position> = store.set_aside(&positions).await?.into_iter().collect();
-        let positions: Vec<Position> = positions.into_iter().filter(|it| !aside.contains(it)).collect();
-        let mut entries: Vec<Entry> = store.entries_apart(&positions).await?.into_values().collect();
-        entries.retain(|entry| entry.now < to && entry.profile.is_some_and(|id| family.contains(&id)));
-        entries.sort_by_key(|entry| (entry.now, entry.position));
-        let book = Logbook::load(store, &now, &needs.received).await?;
+        let family = stored.family(profile);
+        let entries = stored.entries(&family, to);
+        let book = stored.logbook(profile, from);
         let mut refold = Refold::new(&book);
-        book.entries.iter().filter(|entry| entry.now < from).for_each(|entry| refold.add(entry));
+        book.entries.iter().for_each(|entry| refold.add(entry));
         let loaded = book.loaded(from.plus_millis(-1));
         let mut places = BTreeMap::new();
-        let since: Vec<&Entry> = entries.iter().filter(|entry| entry.now >= from).collect();
+        let since = &entries[entries.partition_point(|entry| entry.now < from)..];
         for id in family {
             let known = refold.people().get(&id);
             let first = since.iter().find(|entry| entry.profile == Some(id)).map(|entry| entry.now);
@@ -85,17 +81,14 @@ impl Lives {
             places.insert(id, self.people.len());
             self.people.push(Someone { name: name.clone(), person, loaded: loaded.clone() });
         }
-        let subjects = addresses_since(refold.clone(), &since);
+        self.subjects.extend(addresses_since(refold.clone(), since));
         let place = |id: ProfileId| places.get(&refold.current(id)).copied();
-        self.come_in(&since, (changes, store.layout()), place);
+        self.come_in(since, (changes, layout), place);
         let of_entry: BTreeMap<Position, ProfileId> =
             entries.iter().filter_map(|entry| Some((entry.position, entry.profile?))).collect();
-        self.walks(store, profile, (from, to), |entry| {
+        self.walks(stored, profile, (from, to), |entry| {
             of_entry.get(&entry).and_then(|id| place(*id)).or(place(profile))
-        })
-        .await?;
-        self.contacts(store, subjects, (from, to), reach).await?;
-        Ok(())
+        });
     }
 
     /// Of those who are told of, whoever did what such a campaign begins by, or was in one before; all of them where one
@@ -120,27 +113,18 @@ impl Lives {
         found.filter(|name| self.told.contains(*name)).collect()
     }
 
-    /// What was used of these addresses before, and why nothing more may go there.
-    async fn contacts(
-        &mut self,
-        store: Workspace<'_, DatabaseConnection>,
-        subjects: BTreeSet<Subject>,
-        (from, to): (Timestamp, Timestamp),
-        reach: Span,
-    ) -> anyhow::Result<()> {
-        let names: BTreeMap<String, Subject> = subjects.into_iter().map(|one| (one.to_string(), one)).collect();
-        for (name, subject) in &names {
-            let slots = store.slots_of_address(name, from.minus(reach)).await?;
-            self.slots.insert(subject.clone(), slots.into_iter().filter(|slot| slot.at < from).collect());
-        }
-        for (name, listed) in store.suppressions_of(&names.keys().cloned().collect()).await? {
-            let Some(subject) = names.get(&name) else { continue };
+    /// What was used of their addresses before, and why nothing more may go there.
+    pub fn meet(&mut self, known: &Contacts, (from, to): (Timestamp, Timestamp)) {
+        for subject in std::mem::take(&mut self.subjects) {
+            let name = subject.to_string();
+            let slots = known.slots.get(&name).into_iter().flatten();
+            self.slots.insert(subject.clone(), slots.filter(|slot| slot.at < from).cloned().collect());
+            let Some(listed) = known.suppressions.get(&name) else { continue };
             // Of this time, those that came by another way than the log: the others are decided again.
-            let is_apart = |one: &Suppression| one.profile.is_none() && !self.has_bounced(subject, one);
-            let kept = listed.into_iter().filter(|one| one.at < from || one.at < to && is_apart(one)).collect();
-            self.suppressions.insert(subject.clone(), kept);
+            let is_apart = |one: &Suppression| one.profile.is_none() && !self.has_bounced(&subject, one);
+            let kept = listed.iter().filter(|one| one.at < from || one.at < to && is_apart(one)).cloned().collect();
+            self.suppressions.insert(subject, kept);
         }
-        Ok(())
     }
 
     /// Whether an ended message brought this onto the list.
@@ -186,33 +170,27 @@ impl Lives {
     }
 
     /// What had begun before, as it stood then; and what really became of everything since.
-    async fn walks(
+    fn walks(
         &mut self,
-        store: Workspace<'_, DatabaseConnection>,
+        stored: &Gathered,
         profile: ProfileId,
         (from, to): (Timestamp, Timestamp),
         owner: impl Fn(Position) -> Option<usize>,
-    ) -> anyhow::Result<()> {
-        let filter = MessageFilter { profile: Some(profile), limit: MESSAGES_MAX, ..MessageFilter::default() };
-        let mut messages: Vec<Message> = store.list_messages(&filter).await?;
-        messages.retain(|message| message.created_at < to);
-        let ids: Vec<MessageId> = messages.iter().map(|message| message.id).collect();
-        let mut paths = store.paths_of(&ids).await?;
+    ) {
         let mut made = BTreeMap::new();
-        for message in messages {
-            let path: Vec<Step> =
-                paths.remove(&message.id).unwrap_or_default().into_iter().filter(|it| it.at < to).collect();
-            let before = path.iter().rev().find(|step| step.at < from).map(|step| step.state.clone());
-            let ended_before = before.as_ref().is_some_and(Status::is_final);
+        for message in stored.messages(profile) {
+            let path: Vec<&Step> = stored.path(message.id).iter().filter(|it| it.at < to).collect();
+            let before = path.iter().rev().find(|step| step.at < from).map(|step| &step.state);
+            let ended_before = before.is_some_and(Status::is_final);
             if let (Some(at), Some(who)) = (message.slot_at.filter(|at| *at < from), owner(message.entry)) {
                 let subject = Subject::Profile(self.people[who].person.profile.id);
-                self.slots.entry(subject).or_default().push(slot_of(&message, at));
+                self.slots.entry(subject).or_default().push(slot_of(message, at));
             }
-            if let (Some(Status::Sent { at, .. }), Some(who)) = (&before, owner(message.entry)) {
+            if let (Some(Status::Sent { at, .. }), Some(who)) = (before, owner(message.entry)) {
                 self.people[who].person.note_message(message.id, &message.campaign, Some(*at));
             }
             if !ended_before {
-                let was_cleared = before.as_ref().is_some_and(is_out);
+                let was_cleared = before.is_some_and(is_out);
                 let recorded = Recorded::of(asks(&path, from), was_cleared, message.slot_at.is_some());
                 self.record.messages.insert(message.id, recorded);
                 if message.created_at < from {
@@ -221,28 +199,54 @@ impl Lives {
                 }
             }
             let status = path.last().map_or(Status::Queued { due_at: message.created_at }, |last| last.state.clone());
-            made.insert(message.enrollment, (message.created_at, ended_before));
-            self.messages.insert(message.id, Message { status, ..message });
+            made.insert(message.enrollment, message.created_at);
+            self.messages.insert(message.id, Message { status, ..message.clone() });
         }
-        for one in store.enrollments_before(profile, to).await? {
+        for one in stored.enrollments(profile) {
             if one.entered_at >= from {
-                self.began.insert(one.id, one);
+                self.began.insert(one.id, one.clone());
                 continue;
             }
             let Some(who) = owner(one.entry) else { continue };
             let person = &mut self.people[who].person;
             let state = match (one.state.ended_at().filter(|ended| *ended < from), made.get(&one.id)) {
                 (Some(_), _) => one.state.clone(),
-                (None, Some((created_at, _))) if *created_at < from => State::Sending { message: one.message_id() },
-                (None, Some((created_at, _))) => State::Waiting { until: *created_at },
+                (None, Some(created_at)) if *created_at < from => State::Sending { message: one.message_id() },
+                (None, Some(created_at)) => State::Waiting { until: *created_at },
                 (None, None) => match &one.state {
                     State::Waiting { until } => State::Waiting { until: *until },
                     _ => continue,
                 },
             };
-            person.enrollments.insert(one.id, Enrollment { state, profile: person.profile.id, ..one });
+            person.enrollments.insert(one.id, Enrollment { state, profile: person.profile.id, ..one.clone() });
         }
-        Ok(())
+    }
+}
+
+/// What is stored of addresses, by their subjects' names.
+#[derive(Debug, Default)]
+pub struct Contacts {
+    slots: BTreeMap<String, Vec<Slot>>,
+    suppressions: BTreeMap<String, Vec<Suppression>>,
+}
+
+impl Contacts {
+    /// Of these addresses, with slots since an instant.
+    ///
+    /// # Errors
+    /// The database cannot be read, or a row.
+    pub async fn read(
+        store: Workspace<'_, DatabaseConnection>,
+        subjects: &BTreeSet<Subject>,
+        since: Timestamp,
+    ) -> Result<Self, Error> {
+        let names: Vec<String> = subjects.iter().map(ToString::to_string).collect();
+        let slots = store.slots_of_addresses(&names, since).await?;
+        let mut suppressions = BTreeMap::new();
+        for chunk in names.chunks(ADDRESSES_MAX) {
+            suppressions.extend(store.suppressions_of(&chunk.iter().cloned().collect()).await?);
+        }
+        Ok(Self { slots, suppressions })
     }
 }
 
@@ -271,7 +275,7 @@ fn addresses_since(mut refold: Refold<'_>, since: &[&Entry]) -> BTreeSet<Subject
 }
 
 /// What became of a message at each step of its path since `from`.
-fn asks(path: &[Step], from: Timestamp) -> Vec<Ask> {
+fn asks(path: &[&Step], from: Timestamp) -> Vec<Ask> {
     let mut was_out = false;
     let mut asks = Vec::new();
     for Step { at, state } in path {
