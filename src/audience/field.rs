@@ -142,8 +142,23 @@ pub fn spelled(found: &Found<'_>) -> String {
 /// Every value at a dotted path of a document.
 pub fn values_at<'a>(document: &'a Value, path: &str) -> Vec<&'a Value> {
     let mut found = Vec::new();
-    collect(document, Some(path), None, &mut |value, _| found.push(value));
+    walk(document, Some(path), &mut found);
     found
+}
+
+/// As [`collect`], where nobody asks for currencies.
+fn walk<'a>(value: &'a Value, path: Option<&str>, found: &mut Vec<&'a Value>) {
+    match (value, path) {
+        (Value::Array(elements), _) => elements.iter().for_each(|one| walk(one, path, found)),
+        (Value::Object(object), Some(path)) => {
+            let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+            if let Some(below) = object.get(first) {
+                walk(below, rest, found);
+            }
+        }
+        (_, Some(_)) | (Value::Null, None) => {}
+        (value, None) => found.push(value),
+    }
 }
 
 fn collect<'a>(

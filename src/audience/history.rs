@@ -3,6 +3,8 @@
 //! The row stays small because older events move to pages of their own; an event's properties stay in the log and are
 //! fetched by position only when a condition asks for them.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Position, Timestamp};
@@ -22,13 +24,22 @@ pub struct Past<'a> {
 }
 
 /// A packed list of events in log order.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct History {
-    names: Vec<String>,
+    names: Vec<Arc<str>>,
     /// (index into `names`, event time, position)
     items: Vec<(u16, Timestamp, Position)>,
     /// How many pages were written before.
     pub pages: u32,
+}
+
+/// With room for what is recorded next: a decision copies the list and adds the event it is about.
+impl Clone for History {
+    fn clone(&self) -> Self {
+        let mut items = Vec::with_capacity(self.items.len() + 2);
+        items.extend_from_slice(&self.items);
+        Self { names: self.names.clone(), items, pages: self.pages }
+    }
 }
 
 /// Bytes that are not a packed history.
@@ -38,8 +49,8 @@ pub struct Unreadable(String);
 
 impl History {
     pub fn record(&mut self, name: &str, at: Timestamp, position: Position) {
-        let index = self.names.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.names.push(name.to_owned());
+        let index = self.names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+            self.names.push(name.into());
             self.names.len() - 1
         });
         // Names are dropped with their last event, so at most RECENT_EVENTS_MAX + 1 are in use.

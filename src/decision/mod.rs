@@ -324,6 +324,9 @@ impl<'a> Turn<'a> {
     /// The zone of the device, as official clients say it. An event that comes late says where somebody was: better than
     /// nothing, and whoever is new was created only as their first event arrived.
     fn learn_zone(&mut self, event: &Event) {
+        if !event.body.may_name("timezone") {
+            return;
+        }
         let profile = &self.person.profile;
         let zone = event.lookup("context.timezone").and_then(|zone| zone.as_str());
         if let Some(zone) = zone

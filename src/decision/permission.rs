@@ -41,6 +41,10 @@ pub fn confirmation_key(channel: Channel) -> String {
 /// Shapes: `context.consent.marketing: false` (or `denied`), the categories of Segment's consent
 /// (`context.consent.categoryPreferences`), and RudderStack's `context.consentManagement.deniedConsentIds`.
 pub fn denies_marketing(event: &Event) -> Option<String> {
+    // In every one of these names, so that most events need not be read for it.
+    if !event.body.may_name("consent") {
+        return None;
+    }
     let is_marketing = |name: &str| MARKETING.iter().any(|word| word.eq_ignore_ascii_case(name));
     if event.lookup("context.consent.marketing").and_then(answer_of) == Some(ConsentState::Denied) {
         return Some("context.consent.marketing".to_owned());

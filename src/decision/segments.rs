@@ -32,7 +32,7 @@ const INSTANTS_MAX: usize = 100;
 /// Whether a membership's event, or a file's row about a person, says that it starts nothing.
 pub fn is_backfill(event: &Event) -> bool {
     let is_ours = event.kind == Kind::Own || matches!(event.origin, Origin::Import { .. });
-    is_ours && event.lookup("properties.cause").is_some_and(|cause| cause == BACKFILL)
+    is_ours && event.body.may_name("cause") && event.lookup("properties.cause").is_some_and(|cause| cause == BACKFILL)
 }
 
 /// Whether what the event says happened in the past or by an operator's file: what comes of it starts nothing.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
 use crate::audience::condition::{
     Aggregate, Count, Detail, Evaluation, Facts, Function, NetOf, Performed, Window, unknown,
 };
-use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
+use crate::audience::field::{Found, Place, UnknownCurrency, spelled, values_at};
 use crate::audience::stay::{Stay, common};
 use crate::audience::value_test::{Outcome, Whens, equal};
 use crate::event::Event;
@@ -22,7 +23,7 @@ const AMOUNTS: [&str; 2] = ["properties.revenue", "properties.total"];
 
 /// The answer now; `until` is the first later instant at which events that come, go or are refunded turn it.
 pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
-    let asking = Asking::new(performed, facts);
+    let asking = Asking { is_of_now: true, ..Asking::new(performed, facts) };
     let (pieces, told) = asking.pieces();
     let mut tally = Tally::default();
     pieces.iter().filter(|piece| piece.stay.contains(facts.now)).for_each(|piece| tally.add(&piece.share));
@@ -63,7 +64,7 @@ pub struct Seen {
 
 /// How many events count now, and what they come to.
 pub fn seen(performed: &Performed, facts: &Facts<'_>) -> Seen {
-    let asking = Asking::new(performed, facts);
+    let asking = Asking { is_of_now: true, ..Asking::new(performed, facts) };
     let mut tally = Tally::default();
     let (pieces, _) = asking.pieces();
     let counted = || pieces.iter().filter(|piece| piece.stay.contains(facts.now));
@@ -80,6 +81,10 @@ struct Asking<'a> {
     facts: &'a Facts<'a>,
     currencies: Vec<Option<Currency>>,
     refunds: Vec<&'a Event>,
+    /// What the event that began it has where others must have the same.
+    own: Vec<&'a Value>,
+    /// What is over by now counts no more, and need not be looked into.
+    is_of_now: bool,
 }
 
 /// An event that may count, when, and with what part.
@@ -118,7 +123,9 @@ impl<'a> Asking<'a> {
             .map(Arc::as_ref)
             .collect();
         refunds.sort_by_key(|refund| refund.at);
-        Self { performed, facts, currencies, refunds }
+        let own = performed.same.as_ref().zip(facts.entry);
+        let own = own.map_or_else(Vec::new, |((ours, _), entry)| values_at(entry.body.document(), ours));
+        Self { performed, facts, currencies, refunds, own, is_of_now: false }
     }
 
     /// Each event that may count, with its part and the time in which it has that part; and up to when that is told.
@@ -127,6 +134,9 @@ impl<'a> Asking<'a> {
         let zone = self.performed.window.zone(self.facts);
         for (position, at) in past(self.facts, &self.performed.events) {
             let Some(stay) = self.performed.window.stay(at, self.facts.entry_at, &zone) else { continue };
+            if self.is_of_now && stay.to.is_some_and(|to| to <= self.facts.now) {
+                continue;
+            }
             let body: Option<&'a Event> = self.facts.bodies.get(&position).map(Arc::as_ref);
             let counts = self.counts(body);
             told = [told, counts.told].into_iter().flatten().min();
@@ -151,13 +161,15 @@ impl<'a> Asking<'a> {
             return always;
         }
         let Some(event) = body else { return Whens::default() };
-        let place = Place::event(event);
-        let is_same = same
-            .as_ref()
-            .is_none_or(|(ours, theirs)| self.facts.entry.is_some_and(|entry| are_same(entry, ours, event, theirs)));
-        if !is_same {
+        if let Some((_, theirs)) = same
+            && !are_equal(&self.own, &values_at(event.body.document(), theirs))
+        {
             return Whens::default();
         }
+        if filter.is_empty() {
+            return always;
+        }
+        let place = Place::event(event);
         let tests = filter.iter().map(|(path, test)| test.whens(&place.values(path), self.facts));
         tests.fold(always, |all, one| all.and(&one))
     }
@@ -342,8 +354,11 @@ pub fn past(facts: &Facts<'_>, names: &[String]) -> Vec<(Position, Timestamp)> {
 
 /// Any value on one side equals any on the other.
 fn are_same(one: &Event, ours: &str, other: &Event, theirs: &str) -> bool {
-    let theirs = Place::event(other).values(theirs);
-    Place::event(one).values(ours).iter().any(|one| theirs.iter().any(|other| equal(&one.value, &other.value, false)))
+    are_equal(&values_at(one.body.document(), ours), &values_at(other.body.document(), theirs))
+}
+
+fn are_equal(ours: &[&Value], theirs: &[&Value]) -> bool {
+    ours.iter().any(|one| theirs.iter().any(|other| equal(one, other, false)))
 }
 
 impl Window {
