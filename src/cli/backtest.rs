@@ -123,6 +123,11 @@ fn of_campaign(campaign: &Value) -> String {
         count("waiting"),
         cell(&campaign["followed"]["count"])
     );
+    if let Some(waiting) = campaign["existing"]["count"].as_u64() {
+        text.push_str(&format!(
+            "{waiting} people are in its segment already and wait for a turn at the end; a backtest gives none\n"
+        ));
+    }
     let reasons = stopped(&totals["reasons"]);
     if !reasons.is_empty() {
         text.push_str(&format!("why not: {reasons}\n"));

@@ -104,6 +104,18 @@ impl Catalog {
         }
     }
 
+    /// The newest version of a campaign, as if it were live.
+    pub fn set_live(&mut self, key: &str) {
+        let Some(before) = self.campaign(key).filter(|one| one.status != CampaignStatus::Live).cloned() else { return };
+        let campaign = Arc::new(Campaign { status: CampaignStatus::Live, ..(*before).clone() });
+        if let Some(kept) = self.campaigns.get_mut(key) {
+            Arc::make_mut(&mut kept.versions).insert(campaign.version, campaign.clone());
+            kept.newest = campaign.clone();
+        }
+        self.take_out(&before);
+        self.bring(&campaign);
+    }
+
     /// Puts the newest version of a campaign where it is looked for.
     fn bring(&mut self, campaign: &Arc<Campaign>) {
         self.heard.counting += usize::from(counts_changes(campaign));

@@ -11,9 +11,8 @@ use jiff::tz::TimeZone;
 
 use crate::audience::computed::SHIPPED;
 use crate::audience::condition::Terms;
-use crate::decision::campaign::CampaignStatus;
+use crate::decision::Catalog;
 use crate::decision::shared_map::SharedMap;
-use crate::decision::{Campaign, Catalog};
 use crate::definition::{self, Definition, DocumentKind, SourceFile};
 use crate::event::source::Source;
 use crate::guard::{Rule, quiet_hours};
@@ -225,44 +224,7 @@ impl Definitions {
                 DocumentKind::Caps | DocumentKind::QuietHours | DocumentKind::Source | DocumentKind::Story => false,
             })
         });
-        Ok(compile(self.terms(id), &stored, store.pauses_at(position).await?, |_| {}).catalog)
-    }
-
-    /// What would be in force with these versions, if nobody had paused anything and the campaigns named were live; to
-    /// everybody every segment is new.
-    pub fn supposed(&self, id: WorkspaceId, mut stored: Vec<StoredDefinition>, live: &BTreeSet<String>) -> Live {
-        stored.iter_mut().for_each(|one| one.position = Position(1));
-        compile(self.terms(id), &stored, BTreeSet::new(), |campaign| {
-            if live.contains(&campaign.key) {
-                campaign.status = CampaignStatus::Live;
-            }
-        })
-    }
-
-    /// What was in force at a position of the log, with some documents in place of those of their kind and key, and
-    /// campaigns among them as if they were live.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub async fn live_at(
-        &self,
-        id: WorkspaceId,
-        position: Position,
-        instead: &[StoredDefinition],
-        live: &BTreeSet<String>,
-    ) -> anyhow::Result<Live> {
-        let store = self.store.workspace(id);
-        let mut stored = store.definitions_until(position).await?;
-        stored.retain(|one| {
-            !instead.iter().any(|new| new.kind == one.kind && new.key == one.key)
-                || one.kind == DocumentKind::Campaign.as_str()
-        });
-        stored.extend(instead.iter().cloned());
-        Ok(compile(self.terms(id), &stored, store.pauses_at(position).await?, |campaign| {
-            if live.contains(&campaign.key) {
-                campaign.status = CampaignStatus::Live;
-            }
-        }))
+        Ok(compile(self.terms(id), &stored, store.pauses_at(position).await?).catalog)
     }
 
     /// Reads what was applied and paused in a workspace since it was last read.
@@ -276,14 +238,9 @@ impl Definitions {
 
 /// What is in force by every stored version. A text an older release accepted and this one cannot read is left out,
 /// loudly.
-fn compile(
-    terms: Terms,
-    stored: &[StoredDefinition],
-    paused: BTreeSet<String>,
-    adjust: impl Fn(&mut Campaign),
-) -> Live {
+fn compile(terms: Terms, stored: &[StoredDefinition], paused: BTreeSet<String>) -> Live {
     let mut book = Book::new(terms);
-    book.add_as(stored, adjust);
+    book.add(stored);
     book.set_paused(paused);
     Live::clone(book.live())
 }

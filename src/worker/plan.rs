@@ -21,7 +21,7 @@ use crate::audience::condition::needs::Needs;
 use crate::decision::campaign::{CampaignStatus, Start};
 use crate::decision::{Catalog, needs_of_all};
 use crate::definition::difference::{differences, of_caps};
-use crate::definition::{Definition, Document, DocumentKind, Problem, SourceFile};
+use crate::definition::{Definition, Document, Problem, SourceFile};
 use crate::guard::frequency_cap;
 use crate::ids::{Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::store::definitions::StoredDefinition;
@@ -135,12 +135,14 @@ pub async fn plan(
     let mut plan = Plan { documents: changes, kept, warnings, past: None, campaigns: Vec::new(), segments: Vec::new() };
 
     let asked = asked(&documents, &stored);
-    let after = Side::new(definitions.supposed(
-        id,
-        overlaid(&documents, &stored, now),
-        &asked.campaigns.keys().cloned().collect(),
-    ));
-    let before = Side::new(definitions.supposed(id, stored, &BTreeSet::new()));
+    let instead: Vec<StoredDefinition> = compare(&documents, &stored)
+        .1
+        .into_iter()
+        .map(|(document, version)| stored_as(document, version, Position(1), now))
+        .collect();
+    let book = book.unpaused();
+    let after = Side::new(book.with(&instead, &asked.campaigns.keys().cloned().collect()));
+    let before = Side::new(Live::clone(book.live()));
     plan.campaigns = tally::campaigns(&asked, &before.setting.catalog, &after.setting.catalog);
     plan.segments = tally::segments(&asked, &before.setting.catalog);
     let is_asked = !plan.campaigns.is_empty() || !plan.segments.is_empty();
@@ -218,18 +220,6 @@ fn asked(documents: &[Document], stored: &[StoredDefinition]) -> Asked {
         }
     }
     asked
-}
-
-/// What would be stored: the newest versions, with the files' in place of theirs.
-pub(super) fn overlaid(documents: &[Document], stored: &[StoredDefinition], now: Timestamp) -> Vec<StoredDefinition> {
-    let fresh = compare(documents, stored).1;
-    let is_replaced = |one: &&StoredDefinition| {
-        fresh.iter().any(|(document, _)| document.kind.as_str() == one.kind && document.key == one.key)
-    };
-    let kept = stored.iter().filter(|one| !is_replaced(one)).cloned();
-    let new = fresh.iter().map(|(document, version)| stored_as(document, *version, Position(1), now));
-    let sources = DocumentKind::Source.as_str();
-    kept.chain(new).filter(|one| one.kind != sources).collect()
 }
 
 async fn look_back(

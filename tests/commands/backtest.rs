@@ -27,6 +27,25 @@ goal: { event: Order Completed, within: 1d }
 send: { channel: email, template: item_reminder }
 ";
 
+/// Asks for whoever is in its segment already.
+const CLUB: &str = "\
+kind: segment
+key: adders
+name: Who put something into a cart
+owner: crm@shop.example
+where: { performed: { event: Product Added } }
+---
+kind: campaign
+key: club
+name: Club
+owner: crm@shop.example
+type: trigger
+status: draft
+purpose: marketing
+entry: { segment: adders, on: entered, reentry: never, include_existing: { pace: 1/d } }
+send: { channel: email, template: item_reminder }
+";
+
 fn lived(backend: Backend) -> Folder {
     let folder = Folder::on(backend);
     written(&folder);
@@ -112,6 +131,25 @@ fn a_draft_is_seen_with_the_slots_it_would_take_and_what_followed() {
     assert!(against["differences"].as_u64().unwrap() > sent, "{:#}", against["differences"]);
     let new = against["listed"].as_array().unwrap().iter().find(|one| one["campaign"] == "rival").unwrap();
     assert_eq!(new["recorded"], Value::Null);
+}
+
+#[test]
+fn members_for_whom_a_backtest_gives_no_turns_are_counted() {
+    let folder = lived(Backend::Sqlite);
+    let file = folder.write("club.yaml", &CLUB.replace("item_reminder }", "club_note }"));
+    let note = "kind: template\nkey: club_note\nemail: { subject: Hi, html: '<p>Hi <a href=\"{{links.unsubscribe}}\">x</a></p>' }\n";
+    let note = folder.write("note.yaml", note);
+    let files = [file.to_str().unwrap(), note.to_str().unwrap()];
+    let told = backtest(&folder, &files);
+    let plan = folder.json(&[&["plan", "--json"], &files[..]].concat());
+    let of = |told: &Value| told["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == "club").cloned();
+    let (club, planned) = (of(&told).unwrap(), of(&plan).unwrap());
+    let existing = club["existing"]["people"].as_u64().unwrap();
+    // An import brings members, who enter nothing by that.
+    assert_eq!((&club["totals"]["matched"]["count"], existing > 5), (&json!(0), true), "{club:#}");
+    assert_eq!(club["existing"], planned["existing"], "whoever is a member would have a turn");
+    let text = folder.ok(&[&["backtest"], &files[..], &TIME].concat());
+    assert!(text.contains(&format!("{existing} people are in its segment already and wait for a turn")), "{text}");
 }
 
 #[test]

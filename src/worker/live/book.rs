@@ -91,11 +91,6 @@ impl Book {
     /// Adds versions, each document's oldest first. Those at the position it is read to may be in it already; the answer
     /// is whether any was not.
     pub fn add(&mut self, stored: &[StoredDefinition]) -> bool {
-        self.add_as(stored, |_| {})
-    }
-
-    /// The same with every campaign adjusted.
-    pub fn add_as(&mut self, stored: &[StoredDefinition], adjust: impl Fn(&mut Campaign)) -> bool {
         let fresh: Vec<&StoredDefinition> = stored.iter().filter(|one| !self.is_read(one)).collect();
         let Some(last) = fresh.iter().map(|one| one.position).max() else { return false };
         if last > self.read_to {
@@ -106,11 +101,31 @@ impl Book {
         for one in fresh {
             for definition in read_stored(one) {
                 self.known.note(&one.key, &definition);
-                self.note(definition, one, &adjust);
+                self.note(definition, one);
             }
         }
         self.settle();
         true
+    }
+
+    /// What would be in force with some documents beside it or in place of theirs, and these campaigns live; to whoever was
+    /// looked at by definitions before, what is new stands at the beginning of the log.
+    pub fn with(&self, instead: &[StoredDefinition], live: &BTreeSet<String>) -> Live {
+        let mut book = self.clone();
+        let first: Vec<StoredDefinition> =
+            instead.iter().map(|one| StoredDefinition { position: Position(1), ..one.clone() }).collect();
+        book.add(&first);
+        let catalog = &mut Arc::make_mut(&mut book.live).catalog;
+        live.iter().for_each(|key| catalog.set_live(key));
+        Arc::unwrap_or_clone(book.live)
+    }
+
+    /// The same with nothing paused by a person.
+    #[must_use]
+    pub fn unpaused(&self) -> Self {
+        let mut book = self.clone();
+        book.set_paused(BTreeSet::new());
+        book
     }
 
     /// Whether these versions are in it and these scopes paused.
@@ -135,13 +150,12 @@ impl Book {
         true
     }
 
-    fn note(&mut self, definition: Definition, one: &StoredDefinition, adjust: &impl Fn(&mut Campaign)) {
+    fn note(&mut self, definition: Definition, one: &StoredDefinition) {
         self.stale.terms |= self.computed.note(&definition, one);
         let key = one.key.clone();
         match definition {
             Definition::Campaign(mut campaign) => {
                 campaign.version = one.version;
-                adjust(&mut campaign);
                 Arc::make_mut(&mut self.live).catalog.put(campaign);
             }
             Definition::Segment(mut segment) => {

@@ -24,8 +24,8 @@ use crate::store::{Error, Store, Workspace};
 use crate::story::{Act, World};
 use crate::worker::apply::{checked, compare as compared, stored_as};
 use crate::worker::live::Definitions;
-use crate::worker::plan::Side;
 use crate::worker::plan::concerned::Group;
+use crate::worker::plan::{Figure, Side};
 use company::{Company, Page};
 use gathered::{Gathered, Wanted};
 use lives::{Changes, Contacts, Lives};
@@ -86,6 +86,7 @@ pub async fn backtest(
     let reported = if own.is_empty() { all.clone() } else { own };
     let window = (asked.from, asked.to);
     let mut report = Backtest::of(reported.iter().cloned(), window, asked.against_live);
+    count_existing(&mut report, &eras);
     let looked_at = if asked.against_live { &all } else { &reported };
     let (events, everybody) = here.extent(first, window).await?;
     (report.events, report.stored_since) = (events, stored_since);
@@ -118,6 +119,14 @@ pub async fn backtest(
     Ok(Ok(report))
 }
 
+/// Of campaigns that include who is in their segment already, it is told who waits for a turn.
+fn count_existing(report: &mut Backtest, eras: &[Side]) {
+    let asking: BTreeSet<&str> = eras.iter().flat_map(|side| side.setting.catalog.existing().keys()).collect();
+    for campaign in report.campaigns.iter_mut().filter(|one| asking.contains(one.campaign.as_str())) {
+        campaign.existing = Some(Figure::default());
+    }
+}
+
 /// What was in force as something first happened, and after each change since: with the files in place of their own. The
 /// log's order decides, for an import brings its own time.
 async fn eras(
@@ -129,10 +138,12 @@ async fn eras(
 ) -> anyhow::Result<(Vec<Side>, Changes)> {
     let here = store.workspace(id);
     let before = Position(first.0 - 1);
-    let mut eras = vec![Side::new(definitions.live_at(id, before, instead, own).await?)];
     let (positions, changes) = here.changes_since(before).await?;
-    for position in positions {
-        eras.push(Side::new(definitions.live_at(id, position, instead, own).await?));
+    let (mut eras, mut book) = (Vec::with_capacity(positions.len() + 1), None);
+    for position in [before].into_iter().chain(positions) {
+        let next = definitions.book_at(id, position, book.as_ref()).await?;
+        eras.push(Side::new(next.with(instead, own)));
+        book = Some(next);
     }
     Ok((eras, changes))
 }
@@ -251,6 +262,8 @@ impl Course {
         for (who, person) in world.people().enumerate() {
             let Some(name) = names.get(&person.profile.id) else { continue };
             told.waiting.entry(name.clone()).or_default().extend(world.waiting(who).into_iter().map(str::to_owned));
+            let asked = person.profile.remembered.existing.iter().filter(|(_, it)| it.waiting.is_some());
+            told.members.entry(name.clone()).or_default().extend(asked.map(|(campaign, _)| campaign.clone()));
         }
         report.add(&world, &told);
         if report.differences.is_some() {

@@ -9,7 +9,7 @@ use super::{Asked, Lived};
 use crate::decision::Catalog;
 use crate::decision::campaign::CampaignStatus;
 use crate::message::Reason;
-use crate::story::What;
+use crate::story::{Happening, What};
 
 const NAMES_MAX: usize = 5;
 
@@ -59,8 +59,20 @@ pub struct Tally {
 
 impl Tally {
     pub(super) fn add(&mut self, campaign: &str, lived: &Lived) {
+        let happenings = lived.happenings.iter().filter(|one| one.campaign == campaign);
+        let among = |keys: &[String]| keys.iter().filter(|key| *key == campaign).count() as u64;
+        self.count(&lived.name, happenings, (among(&lived.carried), among(&lived.waiting)));
+    }
+
+    /// Adds what came of this campaign to one person, who was and is in it so often.
+    pub(super) fn count<'h>(
+        &mut self,
+        name: &str,
+        happenings: impl Iterator<Item = &'h Happening>,
+        (carried, waiting): (u64, u64),
+    ) {
         let (mut matched, mut sent, mut capped, mut blocked, mut exited, mut not_entered) = (0, 0, 0, 0, 0, 0);
-        for happening in lived.happenings.iter().filter(|one| one.campaign == campaign) {
+        for happening in happenings {
             let mut because = |reason: &Reason| *self.reasons.entry(reason.code()).or_default() += 1;
             match &happening.what {
                 What::Enrolled => matched += 1,
@@ -78,8 +90,6 @@ impl Tally {
                 }
             }
         }
-        let carried = lived.carried.iter().filter(|key| *key == campaign).count() as u64;
-        let waiting = lived.waiting.iter().filter(|key| *key == campaign).count() as u64;
         for (figure, count) in [
             (&mut self.carried_over, carried),
             (&mut self.matched, matched),
@@ -90,7 +100,7 @@ impl Tally {
             (&mut self.waiting, waiting),
             (&mut self.not_entered, not_entered),
         ] {
-            figure.add(count, &lived.name);
+            figure.add(count, name);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, Position, ProfileId, Span, Timestamp, WorkspaceId};
 use crate::message::Channel;
 use crate::store::definitions::{StoredDefinition, StoredFile};
+use crate::worker::live::Live;
 use crate::worker::live::book::Book;
 
 const NAMES: [&str; 4] = ["Product Viewed", "Order Completed", "Identified", "Trait Changed"];
@@ -179,8 +180,7 @@ fn happened(n: i64, (name, category, price): (usize, usize, i64)) -> Event {
 }
 
 /// Whatever one asks of a catalog without a person.
-fn answers(book: &Book, event: &Event) -> Vec<String> {
-    let live = book.live();
+fn answers(live: &Live, event: &Event) -> Vec<String> {
     let catalog = &live.catalog;
     let named = |key: &str, version: u32| format!("{key}@{version}");
     let mut told = vec![
@@ -242,8 +242,8 @@ proptest! {
             book.add(&shelf.stored[from..]);
             book.set_paused(shelf.paused.clone());
             let anew = shelf.anew();
-            let now_answered = answers(&book, &event);
-            prop_assert_eq!(&now_answered, &answers(&anew, &event), "after {:?}", act);
+            let now_answered = answers(book.live(), &event);
+            prop_assert_eq!(&now_answered, &answers(anew.live(), &event), "after {:?}", act);
 
             let at = At { position: Position(n * 10 + 1), now: event.at };
             let mut open = vec![(at, Input::Event(Arc::new(event.clone()))), (at, Input::Timer)];
@@ -270,8 +270,35 @@ proptest! {
             older.push((book.clone(), now_answered, event));
         }
         for (book, told, event) in older {
-            prop_assert_eq!(answers(&book, &event), told, "a book that was kept is what it was");
+            prop_assert_eq!(answers(book.live(), &event), told, "a book that was kept is what it was");
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn documents_beside_a_book_hold_as_if_they_were_applied_with_their_campaigns_live(
+        acts in prop::collection::vec(act(), 1..30),
+        instead in prop::collection::vec(act(), 0..12),
+        dice in (0..NAMES.len(), 0..2_usize, 0..30_i64),
+    ) {
+        let mut shelf = Shelf::default();
+        (1..).zip(&acts).for_each(|(n, act)| shelf.act(act, n * 10));
+        let (book, from) = (shelf.anew(), shelf.stored.len());
+        instead.iter().filter(|act| !matches!(act, Act::Pause(..))).for_each(|act| shelf.act(act, 1));
+        let live: BTreeSet<String> = ["c0", "c2", "c5"].map(str::to_owned).into();
+        let supposed = book.with(&shelf.stored[from..], &live);
+
+        for key in live {
+            if let Some(newest) = shelf.stored.iter_mut().rfind(|one| one.key == key) {
+                let text = &mut newest.files[0].text;
+                STATUSES.iter().for_each(|it| *text = text.replace(&format!("status: {it}\n"), "status: live\n"));
+            }
+        }
+        let event = happened(1, dice);
+        prop_assert_eq!(answers(&supposed, &event), answers(shelf.anew().live(), &event));
     }
 }
 

@@ -154,9 +154,12 @@ impl Gathered {
         let histories = self.histories.get(&profile).map_or(&[][..], Vec::as_slice);
         let newest = histories.len().saturating_sub(PAGES_MAX as usize + 1);
         let mut dim: BTreeMap<Position, (String, Timestamp)> = BTreeMap::new();
-        let mut before = Vec::new();
+        let (mut before, mut earliest) = (Vec::new(), None::<Timestamp>);
         for past in histories[newest..].iter().flat_map(History::iter) {
-            match self.entries.get(&past.position) {
+            let entry = self.entries.get(&past.position);
+            let now = entry.filter(|entry| !self.is_folded(entry.position)).map(|entry| entry.now);
+            earliest = [earliest, now].into_iter().flatten().min();
+            match entry {
                 // It comes in again.
                 Some(entry) if entry.now >= from => continue,
                 Some(entry) => before.push(entry.clone()),
@@ -166,21 +169,28 @@ impl Gathered {
         }
         let (chosen, is_cut) = wanted(&dim);
         before.retain(|entry| chosen.contains(&entry.position));
+        // Answers come in again with their entries; of those whose entry is gone, the ones of before.
+        let of_before = |row: &&LedgerRow| match self.entries.get(&row.position) {
+            Some(entry) => entry.now < from,
+            None => earliest.is_none_or(|earliest| row.consent.at < earliest),
+        };
         Logbook::of(
             profile,
             Told {
                 dim,
                 is_cut,
                 entries: before,
-                ledger: self.ledgers.get(&profile).cloned().unwrap_or_default(),
+                ledger: self.ledgers.get(&profile).into_iter().flatten().filter(of_before).cloned().collect(),
                 baselines: self.family(profile).iter().filter_map(|one| Some((*one, self.baselines.get(one)?.clone()))),
                 received: self.received.get(&profile).cloned().unwrap_or_default(),
             },
-            |position| {
-                let shard = self.layout.map(|layout| layout.shard_at(position));
-                shard.is_some_and(|shard| position <= self.folded.of(shard))
-            },
+            |position| self.is_folded(position),
         )
+    }
+
+    /// Whether the log is folded into baselines there.
+    fn is_folded(&self, position: Position) -> bool {
+        self.layout.is_some_and(|layout| position <= self.folded.of(layout.shard_at(position)))
     }
 
     pub fn messages(&self, profile: ProfileId) -> &[Message] {

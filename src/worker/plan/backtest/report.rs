@@ -1,7 +1,7 @@
 //! What a backtest tells: per campaign, per day and per customer who would have entered, been sent and been stopped by
 //! what; the slots it would have taken from live campaigns; and where it differs from what really happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +11,6 @@ use crate::decision::{Enrollment, State};
 use crate::ids::{MessageId, Span, Timestamp};
 use crate::message::{Message, Reason};
 use crate::story::{Happening, Said, What, World};
-use crate::worker::plan::Lived;
 use crate::worker::plan::tally::{Figure, Tally};
 
 /// Customers and differences that are listed one by one; of more the number is told.
@@ -37,6 +36,9 @@ pub struct CampaignBacktest {
     pub days: BTreeMap<String, Day>,
     /// What the goal wants and came after a message: it followed, which does not say that the message caused it.
     pub followed: Figure,
+    /// Who is in its segment already and waits for a turn at the end of this time, where it includes them: a backtest
+    /// takes the turns that are logged and gives none, so that they are counted nowhere else.
+    pub existing: Option<Figure>,
 }
 
 /// What came to one customer.
@@ -95,7 +97,8 @@ impl Backtest {
         (from, to): (Timestamp, Timestamp),
         compares: bool,
     ) -> Self {
-        let campaigns = campaigns.into_iter().map(|campaign| CampaignBacktest { campaign, ..Default::default() });
+        let keys: BTreeSet<String> = campaigns.into_iter().collect();
+        let campaigns = keys.into_iter().map(|campaign| CampaignBacktest { campaign, ..Default::default() });
         Self { from, to, campaigns: campaigns.collect(), differences: compares.then_some(0), ..Self::default() }
     }
 
@@ -107,11 +110,18 @@ impl Backtest {
         }
         for name in &lives.told {
             let theirs = by_name.remove(name.as_str()).unwrap_or_default();
-            let waiting = lives.waiting.get(name).cloned().unwrap_or_default();
+            let waiting = lives.waiting.get(name).map_or(&[][..], Vec::as_slice);
             self.add_person(name, &theirs, waiting);
+            let members = lives.members.get(name).into_iter().flatten();
+            for key in members {
+                if let Ok(place) = self.campaigns.binary_search_by(|one| one.campaign.cmp(key)) {
+                    self.campaigns[place].existing.get_or_insert_default().add(1, name);
+                }
+            }
         }
+        let own = |key: &String| self.campaigns.binary_search_by(|one| one.campaign.cmp(key)).is_ok();
         for diverged in world.record.diverged.iter().filter(|one| matches!(one.now, Some(Reason::Capped { .. }))) {
-            let is_own = self.campaigns.iter().any(|one| one.campaign == diverged.campaign);
+            let is_own = own(&diverged.campaign);
             let owner = lives.owner_of(diverged.message);
             if let (false, Said::Cleared, Some(name)) = (is_own, &diverged.recorded, owner) {
                 self.slots_taken.entry(diverged.campaign.clone()).or_default().add(1, name);
@@ -119,14 +129,19 @@ impl Backtest {
         }
     }
 
-    fn add_person(&mut self, name: &str, happenings: &[&Happening], waiting: Vec<String>) {
+    fn add_person(&mut self, name: &str, happenings: &[&Happening], waiting: &[String]) {
         let mut customer = Customer { name: name.to_owned(), ..Customer::default() };
-        let owned: Vec<Happening> = happenings.iter().map(|one| (*one).clone()).collect();
-        let lived = Lived { name: name.to_owned(), carried: Vec::new(), happenings: owned, waiting };
-        for campaign in &mut self.campaigns {
-            campaign.totals.add(&campaign.campaign, &lived);
+        let mut by_campaign: BTreeMap<&str, (Vec<&Happening>, u64)> = BTreeMap::new();
+        happenings.iter().for_each(|one| by_campaign.entry(&one.campaign).or_default().0.push(one));
+        waiting.iter().for_each(|key| by_campaign.entry(key).or_default().1 += 1);
+        // There may be thousands of campaigns; few of them are one customer's.
+        for (key, (theirs, waits)) in by_campaign {
+            let place = self.campaigns.binary_search_by(|one| one.campaign.as_str().cmp(key));
+            let Some(campaign) = place.ok().and_then(|place| self.campaigns.get_mut(place)) else { continue };
+            campaign.totals.count(name, theirs.iter().copied(), (0, waits));
             let mut followed = 0;
-            for one in happenings.iter().filter(|one| one.campaign == campaign.campaign) {
+            let counts = |what: &What| matches!(what, What::Enrolled | What::Sent | What::NotSent(_) | What::Converted);
+            for one in theirs.into_iter().filter(|one| counts(&one.what)) {
                 let day = campaign.days.entry(date(one.at)).or_default();
                 match &one.what {
                     What::Enrolled => (day.entered, customer.entered) = (day.entered + 1, customer.entered + 1),
@@ -143,7 +158,6 @@ impl Backtest {
                 }
             }
             campaign.followed.add(followed, name);
-            campaign.days.retain(|_, day| *day != Day::default());
         }
         if customer.entered + customer.sent + customer.followed == 0 && customer.stopped.is_empty() {
             return;
@@ -164,8 +178,10 @@ impl Backtest {
 /// Who is told of, and what is needed of them once the world has theirs.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    pub told: std::collections::BTreeSet<String>,
+    pub told: BTreeSet<String>,
     pub waiting: BTreeMap<String, Vec<String>>,
+    /// Campaigns in which they wait for a turn, by name.
+    pub members: BTreeMap<String, BTreeSet<String>>,
     pub owners: BTreeMap<MessageId, String>,
 }
 
