@@ -4,8 +4,9 @@
 //! itself. The newest 10,000 are kept.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +61,8 @@ impl Sandbox {
 
     fn keeping(data: &Path, kept_max: usize) -> io::Result<Self> {
         let folder = data.join("inbox");
-        fs::create_dir_all(&folder)?;
+        // Who reads it reads people's mail.
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         Ok(Self { inbox: Arc::new(Inbox { folder, kept_max, index: Mutex::new(None) }) })
     }
 

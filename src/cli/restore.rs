@@ -173,8 +173,9 @@ pub async fn confirm_restore(client: &Client, asked: &ConfirmRestore) -> anyhow:
         }
         return Ok(if is_held || asked.look { Answer::Yes } else { Answer::No });
     }
-    let by = asked.by.clone().or_else(|| std::env::var("USER").ok()).filter(|by| !by.trim().is_empty());
-    let body = json!({ "by": by.unwrap_or_else(|| "the command line".to_owned()) });
+    let user = || std::env::var("USER").ok().filter(|user| !user.trim().is_empty());
+    let by = asked.by.clone().or_else(user).unwrap_or_else(|| "the command line".to_owned());
+    let body = json!({ "by": by });
     let answer = client.post("/api/v1/restore/confirm", body).await?;
     match asked.json {
         true => print_json(&answer),

@@ -16,7 +16,7 @@ use crate::cli::print;
 use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
 use crate::http::pages as shown;
-use crate::telemetry::traces;
+use crate::telemetry::traces::{self, Exporter};
 use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
 
@@ -29,6 +29,8 @@ pub struct Server {
     listener: TcpListener,
     /// For metrics alone.
     scraped: Option<TcpListener>,
+    /// What sends traces, where somebody wants them.
+    traced: Option<Exporter>,
     held: Held,
 }
 
@@ -41,8 +43,6 @@ pub async fn serve(
     templates: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     log_to_stderr(&place.config, &place.config.log.level)?;
-    let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
-    let traced = traced.map_err(anyhow::Error::msg)?;
     let options = |address: &str| Options::of(&place.config, address);
     let mut server = Server::open(place, listen, "serve", options).await?;
     server.templates = templates;
@@ -58,16 +58,12 @@ pub async fn serve(
         // No loop runs yet.
         hold_by_hand(&server.carillon.log).await?;
     }
-    let ended = server
+    server
         .run(place, async move {
             print(&format!("listening on {address}\n"));
             std::future::pending().await
         })
-        .await;
-    if let Some(exporter) = traced {
-        tokio::task::spawn_blocking(|| exporter.stop()).await?;
-    }
-    ended
+        .await
 }
 
 impl Server {
@@ -78,6 +74,8 @@ impl Server {
         command: &str,
         options: impl FnOnce(&str) -> anyhow::Result<Options>,
     ) -> anyhow::Result<Self> {
+        let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
+        let traced = traced.map_err(anyhow::Error::msg)?;
         let held = place.take_or_explain(command)?;
         let listen = listen.unwrap_or(place.config.server.listen);
         let listener = TcpListener::bind(listen)
@@ -88,12 +86,12 @@ impl Server {
         let carillon = Carillon::open(options(&address)?).await?.keeping(place.config.retention);
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, held })
+        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, traced, held })
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.
     pub async fn run(self, place: &Place, beside: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-        let Self { carillon, whereabouts, templates, listener, scraped, held } = self;
+        let Self { carillon, whereabouts, templates, listener, scraped, traced, held } = self;
         let mut stop = Stop::listen()?;
         held.announce(&whereabouts)?;
         let (ask, asked) = tokio::sync::oneshot::channel::<()>();
@@ -116,13 +114,17 @@ impl Server {
             server.stop(false).await;
         }
         let within = place.config.server.stop_within();
-        match tokio::time::timeout(within, serving).await {
-            Ok(ended) => failed.and(ended.context("the server panicked")?),
+        let ended = match tokio::time::timeout(within, serving).await {
+            Ok(ended) => ended.context("the server panicked").and_then(|ended| failed.and(ended)),
             Err(_) => {
                 tracing::warn!("not everything stopped in time; the rest is recovered at the next start");
                 failed
             }
+        };
+        if let Some(exporter) = traced {
+            tokio::task::spawn_blocking(|| exporter.stop()).await?;
         }
+        ended
     }
 }
 

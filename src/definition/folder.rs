@@ -79,7 +79,10 @@ pub fn is_definitions(own: &str) -> bool {
 fn stray(file: &SourceFile) -> Problem {
     let message = match (shelf(&file.name), PART_FILES.contains(&own_name(&file.name))) {
         (Some(_), _) => "a piece that templates may include, but there is no template in this folder or beside it",
-        (None, true) => "a part of a template, but there is no template.yaml beside it",
+        (None, true) => {
+            "a part of a template, but there is no template.yaml beside it; a folder within a template's is named by a \
+             language, such as de or de-AT"
+        }
         (None, false) => "not a definition: those end in .yaml, .yml or .json",
     };
     Problem {

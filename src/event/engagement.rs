@@ -3,6 +3,8 @@
 //!
 //! Each hit is kept; a machine's is told apart and starts, ends and counts nothing.
 
+use std::collections::BTreeSet;
+
 use crate::event::{Event, Kind};
 use crate::ids::{Span, Timestamp};
 
@@ -103,18 +105,25 @@ pub fn machine(hit: &Hit, delivered_at: Option<Timestamp>, others: &[Hit]) -> Op
     if near.iter().any(|other| other.target.as_deref() == Some("")) {
         return Some(Machine::HiddenLink);
     }
-    // Each on its own: several links may be followed over a while, and are no burst because one of them is old.
-    let mut targets: Vec<&str> = near.iter().chain([&hit]).filter_map(|it| it.target.as_deref()).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    (targets.len() >= BURST_LINKS).then_some(Machine::Burst)
+    near.iter().chain([&hit]).any(|first| begins_burst(first, hit, &near)).then_some(Machine::Burst)
+}
+
+/// Whether so many links were followed from the first hit on, this one among them. Each time on its own: several links may
+/// be followed over a while, and are no burst because there is one before and one after.
+fn begins_burst(first: &Hit, hit: &Hit, near: &[&Hit]) -> bool {
+    let is_in = |it: &&&Hit| it.at >= first.at && it.at <= first.at.plus(BURST);
+    let within = near.iter().chain([&hit]).filter(is_in);
+    let targets: BTreeSet<&str> = within.filter_map(|it| it.target.as_deref()).collect();
+    hit.at >= first.at && targets.len() >= BURST_LINKS
 }
 
 fn is_program(hit: &Hit) -> bool {
     let name = hit.user_agent.trim().to_ascii_lowercase();
     // Apple's mail proxy calls itself no more than this, and fetches every picture at delivery.
     let is_proxy = hit.target.is_none() && name == "mozilla/5.0";
-    name.is_empty() || is_proxy || PROGRAMS.iter().any(|part| name.contains(part))
+    // A make of telephones.
+    let name = name.replace("cubot", "");
+    name.trim().is_empty() || is_proxy || PROGRAMS.iter().any(|part| name.contains(part))
 }
 
 /// Whether an event of ours tells what a machine did.
@@ -146,7 +155,10 @@ mod tests {
         let two = [hit(Some("https://a.example"), 61), hit(None, 60)];
         assert_eq!(judged(&hit(Some("https://b.example"), 62), &two), None);
         let proxy = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)";
-        assert_eq!(judged(&Hit { user_agent: proxy.to_owned(), ..hit(None, 60) }, &[]), None);
+        let telephone = "Mozilla/5.0 (Linux; Android 12; CUBOT P60) Chrome/141.0 Mobile Safari/537.36";
+        for agent in [proxy, telephone] {
+            assert_eq!(judged(&Hit { user_agent: agent.to_owned(), ..hit(None, 60) }, &[]), None);
+        }
     }
 
     #[test]
@@ -179,6 +191,8 @@ mod tests {
             assert_eq!(judged(one, &all), Some("burst"));
         }
         assert_eq!(judged(&hit(None, 61), &all), Some("burst"), "the picture, too");
+        let slowly: Vec<Hit> = links.iter().zip([60, 63, 66]).map(|(link, at)| hit(Some(link), at)).collect();
+        assert_eq!(judged(&slowly[1], &slowly), None, "one before and one after are not at once");
         assert_eq!(judged(&hit(Some(links[0]), 90), &all), None, "and later it may be somebody");
         assert_eq!(judged(&hit(Some(links[0]), 60), &[hit(Some(""), 62)]), Some("hidden_link"));
         assert_eq!(judged(&all[0], &vec![all[0].clone(); 9]), None, "one link again and again is no burst");

@@ -144,6 +144,26 @@ impl Sample {
         Some(found)
     }
 
+    /// Where no column is named for it: the only one that is full of instants.
+    fn take_times(&mut self) -> Option<String> {
+        let clock = Clockface { writing: Writing::Any, zone: TimeZone::UTC };
+        let is_instant = |cell: &str| cell.contains(':') && clock.read(cell).is_some();
+        self.take_only(|sample, name| sample.all(name, is_instant))
+    }
+
+    /// Where no column is named for it: the only one with nothing but words for events.
+    fn take_events(&mut self) -> Option<String> {
+        let is_known = |cell: &str| NAMES.iter().any(|(theirs, ours)| *theirs == plain(cell) || *ours == cell);
+        self.take_only(|sample, name| sample.all(name, is_known))
+    }
+
+    fn take_only(&mut self, fits: impl Fn(&Self, &str) -> bool) -> Option<String> {
+        let mut fitting = self.names.iter().filter(|name| !self.used.contains(*name) && fits(self, name));
+        let found = fitting.next().filter(|_| fitting.next().is_none())?.clone();
+        self.used.insert(found.clone());
+        Some(found)
+    }
+
     fn has_decimal_commas(&self) -> bool {
         let is_one = |cell: &str| {
             let (whole, fraction) = cell.split_once(',').unwrap_or((cell, ""));
@@ -156,8 +176,8 @@ impl Sample {
     fn mapping(mut self) -> String {
         let user = self.take(&USERS);
         let visitor = self.take(&VISITORS);
-        let time = self.take(&TIMES);
-        let event = self.take(&EVENTS);
+        let time = self.take(&TIMES).or_else(|| self.take_times());
+        let event = self.take(&EVENTS).or_else(|| self.take_events());
         let is_of_people = time.is_none() || (event.is_none() && self.names.iter().any(|name| plain(name) == "email"));
         let mut text = String::from(
             "# A first guess by the names of the columns and the first rows. Look at it with --dry-run, and correct it.\n",

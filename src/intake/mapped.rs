@@ -8,6 +8,7 @@ use super::convert::{Clockface, truth};
 use super::envelope::{Said, Stamp, Who};
 use super::lines::{Lines, Record};
 use super::mapping::{Answer, Field, From, Kind, Mapping, Name, When};
+use super::profiles::nobodys;
 use super::record::Header;
 use super::{OpenError, Out, RowFault, Rows};
 use crate::event::{Event, NAME_CHARS_MAX};
@@ -102,9 +103,10 @@ impl Table {
         let user_id = cells.id(self.mapping.user_id.as_deref(), ID_CHARS_MAX)?;
         let anonymous_id = cells.id(self.mapping.anonymous_id.as_deref(), ID_CHARS_MAX)?;
         let who = Who { user_id, anonymous_id };
+        let answers = self.answers(&cells)?;
         if user_id.is_none() && anonymous_id.is_none() {
             let column = self.mapping.user_id.as_deref().or(self.mapping.anonymous_id.as_deref()).unwrap_or_default();
-            return Err(cells.fault(column, "no_customer", "is empty: nobody's"));
+            return Err(nobodys(row, column, "is empty: nobody's", &answers));
         }
         let at = self.at(&cells)?;
         let fields = self.fields(&cells)?;
@@ -115,16 +117,19 @@ impl Table {
                 let said = Said { row, at, who, name, properties: fields };
                 Ok(vec![self.stamp.track_as(said, message_id)?])
             }
-            Kind::Profile => {
-                let mut answers = Vec::new();
-                for answer in &self.mapping.consent {
-                    let said = state(answer, cells.text(&answer.column))
-                        .map_err(|message| cells.fault(&answer.column, "not_an_answer", &message))?;
-                    answers.extend(said.map(|state| (answer.about.clone(), state)));
-                }
-                self.stamp.profile((row, at), who, fields, &answers)
-            }
+            Kind::Profile => self.stamp.profile((row, at), who, fields, &answers),
         }
+    }
+
+    /// None in a table of events: a mapping has them for people alone.
+    fn answers(&self, cells: &Cells<'_>) -> Result<Vec<(String, &'static str)>, RowFault> {
+        let mut answers = Vec::new();
+        for answer in &self.mapping.consent {
+            let said = state(answer, cells.text(&answer.column))
+                .map_err(|message| cells.fault(&answer.column, "not_an_answer", &message))?;
+            answers.extend(said.map(|state| (answer.about.clone(), state)));
+        }
+        Ok(answers)
     }
 
     fn at(&self, cells: &Cells<'_>) -> Result<Timestamp, RowFault> {

@@ -36,9 +36,12 @@ impl People {
         })?;
         let user_id = take_id(row, &mut said, &["userId", "user_id"])?;
         let anonymous_id = take_id(row, &mut said, &["anonymousId", "anonymous_id"])?;
+        let answers = match said.shift_remove("consent") {
+            None | Some(Value::Null) => Vec::new(),
+            Some(consent) => answers(row, &consent)?,
+        };
         if user_id.is_none() && anonymous_id.is_none() {
-            let message = "has neither `userId` nor `anonymousId`";
-            return Err(RowFault::new(row, Some("userId".to_owned()), "no_customer", message));
+            return Err(nobodys(row, "userId", "has neither `userId` nor `anonymousId`", &answers));
         }
         let at = match said.shift_remove("timestamp") {
             None | Some(Value::Null) => self.present,
@@ -50,10 +53,6 @@ impl People {
                 })?
             }
         };
-        let answers = match said.shift_remove("consent") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(consent) => answers(row, &consent)?,
-        };
         let traits = match said.shift_remove("traits") {
             Some(Value::Object(traits)) => traits,
             Some(_) => return Err(RowFault::new(row, Some("traits".to_owned()), "not_an_object", "is no object")),
@@ -63,6 +62,18 @@ impl People {
         let who = Who { user_id: user_id.as_deref(), anonymous_id: anonymous_id.as_deref() };
         self.stamp.profile((row, at), who, traits, &answers)
     }
+}
+
+/// A row without a person: left out, but for one that says no. That must reach its address some other way.
+pub(super) fn nobodys(row: u64, field: &str, message: &str, answers: &[(String, &'static str)]) -> RowFault {
+    let Some((about, _)) = answers.iter().find(|(_, state)| *state == "denied") else {
+        return RowFault::new(row, Some(field.to_owned()), "no_customer", message);
+    };
+    let message = format!(
+        "{message}, and says no to {about}: put the address on the list of those nobody writes to, by `carillon suppress \
+         import`"
+    );
+    RowFault::new(row, Some(field.to_owned()), "no_of_nobody", message)
 }
 
 fn take_id(row: u64, said: &mut Map<String, Value>, names: &[&str]) -> Result<Option<String>, RowFault> {

@@ -12,6 +12,7 @@ use handlebars::{Handlebars, Path, PathSeg};
 use serde_json::Value;
 
 use crate::message::Channel;
+use crate::money::Currency;
 use crate::render::direct::direct;
 use crate::render::includes::{Origins, Shelf};
 use crate::render::pieces::{Maker, Piece, Pieces};
@@ -282,6 +283,9 @@ fn check_call(call: &HelperTemplate, rules: Rules<'_>) -> Result<(), String> {
     let is_ours = rules.ours && name == dressing::MAIL;
     if !comparison && !is_ours && !formatting::NAMES.contains(&name) {
         return Err(format!("`{name}` is not a function; there are {}", formatting::NAMES.join(", ")));
+    }
+    if let ("money", Some(Parameter::Literal(Value::String(code)))) = (name, call.params.get(1)) {
+        code.to_ascii_uppercase().parse::<Currency>().map_err(|error| error.to_string())?;
     }
     check_parameters(call, rules)
 }

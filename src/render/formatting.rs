@@ -13,7 +13,7 @@ use crate::render::compile::Escape;
 use crate::render::locale::{self, Locale};
 
 /// The names a template may use, as shown to people.
-pub(super) const NAMES: [&str; 6] = ["print", "default", "money", "date", "truncate", "plural"];
+pub(super) const NAMES: [&str; 5] = ["default", "money", "date", "truncate", "plural"];
 
 type Result<T> = std::result::Result<T, RenderError>;
 
@@ -107,7 +107,7 @@ pub(super) fn json_escape(text: &str) -> String {
 pub(super) fn register(registry: &mut Handlebars<'_>, escape: Escape) {
     registry.register_helper("print", Box::new(Print(escape)));
     let functions: [fn(&Call<'_>, &Value) -> Result<Value>; 5] = [default, money, date, truncate, plural];
-    for (name, function) in NAMES.into_iter().skip(1).zip(functions) {
+    for (name, function) in NAMES.into_iter().zip(functions) {
         registry.register_helper(name, Box::new(Pure(function)));
     }
 }

@@ -39,7 +39,6 @@ fn functions_format_money_dates_counts_and_lengths() {
     }
     for wrong in [
         "{{money event.properties.title \"EUR\"}}",
-        "{{money 1 \"EURO\"}}",
         "{{date event.at zone=\"Mars\"}}",
         "{{date event.name}}",
         "{{date event.at \"%!\"}}",
@@ -172,6 +171,8 @@ fn what_could_escape_the_rules_is_refused_at_compile_time() {
         ("a\n b {{#items}}x{{/items}}", "`{{#items}}` is not known"),
         ("a\n b {{@index}}", "inside `each`"),
         ("a\n b {{money}}", "needs something"),
+        ("a\n b {{money 5 \"XXZ\"}}", "not a currency code of ISO 4217"),
+        ("a\n b {{print event.name}}", "`print` is not a function"),
         ("a\n b {{#if (foo event.name)}}x{{/if}}", "`foo` is not a function"),
     ];
     for (source, says) in rows {

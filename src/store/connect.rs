@@ -5,6 +5,8 @@
 //! what is erased must be gone from freed pages too, and where no page is freed it costs nothing.
 //! PostgreSQL is asked how it is set up, and refused where a commit could be lost.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,7 +173,10 @@ async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyho
     if file.contains(['?', '%', '#']) {
         bail!("the database path {file} contains one of ? % #, which a database address cannot hold");
     }
-    let mut options = ConnectOptions::new(format!("sqlite://{file}?mode=rwc"));
+    // People's addresses are in it: for its owner alone, and so are the files that SQLite puts beside it.
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.with_context(|| format!("the database {file} cannot be opened"))?;
+    let mut options = ConnectOptions::new(format!("sqlite://{file}?mode=rw"));
     kept_open(&mut options, connections).map_sqlx_sqlite_opts(move |options| {
         options
             .busy_timeout(BUSY_TIMEOUT)

@@ -68,6 +68,13 @@ async fn events_come_newest_first_by_name_and_by_person_and_messages_by_what_the
     assert_eq!(events.len(), 5, "{events:?}");
     assert_eq!(events[0]["name"], "Product Added");
     assert_eq!(all(&world, "/api/v1/events?name=Product%20Added", "events").await.len(), 1);
+    let everything = all(&world, "/api/v1/events?own=true", "events").await;
+    assert!(everything.len() > events.len(), "something is told by Carillon itself: {everything:?}");
+    for event in &everything {
+        let name = event["name"].as_str().unwrap();
+        let named = all(&world, &format!("/api/v1/events?name={}", name.replace(' ', "%20")), "events").await;
+        assert!(named.contains(event), "{name}");
+    }
     let anns = all(&world, "/api/v1/events?profile=ann", "events").await;
     assert!(anns.iter().all(|event| event["user_id"] == "ann") && anns.len() >= 2, "{anns:?}");
     let sent = all(&world, "/api/v1/messages?template=cart_reminder&channel=email&status=sent", "messages").await;

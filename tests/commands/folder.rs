@@ -26,6 +26,10 @@ fn the_address_and_token_are_for_the_owner_alone_and_gone_after_a_stop() {
     let mode = std::fs::metadata(&left).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(std::fs::metadata(folder.data()).unwrap().permissions().mode() & 0o777, 0o700);
+    for secret in ["carillon.db", "carillon.db-wal"] {
+        let mode = std::fs::metadata(folder.data().join(secret)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{secret} in a folder that may be open to others");
+    }
     let whereabouts: Value = serde_json::from_str(&std::fs::read_to_string(&left).unwrap()).unwrap();
     assert_eq!(whereabouts["address"], server.address());
     assert_eq!(whereabouts["pid"], server.pid());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::program::{Folder, Server};
 use crate::shop::{Shop, beside};
 
 fn spans(file: &Path) -> Vec<Value> {
@@ -80,6 +81,19 @@ fn a_collector_with_tls_is_believed_by_its_authority_alone() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(shop.server.stop(), 0);
+}
+
+#[test]
+fn the_demo_is_traced_as_a_shop_is() {
+    let folder = Folder::new();
+    let file = folder.path("spans.jsonl");
+    let (_collector, port) = beside("tests/watching/spans.py", &[&file]);
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let server = Server::start_with(&folder, &["demo"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+    folder.ok(&["demo", "forward", "1h"]);
+    // What waits is sent before the end.
+    assert_eq!(server.stop(), 0);
+    assert!(!spans(&file).is_empty());
 }
 
 #[test]

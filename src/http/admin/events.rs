@@ -57,7 +57,7 @@ struct Asked {
     /// Events of the page: 1 to 200, with `after` 1 to 1000. With a filter a page may hold fewer and not be the last.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u32>,
-    /// Those Carillon made itself as well.
+    /// Those Carillon made itself as well; with a `name` they are there anyway.
     #[serde(default)]
     #[param(required = false)]
     own: bool,
@@ -69,6 +69,12 @@ struct Asked {
     cursor: Option<String>,
     /// Only what came with this request, in the order of the log.
     correlation_id: Option<String>,
+}
+
+impl Asked {
+    fn shows_own(&self) -> bool {
+        self.own || self.name.is_some()
+    }
 }
 
 #[derive(Serialize, ToSchema)]
@@ -179,7 +185,7 @@ async fn newest(admin: &Admin, asked: &Asked, limit: u32) -> Result<Page, super:
         let cause = "`cursor` is what `next` of a page said".to_owned();
         return Err(Refusal::Parameter { field: "cursor", cause }.into());
     }
-    let filter = EventFilter { name: asked.name.clone(), own: asked.own };
+    let filter = EventFilter { name: asked.name.clone(), own: asked.shows_own() };
     let (entries, next) = admin.db().newest_events(from.map(Reached).as_ref(), &filter, limit).await?;
     Ok((entries, next.map(|Reached(next)| cursor::write("events", &next))))
 }
@@ -195,7 +201,7 @@ async fn of_person(admin: &Admin, person: &str, asked: &Asked, limit: u32) -> Re
     let next = positions.last().filter(|_| more).map(|last| cursor::write("events of a person", &last.0));
     let mut found = admin.db().entries_apart(&positions).await?;
     let is_shown = |entry: &Entry| match &entry.logged {
-        Logged::Event(event) => asked.own || event.kind != Kind::Own,
+        Logged::Event(event) => asked.shows_own() || event.kind != Kind::Own,
         _ => false,
     };
     Ok((positions.iter().filter_map(|position| found.remove(position)).filter(is_shown).collect(), next))

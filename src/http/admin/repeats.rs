@@ -152,7 +152,8 @@ async fn keep<B: MessageBody + 'static>(
     let (head, body) = response.into_parts();
     let body = to_bytes(body).await.map_err(|_| Problem::from(Refusal::Unavailable))?;
     let status = head.status();
-    let passes = status.is_server_error() || matches!(status.as_u16(), 401 | 403 | 408 | 429);
+    // What was refused did nothing, and may be asked for again, put right.
+    let passes = status.is_client_error() || status.is_server_error();
     let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let sealed =
         (!passes && body.len() <= ANSWER_BYTES_MAX).then(|| seal(&seal_of(caller, named), kind, &body)).flatten();

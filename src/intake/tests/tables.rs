@@ -101,6 +101,7 @@ fn a_guess_is_a_mapping_that_reads_the_file() {
     let shops = [
         ("kunde;Order Date;Event Type;Total Price\n", "7;01.07.2026 09:00;purchase;12,50\n", "user_id: kunde"),
         ("visitorid\ttimestamp\tevent\titemid\n", "7\t1430636062541\taddtocart\t12\n", "addtocart: Product Added"),
+        ("kunde,when,what,sku\n", "7,2026-07-01T09:00:00Z,purchase,12\n", "purchase: Order Completed"),
         ("Email,First Name,Accepts Marketing,Orders\n", "ann@example.com,Ann,yes,3\n", "  email: Accepts Marketing"),
     ];
     for (head, row, words) in shops {
@@ -122,6 +123,7 @@ fn people_become_traits_and_answers_that_start_nothing() {
         {\"userId\":\"ann\",\"traits\":{\"email\":\"ann@example.com\",\"orders\":3},\"consent\":{\"email\":\"granted\",\"topic:offers\":false}}\n\
         {\"user_id\":7,\"email\":\"bob@example.com\"}\n\
         {\"email\":\"nobody@example.com\"}\n\
+        {\"traits\":{\"email\":\"gone@example.com\"},\"consent\":{\"email\":\"denied\"}}\n\
         {\"userId\":\"eve\",\"consent\":{\"pigeon\":true}}\n\
         userId,email\n";
     let (_folder, path) = written("people.jsonl", people.as_bytes());
@@ -147,7 +149,13 @@ fn people_become_traits_and_answers_that_start_nothing() {
         told[3].starts_with("7 Identified") && told[3].contains(r#""traits":{"email":"bob@example.com"}"#),
         "{told:?}"
     );
-    assert_eq!(left(&first.figures), BTreeMap::from([("no_customer", 1), ("not_an_answer", 1), ("not_json", 1)]));
+    let without = [("no_customer", 1), ("no_of_nobody", 1), ("not_an_answer", 1), ("not_json", 1)];
+    assert_eq!(left(&first.figures), BTreeMap::from(without));
+    let told: Vec<String> = first.faults.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter().any(|it| it.contains("says no to email") && it.contains("carillon suppress import")),
+        "{told:?}"
+    );
     // Tomorrow the same file tells nothing new, though the present is another.
     let tomorrow = Provenance { not_after: present.plus_millis(86_400_000), ..provenance() };
     let again = run(&path, Format::Profiles, &Options { provenance: tomorrow, ..options() }, &mut kept).unwrap();
