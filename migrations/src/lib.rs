@@ -41,6 +41,7 @@ mod m20261122_000190_carts;
 mod m20261122_000200_remembered;
 mod m20261122_000210_inclusions;
 mod m20261122_000215_definitions_by_position;
+mod m20261122_000220_reach;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -83,6 +84,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000200_remembered::Migration),
             Box::new(m20261122_000210_inclusions::Migration),
             Box::new(m20261122_000215_definitions_by_position::Migration),
+            Box::new(m20261122_000220_reach::Migration),
         ]
     }
 }

@@ -9,6 +9,7 @@ mod engaged;
 pub mod needs;
 pub mod performed;
 mod permission;
+mod reachable;
 mod sequence;
 pub mod tally;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use crate::audience::field::{Found, Place, trait_values};
 use crate::audience::period::{Period, zone_of};
 use crate::audience::segment::{Answers, SegmentSet};
 use crate::audience::value_test::{Outcome, Reference, Surroundings, Test};
-use crate::audience::{History, Profile};
+use crate::audience::{Channel, History, Profile};
 use crate::event::Event;
 use crate::event::pattern::clipped;
 use crate::ids::{Position, Timestamp, WorkspaceId, draw};
@@ -57,6 +58,8 @@ pub enum Condition {
     Consent(Vec<(String, Vec<ConsentState>)>),
     /// The person gets this topic: by their own choice, else by its default.
     Subscribed(String),
+    /// The person has an address for this channel that may be used.
+    Reachable(Channel),
     Engaged(Engaged),
     /// Every named field of the cart satisfies its test.
     Cart(Vec<(Field, Test)>),
@@ -312,6 +315,7 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
         Condition::InSegment(key) => in_segment(key, facts),
         Condition::Consent(wanted) => permission::consent(wanted, facts),
         Condition::Subscribed(topic) => permission::subscribed(topic, facts),
+        Condition::Reachable(channel) => reachable::evaluate(*channel, facts),
         Condition::Engaged(engaged) => engaged::evaluate(engaged, facts),
         Condition::Cart(tests) => cart::evaluate(tests, facts),
         Condition::CartEmpty => cart::is_empty(facts),

@@ -1,6 +1,8 @@
-//! To someone: the profile, its traits, consent and history, and the conditions asked about them.
+//! To someone: the profile, its traits, addresses, consent and history, and the conditions asked about them.
 
+pub mod address;
 pub mod cart;
+pub mod channel;
 pub mod computed;
 pub mod condition;
 pub mod consent;
@@ -11,6 +13,7 @@ pub mod period;
 pub mod remembered;
 pub mod segment;
 pub mod stay;
+pub mod suppression;
 pub mod value_test;
 pub mod whereabouts;
 
@@ -21,13 +24,16 @@ use serde_json::{Map, Value};
 
 use crate::event::Event;
 use crate::ids::{ProfileId, Timestamp};
+pub use address::Address;
 pub use cart::Carts;
 use cart::View;
+pub use channel::Channel;
 pub use condition::Condition;
 pub use consent::{Consent, ConsentState};
 pub use history::History;
 pub use remembered::Remembered;
 pub use segment::{Segment, Standings};
+pub use suppression::{Suppression, SuppressionKind};
 pub use whereabouts::Whereabouts;
 
 /// Bytes of one person's traits as JSON, over all the calls that set them.
@@ -154,6 +160,7 @@ impl Profile {
             ours
         });
         self.remembered.unite(&other.remembered);
+        self.remembered.unite_stopped((self.id, other.id), &other.remembered);
         let theirs = other.last_seen_at > self.last_seen_at;
         let (newer, older) =
             if theirs { (&other.last_zone, &self.last_zone) } else { (&self.last_zone, &other.last_zone) };

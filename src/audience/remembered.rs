@@ -7,7 +7,11 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ids::Timestamp;
+use crate::audience::suppression::{Suppression, SuppressionKind};
+use crate::ids::{ProfileId, Timestamp};
+
+/// Addresses of which is remembered that they are stopped; of one that is forgotten the log tells again whoever gets it.
+const STOPPED_MAX: usize = 50;
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Remembered {
@@ -23,6 +27,10 @@ pub struct Remembered {
     /// By the key of the campaign that asks for people who are in its segment already.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub existing: BTreeMap<String, Inclusion>,
+    /// Addresses they have or had, by their subjects, that stand on the suppression list, as the log told this person;
+    /// whatever stops no more than a topic is left out. Nothing else decides whether they can be reached.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stopped: BTreeMap<String, Vec<Suppression>>,
 }
 
 /// What a computed trait came to when last looked at.
@@ -64,7 +72,9 @@ pub struct Inclusion {
 
 impl Remembered {
     pub fn is_empty(&self) -> bool {
-        self.computed.is_empty() && self.dates.is_empty() && self.lists.is_empty() && self.existing.is_empty()
+        let Self { computed, dates, lists, existing, stopped } = self;
+        let is_empty = computed.is_empty() && dates.is_empty() && lists.is_empty() && existing.is_empty();
+        is_empty && stopped.is_empty()
     }
 
     /// The computed traits that have a value, with it.
@@ -93,6 +103,43 @@ impl Remembered {
             ours.done = ours.done.max(theirs.done);
             // For either membership is for both.
             ours.waiting = ours.waiting.filter(|_| ours.done.is_none());
+        }
+    }
+
+    /// All that stands on the list for an address; nothing: it may be used.
+    pub fn tell_stopped(&mut self, subject: &str, suppressions: Vec<Suppression>) {
+        self.stopped.remove(subject);
+        if suppressions.is_empty() {
+            return;
+        }
+        while self.stopped.len() >= STOPPED_MAX {
+            self.stopped.pop_first();
+        }
+        self.stopped.insert(subject.to_owned(), suppressions);
+    }
+
+    /// An answer of the person came onto the list.
+    pub fn stop(&mut self, subject: &str, why: Suppression) {
+        let known = self.stopped.get(subject).map_or(&[][..], Vec::as_slice);
+        if !known.iter().any(|one| one.kind == why.kind && one.profile == why.profile) {
+            self.tell_stopped(subject, [known, &[why]].concat());
+        }
+    }
+
+    /// What of this kind came onto the list until then is taken off it: of this person, or of anybody.
+    pub fn free(&mut self, subject: &str, kind: &SuppressionKind, whose: Option<ProfileId>, at: Timestamp) {
+        let Some(known) = self.stopped.get(subject) else { return };
+        let is_freed =
+            |one: &&Suppression| &one.kind == kind && (whose.is_none() || one.profile == whose) && one.at <= at;
+        let rest: Vec<Suppression> = known.iter().filter(|one| !is_freed(one)).cloned().collect();
+        self.tell_stopped(subject, rest);
+    }
+
+    /// What either was told, where two profiles are one person; the answers of both are those of the one that stays.
+    pub fn unite_stopped(&mut self, (ours, theirs): (ProfileId, ProfileId), other: &Self) {
+        let of = |one: &Suppression| if one.profile == Some(theirs) { Some(ours) } else { one.profile };
+        for (subject, listed) in std::mem::take(&mut self.stopped).iter().chain(&other.stopped) {
+            listed.iter().for_each(|one| self.stop(subject, Suppression { profile: of(one), ..one.clone() }));
         }
     }
 }

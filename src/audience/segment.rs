@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::cart::CART_EVENTS;
 use crate::audience::condition::needs::{self, Needs};
 use crate::audience::condition::{Condition, Evaluation, Facts, evaluate};
+use crate::audience::suppression::REACH_CHANGED;
 use crate::ids::{Position, Timestamp};
 
 /// Segments that may build on each other in a row.
@@ -125,6 +126,9 @@ impl SegmentSet {
         let carts = CART_EVENTS.map(str::to_owned);
         for event in needs.older.iter().chain(carts.iter().filter(|_| needs.cart)) {
             self.by_event.entry(event.clone()).or_default().insert(segment.key.clone());
+        }
+        if needs.addresses {
+            self.by_event.entry(REACH_CHANGED.to_owned()).or_default().insert(segment.key.clone());
         }
         for name in &needs.named {
             self.by_name.entry(name.clone()).or_default().insert(segment.key.clone());

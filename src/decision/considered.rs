@@ -104,6 +104,7 @@ impl Effect {
                 | Self::SetTraits(_)
                 | Self::Seen { .. }
                 | Self::Listed { .. }
+                | Self::Reach { .. }
                 | Self::Record { .. }
                 | Self::Cart(_)
                 | Self::Carts(_)

@@ -12,7 +12,7 @@ use crate::decision::enrollment::Enrollment;
 use crate::decision::person::Person;
 use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Channel, Message, Reason, SuppressionKind};
+use crate::message::{Channel, Message, Reason, Suppression, SuppressionKind};
 
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "an effect lives as long as its decision, and most decisions have few")]
@@ -44,6 +44,11 @@ pub enum Effect {
         source: String,
         at: Timestamp,
         of_anybody: bool,
+    },
+    /// What stands on the suppression list for an address of theirs, by its subject, as the log tells them.
+    Reach {
+        subject: String,
+        suppressions: Vec<Suppression>,
     },
     /// The event becomes part of the history.
     Record {

@@ -16,6 +16,7 @@ pub mod existing;
 pub mod merge;
 pub mod permission;
 pub mod person;
+mod reach;
 pub mod segments;
 pub mod shared_map;
 pub mod traits;
@@ -305,6 +306,7 @@ impl<'a> Turn<'a> {
         self.learn_consent(event);
         self.learn_zone(event);
         self.learn_list(event);
+        self.learn_reach(event);
         self.push(Effect::Record { name: event.name.clone(), at: event.at, position: self.at.position });
         if let Some(step) = cart::step(event, self.at.position) {
             self.push(Effect::Cart(step));

@@ -137,12 +137,10 @@ impl Person {
                     self.note_message(*message, &campaign, Some(*at));
                 }
             }
-            Effect::Suppress { .. }
-            | Effect::LiftSuppression { .. }
-            | Effect::RenewMessage { .. }
-            | Effect::CancelMessage { .. }
-            | Effect::Happen(_)
-            | Effect::Convert(_) => {}
+            Effect::Suppress { .. } | Effect::LiftSuppression { .. } | Effect::Reach { .. } => {
+                self.profile.follow_list(effect);
+            }
+            Effect::RenewMessage { .. } | Effect::CancelMessage { .. } | Effect::Happen(_) | Effect::Convert(_) => {}
         }
     }
 

@@ -183,6 +183,7 @@ impl Asking<'_> {
             | Condition::InSegment(_)
             | Condition::Consent(_)
             | Condition::Subscribed(_)
+            | Condition::Reachable(_)
             | Condition::Engaged(_)
             | Condition::Listed(_)
             | Condition::Random { .. } => {}

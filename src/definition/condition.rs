@@ -20,7 +20,7 @@ pub const DEPTH_MAX: u32 = 12;
 /// Decimals of a percentage.
 const PERCENT_DECIMALS: u32 = 6;
 
-const FORMS: [&str; 16] = [
+const FORMS: [&str; 17] = [
     "all",
     "any",
     "not",
@@ -32,13 +32,14 @@ const FORMS: [&str; 16] = [
     "in_segment",
     "consent",
     "subscribed",
+    "reachable",
     "received",
     "opened",
     "clicked",
     "cart",
     "random",
 ];
-const FORMS_LATER: [&str; 2] = ["reachable", "ref"];
+const FORMS_LATER: [&str; 1] = ["ref"];
 const CONSENTS: [(&str, ConsentState); 3] =
     [("granted", ConsentState::Granted), ("denied", ConsentState::Denied), ("unknown", ConsentState::Unknown)];
 
@@ -121,6 +122,7 @@ impl Tree<'_> {
             "in_segment" => segment(&inner).map(Condition::InSegment),
             "consent" => consent(&inner),
             "subscribed" => subscribed(&inner),
+            "reachable" => inner.channel().map(Condition::Reachable),
             "received" => self.engaged(&inner, Act::Received),
             "opened" => self.engaged(&inner, Act::Opened),
             "clicked" => self.engaged(&inner, Act::Clicked),

@@ -3,12 +3,13 @@
 use serde_json::{Map as Json, Value};
 
 use crate::audience::ConsentState;
+use crate::audience::suppression::LIST_EVENTS;
 use crate::definition::condition;
 use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, Map, Target};
 use crate::event::Kind;
 use crate::ids::Timestamp;
-use crate::message::Channel;
+use crate::message::{Channel, SuppressionKind};
 
 /// Lines of a story; enough for a year of one customer, and quick to run.
 pub const LINES_MAX: usize = 2_000;
@@ -252,7 +253,28 @@ fn given(at: &At<'_>, names: &[String]) -> Option<Given> {
     if let Some(stray) = map.get("traits").filter(|_| event != Kind::Identify.event_name()) {
         return stray.wrong("only `Identified` sets traits");
     }
-    Some(Given { at: when?, person, event, properties: properties?, traits: traits? })
+    let properties = properties?;
+    if LIST_EVENTS.contains(&event.as_str()) {
+        list_event(&map, &properties)?;
+    }
+    Some(Given { at: when?, person, event, properties, traits: traits? })
+}
+
+/// The list is of addresses: a change of it names the channel, and the kind by its name.
+fn list_event(map: &Map<'_>, properties: &Json<String, Value>) -> Option<()> {
+    let text = |name: &str| properties.get(name).and_then(Value::as_str);
+    let at = map.get("properties").unwrap_or_else(|| map.at.clone());
+    if text("channel").and_then(Channel::parse).is_none() {
+        let all = Channel::ALL.map(Channel::as_str).join(", ");
+        return at
+            .wrong(format!("wanted the channel whose address is meant: properties: {{ channel: … }}, one of {all}"));
+    }
+    match properties.get("kind") {
+        Some(kind) if kind.as_str().and_then(SuppressionKind::parse).is_none() => {
+            at.wrong("wanted as kind one of unsubscribed, complaint, bounced, manual, topic:KEY")
+        }
+        _ => Some(()),
+    }
 }
 
 fn object(at: &At<'_>) -> Option<Json<String, Value>> {

@@ -7,9 +7,9 @@ use sea_orm::ConnectionTrait;
 
 use crate::clock::Clock;
 use crate::event::{Event, Kind, Origin};
-use crate::eventlog::Receipt;
 use crate::eventlog::identity::{self, Identities};
 use crate::eventlog::unstored::{self, UnstoredIds};
+use crate::eventlog::{Receipt, reach};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
 use crate::store::event_ids;
@@ -77,6 +77,8 @@ pub(super) struct Resolved {
     now: Timestamp,
     /// A repeated event leaves its workspace.
     groups: Vec<Vec<Result<Draft, WorkspaceId>>>,
+    /// What their people are told of their addresses first.
+    before: BTreeMap<reach::Place, Vec<Draft>>,
     /// Shards they go to.
     pub(super) shards: ShardSet,
 }
@@ -232,7 +234,8 @@ impl Appender {
             resolved.push(drafts);
         }
         self.identities.store_since(conn, mark).await?;
-        Ok(Resolved { now, groups: resolved, shards })
+        let before = reach::before(conn, &resolved).await?;
+        Ok(Resolved { now, groups: resolved, before, shards })
     }
 
     /// The draft with its person; the workspace of an event that is known already.
@@ -283,9 +286,12 @@ impl Appender {
         let mut answers = Vec::with_capacity(resolved.groups.len());
         let mut duplicates: Vec<WorkspaceId> = Vec::new();
         let mut beside = Beside::default();
-        for group in resolved.groups {
+        for (n, group) in resolved.groups.into_iter().enumerate() {
             let mut receipts = Vec::with_capacity(group.len());
-            for draft in group {
+            for (m, draft) in group.into_iter().enumerate() {
+                for told in resolved.before.get(&(n, m)).into_iter().flatten() {
+                    self.place_one(told.clone(), now, &mut beside);
+                }
                 receipts.push(match draft {
                     Ok(draft) => self.place_one(draft, now, &mut beside),
                     Err(workspace) => {

@@ -6,6 +6,7 @@
 pub mod append;
 mod checkpoint;
 pub mod identity;
+mod reach;
 pub mod recent;
 mod replies;
 mod turn;

@@ -28,7 +28,7 @@ pub use crate::audience::period::zone_of;
 use crate::audience::{Profile, Whereabouts};
 use crate::decision::CONSENT_CHANGED;
 use crate::ids::{MessageId, Timestamp};
-pub use crate::message::address::{Address, address_of};
+pub use crate::message::{Address, address_of};
 use crate::message::{Message, Purpose, Reason, Status, Suppression, SuppressionKind, Topic, WhenCapped, WhenQuiet};
 pub use cap_usage::{Usage, Used, usage};
 pub use cap_version::{CapVersion, Change};

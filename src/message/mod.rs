@@ -1,64 +1,33 @@
 //! What to say: one message to one profile on one channel, from the moment a decision asks for it to its last state.
 //!
 //! The status machine is in `status`, what a provider answered in `outcome`, when it is tried again in `retry`, why a
-//! message waits or never goes in `reason`, where it goes in `address`, what it is about in `topic`.
+//! message waits or never goes in `reason`, what it is about in `topic`; where it goes is the person's: `audience::address`.
 
-pub mod address;
 pub mod outcome;
 pub mod reason;
 pub mod retry;
 pub mod status;
-pub mod suppression;
 pub mod topic;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audience::Profile;
+use crate::audience::address::SentTo;
+pub use crate::audience::{Address, Channel, Suppression, SuppressionKind};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp};
-pub use address::{Address, address_of};
 pub use outcome::Outcome;
 pub use reason::Reason;
 pub use retry::RetryPolicy;
 pub use status::Status;
-pub use suppression::{Suppression, SuppressionKind};
 pub use topic::Topic;
 
-/// How a message travels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Channel {
-    Email,
-    Sms,
-    Push,
-    Whatsapp,
-    Webhook,
-}
-
-impl Channel {
-    pub const ALL: [Self; 5] = [Self::Email, Self::Sms, Self::Push, Self::Whatsapp, Self::Webhook];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Sms => "sms",
-            Self::Push => "push",
-            Self::Whatsapp => "whatsapp",
-            Self::Webhook => "webhook",
-        }
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|channel| channel.as_str() == text)
-    }
-
-    /// The trait that holds a profile's address on this channel.
-    pub const fn address_trait(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Sms => "phone",
-            Self::Push => "push_token",
-            Self::Whatsapp => "whatsapp",
-            Self::Webhook => "webhook_url",
-        }
+/// The profile's address on a channel, or why there is none to send to.
+pub fn address_of(profile: &Profile, channel: Channel) -> Result<Address, Reason> {
+    let name = || channel.as_str().to_owned();
+    match profile.sent_to(channel) {
+        SentTo::Nowhere => Err(Reason::NoAddress { channel: name() }),
+        SentTo::Invalid => Err(Reason::InvalidAddress { channel: name() }),
+        SentTo::Address(address) => Ok(address),
     }
 }
 

@@ -18,8 +18,8 @@ pub struct Heir {
     pub loser_head: Position,
 }
 
-const SELECT: &str =
-    "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone, carts, lists FROM baselines";
+const SELECT: &str = "SELECT profile, user_id, traits, created_at, last_seen_at, last_zone, carts, lists,
+     stopped FROM baselines";
 
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let created_at = Timestamp::from_millis(row.try_get_by_index(3)?);
@@ -34,6 +34,9 @@ fn read(row: &QueryResult) -> Result<Person, Error> {
     person.profile.carts = Some(carts_in(row.try_get_by_index(6)?)?.unwrap_or_default());
     if let Some(lists) = row.try_get_by_index::<Option<String>>(7)? {
         person.profile.remembered.lists = decode("baseline", &lists)?;
+    }
+    if let Some(stopped) = row.try_get_by_index::<Option<String>>(8)? {
+        person.profile.remembered.stopped = decode("baseline", &stopped)?;
     }
     Ok(person)
 }
@@ -69,13 +72,14 @@ pub async fn save_baselines<C: ConnectionTrait>(
             profile.last_zone.clone().into(),
             carts_text(profile).into(),
             Some(encode(&profile.remembered.lists)).filter(|_| !profile.remembered.lists.is_empty()).into(),
+            Some(encode(&profile.remembered.stopped)).filter(|_| !profile.remembered.stopped.is_empty()).into(),
         ]
     });
-    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone, carts, lists)";
+    let head = "INSERT INTO baselines (profile, workspace, user_id, traits, created_at, last_seen_at, last_zone, carts, lists, stopped)";
     let tail = "ON CONFLICT (profile) DO UPDATE SET user_id = excluded.user_id, traits = excluded.traits,
                 created_at = excluded.created_at, last_seen_at = excluded.last_seen_at, last_zone = excluded.last_zone,
-                carts = excluded.carts, lists = excluded.lists";
-    Rows(tx).insert(head, tail, 9, rows.collect()).await?;
+                carts = excluded.carts, lists = excluded.lists, stopped = excluded.stopped";
+    Rows(tx).insert(head, tail, 10, rows.collect()).await?;
     Ok(())
 }
 

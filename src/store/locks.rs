@@ -16,6 +16,7 @@ use crate::store::shards::{Heads, Layout, ShardSet, read_heads};
 const SHARD_LOCKS: i32 = 0x6361_7201;
 const IDENTITY_LOCK: i32 = 0x6361_7202;
 const ADDRESS_LOCKS: i32 = 0x6361_7204;
+const HOLDERS_LOCK: i32 = 0x6361_7205;
 /// The server has room for some thousand locks, of all transactions together.
 const ADDRESSES_MAX: usize = 512;
 
@@ -85,6 +86,24 @@ pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<(Heads, T
 /// Waits until nobody else gives or changes identifiers, to the end of the transaction.
 pub async fn lock_identities<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
     Rows(tx).run(&format!("SELECT pg_advisory_xact_lock({IDENTITY_LOCK}, 0)"), vec![]).await?;
+    Ok(())
+}
+
+/// While whoever files people under their addresses shares this, nobody tells people of changed ones; to the end of the
+/// transaction, and after every other lock.
+pub async fn share_addresses<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
+    hold_addresses(tx, "pg_advisory_xact_lock_shared").await
+}
+
+/// Waits for everybody who is filing people under their addresses, and lets nobody begin meanwhile.
+pub async fn keep_addresses<C: ConnectionTrait>(tx: &C) -> Result<(), Error> {
+    hold_addresses(tx, "pg_advisory_xact_lock").await
+}
+
+async fn hold_addresses<C: ConnectionTrait>(tx: &C, how: &str) -> Result<(), Error> {
+    if Layout::of(tx.get_database_backend()).is_shared() {
+        Rows(tx).run(&format!("SELECT {how}({HOLDERS_LOCK}, 0)"), vec![]).await?;
+    }
     Ok(())
 }
 

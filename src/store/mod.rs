@@ -36,6 +36,7 @@ pub mod overview;
 pub mod personal;
 pub mod positions;
 pub mod profiles;
+pub mod reach;
 pub mod retention;
 pub mod rows;
 pub mod search;

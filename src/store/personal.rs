@@ -204,6 +204,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             "history_pages",
             "identifiers",
             "people_terms",
+            "address_holders",
             "consents",
             "enrollments",
             "segment_members",

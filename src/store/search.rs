@@ -10,6 +10,7 @@ use crate::audience::Traits;
 use crate::decision::Person;
 use crate::ids::ProfileId;
 use crate::store::Workspace;
+use crate::store::reach::{Held, addresses_of};
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// Longer ones are found by their beginning.
@@ -163,22 +164,25 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         self.ids(sql, vec![self.id.0.into(), after.0.into(), i64::from(limit).into()]).await
     }
 
-    /// Files these people's terms, for whoever was stored before terms were kept. The caller's transaction has their
+    /// Files these people's terms and addresses, for whoever was stored before those were kept. The caller's transaction has their
     /// shards to itself: whoever changes or erases them has done so before, or sees what is filed.
     pub async fn file_terms(&self, people: &[ProfileId]) -> Result<(), Error> {
         let sql = format!("SELECT id, traits FROM profiles WHERE workspace = ? AND id IN ({})", marks(people.len()));
         let mut values: Values = vec![self.id.0.into()];
         values.extend(people.iter().map(|profile| profile.0.into()));
-        let mut terms = Vec::new();
+        let (mut terms, mut held) = (Vec::new(), Held::new());
         for row in &Rows(self.conn).all(&sql, values).await? {
             let id = ProfileId(row.try_get_by_index(0)?);
             let traits: String = row.try_get_by_index(1)?;
             // A row that cannot be read is found by its id alone, as before.
             if let Ok(traits) = serde_json::from_str(&traits) {
+                // Nothing was told to whoever was stored before addresses were filed.
+                held.extend(addresses_of(&traits).into_iter().map(|subject| (id, subject, Vec::new())));
                 terms.push((id, terms_of(&traits)));
             }
         }
-        self.add_terms(terms).await
+        self.add_terms(terms).await?;
+        self.file_addresses(&held).await
     }
 }
 

@@ -130,7 +130,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let kind = why.kind.to_string();
         let known = "SELECT 1 FROM suppressed_addresses
                      WHERE workspace = ? AND subject = ? AND kind = ? AND profile = ? AND removed_at IS NULL";
-        let key: Values = vec![self.id.0.into(), subject.into(), kind.into(), profile.into()];
+        let key: Values = vec![self.id.0.into(), subject.clone().into(), kind.into(), profile.into()];
         if Rows(self.conn).one(known, key.clone()).await?.is_some() {
             return Ok(false);
         }
@@ -140,6 +140,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut values = key;
         values.extend([why.at.millis().into(), channel.as_str().into(), why.source.clone().into()]);
         Rows(self.conn).run(sql, values).await?;
+        self.mark_addresses(why.kind.closes_channel().then_some(subject)).await?;
         Ok(true)
     }
 
@@ -158,8 +159,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             .to_owned();
         let subject = subject(channel, address);
         let kept = erasure_key(self.conn).await?.map_or_else(|| subject.clone(), |key| hashed(&subject, &key));
-        let mut values: Values =
-            vec![at.millis().into(), by.into(), self.id.0.into(), subject.into(), kept.into(), at.millis().into()];
+        let mut values: Values = vec![
+            at.millis().into(),
+            by.into(),
+            self.id.0.into(),
+            subject.clone().into(),
+            kept.into(),
+            at.millis().into(),
+        ];
         if let Some(kind) = kind {
             sql.push_str(" AND kind = ?");
             values.push(kind.to_string().into());
@@ -168,7 +175,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             sql.push_str(" AND profile = ?");
             values.push(profile.0.into());
         }
-        Rows(self.conn).run(&sql, values).await
+        let lifted = Rows(self.conn).run(&sql, values).await?;
+        let counts = lifted > 0 && kind.is_none_or(SuppressionKind::closes_channel);
+        self.mark_addresses(counts.then_some(subject)).await?;
+        Ok(lifted)
     }
 
     /// The list by subject, a page of it.

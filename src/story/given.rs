@@ -10,6 +10,7 @@ use crate::audience::computed::{ComputedSet, ComputedTrait, shipped};
 use crate::audience::condition::Terms;
 use crate::audience::consent::{Consent, Via};
 use crate::audience::segment::{Bases, SegmentSet};
+use crate::audience::suppression::LIST_EVENTS;
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::{CONSENT_CHANGED, Catalog, Loaded, Permissions, Person};
 use crate::definition::computed_trait::shipped_in;
@@ -99,12 +100,14 @@ pub fn people(story: &Story) -> Vec<Someone> {
 }
 
 /// What a line says happened. An answer that says by which way it came (`via: link`, `page`, `confirmation`, `api`) is
-/// our own event: somebody followed the link in a mail to their address.
+/// our own event: somebody followed the link in a mail to their address. So is a change of the suppression list, by the
+/// address the person began with.
 fn event(given: &Given, n: i64, profile: &Profile) -> Event {
     let message_id = format!("story-{n}");
     let mut properties = given.properties.clone();
     let text = |name: &str| given.properties.get(name).and_then(Value::as_str);
-    let is_ours = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
+    let is_answer = given.event == CONSENT_CHANGED && text("via").and_then(Via::parse).is_some();
+    let is_ours = is_answer || LIST_EVENTS.contains(&given.event.as_str());
     let channel = text("channel").and_then(Channel::parse).filter(|_| is_ours);
     if let Some(address) = channel.and_then(|channel| address_of(profile, channel).ok()) {
         properties.insert("address_channel".to_owned(), address.channel().as_str().into());

@@ -415,3 +415,66 @@ expect:
                 most frequent properties.category is `shoes`\n";
     assert!(report.timeline.contains(told), "{}", report.timeline);
 }
+
+const OPEN: &str = "\
+kind: segment
+key: open
+name: Can be written to
+owner: crm@shop.example
+where: { reachable: email }
+---
+kind: story
+name: a story
+campaigns: []
+";
+
+fn reached(story: &str) -> StoryReport {
+    let documents = read(&[SourceFile { name: "test.yaml".to_owned(), text: format!("{OPEN}{story}") }]).unwrap();
+    let Definition::Story(story) = &documents.last().unwrap().definition else { panic!() };
+    run(&documents, story)
+}
+
+#[test]
+fn a_story_puts_an_address_on_the_list_and_whoever_has_it_cannot_be_reached() {
+    let report = reached(
+        "profiles: { ann: { traits: { email: a@shop.example } }, bob: { traits: { email: A@Shop.example } }, eva: {} }
+given:
+  - { at: \"2026-03-01T10:00Z\", ann: Address Suppressed, properties: { channel: email, kind: complaint } }
+  - { at: \"2026-03-02T10:00Z\", eva: Identified, traits: { email: a@shop.example } }
+  - { at: \"2026-03-03T10:00Z\", bob: Suppression Removed, properties: { channel: email, kind: bounced } }
+  - { at: \"2026-03-04T10:00Z\", bob: Suppression Removed, properties: { channel: email } }
+expect:
+  - { ann: left, segment: open, at: \"2026-03-01T10:00Z\" }
+  - { bob: left, segment: open, at: \"2026-03-01T10:00Z\" }
+  - { bob: entered, segment: open, at: \"2026-03-04T10:00Z\" }
+  - { eva: entered, segment: open, at: \"2026-03-04T10:00Z\" }
+",
+    );
+    assert!(report.passed, "{:?}\n{}", report.failures, report.timeline);
+    let early = reached(
+        "profiles: { ann: { traits: { email: a@shop.example } }, eva: {} }
+given:
+  - { at: \"2026-03-01T10:00Z\", ann: Address Suppressed, properties: { channel: email } }
+  - { at: \"2026-03-02T10:00Z\", eva: Identified, traits: { email: a@shop.example } }
+expect: [ { eva: entered, segment: open } ]
+",
+    );
+    assert!(!early.passed, "{}", early.timeline);
+}
+
+#[test]
+fn a_no_of_one_person_closes_the_address_for_whoever_shares_it() {
+    let report = reached(
+        "profiles: { ann: { traits: { email: a@shop.example } }, bob: { traits: { email: a@shop.example } } }
+given:
+  - { at: \"2026-03-01T10:00Z\", ann: Consent Changed, properties: { channel: email, state: denied } }
+  - { at: \"2026-03-02T10:00Z\", ann: Consent Changed, properties: { channel: email, state: granted } }
+expect:
+  - { ann: left, segment: open, at: \"2026-03-01T10:00Z\" }
+  - { bob: left, segment: open, at: \"2026-03-01T10:00Z\" }
+  - { ann: entered, segment: open, at: \"2026-03-02T10:00Z\" }
+  - { bob: entered, segment: open, at: \"2026-03-02T10:00Z\" }
+",
+    );
+    assert!(report.passed, "{:?}\n{}", report.failures, report.timeline);
+}

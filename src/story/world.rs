@@ -1,6 +1,7 @@
 //! The world of one story: people, a log, an outbox and slots in memory, and the clock that jumps to what is next.
 
 mod guarding;
+mod listed;
 mod recorded;
 mod telling;
 mod turns;
@@ -17,7 +18,7 @@ use crate::event::Event;
 use crate::event::pattern::clipped;
 use crate::guard::{Rule, Slot, Subject, quiet_hours};
 use crate::ids::{EventId, MessageId, Position, Span, Timestamp};
-use crate::message::{Channel, Message, Reason, Status, Suppression};
+use crate::message::{Address, Channel, Message, Reason, Status, Suppression};
 use crate::story::timeline::{Timeline, instant};
 pub use recorded::{Ask, Divergence, Left, Record, Recorded, Said};
 
@@ -232,6 +233,7 @@ impl<'a> World<'a> {
     /// Where everybody stands as the story begins is given; it is nothing that happens. Who waits in a campaign by then
     /// is looked at once it has begun.
     fn begin(&mut self, now: Timestamp) {
+        self.tell_who_is_here();
         for Someone { person, loaded, .. } in &mut self.people {
             // Of whom nothing is known yet, everything is still to be seen.
             if self.record.is_told && person.version == 0 && person.profile.history.is_empty() {
@@ -281,6 +283,7 @@ impl<'a> World<'a> {
         if self.record.own.contains(&event.id) && !self.announced.remove(&event.id) {
             return;
         }
+        self.tell_of_given(who, event);
         let Some(one) = self.people.get_mut(who) else { return };
         if self.tells {
             self.timeline.event(act.at, &one.name, &event.name);
@@ -288,6 +291,9 @@ impl<'a> World<'a> {
         one.loaded.bodies.insert(place.position, event.clone());
         let joins = act.joins.map(|other| self.heir(other)).filter(|other| *other != who);
         self.decide_at(who, place, &Input::Event(event.clone()), joins);
+        if let Some(address) = self.change_list(event) {
+            self.tell_holders(act.at, &[address]);
+        }
         let misfits = if self.tells { self.catalog.misfits(event) } else { Vec::new() };
         for misfit in misfits {
             self.find(who, act.at, &misfit.campaign, misfit.version, misfit.verdict);
@@ -318,7 +324,7 @@ impl<'a> World<'a> {
         if let Some(other) = joins {
             self.join(index, other);
         }
-        let mut follow = Vec::new();
+        let (mut follow, mut changed) = (Vec::new(), Vec::new());
         for effect in effects {
             self.people[index].person.apply(&effect);
             match effect {
@@ -328,11 +334,13 @@ impl<'a> World<'a> {
                 Effect::Happen(event) => follow.push(event.into_event()),
                 Effect::Suppress { channel, address, kind, source, at } => {
                     let profile = Some(self.people[index].person.profile.id);
+                    changed.extend(Address::parse(channel, &address));
                     let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
                     listed.push(Suppression { kind, source, at, profile });
                 }
                 Effect::LiftSuppression { channel, address, kind, of_anybody, .. } => {
                     let profile = Some(self.people[index].person.profile.id);
+                    changed.extend(Address::parse(channel, &address));
                     let listed = self.suppressions.entry(Subject::Address(channel, address)).or_default();
                     listed.retain(|one| one.kind != kind || !(of_anybody || one.profile == profile));
                 }
@@ -352,6 +360,7 @@ impl<'a> World<'a> {
             self.people[index].loaded.bodies.insert(place.position, event.clone());
             self.decide_at(index, place, &Input::Event(event), None);
         }
+        self.tell_holders(now, &changed);
     }
 
     fn create(&mut self, message: Message) {

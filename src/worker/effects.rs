@@ -97,6 +97,7 @@ async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) 
     for merge in &changes.merges {
         store_merge(store, merge).await?;
     }
+    store.file_addresses(&changes.held).await?;
     if changes.events_processed != 0 {
         store.count("events_processed", changes.events_processed).await?;
     }

@@ -1,5 +1,5 @@
-//! People who were stored before they were found by what they are called: each is filed once under their terms, a slice at
-//! a time beside the service's own work. How far that came is stored, so that a stop loses nothing.
+//! People who were stored before they were found by what they are called and by their addresses: each is filed once, a slice
+//! at a time beside the service's own work. How far that came is stored, so that a stop loses nothing.
 
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const ALL: &str = "all";
 
 fn filed_setting(id: WorkspaceId) -> String {
-    format!("people_filed_{}", id.0)
+    // Those who were filed by an earlier release were filed by what they are called alone.
+    format!("people_filed_by_address_{}", id.0)
 }
 
 /// Files whoever is not, until everybody is.

@@ -276,7 +276,7 @@ impl Counted {
 /// Reading costs the most: of a row, only what some condition looks at. A cart that is not stored follows from the past.
 fn parts_of(needs: &Needs) -> Parts {
     let history = !(needs.older.is_empty() && needs.bodies.is_empty()) || needs.cart;
-    let remembered = !(needs.named.is_empty() && needs.lists.is_empty());
+    let remembered = !(needs.named.is_empty() && needs.lists.is_empty()) || needs.addresses;
     // Where somebody lives, and what a bare amount is in, no condition names.
     let unnamed = ["timezone", "currency"].map(str::to_owned).into_iter().filter(|_| needs.traits);
     let traits: BTreeSet<String> = needs.named.iter().cloned().chain(unnamed).collect();

@@ -33,6 +33,7 @@ pub mod plan;
 pub mod privacy;
 pub mod processor;
 pub mod processors;
+pub mod reach;
 pub mod restored;
 pub mod retention;
 pub mod scheduler;

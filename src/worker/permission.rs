@@ -11,6 +11,7 @@ use crate::audience::Profile;
 use crate::audience::condition::Facts;
 use crate::audience::consent::{ConsentState, Via};
 use crate::audience::segment::Answers;
+use crate::audience::suppression::{ADDRESS_SUPPRESSED, SUPPRESSION_REMOVED};
 use crate::decision::{CONSENT_CHANGED, Loaded};
 use crate::event::{Body, Event, Kind, Origin, track_api};
 use crate::eventlog::{Appender, Draft, EventLog, Queue, Receipt};
@@ -311,10 +312,6 @@ pub fn own_event(id: WorkspaceId, now: Timestamp, name: &str, properties: Map<St
         body: Body::new(body.to_string()),
     }
 }
-
-/// Own events by which the suppression list changes by hand; they are about an address, and nobody's.
-pub const ADDRESS_SUPPRESSED: &str = "Address Suppressed";
-pub const SUPPRESSION_REMOVED: &str = "Suppression Removed";
 
 /// An address to be put onto the list, or taken off it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ const LOOKED_THROUGH: i64 = 50_000;
 const ROWS_MAX: u32 = 1_000_000;
 
 const README: &str = "All that this service stores of one person. `profile`: what is known now; in it `computed_traits`: what their events come to, `dates`: when a campaign begins for \
-    them, `lists`: which the shop put them on, `turns`: campaigns that include them as a member of a group. `identifiers`: the ids \
+    them, `lists`: which the shop put them on, `turns`: campaigns that include them as a member of a group, `addresses_stopped`: which of their addresses are on the suppression list, as far as they were told. `identifiers`: the ids \
     the shop's calls name them by. `events`: every call about them, oldest first, `body` as the shop sent it. \
     An empty one was pruned; `history` still has its name and time, and `baseline` who the person was by all that was. \
     `decisions`: what campaigns made of those calls, by position. `problems`: calls that could not be applied. \
@@ -71,6 +71,7 @@ pub async fn export(
             "dates": person.profile.remembered.dates,
             "lists": person.profile.remembered.lists,
             "turns": person.profile.remembered.existing,
+            "addresses_stopped": person.profile.remembered.stopped,
             "last_zone": person.profile.last_zone,
             "carts": carts(&person),
             "created_at": person.profile.created_at,
@@ -80,6 +81,7 @@ pub async fn export(
             "user_id": known.profile.user_id,
             "traits": known.profile.traits,
             "lists": known.profile.remembered.lists,
+            "addresses_stopped": known.profile.remembered.stopped,
             "last_zone": known.profile.last_zone,
             "carts": carts(&known),
             "last_seen_at": known.profile.last_seen_at,

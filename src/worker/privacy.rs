@@ -320,6 +320,7 @@ async fn begin(
         blank(store, *message, status, now).await?;
     }
     store.blank_people(&people).await?;
+    store.forget_marks(&subjects).await?;
     appender.forget_people(tx).await?;
     let detail = serde_json::json!({ "profile": profile.0, "reason": reason }).to_string();
     let act = Logged::Administered { act: "erased".to_owned(), by: by.clone(), detail };

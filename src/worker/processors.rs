@@ -15,6 +15,7 @@ use crate::worker::inclusion::Inclusions;
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
 use crate::worker::processor::Processor;
+use crate::worker::reach::Tellings;
 
 pub struct Processors {
     log: EventLog,
@@ -46,6 +47,11 @@ impl Processors {
     /// Gives turns to those who are in a segment already.
     pub fn inclusions(&self) -> Inclusions {
         Inclusions::new(self.log.clone(), self.store.clone(), self.definitions.clone(), self.leases.clone())
+    }
+
+    /// Tells people of changes on the suppression list.
+    pub fn tellings(&self) -> Tellings {
+        Tellings::new(self.log.clone(), self.store.clone(), self.leases.clone())
     }
 
     /// Handles the next entries of every shard; the answer is how many. Zero: it has caught up.

@@ -15,6 +15,7 @@ use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::inclusion::Inclusions;
 use crate::worker::processors::Processors;
+use crate::worker::reach::Tellings;
 use crate::worker::scheduler::Scheduler;
 
 /// After a failed tick; the work is still there.
@@ -39,6 +40,7 @@ pub struct Workers {
     processor: Mutex<Processors>,
     backfill: Mutex<Backfill>,
     inclusions: Inclusions,
+    tellings: Tellings,
     scheduler: Scheduler,
     dispatcher: Dispatcher,
     /// Each loop holds it for a tick, together; whoever pumps by hand holds it alone, so that nothing is in another's
@@ -49,11 +51,13 @@ pub struct Workers {
 impl Workers {
     pub fn new(log: EventLog, processor: Processors, scheduler: Scheduler, dispatcher: Dispatcher) -> Self {
         let (backfill, inclusions) = (Mutex::new(processor.backfill()), processor.inclusions());
+        let tellings = processor.tellings();
         Self {
             log,
             processor: Mutex::new(processor),
             backfill,
             inclusions,
+            tellings,
             scheduler,
             dispatcher,
             turn: RwLock::default(),
@@ -220,14 +224,17 @@ impl Workers {
         Ok([scheduled, message].into_iter().flatten().min())
     }
 
-    /// What is due by the clock alone comes into the log: timers, and turns of who is in a segment already.
+    /// What is due by the clock alone comes into the log: timers, turns of who is in a segment already, and what people are
+    /// told of the suppression list.
     async fn scheduled(&self, now: Timestamp) -> anyhow::Result<usize> {
-        Ok(self.scheduler.tick(now).await? + self.inclusions.tick(now).await?)
+        let given = self.scheduler.tick(now).await? + self.inclusions.tick(now).await?;
+        Ok(given + self.tellings.tick(now).await?)
     }
 
     async fn next_scheduled(&self) -> anyhow::Result<Option<Timestamp>> {
         let (timer, turn) = (self.scheduler.next_due().await?, self.inclusions.next_due().await?);
-        Ok([timer, turn].into_iter().flatten().min())
+        let telling = self.tellings.next_due(self.log.clock().now()).await?;
+        Ok([timer, turn, telling].into_iter().flatten().min())
     }
 
     /// Runs every loop until `stop` turns true, then finishes what each has in hand.

@@ -1,11 +1,13 @@
 //! The people a batch of entries is about, loaded in bulk, changed in memory by decisions, and what must be stored.
 
+mod addresses;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::DatabaseConnection;
 
-use crate::audience::Consent;
 use crate::audience::condition::needs::Needs;
+use crate::audience::{Consent, Profile};
 use crate::decision::effect::OwnEvent;
 use crate::decision::{self, At, Catalog, Decision, Effect, Enrollment, Finding, Input, Loaded, Person};
 use crate::eventlog::EventLog;
@@ -13,6 +15,7 @@ use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Span, Timestamp, 
 use crate::message::{Message, Reason};
 use crate::store::controls::Parked;
 use crate::store::profiles::Unsaved;
+use crate::store::reach::Held;
 use crate::store::rows::Error;
 use crate::store::search::terms_of;
 use crate::store::shards::Layout;
@@ -44,6 +47,10 @@ pub struct Changes {
     pub renewed: Vec<(MessageId, Position)>,
     pub cancelled: Vec<(MessageId, Timestamp, Reason)>,
     pub consents: Vec<(ProfileId, Position, String, Consent)>,
+    /// Addresses that people came to have, by their subjects.
+    pub gained: BTreeSet<(ProfileId, String)>,
+    /// The same with what each knows of theirs, once all is decided.
+    pub held: Held,
     /// Addresses stopped and freed, with whose answer did it.
     pub addresses: Vec<(ProfileId, Effect)>,
     pub sent: Vec<(MessageId, Timestamp)>,
@@ -65,6 +72,11 @@ pub struct Changes {
 impl Changes {
     /// Writes the people's rows while nobody waits: the writer has the rest of the work.
     pub fn write_people(&mut self, workspace: WorkspaceId, layout: Layout) {
+        for Person { profile, .. } in &self.people {
+            let theirs = self.gained.range((profile.id, String::new())..).take_while(|(id, _)| *id == profile.id);
+            let known = |subject: &String| profile.remembered.stopped.get(subject).cloned().unwrap_or_default();
+            self.held.extend(theirs.map(|(id, subject)| (*id, subject.clone(), known(subject))));
+        }
         self.rows = Unsaved::of(workspace, layout, std::mem::take(&mut self.people).iter());
     }
 
@@ -82,25 +94,28 @@ impl Slot {
         Self { person, loaded: Loaded::default(), dirty: false }
     }
 
+    /// What was another profile's is this one's, which had so many pages of history before.
+    fn take_over(&mut self, other: &Person, after: u32, changes: &mut Changes) {
+        self.dirty = true;
+        let (Profile { id, segments, remembered, .. }, loser) = (&self.person.profile, &other.profile);
+        changes.merges.push(Merge { loser: loser.id, winner: *id, pages: loser.history.pages, after });
+        changes.people.push(other.emptied(*id));
+        let members = segments.iter().map(|(segment, standing)| ((segment.to_owned(), *id), standing.since));
+        changes.members.extend(members);
+        let waiting = remembered.existing.iter().map(|(campaign, it)| ((campaign.clone(), *id), it.waiting));
+        changes.inclusions.extend(waiting);
+    }
+
     /// Applies a decision to the person and notes what must be stored.
     pub fn apply(&mut self, position: Position, now: Timestamp, decision: Decision, changes: &mut Changes) {
         let profile = self.person.profile.id;
         for effect in decision.effects {
             let after = self.person.profile.history.pages;
+            let had = addresses::before(&self.person.profile.traits, &effect);
             self.person.apply(&effect);
+            changes.gained.extend(addresses::gained(&self.person.profile, had));
             match effect {
-                Effect::Merge(other) => {
-                    self.dirty = true;
-                    let (loser, pages) = (other.profile.id, other.profile.history.pages);
-                    changes.merges.push(Merge { loser, winner: profile, pages, after });
-                    changes.people.push(other.emptied(profile));
-                    for (segment, standing) in self.person.profile.segments.iter() {
-                        changes.members.insert((segment.to_owned(), profile), standing.since);
-                    }
-                    for (campaign, inclusion) in &self.person.profile.remembered.existing {
-                        changes.inclusions.insert((campaign.clone(), profile), inclusion.waiting);
-                    }
-                }
+                Effect::Merge(other) => self.take_over(&other, after, changes),
                 Effect::Identify { .. }
                 | Effect::Seen { .. }
                 | Effect::Cart(_)
@@ -110,6 +125,7 @@ impl Slot {
                 | Effect::Computed { .. }
                 | Effect::Appointed { .. }
                 | Effect::Listed { .. }
+                | Effect::Reach { .. }
                 | Effect::SegmentsSeen(_) => self.dirty = true,
                 Effect::SetTraits(traits) => {
                     self.dirty = true;
@@ -128,7 +144,10 @@ impl Slot {
                     self.dirty = true;
                     changes.consents.push((profile, position, channel, consent));
                 }
-                Effect::Suppress { .. } | Effect::LiftSuppression { .. } => changes.addresses.push((profile, effect)),
+                Effect::Suppress { .. } | Effect::LiftSuppression { .. } => {
+                    self.dirty = true;
+                    changes.addresses.push((profile, effect));
+                }
                 Effect::Enrollment(enrollment) => {
                     changes.enrollments.insert(enrollment.id, enrollment);
                 }

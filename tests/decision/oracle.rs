@@ -3,6 +3,7 @@
 
 mod asks;
 mod baskets;
+mod reach;
 pub mod time;
 mod world;
 

@@ -8,6 +8,7 @@ mod identity;
 mod inclusion;
 mod named;
 mod processing;
+mod reach;
 mod segments;
 pub mod support;
 mod traits;

@@ -16,7 +16,7 @@ use carillon::store::shards::Layout;
 use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult};
 
 /// What the log leads to.
-const DERIVED: [&str; 15] = [
+const DERIVED: [&str; 17] = [
     "profiles",
     "history_pages",
     "consents",
@@ -30,12 +30,14 @@ const DERIVED: [&str; 15] = [
     "segment_members",
     "inclusions",
     "people_terms",
+    "address_holders",
+    "reach_marks",
     "reasons",
     "parked",
 ];
 
 /// Tables compared, with the columns that follow from the log; the first ones tell rows apart.
-const COMPARED: [(&str, &str, usize); 13] = [
+const COMPARED: [(&str, &str, usize); 14] = [
     (
         "profiles",
         "id, workspace, wake_at, user_id, traits, consent, history, created_at, last_seen_at, merged_into, segments,
@@ -61,6 +63,7 @@ const COMPARED: [(&str, &str, usize); 13] = [
     ("segment_members", "workspace, segment, profile, since", 3),
     ("inclusions", "workspace, campaign, profile, since, place", 3),
     ("people_terms", "workspace, term, profile", 3),
+    ("address_holders", "workspace, subject, profile", 3),
     ("reasons", "position, workspace, profile, packed", 1),
     ("parked", "position, workspace, profile, cause", 1),
     ("counters", "workspace, name, value", 2),

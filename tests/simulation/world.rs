@@ -110,6 +110,12 @@ purpose: transactional
 entry: { event: Order Completed, key: properties.order_id }
 send: { channel: email, template: note }
 ---
+kind: segment
+key: open
+name: Has an address and looks around
+owner: crm@shop.example
+where: { all: [ { reachable: email }, { performed: { event: Product Viewed, within: 1d } } ] }
+---
 kind: caps
 rules:
   - { at_most: 2, per: 1d }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::audience::Channel;
 use crate::audience::cart::Field;
 use crate::audience::condition::{Condition, Facts, VALUES_SHOWN_MAX, asked, cut, evaluate, fields, performed, shown};
 use crate::audience::field::{Found, Place, trait_values};
@@ -103,6 +104,7 @@ impl Unfolding {
                 let change = if holds { "an unsubscription from" } else { "a subscription to" };
                 leaf(words::form(condition), named([("topic", json!(topic))]), Some(format!("{change} topic {topic}")))
             }
+            Condition::Reachable(channel) => of_reach(words::form(condition), *channel, facts),
             Condition::Engaged(engaged) => {
                 let turned = evaluate(condition, facts);
                 let values = words::engaged_values(engaged, facts);
@@ -241,6 +243,11 @@ fn of_list(form: String, segment: &str, facts: &Facts<'_>) -> Leaf {
     let change = if listed { "taken from" } else { "put on" };
     let change = format!("a file by which the person is {change} the list of {segment}");
     leaf(form, named([("listed", json!(listed))]), Some(change))
+}
+
+fn of_reach(form: String, channel: Channel, facts: &Facts<'_>) -> Leaf {
+    let (values, change) = words::reach(channel, facts);
+    leaf(form, values, Some(change))
 }
 
 fn of_empty_cart(form: String, facts: &Facts<'_>) -> Leaf {

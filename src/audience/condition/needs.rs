@@ -40,6 +40,8 @@ pub struct Needs {
     pub money: bool,
     /// What is in carts is looked at.
     pub cart: bool,
+    /// Whether an address may be used is.
+    pub addresses: bool,
 }
 
 /// How far back past events matter: the furthest of all that is said here.
@@ -93,6 +95,7 @@ impl Needs {
         self.lists.extend(other.lists.iter().cloned());
         self.money |= other.money;
         self.cart |= other.cart;
+        self.addresses |= other.addresses;
         self.consent |= other.consent;
         self.topics.extend(other.topics.iter().cloned());
         self.received.extend(other.received.iter().cloned());
@@ -159,6 +162,11 @@ pub fn direct(condition: &Condition, needs: &mut Needs) {
         Condition::Subscribed(topic) => {
             needs.consent = true;
             needs.topics.insert(topic.clone());
+        }
+        // An answer of the person stops their addresses too.
+        Condition::Reachable(channel) => {
+            needs.name(channel.address_trait());
+            (needs.addresses, needs.consent) = (true, true);
         }
         Condition::Engaged(engaged) => of_engaged(engaged, needs),
         Condition::Cart(tests) => {

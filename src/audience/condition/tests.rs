@@ -10,11 +10,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::audience::condition::annotated::annotate;
 use crate::audience::condition::needs::{Needs, needs};
 use crate::audience::condition::{Condition, Count, Detail, Evaluation, Facts, Performed, Terms, Window, evaluate};
 use crate::audience::segment::{Answers, SegmentSet};
 use crate::audience::value_test::{Check, Test};
-use crate::audience::{History, Profile};
+use crate::audience::{Channel, History, Profile, Suppression, SuppressionKind};
 use crate::event::{Body, Event, Kind, Origin};
 use crate::ids::{EventId, Position, ProfileId, Span, Timestamp};
 
@@ -266,4 +267,32 @@ proptest! {
             prop_assert_ne!(world.ask(until.millis(), Some(50), &leaf).holds, first.holds);
         }
     }
+}
+
+#[test]
+fn a_reachable_node_says_which_address_since_when_and_why_and_never_the_address_itself() {
+    let mut world = World::new(&[]);
+    let told = |world: &World| {
+        let condition = Condition::Reachable(Channel::Sms);
+        let (answers, past) = (Answers::default(), (&world.older[..], &world.bodies, &[][..]));
+        let node = annotate(&condition, &Facts::of_person(at(10), (&world.terms, &answers), &world.profile, past));
+        assert_eq!(node.until, None);
+        (node.holds, node.values["is"].as_str().unwrap().to_owned(), node)
+    };
+    assert_eq!(told(&world).1, "missing");
+    world.profile.traits.insert("phone".to_owned(), json!("12"));
+    assert_eq!((told(&world).0, told(&world).1.as_str()), (false, "invalid"));
+    world.profile.traits.insert("phone".to_owned(), json!("+44 20 7946 0000"));
+    assert_eq!((told(&world).0, told(&world).1.as_str()), (true, "usable"));
+    let why = Suppression { kind: SuppressionKind::Bounced, source: "a letter".to_owned(), at: at(5), profile: None };
+    // Of the same number on another channel nothing is said.
+    world.profile.remembered.tell_stopped("whatsapp:+442079460000", vec![why.clone()]);
+    assert!(told(&world).0);
+    world.profile.remembered.tell_stopped("sms:+442079460000", vec![why]);
+    let (holds, is, node) = told(&world);
+    assert_eq!((holds, is.as_str()), (false, "suppressed"));
+    assert_eq!((&node.values["trait"], &node.values["kind"]), (&json!("phone"), &json!("bounced")));
+    assert_eq!(node.values["since"], json!(at(5)));
+    assert!(node.change.as_ref().unwrap().contains("taken off the suppression list"), "{node:?}");
+    assert!(!format!("{node:?}").contains("7946"), "{node:?}");
 }

@@ -160,7 +160,7 @@ fn what_comes_later_is_refused_by_name() {
         (CART.replace("trigger", "broadcast"), "type"),
         (CART.replace("delay: 1h", "delay: 1mo"), "delay"),
         (entry("each: properties.products"), "entry.each"),
-        (filter("{ reachable: sms }"), "entry.where.reachable"),
+        (filter("{ reachable: preferred }"), "entry.where.reachable"),
         (send("fallback: [ push ]"), "send.fallback"),
         (send("coupon: x"), "send.coupon"),
         (send("after_sent: x"), "send.after_sent"),

@@ -13,6 +13,7 @@ use crate::decision::segments::SEGMENT_LEFT;
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
 use crate::definition::{Definition, Known, cross_check, read};
 use crate::ids::{Span, Timestamp};
+use crate::message::Channel;
 use crate::money::Amount;
 
 fn with_where(inner: &str) -> String {
@@ -134,6 +135,7 @@ fn sequences_dates_and_answers_are_read() {
         ])
     );
     assert_eq!(condition("{ subscribed: { topic: offers } }"), Condition::Subscribed("offers".into()));
+    assert_eq!(condition("{ reachable: sms }"), Condition::Reachable(Channel::Sms));
     let clicked =
         Engaged { act: Act::Clicked, campaign: "spring".into(), window: Window::Within(Period::CalendarWeek) };
     assert_eq!(condition("{ clicked: { campaign: spring, within: calendar_week } }"), Condition::Engaged(clicked));
@@ -160,6 +162,9 @@ fn sequences_dates_and_answers_that_mean_nothing_are_refused_with_their_place() 
         ("{ consent: { smss: granted } }", "did you mean `sms`?"),
         ("{ consent: { sms: grantd } }", "did you mean `granted`?"),
         ("{ consent: {} }", "names no channel"),
+        ("{ reachable: smss }", "did you mean `sms`?"),
+        ("{ reachable: [ sms ] }", "entry.where.reachable: "),
+        ("{ rechable: sms }", "did you mean `reachable`?"),
         ("{ subscribed: {} }", "entry.where.subscribed.topic: this field is missing"),
         ("{ opened: { within: 7d } }", "entry.where.opened.campaign: this field is missing"),
         ("{ recived: { campaign: a } }", "did you mean `received`?"),

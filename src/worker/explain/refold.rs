@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 use crate::audience::condition::Received;
+use crate::audience::suppression::REACH_CHANGED;
 use crate::audience::{History, Standings};
 use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
 use crate::event::{Event, Kind};
@@ -19,7 +20,7 @@ use crate::store::{Error, Workspace};
 
 /// Events read of one person; of older ones name and time count.
 pub const ENTRIES_MAX: usize = 2_000;
-/// Older calls that said who somebody is, read beside them.
+/// Older calls that said who somebody is, and what they were told of their addresses, read beside them.
 const IDENTIFIES_MAX: usize = 200;
 pub const LEDGER_MAX: usize = 1_000;
 
@@ -45,7 +46,7 @@ pub fn wanted(dim: &Dim) -> (BTreeSet<Position>, bool) {
     let is_cut = wanted.len() < dim.len();
     if is_cut {
         let identified = Kind::Identify.event_name();
-        let calls = dim.iter().rev().filter(|(_, (name, _))| name == identified);
+        let calls = dim.iter().rev().filter(|(_, (name, _))| name == identified || name == REACH_CHANGED);
         wanted.extend(calls.take(IDENTIFIES_MAX).map(|(position, _)| *position));
     }
     (wanted, is_cut)

@@ -4,6 +4,7 @@
 use jiff::tz::TimeZone;
 
 use super::baskets;
+use super::reach::CHANNELS;
 use super::time::{DateTest, Dice, Long};
 use super::world::{CAMPAIGNS, Deed, World, any_instant};
 
@@ -23,6 +24,7 @@ pub enum Ask {
     Sequence(Sequence),
     Consent(&'static str, Vec<&'static str>),
     Subscribed(&'static str),
+    Reachable(&'static str),
     Engaged { act: &'static str, campaign: &'static str, window: Window },
     Segment(usize),
     Price(&'static str, i64),
@@ -142,7 +144,7 @@ impl Ask {
     }
 
     pub fn leaf(dice: &mut Dice, alone: bool, segments: usize) -> Self {
-        match dice.below(23) {
+        match dice.below(24) {
             0 => Self::Tier(dice.of(&[&["gold"][..], &["gold", "tin"], &["tin"]]).to_vec()),
             1 => Self::NoTier,
             2 => Self::Age(dice.of(&["gte", "lt", "eq", "ne"]), dice.between(16, 20)),
@@ -162,6 +164,7 @@ impl Ask {
             17 if segments > 0 => Self::Segment(dice.below(segments)),
             18 if !alone => Self::Price(dice.of(&["gte", "lt", "ne"]), dice.between(0, 9)),
             19 if !alone => Self::Item(dice.of(&["a", "b", "c"]), dice.between(0, 9)),
+            23 => Self::Reachable(dice.of(&CHANNELS)),
             20..=22 => Self::Cart(baskets::Ask::any(dice, alone)),
             _ => Self::Random(dice.one_in(2)),
         }
@@ -190,6 +193,7 @@ impl Ask {
             Self::Performed(performed) => performed.text(),
             Self::Sequence(sequence) => sequence.text(),
             Self::Consent(channel, states) => format!("{{ consent: {{ {channel}: [ {} ] }} }}", states.join(", ")),
+            Self::Reachable(channel) => format!("{{ reachable: {channel} }}"),
             Self::Subscribed(topic) => format!("{{ subscribed: {{ topic: {topic} }} }}"),
             Self::Engaged { act, campaign, window } => {
                 format!("{{ {act}: {{ campaign: {campaign}{} }} }}", window.text())
@@ -221,6 +225,7 @@ impl Ask {
                 let state = world.consent.get(channel).copied().unwrap_or("unknown");
                 states.contains(&if state == "pending" { "unknown" } else { state })
             }
+            Self::Reachable(channel) => world.reach.is_open(channel, world.is_merged),
             Self::Subscribed(topic) => match world.consent.get(format!("topic:{topic}").as_str()).copied() {
                 Some("granted") => true,
                 Some("denied" | "pending") => false,

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::baskets;
+use super::reach::Reach;
 use super::time::{Dice, HOUR, Stamp, millis};
 use crate::support::event;
 
@@ -61,7 +62,8 @@ pub struct World {
     pub consent: BTreeMap<&'static str, &'static str>,
     /// The trait, and the workspace's.
     pub zones: (Option<&'static str>, &'static str),
-    is_merged: bool,
+    pub reach: Reach,
+    pub is_merged: bool,
     /// The page of history that stands twice.
     twice: bool,
     uncounted: bool,
@@ -183,6 +185,7 @@ impl World {
             dates: (0..dice.below(3)).map(|_| any_stamp(dice)).collect(),
             consent,
             zones: (dice.one_in(2).then(|| dice.of(&ZONES)), dice.of(&ZONES)),
+            reach: Reach::any(dice),
             is_merged: dice.one_in(3),
             twice: dice.one_in(3),
             uncounted: dice.one_in(3),
@@ -222,6 +225,7 @@ impl World {
             }
             bodies.insert(position, event);
         }
+        self.reach.tell(&mut sides, self.is_merged);
         let [mut profile, other] = sides;
         // Of some nobody has kept count: their past tells.
         if self.uncounted {
@@ -234,7 +238,8 @@ impl World {
             profile.unite(&other);
         }
         let dates: Vec<Value> = self.dates.iter().map(|stamp| stamp_json(*stamp)).collect();
-        let traits = json!({ "tier": self.tier, "age": self.age, "timezone": self.zones.0, "dates": dates });
+        let traits = json!({ "tier": self.tier, "age": self.age, "timezone": self.zones.0, "dates": dates,
+            "email": self.reach.mail.map(|it| it.0), "phone": self.reach.phone.map(|it| it.0) });
         profile.set_traits(traits.as_object().unwrap());
         for (name, state) in &self.consent {
             let (source, at, via) = (String::new(), Timestamp::from_millis(0), Via::Event);

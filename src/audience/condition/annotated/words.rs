@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 use super::named;
 use crate::audience::cart::Field;
 use crate::audience::condition::performed::Seen;
+use crate::audience::condition::reachable::{self, Reach};
 use crate::audience::condition::{Act, Condition, Engaged, Facts, Performed, Sequence, Step, Window, permission};
 use crate::audience::consent::ConsentState;
 use crate::audience::field::Place;
 use crate::audience::value_test::Test;
+use crate::audience::{Channel, Suppression};
 use crate::event::pattern::clipped;
 use crate::ids::Timestamp;
 
@@ -32,12 +34,40 @@ pub fn form(condition: &Condition) -> String {
             format!("consent {}", wanted.iter().map(|(channel, _)| channel.as_str()).collect::<Vec<_>>().join(", "))
         }
         Condition::Subscribed(topic) => format!("subscribed {topic}"),
+        Condition::Reachable(channel) => format!("reachable {}", channel.as_str()),
         Condition::Engaged(Engaged { act, campaign, .. }) => format!("{} {campaign}", act.as_str()),
         Condition::Cart(_) => "cart".to_owned(),
         Condition::CartEmpty => "cart empty".to_owned(),
         Condition::Listed(segment) => format!("list of {segment}"),
         Condition::Random { salt, .. } => format!("random {salt}"),
     }
+}
+
+/// Which trait holds the address, how it stands, and what would turn that. The address itself is nobody's to read here.
+pub fn reach(channel: Channel, facts: &Facts<'_>) -> (Map<String, Value>, String) {
+    let (name, of) = (channel.as_str(), channel.address_trait());
+    let mut values = named([("channel", json!(name)), ("trait", json!(of))]);
+    let mut is = |word: &str| drop(values.insert("is".to_owned(), json!(word)));
+    let change = match reachable::reach(channel, facts) {
+        Reach::NoAddress => {
+            is("missing");
+            format!("an address in trait {of} that is not suppressed")
+        }
+        Reach::Invalid => {
+            is("invalid");
+            format!("a valid address in trait {of} that is not suppressed")
+        }
+        Reach::Stopped(Suppression { kind, source, at, .. }) => {
+            is("suppressed");
+            values.extend(named([("kind", json!(kind)), ("source", json!(source)), ("since", json!(at))]));
+            format!("the address for {name} taken off the suppression list, or another in trait {of}")
+        }
+        Reach::Open => {
+            is("usable");
+            format!("the address for {name} suppressed, or trait {of} removed")
+        }
+    };
+    (values, change)
 }
 
 /// One field of the cart that counts, as it is.

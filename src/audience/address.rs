@@ -6,8 +6,7 @@ use std::str::FromStr;
 use email_address::{EmailAddress, Options};
 use url::{Host, Url};
 
-use crate::audience::Profile;
-use crate::message::{Channel, Reason};
+use crate::audience::{Channel, Profile, Traits};
 
 /// Longest address of any channel, in bytes; push tokens are the long ones.
 const ADDRESS_BYTES_MAX: usize = 4_096;
@@ -53,13 +52,36 @@ impl Address {
     pub fn normalised(&self) -> &str {
         &self.normalised
     }
+
+    /// By which it is suppressed, and its slots are found: the channel, a colon and the normal form.
+    pub fn subject(&self) -> String {
+        format!("{}:{}", self.channel.as_str(), self.normalised)
+    }
 }
 
-/// The profile's address on a channel, or why there is none to send to.
-pub fn address_of(profile: &Profile, channel: Channel) -> Result<Address, Reason> {
-    let name = || channel.as_str().to_owned();
-    let text = profile.address(channel.address_trait()).ok_or_else(|| Reason::NoAddress { channel: name() })?;
-    Address::parse(channel, text).ok_or_else(|| Reason::InvalidAddress { channel: name() })
+/// Where a message on a channel would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SentTo {
+    /// The trait is missing or empty.
+    Nowhere,
+    /// It holds what nothing can be delivered to.
+    Invalid,
+    Address(Address),
+}
+
+impl Profile {
+    pub fn sent_to(&self, channel: Channel) -> SentTo {
+        match self.address(channel.address_trait()) {
+            None => SentTo::Nowhere,
+            Some(text) => Address::parse(channel, text).map_or(SentTo::Invalid, SentTo::Address),
+        }
+    }
+}
+
+/// The addresses among these traits, at most one a channel.
+pub fn addresses_in(traits: &Traits) -> Vec<Address> {
+    let text = |channel: Channel| traits.get(channel.address_trait()).and_then(|text| text.as_str());
+    Channel::ALL.into_iter().filter_map(|channel| Address::parse(channel, text(channel)?)).collect()
 }
 
 fn email(text: &str) -> Option<(String, String)> {

@@ -3,8 +3,19 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::ids::{ProfileId, Timestamp};
+use crate::event::{Body, Event, Kind, Origin};
+use crate::ids::{EventId, ProfileId, Timestamp};
+
+/// Our own event by which a person learns what stands on the suppression list for an address of theirs: properties
+/// `channel`, `address` and `suppressions`, all there are by then; an empty list: it may be used again.
+pub const REACH_CHANGED: &str = "Reachability Changed";
+
+/// Own events by which the list changes by hand; they are about an address, and nobody's but in a story.
+pub const ADDRESS_SUPPRESSED: &str = "Address Suppressed";
+pub const SUPPRESSION_REMOVED: &str = "Suppression Removed";
+pub const LIST_EVENTS: [&str; 2] = [ADDRESS_SUPPRESSED, SUPPRESSION_REMOVED];
 
 /// Why an address is on the list. Unsubscribed and topic stop marketing, the others everything.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,6 +40,11 @@ impl SuppressionKind {
             Self::Complaint | Self::Bounced | Self::Manual => true,
             Self::Unsubscribed | Self::Topic(_) => false,
         }
+    }
+
+    /// Whether it closes the channel to marketing, and not only a topic.
+    pub fn closes_channel(&self) -> bool {
+        !matches!(self, Self::Topic(_))
     }
 
     pub fn parse(text: &str) -> Option<Self> {
@@ -77,4 +93,37 @@ pub struct Suppression {
     pub at: Timestamp,
     /// Whose answer it was, where it was somebody's.
     pub profile: Option<ProfileId>,
+}
+
+/// The event by which one person is told all that stands on the list for an address.
+pub fn told(id: EventId, now: Timestamp, subject: &str, listed: &[Suppression], origin: Origin) -> Event {
+    let (channel, address) = subject.split_once(':').unwrap_or(("", subject));
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|one| {
+            json!({ "kind": one.kind, "source": one.source, "at": one.at, "profile": one.profile.map(|of| of.0) })
+        })
+        .collect();
+    let properties = json!({ "channel": channel, "address": address, "suppressions": listed });
+    let body = json!({ "type": "track", "event": REACH_CHANGED, "properties": properties });
+    let message_id = format!("own:{id}");
+    Event {
+        id,
+        kind: Kind::Own,
+        name: REACH_CHANGED.to_owned(),
+        correlation_id: message_id.clone(),
+        trace: None,
+        message_id,
+        version: 1,
+        source: "carillon".to_owned(),
+        user_id: None,
+        anonymous_id: None,
+        previous_id: None,
+        at: now,
+        received_at: now,
+        original_at: None,
+        sent_at: None,
+        origin,
+        body: Body::new(body.to_string()),
+    }
 }
