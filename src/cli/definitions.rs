@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::client::Client;
 use crate::cli::table::{cell, list};
 use crate::cli::{Answer, Usage, print, print_json, tell};
-use crate::definition::{self, Definition, Known, Problem, SourceFile};
+use crate::definition::{self, Problem, SourceFile};
 use crate::render::includes::FOLDER;
 use crate::story;
 
@@ -152,19 +152,14 @@ pub async fn export(client: &Client, asked: &Export) -> anyhow::Result<Answer> {
 /// # Errors
 /// The files cannot be read, or hold no story.
 pub fn test(asked: &Test) -> anyhow::Result<Answer> {
-    let checked = definition::read(&files(&asked.paths)?).and_then(|documents| {
-        let problems = definition::cross_check(&documents, &Known::default());
-        if problems.is_empty() { Ok(documents) } else { Err(problems) }
-    });
-    let documents = match checked {
-        Ok(documents) => documents,
+    let reports = match story::tell(&files(&asked.paths)?) {
+        Ok(reports) => reports,
         Err(problems) => return Ok(refuse(&problems, asked.json)),
     };
-    if !documents.iter().any(|document| matches!(document.definition, Definition::Story(_))) {
+    if reports.is_empty() {
         let message = "there is no story in these files; a story is a document with `kind: story`";
         return Err(Usage(message.to_owned()).into());
     }
-    let reports = story::run_all(&documents);
     let failed = reports.iter().filter(|report| !report.passed).count();
     if asked.json {
         let told: Vec<Value> = reports

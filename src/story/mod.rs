@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::audience::value_test::equal;
 use crate::definition::story::{Expectation, Expected, Story};
-use crate::definition::{Definition, Document};
+use crate::definition::{self, Definition, Document, Known, Problem, SourceFile};
 use crate::event::pattern::clipped;
 use crate::ids::{Position, Span, Timestamp};
 pub use timeline::{Timeline, instant};
@@ -52,6 +52,16 @@ pub fn run(documents: &[Document], story: &Story) -> StoryReport {
         }
     };
     StoryReport { name: story.name.clone(), passed: failures.is_empty(), failures, timeline }
+}
+
+/// Runs every story of these files, in which nothing else exists.
+///
+/// # Errors
+/// Every problem of the files.
+pub fn tell(files: &[SourceFile]) -> Result<Vec<StoryReport>, Vec<Problem>> {
+    let documents = definition::read(files)?;
+    let problems = definition::cross_check(&documents, &Known::default());
+    if problems.is_empty() { Ok(run_all(&documents)) } else { Err(problems) }
 }
 
 /// Runs every story among `documents`.

@@ -24,6 +24,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/definitions"),
     ("POST", "/api/v1/definitions/plan"),
     ("POST", "/api/v1/definitions/backtest"),
+    ("POST", "/api/v1/definitions/count"),
+    ("POST", "/api/v1/definitions/test"),
     ("GET", "/api/v1/keys"),
     ("POST", "/api/v1/keys"),
     ("DELETE", "/api/v1/keys/1"),

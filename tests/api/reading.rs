@@ -294,3 +294,30 @@ async fn the_document_and_the_page_of_all_requests_ask_for_no_token() {
     }
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stories_are_told_without_being_applied_and_a_broken_one_is_refused_with_its_line() {
+    let world = World::new().await;
+    let text = "kind: campaign\nkey: hello\nname: Hello\nowner: crm@shop.example\ntype: trigger\nstatus: draft\n\
+        purpose: transactional\nentry: { event: Signed Up }\nsend: { channel: email, template: hello }\n---\n\
+        kind: template\nkey: hello\nemail: { subject: Hello, html: \"<p>Hello</p>\" }\n---\n\
+        kind: story\nname: who signs up is greeted\ncampaigns: [ hello ]\n\
+        profiles: { ann: { traits: { email: ann@example.com } } }\n\
+        given: [ { at: \"2026-03-01T10:00Z\", ann: Signed Up } ]\nexpect: [ { ann: sent, template: hello } ]\n---\n\
+        kind: story\nname: who signs up is left alone\ncampaigns: [ hello ]\n\
+        profiles: { ann: { traits: { email: ann@example.com } } }\n\
+        given: [ { at: \"2026-03-01T10:00Z\", ann: Signed Up } ]\nexpect: [ { ann: never sent, template: hello } ]\n";
+    let files = |text: &str| json!({ "files": [ { "name": "hello.yaml", "text": text } ] });
+    let told = world.post("/api/v1/definitions/test", files(text)).await.ok();
+    assert_eq!((&told["passed"], &told["failed"]), (&json!(1), &json!(1)), "{told}");
+    let (good, bad) = (&told["stories"][0], &told["stories"][1]);
+    assert_eq!((&good["passed"], &good["failures"]), (&json!(true), &json!([])));
+    assert!(good["timeline"].to_string().contains("sent email hello"), "{good}");
+    assert!(bad["failures"][0].as_str().unwrap().contains("line"), "{bad}");
+    assert!(world.get("/api/v1/definitions").await.ok()["files"].as_array().unwrap().is_empty());
+    let refused =
+        world.post("/api/v1/definitions/test", files(&text.replace("Signed Up }\nsend", "Signed }\nsnd"))).await;
+    assert_eq!(refused.problem().0, 422);
+    assert!(refused.text.contains("\"line\":9"), "{}", refused.text);
+    world.close().await;
+}

@@ -79,7 +79,10 @@ fn live_part(part: u64) {
             println!("{BACKEND:?} part {part}: {} of {count} seeds", seed + 1 - range.start);
         }
     }
-    // A few may be of the quiet kind.
+    // A few may be of the quiet kind; of a handful all may.
+    if count < 50 {
+        return;
+    }
     let many = count.saturating_sub(5);
     assert!(sent >= 3 * many, "the simulated days are too quiet to show anything: {sent} sent");
     assert!(deaths >= many / 2, "hardly anything ever died: {deaths}");

@@ -13,6 +13,7 @@ use crate::worker::plan::{Plan, plan};
 use super::operation::{Operation, read, write};
 use super::{Answer, Controls, Refusal, json_answer, query, read_json};
 use crate::http::scope::Scope;
+use crate::story::{self, StoryReport};
 use crate::worker::apply::Applied;
 
 pub(super) const FILES_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -37,6 +38,10 @@ pub fn operations() -> Vec<Operation> {
             .says("countSegments", "How many people the segments of some files would have; nothing is applied")
             .takes::<FilesIn>()
             .answers::<HeadCount>(),
+        write("/definitions/test", Scope::DefinitionsRead, tested)
+            .says("testDefinitions", "The stories of some files, told; what is in force plays no part in them")
+            .takes::<FilesIn>()
+            .answers::<Stories>(),
     ]
 }
 
@@ -79,6 +84,25 @@ pub(super) struct FileOut {
     /// Relative to the folder that was applied.
     pub name: String,
     pub text: String,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoriesTold)]
+struct Stories {
+    stories: Vec<StoryOut>,
+    passed: usize,
+    failed: usize,
+}
+
+#[derive(Serialize, ToSchema)]
+#[schema(as = StoryTold)]
+struct StoryOut {
+    name: String,
+    passed: bool,
+    /// What was expected and did not happen, each with its line in the file.
+    failures: Vec<String>,
+    /// Everything that happened, in order, a line each.
+    timeline: Vec<String>,
 }
 
 async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
@@ -133,6 +157,28 @@ async fn counted(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
         aside(async move { head_count(&admin.store, &admin.definitions, admin.workspace, &files, now).await });
     match counted.await? {
         Ok(count) => Ok(json_answer(&count)),
+        Err(problems) => Err(Refusal::Definitions(problems).into()),
+    }
+}
+
+/// Tells the stories of some files, all by themselves.
+async fn tested(request: HttpRequest, payload: Payload) -> Answer {
+    let files = match files_in(&request, payload).await? {
+        Ok(files) => files,
+        Err(answer) => return Ok(answer),
+    };
+    match aside(async move { Ok(story::tell(&files)) }).await? {
+        Ok(reports) => {
+            let told = |it: StoryReport| StoryOut {
+                timeline: it.timeline.lines().map(str::to_owned).collect(),
+                name: it.name,
+                passed: it.passed,
+                failures: it.failures,
+            };
+            let passed = reports.iter().filter(|report| report.passed).count();
+            let failed = reports.len() - passed;
+            Ok(json_answer(&Stories { stories: reports.into_iter().map(told).collect(), passed, failed }))
+        }
         Err(problems) => Err(Refusal::Definitions(problems).into()),
     }
 }
