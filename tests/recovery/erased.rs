@@ -322,7 +322,7 @@ async fn a_person_gets_everything_that_is_stored_of_them() {
     }
     assert!(!text.contains("bob@example.com"));
     let length = |name: &str| data[name].as_array().unwrap().len();
-    assert_eq!((length("identifiers"), length("events"), length("suppressions")), (2, 5, 1), "{data:#}");
+    assert_eq!((length("identifiers"), length("events"), length("suppressions")), (2, 4, 1), "{data:#}");
     assert!(data["readme"].as_str().unwrap().contains("events"));
     let sent = data["messages"].as_array().unwrap().iter().find(|one| one["message"]["campaign"] == "receipt").unwrap();
     assert!(sent["content"].to_string().contains("cart-canary-9"), "{sent:#}");
