@@ -3,6 +3,7 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
+COPY .cargo ./.cargo
 COPY Cargo.toml Cargo.lock ./
 COPY migrations ./migrations
 COPY tests/forgetful_disk ./tests/forgetful_disk
