@@ -140,8 +140,9 @@ impl World {
             assert_eq!(message.profile, current(&united, self.first_profile(&message)));
         }
         let mut expected: BTreeMap<ProfileId, BTreeSet<Position>> = BTreeMap::new();
-        for (position, (profile, _)) in &self.happened {
-            expected.entry(current(&united, *profile)).or_default().insert(*position);
+        let happened = self.happened.iter().map(|(position, (profile, _))| (*position, *profile));
+        for (position, profile) in happened.chain(self.told().await) {
+            expected.entry(current(&united, profile)).or_default().insert(position);
         }
         for (profile, expected) in expected {
             let person = store.person(profile).await.unwrap().unwrap();
@@ -154,6 +155,14 @@ impl World {
             assert!(store.enrollments_of(*loser, None, 9).await.unwrap().is_empty());
             assert!(store.identifiers_of(*loser).await.unwrap().is_empty());
         }
+    }
+
+    /// What Carillon itself told people in the log.
+    async fn told(&self) -> Vec<(Position, ProfileId)> {
+        let sql = "SELECT position, profile FROM entries WHERE kind = 'own' AND profile IS NOT NULL";
+        let rows = Rows(self.house.store.reader()).all(sql, vec![]).await.unwrap();
+        let number = |row: &sea_orm::QueryResult, n| row.try_get_by_index::<i64>(n).unwrap();
+        rows.iter().map(|row| (Position(number(row, 0)), ProfileId(number(row, 1)))).collect()
     }
 
     /// What the log says about who is who.
