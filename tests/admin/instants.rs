@@ -177,3 +177,34 @@ fn every_code_is_documented_and_no_other() {
     known.extend(Standing::CODES.map(str::to_owned));
     assert_eq!(documented(), known);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_somebody_could_be_reached_is_answered_by_the_suppression_list_of_that_instant() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.meet_ann(&key).await;
+    house.post("/api/v1/definitions", campaign("{ reachable: email }")).await.ok();
+    house.forward("1m").await;
+    let stopped = json!({ "suppressions": [ { "channel": "email", "address": "Ann@example.com", "kind": "manual",
+        "source": "a letter" } ] });
+    house.post("/api/v1/suppressions", stopped).await.ok(); // 10:01
+    house.forward("1m").await;
+    house.viewed(&key, 1).await; // 10:02
+    let freed = json!({ "channel": "email", "address": "ann@example.com", "source": "she wrote" });
+    house.post("/api/v1/suppressions/remove", freed).await.ok(); // 10:03
+    house.forward("1m").await;
+    house.viewed(&key, 2).await; // 10:04: begins
+    house.forward("1m").await;
+
+    let refused = house.instant(Some("2026-03-01T10:02:30Z"), CAMPAIGN).await;
+    assert_eq!(code(&refused), "condition_not_met", "{refused:#}");
+    let seen = leaf(&refused["events"][0]["tree"], "reachable email");
+    let values = &seen["values"];
+    assert_eq!((&values["is"], &values["source"]), (&json!("suppressed"), &json!("a letter")), "{seen:#}");
+    assert!(seen["change"].as_str().unwrap().contains("taken off the suppression list"), "{seen:#}");
+    assert!(!refused.to_string().contains("ann@example.com"), "no address is shown");
+    let waits = house.instant(Some("2026-03-01T10:04:30Z"), CAMPAIGN).await;
+    assert_eq!(code(&waits), "waiting", "{waits:#}");
+    assert_eq!(leaf(&waits["events"][0]["tree"], "reachable email")["values"]["is"], "usable", "{waits:#}");
+    house.close().await;
+}

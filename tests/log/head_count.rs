@@ -8,19 +8,21 @@ use carillon::ids::Span;
 use carillon::store::Rows;
 use carillon::worker::head_count::{HeadCount, head_count};
 
+use super::reach::suppress;
 use super::support::{House, WORKSPACE, build};
 
 /// More than a page of people, so that their order across pages matters.
 const PEOPLE: usize = 4_200;
 
 /// One looks at each part of a row, at the past, and at each other.
-const CONDITIONS: [(&str, &str); 10] = [
+const CONDITIONS: [(&str, &str); 11] = [
     ("everybody", "{ all: [] }"),
     ("by_trait", "{ trait: { plan: pro } }"),
     ("by_name", "{ performed: { event: Order Completed, within: 30d } }"),
     ("by_body", "{ performed: { event: Order Completed, where: { properties.revenue: { gte: 100 } } } }"),
     ("often", "{ performed: { event: Page Viewed, at_least: 60 } }"),
     ("by_consent", "{ consent: { sms: granted } }"),
+    ("by_address", "{ reachable: email }"),
     ("by_day", "{ performed: { event: Order Completed, within: calendar_day } }"),
     // Shipped, and in force as soon as a definition names it.
     ("by_computed", "{ trait: { orders: { gte: 1 } } }"),
@@ -47,11 +49,13 @@ async fn head(house: &House) -> Option<i64> {
 }
 
 async fn people(house: &House) {
+    suppress(house, "user1001@example.com").await;
     let mut events = Vec::new();
     for n in 0..PEOPLE {
         let user = format!("user{n:04}");
-        let traits =
-            format!(r#"{{"traits":{{"plan":"{}","timezone":"Asia/Tokyo"}}}}"#, ["pro", "free", "basic"][n % 3]);
+        let plan = ["pro", "free", "basic"][n % 3];
+        let email = if n % 1_000 == 1 { format!(r#","email":"{user}@example.com""#) } else { String::new() };
+        let traits = format!(r#"{{"traits":{{"plan":"{plan}","timezone":"Asia/Tokyo"{email}}}}}"#);
         events.push(build(&format!("i{n}"), Kind::Identify, "", Some(&user), None, &traits));
         if n % 2 == 0 {
             let order = format!(r#"{{"properties":{{"revenue":{}}}}}"#, n % 200);
@@ -93,6 +97,7 @@ async fn an_unsaved_segment_counts_whom_it_holds_once_it_is_applied() {
     wanted("by_body", (0..PEOPLE).filter(|n| n % 2 == 0 && n % 200 >= 100).count());
     wanted("often", PEOPLE.div_ceil(1_000));
     wanted("by_consent", PEOPLE.div_ceil(1_000));
+    wanted("by_address", (0..PEOPLE).filter(|n| n % 1_000 == 1 && *n != 1_001).count());
     wanted("by_day", PEOPLE / 2);
     wanted("by_computed", PEOPLE / 2);
     wanted("by_cart", (0..PEOPLE).filter(|n| n % 500 == 1).count());

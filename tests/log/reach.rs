@@ -34,7 +34,7 @@ fn by_hand(email: &str, kind: Option<SuppressionKind>) -> ByHand {
     ByHand { address: Address::parse(Channel::Email, email).unwrap(), kind, source: "a letter".to_owned() }
 }
 
-async fn suppress(house: &House, email: &str) {
+pub async fn suppress(house: &House, email: &str) {
     desk(house).suppress(WORKSPACE, vec![by_hand(email, Some(SuppressionKind::Manual))]).await.unwrap();
 }
 
