@@ -84,6 +84,51 @@ fn tour(folder: &Folder) {
     assert_eq!(server.stop(), 0);
 }
 
+/// Commands beside the tour; those that start a service of their own, or all of the tests, are shown by other tests.
+fn commands() -> Vec<String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let lines =
+        blocks.flat_map(str::lines).filter(|line| !line.starts_with("make ") && !line.contains("carillon serve "));
+    lines.filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_other_command_of_the_readme_does_what_it_says() {
+    let folder = Folder::new();
+    let mut server = Server::start(&folder, &["demo"]);
+    let (address, place) = (server.address(), folder.path("reader"));
+    let key = server.wait_for(&folder, "write key ").split_whitespace().last().unwrap().to_owned();
+    std::fs::create_dir_all(place.join("backups")).unwrap();
+    let run = |command: &str| {
+        let mut bash = Command::new("bash");
+        let path = format!("{}:{}", Path::new(PROGRAM).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        bash.args(["-euo", "pipefail", "-c", command]).current_dir(&place).env("PATH", path);
+        bash.env("CARILLON_DATA", folder.data()).env("KEY", &key).env("SHOP", &address);
+        bash.env("no_proxy", "127.0.0.1").env("NO_PROXY", "127.0.0.1");
+        let said = said(&mut bash);
+        assert_eq!(said.code, 0, "{command}\n{}{}", said.out, said.err);
+        said.out
+    };
+    // What a reader brings along.
+    run("carillon export ./definitions");
+    run("echo address > old-list.csv; echo gone@example.com >> old-list.csv");
+    run("printf 'Customer ID;Order Date;Event Type;Total Price\\n7;01.07.2026 09:00;purchase;12,50\\n' > shop.csv");
+    run("printf '%s\\n' InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country \
+         '536365,85123A,LAMP,6,2010-12-01 08:26:00,2.55,17850,United Kingdom' | gzip > invoices.csv.gz");
+    run(&format!("curl -sf -u '{key}:' {address}/v1/identify -d '{{\"userId\":\"ann\"}}'"));
+    let commands = commands();
+    assert!(commands.len() >= 14, "{commands:#?}");
+    for command in &commands {
+        let out = run(command);
+        assert!(!command.starts_with("curl ") || out.contains("\"success\":true"), "{command}: {out}");
+    }
+    for left in ["backups/monday", "ann.json", "shop.csv.map.yaml"] {
+        assert!(place.join(left).exists(), "{left}");
+    }
+    assert_eq!(server.stop(), 0);
+}
+
 /// The ids of ann's messages in a state, in order.
 fn of_ann(folder: &Folder, status: &str) -> Vec<String> {
     let listed = folder.json(&["messages", "--profile", "ann", "--status", status, "--json"]);
