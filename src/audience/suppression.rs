@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::event::{Body, Event, Kind, Origin};
+use crate::event::{Event, Origin};
 use crate::ids::{EventId, ProfileId, Timestamp};
 
 /// Our own event by which a person learns what stands on the suppression list for an address of theirs: properties
@@ -105,25 +105,5 @@ pub fn told(id: EventId, now: Timestamp, subject: &str, listed: &[Suppression], 
         })
         .collect();
     let properties = json!({ "channel": channel, "address": address, "suppressions": listed });
-    let body = json!({ "type": "track", "event": REACH_CHANGED, "properties": properties });
-    let message_id = format!("own:{id}");
-    Event {
-        id,
-        kind: Kind::Own,
-        name: REACH_CHANGED.to_owned(),
-        correlation_id: message_id.clone(),
-        trace: None,
-        message_id,
-        version: 1,
-        source: "carillon".to_owned(),
-        user_id: None,
-        anonymous_id: None,
-        previous_id: None,
-        at: now,
-        received_at: now,
-        original_at: None,
-        sent_at: None,
-        origin,
-        body: Body::new(body.to_string()),
-    }
+    Event::own(id, format!("own:{id}"), REACH_CHANGED.to_owned(), &properties, now, origin)
 }

@@ -2,7 +2,7 @@
 //! transaction with the log position.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::audience::cart::Step;
 use crate::audience::remembered::{Appointment, Inclusion, Worked};
@@ -10,7 +10,7 @@ use crate::audience::segment::Standing;
 use crate::audience::{Carts, Consent, Traits};
 use crate::decision::enrollment::Enrollment;
 use crate::decision::person::Person;
-use crate::event::{Body, Event, Kind, Origin};
+use crate::event::{Event, Origin};
 use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Reason, Suppression, SuppressionKind};
 
@@ -132,27 +132,8 @@ pub struct OwnEvent {
 impl OwnEvent {
     /// The event as the log keeps it.
     pub fn into_event(self) -> Event {
-        let message_id = format!("decided:{}", self.id);
-        let body = json!({ "type": "track", "event": self.name, "properties": self.properties });
-        Event {
-            id: self.id,
-            kind: Kind::Own,
-            name: self.name,
-            correlation_id: message_id.clone(),
-            trace: None,
-            message_id,
-            version: 1,
-            source: "carillon".to_owned(),
-            user_id: None,
-            anonymous_id: None,
-            previous_id: None,
-            at: self.at,
-            received_at: self.at,
-            original_at: None,
-            sent_at: None,
-            origin: Origin::Decided { cause: self.cause.0, depth: self.depth },
-            body: Body::new(body.to_string()),
-        }
+        let origin = Origin::Decided { cause: self.cause.0, depth: self.depth };
+        Event::own(self.id, format!("decided:{}", self.id), self.name, &self.properties, self.at, origin)
     }
 }
 

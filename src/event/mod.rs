@@ -12,7 +12,7 @@ pub mod track_api;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ids::{EventId, Timestamp, TraceContext};
 
@@ -164,6 +164,37 @@ impl<'de> Deserialize<'de> for Body {
 }
 
 impl Event {
+    /// One that Carillon makes itself: it came by no door, and whom it is about stands beside it in the log.
+    pub fn own(
+        id: EventId,
+        message_id: String,
+        name: String,
+        properties: &impl Serialize,
+        at: Timestamp,
+        origin: Origin,
+    ) -> Self {
+        let body = json!({ "type": "track", "event": name, "properties": properties });
+        Self {
+            id,
+            kind: Kind::Own,
+            name,
+            correlation_id: message_id.clone(),
+            trace: None,
+            message_id,
+            version: 1,
+            source: "carillon".to_owned(),
+            user_id: None,
+            anonymous_id: None,
+            previous_id: None,
+            at,
+            received_at: at,
+            original_at: None,
+            sent_at: None,
+            origin,
+            body: Body::new(body.to_string()),
+        }
+    }
+
     /// Whether what it carried was erased or pruned: no event comes without an id.
     pub fn is_blank(&self) -> bool {
         self.message_id.is_empty()

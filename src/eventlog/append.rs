@@ -286,11 +286,12 @@ impl Appender {
         let mut answers = Vec::with_capacity(resolved.groups.len());
         let mut duplicates: Vec<WorkspaceId> = Vec::new();
         let mut beside = Beside::default();
+        let mut before = resolved.before;
         for (n, group) in resolved.groups.into_iter().enumerate() {
             let mut receipts = Vec::with_capacity(group.len());
             for (m, draft) in group.into_iter().enumerate() {
-                for told in resolved.before.get(&(n, m)).into_iter().flatten() {
-                    self.place_one(told.clone(), now, &mut beside);
+                for told in before.remove(&(n, m)).into_iter().flatten() {
+                    self.place_one(told, now, &mut beside);
                 }
                 receipts.push(match draft {
                     Ok(draft) => self.place_one(draft, now, &mut beside),

@@ -164,8 +164,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         self.ids(sql, vec![self.id.0.into(), after.0.into(), i64::from(limit).into()]).await
     }
 
-    /// Files these people's terms and addresses, for whoever was stored before those were kept. The caller's transaction has their
-    /// shards to itself: whoever changes or erases them has done so before, or sees what is filed.
+    /// Files these people's terms and addresses, for whoever was stored before those were kept. The caller's transaction
+    /// has their shards to itself: whoever changes or erases them has done so before, or sees what is filed.
     pub async fn file_terms(&self, people: &[ProfileId]) -> Result<(), Error> {
         let sql = format!("SELECT id, traits FROM profiles WHERE workspace = ? AND id IN ({})", marks(people.len()));
         let mut values: Values = vec![self.id.0.into()];

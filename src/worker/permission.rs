@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::DatabaseTransaction;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::audience::Profile;
 use crate::audience::condition::Facts;
@@ -13,7 +13,7 @@ use crate::audience::consent::{ConsentState, Via};
 use crate::audience::segment::Answers;
 use crate::audience::suppression::{ADDRESS_SUPPRESSED, SUPPRESSION_REMOVED};
 use crate::decision::{CONSENT_CHANGED, Loaded};
-use crate::event::{Body, Event, Kind, Origin, track_api};
+use crate::event::{Event, Origin, track_api};
 use crate::eventlog::{Appender, Draft, EventLog, Queue, Receipt};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Address, Channel, Suppression, SuppressionKind, address_of};
@@ -291,26 +291,7 @@ fn event_of(id: WorkspaceId, now: Timestamp, answer: &Answer, proof: Option<(Cha
 /// An event Carillon makes itself. A person may say no, yes and no again by the link in one mail: each is its own.
 pub fn own_event(id: WorkspaceId, now: Timestamp, name: &str, properties: Map<String, Value>) -> Event {
     let message_id = format!("own:{}", uuid::Uuid::new_v4());
-    let body = json!({ "type": "track", "event": name, "properties": properties });
-    Event {
-        id: track_api::event_id(id, &message_id),
-        kind: Kind::Own,
-        name: name.to_owned(),
-        correlation_id: message_id.clone(),
-        trace: None,
-        message_id,
-        version: 1,
-        source: "carillon".to_owned(),
-        user_id: None,
-        anonymous_id: None,
-        previous_id: None,
-        at: now,
-        received_at: now,
-        original_at: None,
-        sent_at: None,
-        origin: Origin::Live,
-        body: Body::new(body.to_string()),
-    }
+    Event::own(track_api::event_id(id, &message_id), message_id, name.to_owned(), &properties, now, Origin::Live)
 }
 
 /// An address to be put onto the list, or taken off it.
