@@ -163,7 +163,7 @@ fn email(person: usize) -> String {
 fn someone(id: usize) -> Someone {
     let mut person = Person::new(ProfileId(id as i64), Timestamp::from_millis(BEGINNING));
     person.profile.traits.insert("email".to_owned(), email(id).into());
-    Someone { name: format!("p{id}"), person, loaded: Loaded::default() }
+    Someone { name: format!("p{id}"), person, loaded: Loaded::default(), is_new: false }
 }
 
 /// # Errors

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::audience::condition::{self, Condition, Facts};
+use crate::audience::whereabouts::places::country_code;
 use crate::ids::{Span, Timestamp};
 
 /// How long a person has to confirm a double opt-in.
@@ -283,13 +284,8 @@ impl SoftOptIn {
 
 /// The country a person lives in, by the trait `address.country`, else `country`: two letters, upper case.
 pub fn country_of(profile: &super::Profile) -> Option<String> {
-    let text = |path: &str| profile.trait_at(path).and_then(|value| value.as_str()).map(str::trim);
-    let country = text("address.country").or_else(|| text("country"))?.to_ascii_uppercase();
-    match country.as_str() {
-        "UK" => Some("GB".to_owned()),
-        two if two.len() == 2 && two.bytes().all(|letter| letter.is_ascii_uppercase()) => Some(country),
-        _ => None,
-    }
+    let text = |path: &str| profile.trait_at(path).and_then(|value| value.as_str());
+    country_code(text("address.country").or_else(|| text("country"))?)
 }
 
 /// The present answers by channel name or [`topic_name`]; absent means unknown.

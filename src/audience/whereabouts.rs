@@ -5,6 +5,8 @@
 //! zones of the first that leaves several are possible; of whom nothing is known, the workspace's is. The tables beside
 //! this file are made by `tables.py`.
 
+pub mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;
@@ -13,6 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::audience::Profile;
 use crate::audience::consent::country_of;
+use places::region_code;
 
 type Table = BTreeMap<&'static str, Vec<&'static str>>;
 
@@ -117,13 +120,6 @@ impl fmt::Display for Whereabouts {
     }
 }
 
-/// Whether it is a region as ISO 3166-2 writes it, such as `US-FL`.
-pub fn is_region(text: &str) -> bool {
-    let Some((country, part)) = text.split_once('-') else { return false };
-    let is_upper = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    country.len() == 2 && is_upper(country) && (1..=3).contains(&part.len()) && is_upper(part)
-}
-
 /// The zones of the longest first digits that the table knows.
 fn zones_of_phone(number: &str) -> Option<Vec<&'static str>> {
     let digits: String = number.strip_prefix('+')?.chars().filter(char::is_ascii_digit).take(AREA_DIGITS_MAX).collect();
@@ -133,11 +129,8 @@ fn zones_of_phone(number: &str) -> Option<Vec<&'static str>> {
 /// The region by the traits `address.state`, `address.region`, `state` or `region`: `US-FL`, or `FL` beside a country.
 fn region_of(profile: &Profile) -> Option<String> {
     let named = ["address.state", "address.region", "state", "region"];
-    let text = named.iter().find_map(|path| profile.trait_at(path)?.as_str())?.trim().to_ascii_uppercase();
-    if is_region(&text) {
-        return Some(text);
-    }
-    Some(format!("{}-{text}", country_of(profile)?)).filter(|region| is_region(region))
+    let text = named.iter().find_map(|path| profile.trait_at(path)?.as_str())?.trim();
+    region_code(text).or_else(|| region_code(&format!("{}-{text}", country_of(profile)?)))
 }
 
 fn country_of_zone(name: &str) -> Option<String> {
@@ -150,6 +143,16 @@ fn static_name(zone: &TimeZone) -> Option<&'static str> {
 
 fn zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
+}
+
+/// Whether there is a time zone of this name.
+pub fn is_zone(name: &str) -> bool {
+    zone(name).is_some()
+}
+
+/// The names of all of them.
+pub fn zone_names() -> Vec<String> {
+    jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect()
 }
 
 fn zones(names: &[&str]) -> Vec<TimeZone> {

@@ -166,7 +166,10 @@ pub fn test(asked: &Test) -> anyhow::Result<Answer> {
             .iter()
             .map(|it| {
                 let timeline: Vec<&str> = it.timeline.lines().collect();
-                json!({ "name": it.name, "passed": it.passed, "failures": it.failures, "timeline": timeline })
+                let (name, passed) = (&it.name, it.passed);
+                json!({
+                    "name": name, "passed": passed, "failures": it.failures, "timeline": timeline, "hints": it.hints
+                })
             })
             .collect();
         print_json(&json!({ "stories": told, "passed": reports.len() - failed, "failed": failed }));
@@ -179,6 +182,7 @@ pub fn test(asked: &Test) -> anyhow::Result<Answer> {
                     lines.chain(report.timeline.lines()).map(|line| format!("        {line}\n")).collect();
                 print(&lines);
             }
+            report.hints.iter().for_each(|hint| print(&format!("        hint: {hint}\n")));
         }
         print(&format!("{} passed, {failed} failed\n", reports.len() - failed));
     }

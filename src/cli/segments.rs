@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::cli::client::{Client, segment};
-use crate::cli::definitions::{body, files};
+use crate::cli::definitions::{body, files, warn};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json, tell};
 use crate::definition::SourceFile;
@@ -159,12 +159,14 @@ async fn counted(client: &Client, asked: &Segments, files: &[SourceFile]) -> any
         let sample: Vec<String> = list(segment, "sample").iter().map(cell).collect();
         let such = if sample.is_empty() { String::new() } else { format!(", such as {}", sample.join(", ")) };
         print(&format!(
-            "{}: {} of {} people{such}\n",
+            "{} ({}): {} of {} people{such}\n",
+            cell(&segment["segment"]),
             cell(&segment["name"]),
             cell(&segment["people"]),
             answer["people"]
         ));
     }
+    warn(&answer);
     if answer["unreadable"].as_u64() != Some(0) {
         tell(&format!("{} people could not be read\n", answer["unreadable"]));
     }

@@ -1,6 +1,8 @@
 //! What definitions ask of the fields of events, beside events that came: a field that none of them has, or that is
 //! text where a number is wanted, is right as it is written and never does what was meant.
 
+mod traits;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -14,6 +16,7 @@ use crate::decision::campaign::{CampaignStatus, Exit, Start};
 use crate::definition::problem::nearest;
 use crate::definition::{Definition, Document};
 use crate::event::pattern::{Matcher, Pattern};
+pub use traits::{trait_warnings, traits_asked};
 
 /// One field that a document looks at.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -332,6 +335,13 @@ fn warning(event: &str, newest: &[&Value], asked: &Asked) -> Option<String> {
         Purpose::Counted => Type::Number,
         Purpose::Happens | Purpose::SameExits | Purpose::Same | Purpose::Key | Purpose::Referred => return None,
     };
+    let (is, share) = mismatch(&found, wanted)?;
+    Some(format!("{document}: `{path}` is {is} in {share} of {of_them}; it is compared with {}", wanted.words()))
+}
+
+/// What else values are than what is wanted, and in how many of all that were looked at; none where nothing is to be said.
+fn mismatch(found: &[Vec<&Value>], wanted: Type) -> Option<(&'static str, String)> {
+    let having = found.iter().filter(|values| !values.is_empty()).count();
     // An object is of no type: it is none of the wanted ones.
     let never = |values: &&Vec<&Value>| !values.is_empty() && values.iter().all(|one| Type::of(one) != Some(wanted));
     let others: Vec<&Vec<&Value>> = found.iter().filter(never).collect();
@@ -344,11 +354,11 @@ fn warning(event: &str, newest: &[&Value], asked: &Asked) -> Option<String> {
         Some(Some(kind)) => kind.words(),
         Some(None) | None => "an object",
     };
-    let share = match (others.len() * 100).div_euclid(newest.len()) {
+    let share = match (others.len() * 100).div_euclid(found.len()) {
         0 => "less than 1 %".to_owned(),
         percent => format!("{percent} %"),
     };
-    Some(format!("{document}: `{path}` is {is} in {share} of {of_them}; it is compared with {}", wanted.words()))
+    Some((is, share))
 }
 
 /// `1000` as `1,000`.

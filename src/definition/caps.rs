@@ -1,5 +1,6 @@
 //! `kind: caps`: the frequency caps of a workspace.
 
+use crate::audience::period::Period;
 use crate::definition::problem::Code;
 use crate::definition::reader::{At, Map, Target};
 use crate::guard::Window;
@@ -33,8 +34,16 @@ fn rule(at: &At<'_>) -> Option<Rule> {
     Some(Rule { at_most: at_most?, per: per?, scope: scope?, keep: keep? })
 }
 
-/// A length of time, or a day or week of the person's calendar.
+/// A length of time, or a day or week of the person's calendar. How long a month is depends on when it begins, and a cap's
+/// window has no beginning.
 fn window(at: &At<'_>) -> Option<Window> {
+    if let Some(Ok(Period::Months(months @ 1..))) = at.raw().map(str::parse) {
+        let days = if months % 12 == 0 { months / 12 * 365 } else { months.saturating_mul(30) };
+        return at.later(&format!(
+            "a month or a year (a cap rolls over a fixed length of time; write `{}d`, or calendar_day or calendar_week)",
+            days.min(365)
+        ));
+    }
     match at.raw() {
         Some("calendar_day") => Some(Window::CalendarDay),
         Some("calendar_week") => Some(Window::CalendarWeek),

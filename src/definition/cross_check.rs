@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::audience::Segment;
 use crate::audience::condition::needs::{Needs, direct};
 use crate::audience::segment::CHAIN_MAX;
+use crate::audience::whereabouts::places::{countries, is_country, is_region, meant, regions};
 use crate::decision::campaign::CampaignStatus;
 use crate::decision::shared_map::SharedMap;
 use crate::definition::problem::{Code, Problem, nearest};
-use crate::definition::reader::{Reference, Target};
+use crate::definition::reader::{Reference, Target, Unread};
 use crate::definition::{Definition, Document, DocumentKind};
 use crate::message::Channel;
 
@@ -31,6 +32,17 @@ pub struct Known {
 }
 
 impl Known {
+    /// One more document of which no more than the name is known; nothing is asked of it.
+    fn note_name(&mut self, kind: DocumentKind, key: &str) {
+        match kind {
+            DocumentKind::Campaign if !self.campaigns.contains_key(key) => drop(self.campaigns.insert(key, false)),
+            DocumentKind::Template => drop(self.templates.insert(key, Channel::ALL.into())),
+            DocumentKind::Segment => drop(self.segments.insert(key, BTreeSet::new())),
+            DocumentKind::Topic => drop(self.topics.insert(key.to_owned())),
+            _ => {}
+        }
+    }
+
     /// One more document, or another text of one that is known.
     pub fn note(&mut self, key: &str, definition: &Definition) {
         match definition {
@@ -58,7 +70,13 @@ impl Known {
 
 /// Problems between documents that are each right by themselves. Documents of the set win over `known`.
 pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
+    cross_check_all(documents, &[], known)
+}
+
+/// The same where some could not be read: they are there for whoever names them, and what they name is looked at too.
+pub fn cross_check_all(documents: &[Document], unread: &[Unread], known: &Known) -> Vec<Problem> {
     let mut all = known.clone();
+    unread.iter().for_each(|one| all.note_name(one.kind, &one.key));
     let mut first: BTreeMap<(DocumentKind, &str), &Document> = BTreeMap::new();
     let mut problems = Vec::new();
     for document in documents {
@@ -71,7 +89,11 @@ pub fn cross_check(documents: &[Document], known: &Known) -> Vec<Problem> {
         all.note(&document.key, &document.definition);
     }
     for document in documents {
-        problems.extend(document.references.iter().filter_map(|reference| dangling(document, reference, &all)));
+        let (file, kind) = (document.file.as_str(), document.kind);
+        problems.extend(document.references.iter().filter_map(|it| dangling((file, kind), it, &all)));
+    }
+    for one in unread {
+        problems.extend(one.references.iter().filter_map(|it| dangling((&one.file, one.kind), it, &all)));
     }
     if all.segments.len() <= SEGMENTS_MAX {
         for document in documents.iter().filter(|document| document.kind == DocumentKind::Segment) {
@@ -172,7 +194,7 @@ fn below<'k>(key: &str, all: &'k Known) -> Vec<&'k str> {
     all.segments.get(key).into_iter().flatten().map(String::as_str).collect()
 }
 
-fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<Problem> {
+fn dangling((file, kind): (&str, DocumentKind), reference: &Reference, all: &Known) -> Option<Problem> {
     let (message, nearest) = match &reference.to {
         Target::Campaign(key) if all.campaigns.contains_key(key) => return None,
         Target::Campaign(key) => (format!("there is no campaign `{key}`"), nearest(key, all.campaigns.keys())),
@@ -181,6 +203,18 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
         Target::Topic(key) if all.topics.contains(key) => return None,
         Target::Topic(key) => {
             (format!("there is no topic `{key}`"), nearest(key, all.topics.iter().map(String::as_str)))
+        }
+        Target::Country(code) if is_country(code) => return None,
+        Target::Country(code) => no_country(code),
+        Target::Region(code) if is_region(code) => return None,
+        Target::Region(code) => {
+            let country = code.split('-').next().unwrap_or_default();
+            if !is_country(country) {
+                no_country(country)
+            } else {
+                let near = nearest(code, regions(country).iter().map(String::as_str));
+                (format!("there is no region `{code}`; wanted one of ISO 3166-2, such as US-FL"), near)
+            }
         }
         Target::Template(key, channel) => match all.templates.get(key) {
             Some(channels) if channel.is_none_or(|channel| channels.contains(&channel)) => return None,
@@ -192,8 +226,8 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
                 let nearest = nearest(key, all.templates.keys());
                 let mut message = format!("there is no template `{key}`");
                 // Whoever copied a campaign forgets its template; once is enough.
-                if document.kind == DocumentKind::Campaign && nearest.is_none() {
-                    let folder = document.file.rfind('/').map_or("", |end| &document.file[..=end]);
+                if kind == DocumentKind::Campaign && nearest.is_none() {
+                    let folder = file.rfind('/').map_or("", |end| &file[..=end]);
                     message.push_str(&format!(
                         ": put its folder with template.yaml, subject and email.html at {folder}{key}/ (those of the \
                          starter set are in templates/)"
@@ -204,7 +238,7 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
         },
     };
     Some(Problem {
-        file: document.file.clone(),
+        file: file.to_owned(),
         line: reference.line,
         column: reference.column,
         field: reference.field.clone(),
@@ -212,6 +246,11 @@ fn dangling(document: &Document, reference: &Reference, all: &Known) -> Option<P
         message,
         nearest,
     })
+}
+
+fn no_country(code: &str) -> (String, Option<String>) {
+    let near = meant(code).map(str::to_owned).or_else(|| nearest(code, countries()));
+    (format!("there is no country `{code}`; wanted one of ISO 3166-1, such as GB"), near)
 }
 
 fn at_document(document: &Document, field: &str, code: Code, message: String) -> Problem {

@@ -50,7 +50,7 @@ pub use consent_policy::PolicyRule;
 pub use cross_check::{Known, built_on, cross_check};
 pub use folder::shelved;
 pub use problem::{Code, Problem};
-use reader::{At, Reader, Reference};
+use reader::{At, Reader, Reference, Unread};
 pub use story::Story;
 use yaml::{Content, Node, Tree};
 
@@ -178,12 +178,28 @@ impl Document {
     /// after it was read.
     pub fn place_of(&self, words: &str) -> String {
         let part = words.rsplit('.').next().unwrap_or(words);
-        let found = self.text.find(words).or_else(|| self.text.find(part)).unwrap_or(0);
+        self.place_at(self.text.find(words).or_else(|| self.text.find(part)).unwrap_or(0))
+    }
+
+    fn place_at(&self, found: usize) -> String {
         // Comments may stand above the line it begins with.
         let is_above = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
         let above = self.text.lines().take_while(is_above).count();
         let lines = self.text.get(..found).unwrap_or_default().matches('\n').count();
         format!("{}:{}", self.file, self.line + lines.saturating_sub(above))
+    }
+
+    /// The same of a field by its name or path, as a whole word and where it is given a value: names are short, and stand
+    /// in keys and titles too.
+    pub fn place_of_field(&self, path: &str) -> String {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || c == '.';
+        let is_named = |at: &usize| {
+            let (before, after) = (&self.text[..*at], &self.text[at + path.len()..]);
+            let value = after.trim_start_matches(['"', '\'', ' ']);
+            !before.ends_with(is_word) && value.starts_with(':')
+        };
+        let found = self.text.match_indices(path).map(|(at, _)| at).find(is_named);
+        found.map_or_else(|| self.place_of(path), |at| self.place_at(at))
     }
 
     /// The files `export` writes for this document, so that reading them gives it again.
@@ -204,26 +220,66 @@ pub fn is_definition_file(name: &str) -> bool {
 
 /// All documents of all files, or every problem in them. A template's folder is joined into one document.
 pub fn read(files: &[SourceFile]) -> Result<Vec<Document>, Vec<Problem>> {
-    let mut documents = Vec::new();
-    let mut problems = Vec::new();
-    for unit in folder::group(files) {
-        let (mut read, mut noted) = match unit {
-            folder::Unit::File(file) => read_file(file),
-            folder::Unit::Template(folder) => folder.read(),
-            folder::Unit::Stray(problem) => (Vec::new(), vec![problem]),
-        };
-        noted.sort_by(|one, other| (&one.file, one.line, one.column).cmp(&(&other.file, other.line, other.column)));
-        documents.append(&mut read);
-        problems.append(&mut noted);
-    }
-    if problems.is_empty() {
-        return Ok(documents);
-    }
-    problems.truncate(PROBLEMS_MAX);
-    Err(problems)
+    Reading::of(files).answer()
 }
 
-fn read_file(file: &SourceFile) -> (Vec<Document>, Vec<Problem>) {
+/// The same, and beside each other and what is known: names that lead nowhere are among the problems, of the documents too
+/// that have others.
+pub fn check(files: &[SourceFile], known: &Known) -> Result<Vec<Document>, Vec<Problem>> {
+    let mut reading = Reading::of(files);
+    if !reading.is_nameless {
+        reading.problems.extend(cross_check::cross_check_all(&reading.documents, &reading.unread, known));
+    }
+    reading.answer()
+}
+
+/// Files as far as they could be read.
+#[derive(Default)]
+struct Reading {
+    documents: Vec<Document>,
+    problems: Vec<Problem>,
+    unread: Vec<Unread>,
+    is_nameless: bool,
+}
+
+impl Reading {
+    fn of(files: &[SourceFile]) -> Self {
+        let mut all = Self::default();
+        for unit in folder::group(files) {
+            match unit {
+                folder::Unit::File(file) => all.add(read_file(file)),
+                folder::Unit::Template(folder) => {
+                    let (documents, problems) = folder.read();
+                    let is_nameless = documents.is_empty();
+                    all.add(Self { documents, problems, unread: Vec::new(), is_nameless });
+                }
+                folder::Unit::Stray(problem) => {
+                    all.add(Self { problems: vec![problem], is_nameless: true, ..Self::default() });
+                }
+            }
+        }
+        all
+    }
+
+    fn add(&mut self, mut other: Self) {
+        let place = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
+        other.problems.sort_by_key(place);
+        self.documents.append(&mut other.documents);
+        self.problems.append(&mut other.problems);
+        self.unread.append(&mut other.unread);
+        self.is_nameless |= other.is_nameless;
+    }
+
+    fn answer(mut self) -> Result<Vec<Document>, Vec<Problem>> {
+        if self.problems.is_empty() {
+            return Ok(self.documents);
+        }
+        self.problems.truncate(PROBLEMS_MAX);
+        Err(self.problems)
+    }
+}
+
+fn read_file(file: &SourceFile) -> Reading {
     let text = yaml::as_yaml(&file.text);
     let reader = Reader::new(&file.name, &text);
     let trees = match yaml::parse(&text) {
@@ -232,7 +288,7 @@ fn read_file(file: &SourceFile) -> (Vec<Document>, Vec<Problem>) {
             for fault in faults {
                 reader.note(fault.line, fault.column, &fault.field, fault.code, fault.message);
             }
-            return (Vec::new(), reader.problems.into_inner());
+            return Reading { problems: reader.problems.into_inner(), is_nameless: true, ..Reading::default() };
         }
     };
     let mut documents = Vec::new();
@@ -242,7 +298,12 @@ fn read_file(file: &SourceFile) -> (Vec<Document>, Vec<Problem>) {
             _ => documents.extend(document(&reader, root, text)),
         }
     }
-    (documents, reader.problems.into_inner())
+    Reading {
+        documents,
+        problems: reader.problems.into_inner(),
+        unread: reader.unread.into_inner(),
+        is_nameless: reader.is_nameless.get(),
+    }
 }
 
 /// A document in a list of documents, which must be written in braces so that its text can stand alone.
@@ -251,6 +312,7 @@ fn listed(reader: &Reader<'_>, item: &Node) -> Vec<Document> {
     if !text.starts_with('{') {
         let message = "several documents in a file are separated by lines of ---".to_owned();
         reader.note(item.line, item.column, "", Code::WrongValue, message);
+        reader.is_nameless.set(true);
         return Vec::new();
     }
     document(reader, item, text)
@@ -264,34 +326,32 @@ fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
         return match (units.next(), units.next()) {
             (Some(folder::Unit::Template(template)), None) => {
                 let (documents, problems) = template.read();
+                reader.is_nameless.set(reader.is_nameless.get() || documents.is_empty());
                 reader.problems.borrow_mut().extend(problems);
                 documents
             }
             _ => {
                 let message = "holds the files of one folder, template.yaml among them".to_owned();
                 reader.note(node.line, node.column, "files", Code::WrongValue, message);
+                reader.is_nameless.set(true);
                 Vec::new()
             }
         };
     }
     let at = At::root(reader, node);
-    let Some(kind) = kind(&at) else { return Vec::new() };
-    let Some(key) = key(&at, kind) else { return Vec::new() };
+    let Some((kind, key)) = kind(&at).and_then(|kind| Some((kind, key(&at, kind)?))) else {
+        reader.is_nameless.set(true);
+        return Vec::new();
+    };
     let references_before = reader.references.borrow().len();
     let definition = definition(&at, kind, &key, &[]);
     let references = reader.references.borrow_mut().split_off(references_before);
-    definition
-        .map(|definition| Document {
-            kind,
-            key,
-            file: reader.file.to_owned(),
-            line: node.line,
-            text: text.to_owned(),
-            definition,
-            references,
-        })
-        .into_iter()
-        .collect()
+    let file = reader.file.to_owned();
+    let Some(definition) = definition else {
+        reader.unread.borrow_mut().push(Unread { kind, key, file, references });
+        return Vec::new();
+    };
+    vec![Document { kind, key, file, line: node.line, text: text.to_owned(), definition, references }]
 }
 
 fn kind(at: &At<'_>) -> Option<DocumentKind> {

@@ -72,6 +72,8 @@ pub fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let reach = (text.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
+        // Nobody means nothing, however near it is to a short name.
+        .filter(|name| !name.is_empty())
         .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
         .filter(|(distance, _)| *distance <= reach)
         .min()

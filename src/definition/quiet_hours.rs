@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 
-use crate::audience::whereabouts::is_region;
+use crate::audience::whereabouts::places::{country_code, region_code};
 use crate::definition::problem::Code;
-use crate::definition::reader::{At, Map};
+use crate::definition::reader::{At, Map, Target};
 use crate::guard::quiet_hours::{ClockTime, Day, Window, allowed_at};
 use crate::ids::Timestamp;
 use crate::message::{Channel, Purpose};
@@ -74,16 +74,22 @@ fn time(map: &Map<'_>, field: &str) -> Option<ClockTime> {
     }
 }
 
-/// ISO 3166-1.
+/// ISO 3166-1. One that there is none of is told beside other names that lead nowhere: what was applied before this was
+/// looked at is read as ever.
 pub fn country(at: &At<'_>) -> Option<String> {
-    let text = at.name()?;
-    let is_code = text.len() == 2 && text.bytes().all(|letter| letter.is_ascii_uppercase());
-    if is_code { Some(text) } else { at.wrong("wanted a country by its two capital letters (ISO 3166-1), such as GB") }
+    let Some(code) = country_code(&at.name()?) else {
+        return at.wrong("wanted a country by its two letters (ISO 3166-1), such as GB");
+    };
+    at.refers(Target::Country(code.clone()));
+    Some(code)
 }
 
 fn region(at: &At<'_>) -> Option<String> {
-    let text = at.name()?;
-    if is_region(&text) { Some(text) } else { at.wrong("wanted a region as ISO 3166-2 writes it, such as US-FL") }
+    let Some(code) = region_code(&at.name()?) else {
+        return at.wrong("wanted a region as ISO 3166-2 writes it, such as US-FL");
+    };
+    at.refers(Target::Region(code.clone()));
+    Some(code)
 }
 
 fn day(at: &At<'_>) -> Option<Day> {

@@ -2,15 +2,15 @@
 //!
 //! Getters return `None` after noting what was wrong; a document is used only if nothing was noted.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::audience::period::{NotAPeriod, Period};
-use crate::definition::PROBLEMS_MAX;
 use crate::definition::problem::{Code, Problem, nearest};
 use crate::definition::yaml::{self, Content, Key, Node, Scalar};
+use crate::definition::{DocumentKind, PROBLEMS_MAX};
 use crate::event::NAME_CHARS_MAX;
 use crate::event::number::decimal;
 use crate::ids::{Span, Timestamp};
@@ -27,6 +27,19 @@ pub struct Reader<'a> {
     pub text: &'a str,
     pub problems: RefCell<Vec<Problem>>,
     pub references: RefCell<Vec<Reference>>,
+    /// Documents with a problem, as far as they could be read.
+    pub unread: RefCell<Vec<Unread>>,
+    /// Some document has no name that could be read: who names it is not known.
+    pub is_nameless: Cell<bool>,
+}
+
+/// What is known of a document with a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    pub kind: DocumentKind,
+    pub key: String,
+    pub file: String,
+    pub references: Vec<Reference>,
 }
 
 /// A name of another document, to be checked once all are read.
@@ -45,11 +58,21 @@ pub enum Target {
     /// A template, and the channel it must have a part for.
     Template(String, Option<Channel>),
     Segment(String),
+    /// Of ISO 3166-1 and 3166-2.
+    Country(String),
+    Region(String),
 }
 
 impl<'a> Reader<'a> {
     pub fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, problems: RefCell::default(), references: RefCell::default() }
+        Self {
+            file,
+            text,
+            problems: RefCell::default(),
+            references: RefCell::default(),
+            unread: RefCell::default(),
+            is_nameless: Cell::default(),
+        }
     }
 
     pub fn note(&self, line: usize, column: usize, field: &str, code: Code, message: String) {

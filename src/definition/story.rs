@@ -1,15 +1,15 @@
 //! `kind: story`: a test a marketer can read. Who there is, what happens, what must come of it.
 
+mod given;
+
 use serde_json::{Map as Json, Value};
 
 use crate::audience::ConsentState;
-use crate::audience::suppression::LIST_EVENTS;
 use crate::definition::condition;
 use crate::definition::problem::{Code, nearest};
 use crate::definition::reader::{At, Map, Target};
-use crate::event::Kind;
 use crate::ids::Timestamp;
-use crate::message::{Channel, SuppressionKind};
+use crate::message::Channel;
 
 /// Lines of a story; enough for a year of one customer, and quick to run.
 pub const LINES_MAX: usize = 2_000;
@@ -32,7 +32,11 @@ pub struct Story {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Person {
     pub name: String,
+    /// First seen by a line of the story; everybody else was there before it begins.
+    pub is_new: bool,
     pub traits: Json<String, Value>,
+    /// Static segments on whose lists they are as the story begins.
+    pub lists: Vec<String>,
     /// Every channel; granted unless the story says otherwise, `None` where unknown.
     pub consent: Vec<(Channel, Option<ConsentState>)>,
 }
@@ -41,6 +45,8 @@ pub struct Person {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Given {
     pub at: Timestamp,
+    /// Where it was written.
+    pub line: usize,
     pub person: String,
     pub event: String,
     pub properties: Json<String, Value>,
@@ -130,7 +136,7 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Story> {
     let mut profiles = map.required("profiles").and_then(|at| profiles(&at))?;
     let consent = map.optional("consent", (), |at| consent(&at, &mut profiles));
     let names: Vec<String> = profiles.iter().map(|person| person.name.clone()).collect();
-    let given = map.optional("given", Vec::new(), |at| lines(&at, |at| given(at, &names)));
+    let given = map.optional("given", Vec::new(), |at| lines(&at, |at| given::read(at, &names)));
     let expect = map.required("expect").and_then(|at| lines(&at, |at| expectation(at, &names)));
     if let (Some(given), Some(at)) = (&given, map.get("given"))
         && let Some(late) = given.windows(2).position(|pair| pair[0].at > pair[1].at)
@@ -139,8 +145,13 @@ pub fn read(at: &At<'_>, key: &str) -> Option<Story> {
         return None;
     }
     consent?;
-    let (name, campaigns) = (name?, campaigns?);
-    Some(Story { key: key.to_owned(), name, campaigns, profiles, given: given?, expect: expect? })
+    let (name, campaigns, given) = (name?, campaigns?, given?);
+    let comes = |person: &Person| given.iter().any(|line| line.person == person.name);
+    if let Some(idle) = profiles.iter().find(|person| person.is_new && !comes(person)) {
+        let at = map.get("profiles").and_then(|at| at.open_map()?.get(&idle.name));
+        return at.and_then(|at| at.wrong("is new and does nothing in `given`: it is a line there that they come by"));
+    }
+    Some(Story { key: key.to_owned(), name, campaigns, profiles, given, expect: expect? })
 }
 
 fn campaigns(at: &At<'_>) -> Option<Vec<String>> {
@@ -168,15 +179,28 @@ fn profiles(at: &At<'_>) -> Option<Vec<Person>> {
             if EXPECT_FIELDS.contains(&name.text.as_str()) || matches!(name.text.as_str(), "properties" | "traits") {
                 return at.wrong("this name is a field of a story's lines; choose another");
             }
-            let map = at.map(&["traits", "consent"], &[])?;
-            let traits = map.optional("traits", Json::new(), |at| object(&at));
-            let all = Channel::ALL.map(|channel| (channel, Some(ConsentState::Granted)));
-            let mut person = Person { name: name.text.clone(), traits: traits?, consent: all.to_vec() };
-            map.optional("consent", (), |at| channels(&at, &mut [&mut person]))?;
-            Some(person)
+            profile(&name.text, &at)
         })
         .collect();
     read.into_iter().collect()
+}
+
+fn profile(name: &str, at: &At<'_>) -> Option<Person> {
+    let map = at.map(&["new", "traits", "consent", "lists"], &[])?;
+    let is_new = map.optional("new", false, |at| at.boolean());
+    let traits = map.optional("traits", Json::new(), |at| given::traits(&at));
+    let lists = map.optional("lists", Vec::new(), |at| given::lists(&at));
+    let consent = Channel::ALL.map(|channel| (channel, Some(ConsentState::Granted))).to_vec();
+    let (is_new, traits, lists) = (is_new?, traits?, lists?);
+    if is_new && let Some(known) = map.get("traits").or_else(|| map.get("lists")) {
+        return known.wrong(
+            "of somebody new nothing is known before their first line; give it in `given`: `Identified` with `traits`, \
+             or `List Changed`",
+        );
+    }
+    let mut person = Person { name: name.to_owned(), is_new, traits, lists, consent };
+    map.optional("consent", (), |at| channels(&at, &mut [&mut person]))?;
+    Some(person)
 }
 
 /// `{ email: denied }` for everybody, or `{ ann: { email: denied } }`.
@@ -240,41 +264,6 @@ fn person<'a>(map: &Map<'a>, names: &[String]) -> Option<(String, At<'a>)> {
 fn open<'a>(at: &At<'a>, fields: &[&str], names: &[String]) -> Option<Map<'a>> {
     let known: Vec<&str> = fields.iter().copied().chain(names.iter().map(String::as_str)).collect();
     at.map(&known, &[])
-}
-
-fn given(at: &At<'_>, names: &[String]) -> Option<Given> {
-    let map = open(at, &["at", "properties", "traits"], names)?;
-    let when = map.required("at").and_then(|at| at.instant());
-    let (person, event) = person(&map, names)?;
-    let event = event.name();
-    let properties = map.optional("properties", Json::new(), |at| object(&at));
-    let traits = map.optional("traits", Json::new(), |at| object(&at));
-    let event = event?;
-    if let Some(stray) = map.get("traits").filter(|_| event != Kind::Identify.event_name()) {
-        return stray.wrong("only `Identified` sets traits");
-    }
-    let properties = properties?;
-    if LIST_EVENTS.contains(&event.as_str()) {
-        list_event(&map, &properties)?;
-    }
-    Some(Given { at: when?, person, event, properties, traits: traits? })
-}
-
-/// The list is of addresses: a change of it names the channel, and the kind by its name.
-fn list_event(map: &Map<'_>, properties: &Json<String, Value>) -> Option<()> {
-    let text = |name: &str| properties.get(name).and_then(Value::as_str);
-    let at = map.get("properties").unwrap_or_else(|| map.at.clone());
-    if text("channel").and_then(Channel::parse).is_none() {
-        let all = Channel::ALL.map(Channel::as_str).join(", ");
-        return at
-            .wrong(format!("wanted the channel whose address is meant: properties: {{ channel: … }}, one of {all}"));
-    }
-    match properties.get("kind") {
-        Some(kind) if kind.as_str().and_then(SuppressionKind::parse).is_none() => {
-            at.wrong("wanted as kind one of unsubscribed, complaint, bounced, manual, topic:KEY")
-        }
-        _ => Some(()),
-    }
 }
 
 fn object(at: &At<'_>) -> Option<Json<String, Value>> {

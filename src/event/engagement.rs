@@ -44,6 +44,8 @@ pub enum Machine {
 }
 
 impl Machine {
+    pub const ALL: [Self; 5] = [Self::Head, Self::HiddenLink, Self::UserAgent, Self::TooSoon, Self::Burst];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Head => "head",

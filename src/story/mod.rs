@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::audience::value_test::equal;
+use crate::decision::campaign::Start;
+use crate::decision::segments::SEGMENT_ENTERED;
 use crate::definition::story::{Expectation, Expected, Story};
 use crate::definition::{self, Definition, Document, Known, Problem, SourceFile};
 use crate::event::pattern::clipped;
@@ -30,6 +32,8 @@ pub struct StoryReport {
     pub failures: Vec<String>,
     /// Everything that happened, in order.
     pub timeline: String,
+    /// What its author may not have meant, whether it passed or not.
+    pub hints: Vec<String>,
 }
 
 /// How long after its last line a story goes on.
@@ -37,21 +41,56 @@ const TOLD_AFTER: Span = Span::from_days(2 * 366);
 
 /// Runs one story under the campaigns, caps and policies among `documents`.
 pub fn run(documents: &[Document], story: &Story) -> StoryReport {
-    let (failures, timeline) = match missing(documents, story) {
-        missing if !missing.is_empty() => (missing, String::new()),
+    let mut missing = missing(documents, story);
+    missing.extend(given::impossible(documents, story));
+    let (failures, timeline, hints) = match missing {
+        missing if !missing.is_empty() => (missing, String::new(), Vec::new()),
         _ => {
             let setting = given::setting(documents, story);
             let mut world = World::new(&setting, given::people(story), Position(0));
             world.gives_turns = true;
-            let acts = given::acts(story);
+            let acts = given::acts(documents, story);
             // What comes every year never comes to an end.
             let last = acts.last().map_or(given::start(story), |act| act.at);
             let ended = world.run(given::start(story), &acts, Some(last.plus(TOLD_AFTER)));
             let unmet = story.expect.iter().filter_map(|expected| unmet(expected, &world.happenings));
-            (ended.err().into_iter().chain(unmet).collect(), world.timeline.into_text())
+            let failures = ended.err().into_iter().chain(unmet).collect();
+            let hints = members_before(&setting, story, &world);
+            (failures, world.timeline.into_text(), hints)
         }
     };
-    StoryReport { name: story.name.clone(), passed: failures.is_empty(), failures, timeline }
+    StoryReport { name: story.name.clone(), passed: failures.is_empty(), failures, timeline, hints }
+}
+
+/// Campaigns that begin with whoever enters a segment, beside people who were in it before the story began: what holds
+/// for them is not what happens to somebody who is first seen.
+fn members_before(setting: &Setting, story: &Story, world: &World<'_>) -> Vec<String> {
+    let mut hints = Vec::new();
+    for campaign in setting.catalog.campaigns() {
+        let Start::Segment(segment) = &campaign.entry.start else { continue };
+        if campaign.entry.event != SEGMENT_ENTERED || campaign.entry.existing.is_some() {
+            continue;
+        }
+        for (told, person) in story.profiles.iter().zip(world.people()) {
+            let theirs = world.happenings.iter().filter(|one| one.person == told.name);
+            let changes = theirs.filter_map(|one| match &one.what {
+                What::Segment { entered, segment: which } if which == segment => Some(*entered),
+                _ => None,
+            });
+            let changes: Vec<bool> = changes.collect();
+            let is_member = person.profile.segments.of(segment).since.is_some();
+            let was_before = changes.first().map_or(is_member, |entered| !entered);
+            if was_before && !told.is_new && !changes.contains(&true) {
+                hints.push(format!(
+                    "{name} was in segment {segment} before the story began, so {} does not begin with them; somebody \
+                     who is first seen in it is written `{name}: {{ new: true }}`",
+                    campaign.key,
+                    name = told.name
+                ));
+            }
+        }
+    }
+    hints
 }
 
 /// Runs every story of these files, in which nothing else exists.
@@ -59,9 +98,7 @@ pub fn run(documents: &[Document], story: &Story) -> StoryReport {
 /// # Errors
 /// Every problem of the files.
 pub fn tell(files: &[SourceFile]) -> Result<Vec<StoryReport>, Vec<Problem>> {
-    let documents = definition::read(files)?;
-    let problems = definition::cross_check(&documents, &Known::default());
-    if problems.is_empty() { Ok(run_all(&documents)) } else { Err(problems) }
+    definition::check(files, &Known::default()).map(|documents| run_all(&documents))
 }
 
 /// Runs every story among `documents`.

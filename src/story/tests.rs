@@ -1,6 +1,7 @@
 //! Stories that pass, stories that fail, and what they print.
 #![allow(clippy::unwrap_used)]
 
+mod expressed;
 mod hostile;
 
 use crate::definition::{Definition, Document, SourceFile, read};
@@ -350,7 +351,7 @@ expect: [ { ann: sent, template: cart_reminder } ]
         std::sync::Arc::make_mut(&mut setting.catalog.terms).zone =
             zone.map(|zone| jiff::tz::TimeZone::get(zone).unwrap());
         let mut world = World::new(&setting, given::people(story), Position(0));
-        world.run(given::start(story), &given::acts(story), None).unwrap();
+        world.run(given::start(story), &given::acts(&documents, story), None).unwrap();
         world.happenings.iter().find(|one| one.what == crate::story::world::What::Sent).map(|one| one.at.to_string())
     };
     assert_eq!(sent(None).as_deref(), Some("2026-03-01T13:00:00Z"));

@@ -90,6 +90,8 @@ pub struct Someone {
     pub name: String,
     pub person: Person,
     pub loaded: Loaded,
+    /// Nobody knows them before the first of their acts.
+    pub is_new: bool,
 }
 
 /// Something one of them does, by their place among the people.
@@ -234,9 +236,9 @@ impl<'a> World<'a> {
     /// is looked at once it has begun.
     fn begin(&mut self, now: Timestamp) {
         self.tell_who_is_here();
-        for Someone { person, loaded, .. } in &mut self.people {
+        for Someone { person, loaded, is_new, .. } in &mut self.people {
             // Of whom nothing is known yet, everything is still to be seen.
-            if self.record.is_told && person.version == 0 && person.profile.history.is_empty() {
+            if *is_new || self.record.is_told && person.version == 0 && person.profile.history.is_empty() {
                 continue;
             }
             let walks = std::mem::take(&mut person.enrollments);

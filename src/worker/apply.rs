@@ -86,11 +86,7 @@ pub(super) async fn read_against(
 ) -> anyhow::Result<Result<Vec<Document>, Vec<Problem>>> {
     let book = book.clone();
     // Thousands of files take a while.
-    let read = move || {
-        let documents = definition::read(&files)?;
-        let problems = definition::cross_check(&documents, book.known());
-        if problems.is_empty() { Ok(documents) } else { Err(problems) }
-    };
+    let read = move || definition::check(&files, book.known());
     Ok(tokio::task::spawn_blocking(read).await?)
 }
 
@@ -105,13 +101,8 @@ pub(super) async fn checked(
     id: WorkspaceId,
     files: &[SourceFile],
 ) -> anyhow::Result<Result<(Vec<Document>, Vec<StoredDefinition>), Vec<Problem>>> {
-    let documents = match definition::read(files) {
-        Ok(documents) => documents,
-        Err(problems) => return Ok(Err(problems)),
-    };
     let stored = store.workspace(id).definitions().await?;
-    let problems = definition::cross_check(&documents, &known(&stored));
-    Ok(if problems.is_empty() { Ok((documents, stored)) } else { Err(problems) })
+    Ok(definition::check(files, &known(&stored)).map(|documents| (documents, stored)))
 }
 
 /// The newest version of everything, as files that `apply` reads.

@@ -27,6 +27,7 @@ use crate::worker::live::Definitions;
 use crate::worker::live::book::Book;
 use crate::worker::membership::{named, needs_of, work_out};
 use crate::worker::past::{is_whole, load_needed};
+use crate::worker::warnings::traits;
 use crate::worker::world::{Slot, Slots};
 
 /// People read together.
@@ -51,6 +52,8 @@ pub struct HeadCount {
     /// In milliseconds.
     pub took: u64,
     pub segments: Vec<SegmentCount>,
+    /// What is right as written and does not fit the traits of the people who are stored.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -121,6 +124,7 @@ pub async fn head_count(
     if asked.is_empty() {
         return Ok(Err(vec![no_segment(files)]));
     }
+    let warnings = traits::of_documents(store.workspace(id), &book, &documents.iter().collect::<Vec<_>>()).await?;
     let stored = store.workspace(id).newest_of(&names_of(&documents)).await?;
     let fresh = compare(&documents, &stored).1.into_iter();
     let fresh: Vec<_> = fresh.map(|(document, version)| stored_as(document, version, Position(1), now)).collect();
@@ -137,7 +141,7 @@ pub async fn head_count(
     });
     let segments = segments.collect();
     let took = u64::try_from(watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Ok(HeadCount { people: tally.people, unreadable: tally.unreadable, took, segments }))
+    Ok(Ok(HeadCount { people: tally.people, unreadable: tally.unreadable, took, segments, warnings }))
 }
 
 fn segment_of(document: &Document) -> Option<(&str, &str)> {

@@ -149,6 +149,11 @@ pub async fn plan(
     if is_asked && let Some(last) = newest_event(store.reader()).await? {
         look_back(store.workspace(id), (&before, &after), (last, now), &mut plan).await?;
     }
+    // What they share has changed, and nothing comes of it for them.
+    plan.campaigns.retain(|one| {
+        let includes = one.existing.as_ref().is_some_and(|existing| existing.count > 0);
+        asked.campaigns.contains_key(&one.campaign) || includes || one.now.as_ref() != Some(&one.then)
+    });
     Ok(Ok(plan))
 }
 

@@ -1,10 +1,11 @@
 //! What a person who applies definitions is told beside the result: fields that the events which came do not have,
-//! what is odd about their mails, traits that computed ones hide, and what of the past is no longer there.
+//! traits that the people who are stored do not have, what is odd about their mails, traits that computed ones hide, and what of the past is no longer there.
 
 mod hidden;
 mod newest;
 mod pruned;
 mod templates;
+pub mod traits;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub async fn of_documents(
             told.extend(warnings(&name, &bodies, asked, &came));
         }
     }
+    told.extend(traits::of_documents(store, book, documents).await?);
     told.extend(hidden::of_documents(store, seen, documents).await?);
     told.extend(templates::of_documents(store, (book, seen), documents).await?);
     told.extend(pruned::of_documents(store, documents, now).await?);

@@ -314,6 +314,19 @@ async fn stories_are_told_without_being_applied_and_a_broken_one_is_refused_with
     assert_eq!((&good["passed"], &good["failures"]), (&json!(true), &json!([])));
     assert!(good["timeline"].to_string().contains("sent email hello"), "{good}");
     assert!(bad["failures"][0].as_str().unwrap().contains("line"), "{bad}");
+    assert_eq!(good["hints"], json!([]));
+    let newcomer = format!(
+        "{}---\nkind: segment\nkey: idle\nname: Idle\nowner: crm@shop.example\n\
+         where: {{ not: {{ performed: {{ event: Order Completed }} }} }}\n",
+        text.replace("entry: { event: Signed Up }", "entry: { segment: idle, on: entered }")
+    );
+    let told = world.post("/api/v1/definitions/test", files(&newcomer)).await.ok();
+    assert!(told["stories"][1]["hints"][0].as_str().unwrap().contains("ann: { new: true }"), "{told}");
+    let newcomer = newcomer.replace("{ ann: { traits: { email: ann@example.com } } }", "{ ann: { new: true } }");
+    let told = world.post("/api/v1/definitions/test", files(&newcomer)).await.ok();
+    let timeline = told["stories"][1]["timeline"].to_string();
+    assert!(timeline.contains("entered segment idle"), "{told}");
+    assert_eq!(told["stories"][1]["hints"], json!([]));
     assert!(world.get("/api/v1/definitions").await.ok()["files"].as_array().unwrap().is_empty());
     let refused =
         world.post("/api/v1/definitions/test", files(&text.replace("Signed Up }\nsend", "Signed }\nsnd"))).await;

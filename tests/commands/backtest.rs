@@ -163,7 +163,7 @@ fn what_is_wrong_with_a_backtest_is_said_before_it_begins() {
     assert_eq!(folder.run(&["backtest"]).code, 2, "nothing to test");
     let file = folder.write("rival.yaml", RIVAL);
     let late = ["backtest", file.to_str().unwrap(), "--from", "2026-10-01T00:00Z", "--to", "2026-09-01T00:00Z"];
-    assert!(folder.run(&late).err.contains("`from` lies before `to`"));
+    assert!(folder.run(&late).err.contains("`to` does not lie after `from`"));
     let future = folder.run(&["backtest", file.to_str().unwrap(), "--from", "2999-01-01"]);
     assert!(future.code != 0 && future.err.contains("`from` is in the future"), "{future:?}");
     let unknown = folder.run(&["backtest", "cart_reminder_of_nobody"]);

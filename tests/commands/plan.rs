@@ -295,6 +295,7 @@ fn a_plan_tells_each_difference_in_words_and_applies_nothing() {
     ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
+    assert!(!said.contains("campaign other"), "nothing changes for it:\n{said}");
     let plan = folder.json(&["plan", &defs(&folder), "--json"]);
     let ours = &plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == "item_reminder").unwrap();
     assert!(count(&ours["then"], "exited") > count(&ours["now"], "exited"), "a longer wait ends more often: {ours:#}");

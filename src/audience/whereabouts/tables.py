@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Writes countries.tsv and phones.tsv anew: which zones a country has, and which a telephone's area may have.
+"""Writes countries.tsv, phones.tsv and parts.tsv anew: which zones a country has, which a telephone's area may have, and
+what a country's states, provinces and other parts are called.
 
     python3 -m venv target/zones && target/zones/bin/pip install phonenumbers tzdata
+    npm install --prefix target/zones cldr-core
     target/zones/bin/python src/audience/whereabouts/tables.py
 
 regions.tsv is written by hand.
 """
 
 import functools
+import json
 import random
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,6 +25,9 @@ HERE = Path(__file__).parent
 # Where a mobile number has an area, as fixed ones do: North America, Mexico, Argentina, Brazil; and China, which has one time.
 MOBILES_WITH_AREA = {1, 52, 54, 55, 86}
 ZONEINFO = Path(tzdata.__file__).parent / "zoneinfo"
+CLDR = HERE.parents[2] / "target/zones/node_modules/cldr-core"
+# The counties of Norway since 2024, which the CLDR does not have yet.
+NEWER = {"NO": ["31", "32", "33", "39", "40", "55", "56"]}
 
 
 def countries():
@@ -32,6 +38,19 @@ def countries():
             country, _, zone, *_ = line.split("\t")
             zones.setdefault(country, []).append(zone)
     return dict(sorted(zones.items()))
+
+
+def parts():
+    """The parts of each country by ISO 3166-2, as the CLDR has them; names that were given up too, for people have them."""
+    supplemental = CLDR / "supplemental"
+    contained = json.loads((supplemental / "subdivisionContainment.json").read_text())
+    contained = contained["supplemental"]["subdivisionContainment"].values()
+    aliases = json.loads((supplemental / "aliases.json").read_text())["supplemental"]["metadata"]["alias"]
+    named = [name for row in contained for name in row["_contains"]] + list(aliases["subdivisionAlias"])
+    found = {country: set(names) for country, names in NEWER.items()}
+    for name in named:
+        found.setdefault(name[:2].upper(), set()).add(name[2:].upper())
+    return {country: sorted(names) for country, names in sorted(found.items())}
 
 
 def links():
@@ -103,16 +122,20 @@ def phones(newest, of_countries):
 
 
 def write(name, notice, rows):
-    target = links()
     lines = [f"# {line}" for line in notice]
-    lines += [f"{key}\t{' '.join(apart(zones, target))}" for key, zones in rows.items()]
+    lines += [f"{key}\t{' '.join(values)}" for key, values in rows.items()]
     (HERE / name).write_text("\n".join(lines) + "\n")
+
+
+def write_zones(name, notice, rows):
+    target = links()
+    write(name, notice, {key: apart(zones, target) for key, zones in rows.items()})
 
 
 of_countries = countries()
 known = {zone for zones in of_countries.values() for zone in zones}
-write("countries.tsv", [f"From IANA's zone.tab of {tzdata.IANA_VERSION}, which is in the public domain."], of_countries)
-write(
+write_zones("countries.tsv", [f"From IANA's zone.tab of {tzdata.IANA_VERSION}, which is in the public domain."], of_countries)
+write_zones(
     "phones.tsv",
     [
         f"From the table of telephone numbers' zones of phonenumbers {phonenumbers.__version__}.",
@@ -121,4 +144,14 @@ write(
         "mobile numbers may be anywhere in their country.",
     ],
     phones(newest_names(known, links()), of_countries),
+)
+write(
+    "parts.tsv",
+    [
+        "Parts of countries by ISO 3166-2, from cldr-core "
+        + json.loads((CLDR / "package.json").read_text())["version"]
+        + " with what is newer.",
+        "Copyright (C) 2004-2026 Unicode, Inc. Unicode License V3: https://www.unicode.org/license.txt",
+    ],
+    parts(),
 )

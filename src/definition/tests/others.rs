@@ -5,7 +5,7 @@ use crate::audience::consent::UnknownConsent;
 use crate::definition::reader::Target;
 use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
-use crate::definition::{Definition, DocumentKind, Known, Story, cross_check, read};
+use crate::definition::{Definition, DocumentKind, Known, Story, check, cross_check, read};
 use crate::event::source::{Door, DoorRule};
 use crate::guard::Window;
 use crate::guard::frequency_cap::{Keep, Scope};
@@ -76,7 +76,7 @@ windows:
         (all.replace("21:00", "9pm"), "windows[0].from: wanted a time of day"),
         (all.replace("21:00", "09:00"), "from 09:00 to 09:00 is no time at all"),
         (all.replace("21:00", "00:00").replace("09:00", "24:00"), "no time at all for marketing by sms"),
-        (format!("{all}, countries: [ Germany ]"), "wanted a country by its two capital letters"),
+        (format!("{all}, countries: [ Germany ]"), "wanted a country by its two letters"),
         (format!("{all}, regions: [ Florida ]"), "wanted a region as ISO 3166-2"),
         (format!("{all}, days: [ sunday ]"), "`sunday` is not one of mon, tue"),
         (format!("{all}, dates: [ 12-25 ]"), "wanted a date such as"),
@@ -106,7 +106,7 @@ fn a_consent_policy_may_allow_unknown_only_for_email() {
     assert!(read.countries.contains("GB") && read.condition.is_some());
     assert_eq!(rules[0].policy.unknown, UnknownConsent::Blocked);
     assert!(bad(&policy(&format!("{{ channel: whatsapp, {soft} }}"))).contains("only e-mail may be allowed"));
-    for country in ["[]", "[ gb ]", "[ Britain ]", "GB"] {
+    for country in ["[]", "[ G8 ]", "[ Britain ]", "GB"] {
         let wrong = bad(&policy(&format!("{{ channel: email, soft_opt_in: {{ countries: {country} }} }}")));
         assert!(wrong.contains("countries"), "{country}: {wrong}");
     }
@@ -303,4 +303,72 @@ fn files_that_are_no_definitions_are_told() {
     assert_eq!(read(&[]).unwrap(), []);
     assert_eq!(good("# nothing\n"), []);
     assert_eq!(campaign(CART).key, "cart_reminder");
+}
+
+#[test]
+fn a_country_or_region_that_there_is_none_of_is_told_with_the_nearest_and_uk_is_gb() {
+    let window = |places: &str| {
+        format!("kind: quiet_hours\nwindows:\n  - {{ channels: [ sms ], from: \"21:00\", to: \"09:00\", {places} }}\n")
+    };
+    let policy = |country: &str| {
+        format!("kind: consent_policy\nrules:\n  - {{ channel: email, soft_opt_in: {{ countries: [ {country} ] }} }}\n")
+    };
+    let told = |text: &str| lines(&cross_check(&good(text), &Known::default()));
+    assert_eq!(told(&window("countries: [ UK, de ], regions: [ US-FL, uk-lnd, CA-QC ]")), "");
+    assert_eq!(told(&policy("UK, no")), "");
+    let Definition::QuietHours(windows) = good(&window("countries: [ UK ]")).remove(0).definition else { panic!() };
+    assert!(windows[0].countries.contains("GB"), "as people's countries are read: {windows:?}");
+    let Definition::ConsentPolicy(rules) = good(&policy("UK")).remove(0).definition else { panic!() };
+    assert!(rules[0].policy.soft_opt_in.as_ref().unwrap().countries.contains("GB"));
+    for (text, says) in [
+        (
+            window("countries: [ EN ]"),
+            "test.yaml:3:67: windows[0].countries[0]: there is no country `EN`; wanted one of \
+          ISO 3166-1, such as GB; did you mean `GB`?",
+        ),
+        (
+            window("regions: [ US-ZZ ]"),
+            "windows[0].regions[0]: there is no region `US-ZZ`; wanted one of ISO 3166-2, such as \
+          US-FL; did you mean `US-AZ`?",
+        ),
+        (window("regions: [ XX-FL ]"), "there is no country `XX`"),
+        (
+            policy("EL"),
+            "rules[0].soft_opt_in.countries[0]: there is no country `EL`; wanted one of ISO 3166-1, such as GB; \
+          did you mean `GR`?",
+        ),
+    ] {
+        let told = told(&text);
+        assert!(told.starts_with("unknown_reference ") && told.contains(says), "{told}");
+    }
+}
+
+#[test]
+fn a_cap_by_the_month_is_refused_with_what_to_write() {
+    let caps = |per: &str| bad(&format!("kind: caps\nrules:\n  - {{ at_most: 3, per: {per} }}\n"));
+    for (per, write) in [("1mo", "30d"), ("2mo", "60d"), ("1y", "365d"), ("9y", "365d")] {
+        let told = caps(per);
+        assert!(told.starts_with("not_yet_supported") && told.contains(&format!("write `{write}`")), "{told}");
+    }
+}
+
+#[test]
+fn names_that_lead_nowhere_are_told_with_all_other_problems_at_once() {
+    let told = |files: &[(&str, &str)]| {
+        let files: Vec<_> = files.iter().map(|(name, text)| file(name, text)).collect();
+        lines(&check(&files, &Known::default()).unwrap_err())
+    };
+    let broken = CART.replace("delay: 1h", "delay: soon").replace("template: cart_reminder", "template: cart_remindr");
+    let template = "kind: template\nkey: cart_reminder\nemail: { subject: Hi, html: <p>Hi</p> }\n";
+    let segment = "kind: segment\nkey: a\nname: A\nowner: crm@shop.example\nwhere: { any: [ { in_segment: b }, \
+                   { received: { campaign: cart_reminder } } ] }\n";
+    let all = told(&[("cart.yaml", &broken), ("hi.yaml", template), ("a.yaml", segment)]);
+    assert_eq!(all.lines().count(), 3, "{all}");
+    for says in ["`soon` is not a duration", "did you mean `cart_reminder`?", "there is no segment `b`"] {
+        assert!(all.contains(says), "{says}: {all}");
+    }
+    // Who is named by it is not known where a document has no name.
+    let nameless =
+        told(&[("cart.yaml", &broken.replace("key: cart_reminder", "kee: cart_reminder")), ("a.yaml", segment)]);
+    assert!(!nameless.contains("there is no"), "{nameless}");
 }

@@ -75,7 +75,7 @@ async fn backtested(admin: Controls, request: HttpRequest, payload: Payload) -> 
         return Err(wrong("from", "`from` is in the future").into());
     }
     if from >= to {
-        return Err(wrong("from", "`from` lies before `to`").into());
+        return Err(wrong("to", "`to` does not lie after `from`: there is nothing in between").into());
     }
     let against_live = match asked.against.as_deref() {
         None => false,

@@ -103,6 +103,8 @@ struct StoryOut {
     failures: Vec<String>,
     /// Everything that happened, in order, a line each.
     timeline: Vec<String>,
+    /// What its author may not have meant, whether it passed or not.
+    hints: Vec<String>,
 }
 
 async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
@@ -174,6 +176,7 @@ async fn tested(request: HttpRequest, payload: Payload) -> Answer {
                 name: it.name,
                 passed: it.passed,
                 failures: it.failures,
+                hints: it.hints,
             };
             let passed = reports.iter().filter(|report| report.passed).count();
             let failed = reports.len() - passed;

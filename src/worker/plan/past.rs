@@ -80,7 +80,10 @@ pub async fn load(
     let mut person = Person::new(profile, now.profile.created_at);
     person.version = i64::from(!before.is_empty());
     person.profile.user_id.clone_from(&now.profile.user_id);
-    if let Some(baseline) = store.baseline(profile).await? {
+    let baseline = store.baseline(profile).await?;
+    // Whoever was first seen in the time looked at enters what they enter then, and was in nothing before.
+    let is_new = before.is_empty() && baseline.is_none();
+    if let Some(baseline) = baseline {
         person.profile.traits = baseline.profile.traits;
         person.profile.carts = baseline.profile.carts;
     }
@@ -113,7 +116,7 @@ pub async fn load(
     };
     let received = received.into_iter().filter_map(|(_, one)| one.ok()).filter(|one| one.at < window.from);
     let loaded = Loaded { older: vec![older], bodies, received: received.collect() };
-    Ok(Some(Past { someone: Someone { name, person, loaded }, acts, slots, suppressions, carried }))
+    Ok(Some(Past { someone: Someone { name, person, loaded, is_new }, acts, slots, suppressions, carried }))
 }
 
 /// What the person did, in the order it was decided.

@@ -79,7 +79,7 @@ impl Lives {
             let mut person = known.cloned().unwrap_or_else(|| Person::new(id, began));
             person.version = i64::from(known.is_some());
             places.insert(id, self.people.len());
-            self.people.push(Someone { name: name.clone(), person, loaded: loaded.clone() });
+            self.people.push(Someone { name: name.clone(), person, loaded: loaded.clone(), is_new: false });
         }
         self.subjects.extend(addresses_since(refold.clone(), since));
         let place = |id: ProfileId| places.get(&refold.current(id)).copied();
