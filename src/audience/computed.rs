@@ -12,8 +12,9 @@ use std::fmt;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::audience::condition::performed::{Piece, counted};
+use crate::audience::condition::performed::{Piece, counted, unrated};
 use crate::audience::condition::tally::Tally;
+use crate::audience::condition::without_rate;
 use crate::audience::condition::{Aggregate, Count, Facts, Function as Aggregated, NetOf, Performed, Window};
 use crate::audience::field::{Found, Place, UnknownCurrency, spelled};
 use crate::audience::remembered::Worked;
@@ -131,11 +132,15 @@ impl Compute {
         let next = turns.filter(|at| *at > facts.now).min();
         let mut there: Vec<&Piece<'_>> = pieces.iter().filter(|piece| piece.stay.contains(facts.now)).collect();
         there.sort_by_key(|piece| (piece.at, piece.position));
-        let (value, unit) = match self.value(&there, currency) {
-            Ok(found) => found.map_or((None, None), |(value, unit)| (Some(value), unit)),
-            Err(UnknownCurrency) => (None, None),
+        let (value, unit, note) = match self.value(&there, currency) {
+            Ok(found) => found.map_or((None, None, None), |(value, unit)| (Some(value), unit, None)),
+            Err(UnknownCurrency) => {
+                let unrated = unrated(&self.over, &alone, currency);
+                let first = unrated.first().cloned().unwrap_or_else(|| "?".to_owned());
+                (None, Some(Value::from(first)), Some(without_rate(&unrated)))
+            }
         };
-        let because = self.words(there.len(), value.as_ref(), unit.as_ref());
+        let because = self.words(there.len(), value.as_ref(), unit.as_ref()) + &note.unwrap_or_default();
         Answer { worked: Worked { value, currency: unit, next }, because }
     }
 
@@ -149,7 +154,9 @@ impl Compute {
             None => pieces.next().map(|piece| (Value::from(piece.at.to_string()), None)),
             Some(path) => pieces.find_map(|piece| {
                 let found = values(piece, path).into_iter().next()?;
-                Some((found.value.clone().into_owned(), found.currency().cloned()))
+                // Text beside a currency is no amount of it.
+                let unit = found.currency().filter(|_| found.number().is_some()).cloned();
+                Some((found.value.clone().into_owned(), unit))
             }),
         };
         Ok(match self.function {
@@ -192,10 +199,14 @@ impl Compute {
             Some(path) => format!("{} {path}", self.function),
             None => self.function.to_string(),
         };
-        let unit = unit.and_then(Value::as_str).map_or_else(String::new, |unit| format!("{unit} "));
-        let value = value.map_or_else(|| "missing".to_owned(), clipped);
+        let value = match (value, unit.and_then(Value::as_str)) {
+            (Some(value), Some(unit)) => format!("{unit} {}", clipped(value)),
+            (Some(value), None) => clipped(value),
+            (None, Some(_)) => "unknown".to_owned(),
+            (None, None) => "missing".to_owned(),
+        };
         let times = format!("{} performed {events} times{net}{}", names.join(" or "), window.words(None));
-        format!("{times}; {what} is {unit}{value}")
+        format!("{times}; {what} is {value}")
     }
 }
 
@@ -250,10 +261,13 @@ impl fmt::Display for Function {
 
 /// Two values that are the same to any test: numbers as numbers, in the same currency.
 pub fn is_same(one: &Worked, other: &Worked) -> bool {
-    let equal = match (&one.value, &other.value) {
-        (Some(one), Some(other)) => crate::audience::value_test::equal(one, other, false),
+    let (left, right) = (&one.currency, &other.currency);
+    match (&one.value, &other.value) {
+        // Text has no currency, whatever stood beside it.
+        (Some(one), Some(other)) => {
+            crate::audience::value_test::equal(one, other, false) && (!one.is_number() || left == right)
+        }
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
-    };
-    equal && one.currency == other.currency
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod annotated;
 mod cart;
+mod compared;
 mod engaged;
 pub mod needs;
 pub mod performed;
@@ -16,7 +17,6 @@ pub mod tally;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -28,12 +28,13 @@ use crate::audience::consent::ConsentState;
 use crate::audience::field::{Found, Place, trait_values};
 use crate::audience::period::{Period, zone_of};
 use crate::audience::segment::{Answers, SegmentSet};
-use crate::audience::value_test::{Outcome, Reference, Surroundings, Test};
+use crate::audience::value_test::{Reference, Surroundings, Test};
 use crate::audience::{Channel, History, Profile};
 use crate::event::Event;
-use crate::event::pattern::clipped;
 use crate::ids::{Position, Timestamp, WorkspaceId, draw};
 use crate::money::Exchange;
+pub use compared::without_rate;
+use compared::{asked, asked_of_trait, fields};
 
 /// A question about a person and, where one is at hand, an event.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,8 +289,6 @@ pub struct Evaluation {
 
 /// Characters of a reason; a tree of a hundred leaves still makes one line.
 const BECAUSE_CHARS_MAX: usize = 300;
-/// Values shown of a field that has many.
-const VALUES_SHOWN_MAX: usize = 3;
 
 /// The answer now, and as much of until when, and why, as the facts ask for.
 pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
@@ -301,9 +300,7 @@ pub fn evaluate(condition: &Condition, facts: &Facts<'_>) -> Evaluation {
             let because = facts.because(|| format!("not ({})", answer.because));
             Evaluation { holds: !answer.holds, because, ..answer }
         }
-        Condition::Trait(tests) => fields("trait ", tests, facts, |path, test| {
-            asked(test, &trait_values(facts.profile, path, facts.now), facts)
-        }),
+        Condition::Trait(tests) => fields("trait ", tests, facts, |path, test| asked_of_trait(test, path, facts)),
         Condition::Event(tests) => {
             let place = facts.event.map(Place::event);
             let values = |path: &str| place.map(|place| place.values(path)).unwrap_or_default();
@@ -381,48 +378,6 @@ fn combine(children: &[Condition], facts: &Facts<'_>, decisive: bool) -> Evaluat
     Evaluation { holds: !decisive, until, because, currency_unknown }
 }
 
-/// Every named field satisfies its test.
-fn fields<P: Display>(
-    what: &str,
-    tests: &[(P, Test)],
-    facts: &Facts<'_>,
-    ask: impl Fn(&P, &Test) -> (Outcome, String),
-) -> Evaluation {
-    let mut because = Vec::new();
-    let mut until: Option<Timestamp> = None;
-    // The first that does not hold is the reason; all that do not must come to hold before the answer changes.
-    let mut failed: Option<Evaluation> = None;
-    for (path, test) in tests {
-        let (outcome, found) = ask(path, test);
-        let rates = if outcome.is_of_now { facts.terms.exchange.rates.next_change(facts.now) } else { None };
-        let turns = [outcome.until, rates].into_iter().flatten().min();
-        let line = || format!("{what}{path} is {found}, wanted {test}{}", unknown(outcome));
-        if outcome.holds {
-            until = [until, turns].into_iter().flatten().min();
-            because.push(facts.because(line));
-            continue;
-        }
-        let before = failed.take();
-        let until = before.as_ref().map_or(turns, |before| before.until.zip(turns).map(|(one, other)| one.max(other)));
-        let Outcome { currency_unknown, .. } = outcome;
-        let first = before.unwrap_or_else(|| Evaluation { currency_unknown, ..facts.constant(false, line) });
-        if until.is_none() || facts.detail == Detail::Holds {
-            return Evaluation { until, ..first };
-        }
-        failed = Some(Evaluation { until, ..first });
-    }
-    failed.unwrap_or_else(|| Evaluation { until, ..facts.constant(true, || because.join(" and ")) })
-}
-
-/// What a test says of these values, and the values in words.
-fn asked(test: &Test, found: &[Found<'_>], facts: &Facts<'_>) -> (Outcome, String) {
-    (test.ask(found, facts), facts.because(|| shown(found)))
-}
-
-fn unknown(outcome: Outcome) -> &'static str {
-    if outcome.currency_unknown { " (its currency has no rate)" } else { "" }
-}
-
 /// One element meets all of it.
 fn item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Evaluation {
     let elements = facts.event.map(|event| Place::event(event).elements(path)).unwrap_or_default();
@@ -475,17 +430,6 @@ fn random(percent: Decimal, salt: &str, facts: &Facts<'_>) -> Evaluation {
     // In millionths: as fine as a percentage is written.
     let drawn = Decimal::from(draw(&parts) % 100_000_000) / Decimal::from(1_000_000);
     facts.constant(drawn < percent, || format!("random {salt} drew {drawn} of 100, wanted below {percent}"))
-}
-
-fn shown(values: &[Found<'_>]) -> String {
-    if values.is_empty() {
-        return "missing".to_owned();
-    }
-    let mut text: Vec<String> = values.iter().take(VALUES_SHOWN_MAX).map(|found| clipped(&found.value)).collect();
-    if values.len() > VALUES_SHOWN_MAX {
-        text.push(format!("{} more", values.len() - VALUES_SHOWN_MAX));
-    }
-    text.join(", ")
 }
 
 fn cut(text: String) -> String {

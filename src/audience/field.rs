@@ -10,7 +10,7 @@ use crate::audience::Profile;
 use crate::event::Event;
 use crate::event::number::decimal;
 use crate::ids::Timestamp;
-use crate::money::{Amount, Exchange};
+use crate::money::{Amount, Currency, Exchange};
 
 /// A value found at a path; never null and never an array.
 #[derive(Debug, Clone)]
@@ -114,6 +114,15 @@ impl<'a> Found<'a> {
             },
         };
         Some(Ok(Amount { value, currency }))
+    }
+
+    /// The currency for want of whose rate it is not worth anything in this one; none where it is, or is no number.
+    pub fn unrated(&self, to: Currency, exchange: &Exchange) -> Option<String> {
+        let named = || self.currency.as_deref().map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
+        match self.amount(exchange)? {
+            Err(UnknownCurrency) => named(),
+            Ok(amount) => exchange.unrated(amount.currency, to, self.at).map(|currency| currency.to_string()),
+        }
     }
 
     /// The instant whose rates it is converted by.

@@ -36,10 +36,10 @@ pub struct Remembered {
 /// What a computed trait came to when last looked at.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Worked {
-    /// None: there is nothing to work it out of.
+    /// None: there is nothing to work it out of, or an amount of a currency without a rate is in it, which is then named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
-    /// The currency of an amount, as text.
+    /// The currency of an amount, as text; without a value, that whose rate is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<Value>,
     /// It cannot change before without a new input.
@@ -80,6 +80,12 @@ impl Remembered {
     /// The computed traits that have a value, with it.
     pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.computed.iter().filter_map(|(key, worked)| Some((key.as_str(), worked.value.as_ref()?)))
+    }
+
+    /// The currency for want of whose rate this computed trait is not known.
+    pub fn unrated(&self, key: &str) -> Option<&str> {
+        let worked = self.computed.get(key).filter(|worked| worked.value.is_none())?;
+        worked.currency.as_ref()?.as_str()
     }
 
     /// Another profile of the same person: on every list of either, since the earlier of the two. What the traits and

@@ -24,6 +24,7 @@ use crate::event::number::decimal;
 use crate::event::pattern::same;
 use crate::ids::Timestamp;
 use crate::money::{Amount, Currency, Exchange, Total};
+pub use words::{VALUES_SHOWN_MAX, values_of};
 
 /// Every check must hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -208,6 +209,16 @@ impl Test {
     /// Every operand of every check.
     pub fn operands(&self) -> impl Iterator<Item = &Operand> {
         self.checks.iter().flat_map(Check::operands)
+    }
+
+    /// The numbers it is compared with, as they stand or as money of a currency; none where a reference leads nowhere.
+    pub fn bounds(&self, around: &dyn Surroundings) -> Option<Vec<(Option<Currency>, Decimal)>> {
+        let literals = Asked::new(self, around).resolve()?.into_iter().flatten().flatten();
+        let bound = |literal: Literal<'_>| match literal {
+            Literal::Value(value) => decimal(&value).map(|bound| (None, bound)),
+            Literal::Money(amount) => Some((Some(amount.currency), amount.value)),
+        };
+        Some(literals.filter_map(bound).collect())
     }
 
     /// The currencies its operands name; none among them stands for a bare number.

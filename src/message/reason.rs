@@ -17,7 +17,7 @@ pub enum Reason {
     CurrencyUnknown {
         operand: String,
     },
-    /// A membership that a changed definition or an import brought about starts nothing.
+    /// A membership that a merge, a changed definition or an import brought about starts nothing.
     Backfill,
     /// Included as a member of a segment the person had left by then.
     LeftBeforeTurn {
@@ -254,7 +254,9 @@ impl Reason {
         match self {
             Self::ConditionNotMet { operand } => format!("the condition was not met: {operand}"),
             Self::CurrencyUnknown { operand } => format!("a currency has no rate: {operand}"),
-            Self::Backfill => "it comes from a changed definition or an import, which starts nothing".to_owned(),
+            Self::Backfill => {
+                "it comes from a merge, a changed definition or an import, which starts nothing".to_owned()
+            }
             Self::LeftBeforeTurn { segment } => format!("no longer in segment {segment} when the turn came"),
             Self::IncludedBefore { since } => format!("in the campaign before for the membership since {since}"),
             Self::DepthExceeded { depth_max } => {

@@ -29,6 +29,15 @@ impl Default for Exchange {
     }
 }
 
+impl Exchange {
+    /// Which of two currencies has no rate at this instant, the other one before the workspace's own.
+    pub fn unrated(&self, from: Currency, to: Currency, at: Timestamp) -> Option<Currency> {
+        let mut either = vec![from, to];
+        either.retain(|currency| from != to && self.rates.rate(*currency, at).is_none());
+        either.into_iter().min_by_key(|currency| *currency == self.home)
+    }
+}
+
 /// Rates by currency and the instant from which on each holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rates {

@@ -3,6 +3,7 @@
 
 pub mod checks;
 pub mod instant;
+mod memberships;
 pub mod misfits;
 mod pruned;
 pub(super) mod refold;
@@ -208,6 +209,7 @@ async fn load<C: ConnectionTrait>(store: Workspace<'_, C>, question: &Question) 
         }
     }
     entries.retain(|position, _| shown.contains(position) || findings.contains_key(position));
+    memberships::find(store, &entries, &mut findings).await?;
     let named = named(store, &messages).await?;
     let parked = store.parked_before(question.profile, Position(i64::MAX), ROWS_MAX).await?;
     let is_behind = store.is_behind(question.profile).await?;
@@ -328,7 +330,7 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
             let denied = match (rows.denials.contains_key(position), said("properties.topic")) {
                 (true, Some(topic)) => format!(": topic {topic} denied,"),
                 (true, None) => said("properties.channel").map_or_else(String::new, |of| format!(": {of} denied,")),
-                (false, _) => String::new(),
+                (false, _) => memberships::about(event).map_or_else(String::new, |about| format!(": {about},")),
             };
             let mut text = format!("{}{denied} received (position {position}", event.name);
             // People read whole seconds.

@@ -141,6 +141,46 @@ async fn two_people_who_turn_out_to_be_one_were_two_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_stopped_says_what_would_have_let_it_go() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.post("/api/v1/definitions", campaign("{ all: [] }")).await.ok();
+    let nameless = json!({ "userId": "ann", "messageId": "i1", "traits": { "email": "ann@example.com" } });
+    house.send(&key, "identify", nameless).await;
+    house.viewed(&key, 1).await;
+    house.forward("2h").await;
+    let stopped = house.instant(Some("2026-03-01T11:30:00Z"), CAMPAIGN).await;
+    assert_eq!(code(&stopped), "consent_unknown", "{stopped:#}");
+    assert_eq!(stopped["answer"]["change"], "consent for email, given before the message is due");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_names_the_segment_that_time_brought_somebody_into() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    let text = "kind: segment\nkey: quiet\nname: Quiet\nowner: crm@shop.example\nwhere: \
+                { not: { performed: { event: Product Viewed, within: 1h } } }\n";
+    let files = json!({ "files": [ { "name": "quiet.yaml", "text": text } ] });
+    house.post("/api/v1/definitions", files).await.ok();
+    house.viewed(&key, 1).await;
+    house.forward("2h").await;
+    let told = house.get("/api/v1/explain?profile=ann").await.ok();
+    let text = told["text"].as_str().unwrap();
+    assert!(text.contains("Segment Entered: quiet, received (position "), "{text}");
+    assert!(text.contains("entered segment quiet: not (Product Viewed performed 0 times within 1h"), "{text}");
+    let entered = told["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["text"].as_str().unwrap().starts_with("Segment Entered"));
+    let position = entered.unwrap()["position"].to_string();
+    let one = house.get(&format!("/api/v1/explain?profile=ann&event={position}")).await.ok();
+    assert!(one["text"].as_str().unwrap().contains("entered segment quiet: not ("), "{one:#}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_is_refused_with_why() {
     let house = House::furnished().await;
     let key = house.key().await;

@@ -3,6 +3,7 @@
 
 mod asks;
 mod baskets;
+mod promises;
 mod reach;
 pub mod time;
 mod world;

@@ -110,6 +110,23 @@ fn what_is_shipped_tells_of_orders_that_were_kept() {
 }
 
 #[test]
+fn an_order_in_a_currency_without_a_rate_leaves_the_revenue_unknown_and_text_has_no_currency() {
+    let all = [("revenue", "", 1), ("top", "{ last: properties.products.category, over: Order Completed }", 1)];
+    let rich = ("hello", "entry: { event: Page Viewed, where: { trait: { revenue: { gte: EUR 150 } } } }\ndelay: 1d");
+    let mut life = life(&all, &[], &[rich]);
+    happened(&mut life, 60, "Order Completed", &order("o1", "180", "a"));
+    let yen = r#"{"properties":{"order_id":"o2","revenue":9000,"currency":"JPY","products":[{"category":"b"}]}}"#;
+    happened(&mut life, 120, "Order Completed", yen);
+    assert_eq!(value(&life, "revenue"), None);
+    assert_eq!(life.person.profile.remembered.unrated("revenue"), Some("JPY"));
+    assert_eq!(life.person.profile.remembered.computed["top"].currency, None, "a category is no amount");
+    let event = event("Page Viewed", at(180), at(180), "{}");
+    let decision = life.decide(at(180), &Input::Event(event.into()));
+    let told = format!("{:?}", decision.findings);
+    assert!(told.contains("CurrencyUnknown") && told.contains("(JPY has no rate)"), "{told}");
+}
+
+#[test]
 fn a_segment_on_a_computed_trait_follows_it_in_the_same_event_and_at_the_same_instant() {
     let busy = ("busy", "{ count: true, over: Order Completed, within: 30d }", 1);
     let vip = ("vip", "{ trait: { busy: { gte: 2 } } }", 1);

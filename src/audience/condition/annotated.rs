@@ -12,13 +12,18 @@ use serde_json::{Map, Value, json};
 
 use crate::audience::Channel;
 use crate::audience::cart::Field;
-use crate::audience::condition::{Condition, Facts, VALUES_SHOWN_MAX, asked, cut, evaluate, fields, performed, shown};
+use crate::audience::condition::{
+    Condition, Detail, Evaluation, Facts, asked, asked_of_trait, cut, evaluate, fields, performed,
+};
 use crate::audience::field::{Found, Place, trait_values};
-use crate::audience::value_test::Test;
+use crate::audience::segment::Answers;
+use crate::audience::value_test::{Test, values_of};
 use crate::ids::Timestamp;
 
 /// Elements of an array that are shown one by one.
 const ELEMENTS_SHOWN_MAX: usize = 5;
+/// Wakes looked through for the one at which time alone turns an answer.
+const WAKES_MAX: usize = 50;
 /// Nodes of one answer; segments that build on each other may unfold to many.
 const NODES_MAX: usize = 500;
 
@@ -69,69 +74,55 @@ impl Unfolding {
         if let Some(each) = each_alone(condition) {
             return self.combined(condition, &each, facts, false);
         }
+        let answer = evaluate(condition, facts);
+        let (holds, form) = (answer.holds, words::form(condition));
+        let by_itself = by_itself(condition, &answer, facts);
         let leaf = match condition {
             Condition::All(children) => return self.combined(condition, children, facts, false),
             Condition::Any(children) => return self.combined(condition, children, facts, true),
             Condition::Not(child) => return self.negated(condition, child, facts),
-            Condition::Trait(tests) => of_field("trait ", tests, |path| trait_values(facts.profile, path, facts.now)),
+            Condition::InSegment(key) => return self.segment(condition, key, facts),
+            Condition::Trait(tests) => {
+                of_field("trait ", tests, holds, facts, |path| trait_values(facts.profile, path, facts.now))
+            }
             Condition::Event(tests) => {
                 let place = facts.event.map(Place::event);
-                of_field("", tests, |path| place.map(|place| place.values(path)).unwrap_or_default())
+                of_field("", tests, holds, facts, |path| place.map(|place| place.values(path)).unwrap_or_default())
             }
-            Condition::Item { path, filter } => of_item(path, filter, facts),
+            Condition::Item { path, filter } => of_item(path, filter, holds, facts),
             Condition::Performed(asked) => {
-                let seen = performed::seen(asked, facts);
-                let values = words::seen_values(asked, &seen, facts);
-                let turned = evaluate(condition, facts);
-                leaf(
-                    words::form(condition),
-                    values,
-                    words::performed_change(asked, &seen, (turned.holds, turned.until), facts),
-                )
+                let values = words::seen_values(asked, &performed::seen(asked, facts), facts);
+                let turning = performed::turning(asked, facts, by_itself);
+                leaf(form, values, words::performed_change(asked, &turning, facts))
             }
             Condition::Sequence(sequence) => {
-                let turned = evaluate(condition, facts);
-                let values = words::sequence_values(sequence);
-                leaf(words::form(condition), values, words::sequence_change(sequence, turned.holds, turned.until))
+                let values = words::sequence_values(sequence, facts);
+                leaf(form, values, words::sequence_change(sequence, holds, facts))
             }
-            Condition::InSegment(key) => return self.segment(condition, key, facts),
             Condition::Consent(wanted) => {
-                let holds = evaluate(condition, facts).holds;
-                leaf(words::form(condition), words::consent_values(wanted, facts), words::consent_change(wanted, holds))
+                leaf(form, words::consent_values(wanted, facts), words::consent_change(wanted, holds))
             }
             Condition::Subscribed(topic) => {
-                let holds = evaluate(condition, facts).holds;
                 let change = if holds { "an unsubscription from" } else { "a subscription to" };
-                leaf(words::form(condition), named([("topic", json!(topic))]), Some(format!("{change} topic {topic}")))
+                leaf(form, named([("topic", json!(topic))]), Some(format!("{change} topic {topic}")))
             }
-            Condition::Reachable(channel) => of_reach(words::form(condition), *channel, facts),
+            Condition::Reachable(channel) => of_reach(form, *channel, facts),
             Condition::Engaged(engaged) => {
-                let turned = evaluate(condition, facts);
                 let values = words::engaged_values(engaged, facts);
-                leaf(words::form(condition), values, words::engaged_change(engaged, turned.holds, turned.until))
+                leaf(form, values, words::engaged_change(engaged, holds, facts))
             }
             Condition::Cart(tests) => of_cart(tests, facts),
-            Condition::CartEmpty => of_empty_cart(words::form(condition), facts),
-            Condition::Listed(segment) => of_list(words::form(condition), segment, facts),
+            Condition::CartEmpty => of_empty_cart(form, facts),
+            Condition::Listed(segment) => of_list(form, segment, facts),
             // The draw is the same for ever.
             Condition::Random { percent, salt } => {
                 let values = named([("percent", json!(percent.to_string())), ("salt", json!(salt))]);
-                leaf(words::form(condition), values, None)
+                leaf(form, values, None)
             }
         };
-        let answer = evaluate(condition, facts);
         let Leaf { condition, values, change, children } = leaf;
-        let change = change.map(cut);
-        Node {
-            condition,
-            holds: answer.holds,
-            because: answer.because,
-            values,
-            until: answer.until,
-            change,
-            apart: 1,
-            children,
-        }
+        let change = with_time(change, by_itself).map(cut);
+        Node { condition, holds, because: answer.because, values, until: answer.until, change, apart: 1, children }
     }
 
     /// All or any: one child with the answer `decisive` settles it.
@@ -143,7 +134,7 @@ impl Unfolding {
             true => {
                 let settling = || nodes.iter().filter(|node| node.holds == decisive);
                 let all: Option<Vec<&str>> = settling().map(|node| node.change.as_deref()).collect();
-                (all.map(|all| all.join(", and ")), settling().map(|node| node.apart).sum())
+                (all.map(|all| together(&all)), settling().map(|node| node.apart).sum())
             }
             // One that turns is enough.
             false => {
@@ -216,6 +207,41 @@ fn leaf(condition: String, values: Map<String, Value>, change: Option<String>) -
     Leaf { condition, values, change, children: Vec::new() }
 }
 
+/// The instant at which time alone turns the answer; what is asked of an event is asked once.
+fn by_itself(condition: &Condition, answer: &Evaluation, facts: &Facts<'_>) -> Option<Timestamp> {
+    if matches!(condition, Condition::Event(_) | Condition::Item { .. }) {
+        return None;
+    }
+    let mut until = answer.until;
+    for _ in 0..WAKES_MAX {
+        let (now, answers) = (until?, Answers::default());
+        let then = evaluate(condition, &Facts { now, answers: &answers, detail: Detail::Until, ..*facts });
+        if then.holds != answer.holds {
+            return Some(now);
+        }
+        until = then.until;
+    }
+    None
+}
+
+/// What turns it, and when time does.
+fn with_time(change: Option<String>, by_itself: Option<Timestamp>) -> Option<String> {
+    match (change, by_itself) {
+        (None, Some(at)) => Some(format!("nothing until {at}, when time alone turns it")),
+        (Some(change), Some(at)) => Some(format!("{change}; or by itself at {at}")),
+        (change, None) => change,
+    }
+}
+
+/// Changes that are all needed; of each one way is enough.
+fn together(all: &[&str]) -> String {
+    let one = |way: &&str| match way.contains("; or ") && all.len() > 1 {
+        true => format!("({way})"),
+        false => (*way).to_owned(),
+    };
+    all.iter().map(one).collect::<Vec<_>>().join(", and ")
+}
+
 /// Tests of several fields, each by itself; none where there is one.
 fn each_alone(condition: &Condition) -> Option<Vec<Condition>> {
     match condition {
@@ -234,7 +260,7 @@ fn each_alone(condition: &Condition) -> Option<Vec<Condition>> {
 
 fn of_cart(tests: &[(Field, Test)], facts: &Facts<'_>) -> Leaf {
     let name = tests.first().map_or_else(String::new, |(field, _)| format!("cart.{field}"));
-    leaf(name, words::cart_values(tests, facts), Some(words::cart_change(tests)))
+    leaf(name, words::cart_values(tests, facts), Some(words::cart_change(tests, facts)))
 }
 
 /// Whether an operator put the person on the list of a static segment.
@@ -261,25 +287,36 @@ fn named<const N: usize>(values: [(&str, Value); N]) -> Map<String, Value> {
 }
 
 /// One field and its test.
-fn of_field<'a>(what: &str, tests: &[(String, Test)], values: impl Fn(&str) -> Vec<Found<'a>>) -> Leaf {
+fn of_field<'a>(
+    what: &str,
+    tests: &[(String, Test)],
+    holds: bool,
+    facts: &Facts<'a>,
+    values: impl Fn(&str) -> Vec<Found<'a>>,
+) -> Leaf {
     let Some((path, test)) = tests.first() else { return leaf(what.trim_end().to_owned(), Map::new(), None) };
     let found = values(path);
-    let is = shown(&found);
-    let change = format!("{what}{path} is {is}, wanted: {test}");
-    leaf(
-        format!("{what}{path}"),
-        named([("is", shown_values(&found)), ("wanted", json!(test.to_string()))]),
-        Some(change),
-    )
-}
-
-fn shown_values(found: &[Found<'_>]) -> Value {
-    let mut values: Vec<Value> = found.iter().take(VALUES_SHOWN_MAX).map(|one| one.value.as_ref().clone()).collect();
-    if found.len() <= 1 { values.pop().unwrap_or(Value::Null) } else { Value::Array(values) }
+    let (outcome, words) = match what {
+        "" => asked(test, &found, facts),
+        _ => asked_of_trait(test, path, facts),
+    };
+    let wanted = words.wanted;
+    let mut named = named([("is", values_of(&found)), ("wanted", json!(wanted))]);
+    words::operands(test, facts, &mut named);
+    let (is, form) = (words.found, format!("{what}{path}"));
+    if words.is_money {
+        named.insert("amount".to_owned(), json!(is));
+    }
+    let change = match (outcome.currency_unknown && !holds, holds) {
+        (true, _) => words::rate(&words.unrated),
+        (false, true) => format!("{form} is {is}, wanted: anything but {wanted}"),
+        (false, false) => format!("{form} is {is}, wanted: {wanted}"),
+    };
+    leaf(form, named, Some(change))
 }
 
 /// One element has to meet all of it; the first few are shown each by itself.
-fn of_item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Leaf {
+fn of_item(path: &str, filter: &[(String, Test)], holds: bool, facts: &Facts<'_>) -> Leaf {
     let elements = facts.event.map(|event| Place::event(event).elements(path)).unwrap_or_default();
     let shown = elements.iter().take(ELEMENTS_SHOWN_MAX).enumerate().map(|(n, element)| {
         let facts = Facts { item: Some(*element), ..*facts };
@@ -295,12 +332,12 @@ fn of_item(path: &str, filter: &[(String, Test)], facts: &Facts<'_>) -> Leaf {
             children: Vec::new(),
         }
     });
-    let wanted = words::filter(filter);
+    let wanted = words::filter(filter, facts);
     let values = named([("elements", json!(elements.len())), ("wanted", json!(wanted.trim_start()))]);
     Leaf {
         condition: format!("item in {path}"),
         values,
-        change: Some(format!("an element of {path}{wanted}")),
+        change: Some(format!("{} element of {path}{wanted}", if holds { "no" } else { "an" })),
         children: shown.collect(),
     }
 }

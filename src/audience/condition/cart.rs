@@ -1,8 +1,11 @@
 //! `cart`: what is in the cart that counts here, and what it is worth. Where an enrollment began with an event that names
 //! a cart it is that one, elsewhere the one changed last.
 
+use std::collections::BTreeSet;
+
 use crate::audience::cart::{Carts, Field, View, cart_of};
-use crate::audience::condition::{Evaluation, Facts, asked, fields};
+use crate::audience::condition::compared::{Compared, asked, fields};
+use crate::audience::condition::{Evaluation, Facts};
 use crate::audience::value_test::{Outcome, Test};
 
 /// Every named field is as wanted. Only what happens changes it, but for dates compared with `changed_at`.
@@ -23,7 +26,7 @@ pub fn is_empty(facts: &Facts<'_>) -> Evaluation {
 }
 
 /// In each currency it is compared with, every line is converted by itself.
-fn value(view: &View, test: &Test, facts: &Facts<'_>) -> (Outcome, String) {
+fn value(view: &View, test: &Test, facts: &Facts<'_>) -> (Outcome, Compared) {
     let exchange = &facts.terms.exchange;
     let worth = view.value(None, exchange);
     let number = |currency| view.total(currency, exchange).map(|total| (total, 1));
@@ -34,7 +37,7 @@ fn value(view: &View, test: &Test, facts: &Facts<'_>) -> (Outcome, String) {
         (Some(Ok(worth)), _) => worth.to_string(),
         (Some(Err(_)), _) => "unknown".to_owned(),
     };
-    (outcome, words)
+    (outcome, Compared { found: words, wanted: test.spoken(facts), is_money: true, unrated: BTreeSet::new() })
 }
 
 impl Facts<'_> {

@@ -1,5 +1,8 @@
 //! `performed`: which such events count in a window, net of refunds, what they come to, and when that next changes.
 
+mod turning;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -9,7 +12,7 @@ use serde_json::Value;
 use crate::audience::History;
 use crate::audience::condition::tally::{Share, Tally};
 use crate::audience::condition::{
-    Aggregate, Count, Detail, Evaluation, Facts, Function, NetOf, Performed, Window, unknown,
+    Aggregate, Count, Detail, Evaluation, Facts, Function, NetOf, Performed, Window, without_rate,
 };
 use crate::audience::field::{Found, Place, UnknownCurrency, spelled, values_at};
 use crate::audience::stay::{Stay, common};
@@ -17,6 +20,7 @@ use crate::audience::value_test::{Outcome, Whens, equal};
 use crate::event::Event;
 use crate::ids::{Position, Timestamp};
 use crate::money::{Amount, Currency};
+pub use turning::{More, Turning, turning};
 
 /// Where the amount of an order or a refund stands, where the condition sums nothing.
 const AMOUNTS: [&str; 2] = ["properties.revenue", "properties.total"];
@@ -31,7 +35,7 @@ pub fn evaluate(performed: &Performed, facts: &Facts<'_>) -> Evaluation {
     if facts.detail == Detail::Holds {
         return facts.constant(holds, String::new);
     }
-    let because = facts.because(|| asking.words(&tally, outcome));
+    let because = facts.because(|| asking.words(&tally) + &asking.note(&pieces, outcome));
     let until = [turns(&asking, &pieces, tally), told].into_iter().flatten().min();
     Evaluation { holds, until, because, currency_unknown }
 }
@@ -58,8 +62,6 @@ pub struct Seen {
     pub wanted: String,
     /// The number over them and its test.
     pub figure: Option<(String, String)>,
-    /// When the first of those that count is too old.
-    pub leaves: Option<Timestamp>,
 }
 
 /// How many events count now, and what they come to.
@@ -67,12 +69,17 @@ pub fn seen(performed: &Performed, facts: &Facts<'_>) -> Seen {
     let asking = Asking { is_of_now: true, ..Asking::new(performed, facts) };
     let mut tally = Tally::default();
     let (pieces, _) = asking.pieces();
-    let counted = || pieces.iter().filter(|piece| piece.stay.contains(facts.now));
-    counted().for_each(|piece| tally.add(&piece.share));
-    let figure =
-        performed.aggregate.as_ref().map(|aggregate| (asking.figure(aggregate, &tally), aggregate.test.to_string()));
-    let leaves = counted().filter_map(|piece| piece.stay.to).min();
-    Seen { count: tally.events, wanted: performed.count.words(), figure, leaves }
+    pieces.iter().filter(|piece| piece.stay.contains(facts.now)).for_each(|piece| tally.add(&piece.share));
+    let figure = performed.aggregate.as_ref();
+    let figure = figure.map(|aggregate| (asking.figure(aggregate, &tally), aggregate.test.spoken(facts)));
+    Seen { count: tally.events, wanted: performed.count.words(), figure }
+}
+
+/// The currencies without a rate that keep these events from being added up in a currency.
+pub fn unrated(performed: &Performed, facts: &Facts<'_>, currency: Option<Currency>) -> BTreeSet<String> {
+    let asking = Asking { currencies: vec![currency], is_of_now: true, ..Asking::new(performed, facts) };
+    let (pieces, _) = asking.pieces();
+    asking.unrated(&pieces)
 }
 
 /// One asking: the condition, the facts, and the refunds there are.
@@ -306,7 +313,12 @@ impl<'a> Asking<'a> {
         self.currencies.first().copied().flatten()
     }
 
-    fn words(&self, tally: &Tally, outcome: Outcome) -> String {
+    /// Which rates are missing, where one is.
+    fn note(&self, pieces: &[Piece<'_>], outcome: Outcome) -> String {
+        if outcome.currency_unknown { without_rate(&self.unrated(pieces)) } else { String::new() }
+    }
+
+    fn words(&self, tally: &Tally) -> String {
         let Performed { events, count, aggregate, net_of, window, .. } = self.performed;
         let net = net_of.as_ref().map_or_else(String::new, |it| format!(" net of {}", it.events.join(" or ")));
         let window = window.words(self.facts.entry_at);
@@ -317,9 +329,9 @@ impl<'a> Asking<'a> {
         }
         if let Some(aggregate) = aggregate {
             let (function, figure) = (aggregate.function.as_str(), self.figure(aggregate, tally));
-            text.push_str(&format!("; {function} of {} is {figure}, wanted {}", aggregate.path, aggregate.test));
+            let wanted = aggregate.test.spoken(self.facts);
+            text.push_str(&format!("; {function} of {} is {figure}, wanted {wanted}", aggregate.path));
         }
-        text.push_str(unknown(outcome));
         text
     }
 

@@ -79,6 +79,11 @@ impl Tally {
         self.unknown > 0
     }
 
+    /// Whether this is among the distinct values.
+    pub fn has(&self, value: &str) -> bool {
+        self.values.contains_key(value)
+    }
+
     /// The aggregate in a currency, as a total over so many; `Ok(None)` where there is nothing to take it of.
     pub fn aggregate(
         &self,

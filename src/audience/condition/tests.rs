@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod refunds;
+mod turning;
 mod values;
 
 use std::collections::BTreeMap;

@@ -113,6 +113,9 @@ pub struct MessageTold {
     pub sentence: Option<String>,
     /// The guard's checks as recorded.
     pub checks: Vec<Check>,
+    /// What would have let it go.
+    #[serde(skip)]
+    change: Option<String>,
 }
 
 /// An enrollment as it stood.

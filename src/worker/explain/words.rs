@@ -80,11 +80,11 @@ pub fn finding(now: Timestamp, finding: &Finding) -> Said {
         }
         FindingVerdict::Segment { segment, entered, backfill, because } => {
             let verb = if *entered { "entered" } else { "left" };
-            let how = if *backfill { " by a changed definition or an import" } else { "" };
+            let how = if *backfill { " by a merge, a changed definition or an import" } else { "" };
             Said::did(format!("{verb} segment {segment}{how}: {because}"))
         }
         FindingVerdict::Trait { name, from, to, backfill, because } => {
-            let how = if *backfill { " by a changed definition or an import" } else { "" };
+            let how = if *backfill { " by a merge, a changed definition or an import" } else { "" };
             let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), clipped);
             Said::did(format!("{name} changed from {} to {}{how}: {because}", text(from), text(to)))
         }

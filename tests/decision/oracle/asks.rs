@@ -35,10 +35,10 @@ pub enum Ask {
 
 #[derive(Debug, Clone)]
 pub struct Performed {
-    names: Vec<&'static str>,
-    price: Option<(&'static str, i64)>,
-    due: Option<DateTest>,
-    same: bool,
+    pub names: Vec<&'static str>,
+    pub price: Option<(&'static str, i64)>,
+    pub due: Option<DateTest>,
+    pub same: bool,
     count: (Option<i64>, Option<i64>),
     aggregate: Option<(&'static str, &'static str, i64)>,
     window: Window,
@@ -118,7 +118,7 @@ fn any_price(dice: &mut Dice) -> Option<(&'static str, i64)> {
     dice.one_in(3).then(|| (dice.of(&["gte", "lt", "eq"]), dice.between(1, 8)))
 }
 
-fn price_fits(deed: &Deed, test: Option<(&str, i64)>) -> bool {
+pub fn price_fits(deed: &Deed, test: Option<(&str, i64)>) -> bool {
     test.is_none_or(|(op, bound)| deed.number().is_some_and(|price| compares(op, price, bound)))
 }
 
@@ -294,7 +294,7 @@ fn engagements(world: &World, act: &str, campaign: &str) -> Vec<i64> {
 }
 
 impl Performed {
-    fn any(dice: &mut Dice, alone: bool) -> Self {
+    pub fn any(dice: &mut Dice, alone: bool) -> Self {
         let aggregate = dice.one_in(3).then(|| {
             let function = dice.of(&["sum", "avg", "min", "max", "distinct"]);
             // What everybody or nobody meets is refused.

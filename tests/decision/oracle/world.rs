@@ -78,7 +78,7 @@ pub fn stamp_json(stamp: Stamp) -> Value {
     }
 }
 
-fn any_stamp(dice: &mut Dice) -> Stamp {
+pub fn any_stamp(dice: &mut Dice) -> Stamp {
     match dice.below(6) {
         0 => Stamp::Yearly(2, 29),
         1 => Stamp::Yearly(dice.between(1, 5) as i8, dice.between(1, 28) as i8),
@@ -101,7 +101,7 @@ pub fn any_instant(dice: &mut Dice) -> i64 {
 }
 
 impl Deed {
-    fn any(dice: &mut Dice, position: i64) -> Self {
+    pub fn any(dice: &mut Dice, position: i64) -> Self {
         let name = match dice.one_in(3) {
             true => dice.of(&baskets::NAMES),
             false => dice.of(&["A", "A", "A", "B", "B", "C", "Email Opened", "Email Link Clicked"]),

@@ -1,10 +1,12 @@
 //! The words of an annotated condition: how each form is called, the values it compared, and what would turn it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::named;
 use crate::audience::cart::Field;
-use crate::audience::condition::performed::Seen;
+use crate::audience::condition::performed::{More, Seen, Turning};
 use crate::audience::condition::reachable::{self, Reach};
 use crate::audience::condition::{Act, Condition, Engaged, Facts, Performed, Sequence, Step, Window, permission};
 use crate::audience::consent::ConsentState;
@@ -75,7 +77,8 @@ pub fn cart_values(tests: &[(Field, Test)], facts: &Facts<'_>) -> Map<String, Va
     let Some((field, test)) = tests.first() else { return Map::new() };
     let (cart, exchange) = (facts.cart(), &facts.terms.exchange);
     let is = cart.found(*field, exchange).map(|found| found.value.into_owned());
-    let mut values = named([("is", json!(is)), ("wanted", json!(test.to_string()))]);
+    let mut values = named([("is", json!(is)), ("wanted", json!(test.spoken(facts)))]);
+    operands(test, facts, &mut values);
     if *field == Field::Value {
         let currency = cart.found(Field::Currency, exchange).map(|found| found.value.into_owned());
         values.insert("currency".to_owned(), json!(currency));
@@ -83,17 +86,25 @@ pub fn cart_values(tests: &[(Field, Test)], facts: &Facts<'_>) -> Map<String, Va
     values
 }
 
-pub fn cart_change(tests: &[(Field, Test)]) -> String {
-    let each: Vec<String> = tests.iter().map(|(field, test)| format!("cart.{field} {test}")).collect();
+/// What the references of a test come to, where it has any.
+pub fn operands(test: &Test, facts: &Facts<'_>, into: &mut Map<String, Value>) {
+    let references: Map<String, Value> = test.references(facts).into_iter().collect();
+    if !references.is_empty() {
+        into.insert("operands".to_owned(), Value::Object(references));
+    }
+}
+
+pub fn cart_change(tests: &[(Field, Test)], facts: &Facts<'_>) -> String {
+    let each: Vec<String> = tests.iter().map(|(field, test)| format!("cart.{field} {}", test.spoken(facts))).collect();
     format!("a change of the cart across {}", each.join(" and "))
 }
 
 /// ` with properties.price gte 5 and properties.sku p1`; nothing where nothing is asked.
-pub fn filter(filter: &[(String, Test)]) -> String {
+pub fn filter(filter: &[(String, Test)], facts: &Facts<'_>) -> String {
     match filter {
         [] => String::new(),
         tests => {
-            let each: Vec<String> = tests.iter().map(|(path, test)| format!("{path} {test}")).collect();
+            let each: Vec<String> = tests.iter().map(|(path, test)| format!("{path} {}", test.spoken(facts))).collect();
             format!(" with {}", each.join(" and "))
         }
     }
@@ -127,44 +138,41 @@ pub fn seen_values(asked: &Performed, seen: &Seen, facts: &Facts<'_>) -> Map<Str
     values
 }
 
-/// What would turn a count or a figure over past events.
-pub fn performed_change(
-    asked: &Performed,
-    seen: &Seen,
-    (holds, until): (bool, Option<Timestamp>),
-    facts: &Facts<'_>,
-) -> Option<String> {
-    let count = u32::try_from(seen.count).unwrap_or(u32::MAX);
-    let (least, most) = (asked.count.at_least.unwrap_or(0), asked.count.at_most);
-    let what = what_counts(asked, facts);
-    let before = seen.leaves.map_or_else(String::new, |leaves| format!(" before {leaves}"));
-    let more = |n: u32| match n {
-        1 => format!("one more {what}"),
-        n => format!("{n} more {what}"),
-    };
-    let by_itself = |until: Timestamp| format!("nothing until {until}, when what counts by then has changed");
-    if !holds && count < least && asked.aggregate.is_none() {
-        // What is missing must come before the first that counts is too old.
-        return Some(more(least - count) + if count > 0 { before.as_str() } else { "" });
+/// What would turn a count or a figure over past events, beside time.
+pub fn performed_change(asked: &Performed, turning: &Turning, facts: &Facts<'_>) -> Option<String> {
+    let mut ways = Vec::new();
+    if !turning.unrated.is_empty() {
+        ways.push(rate(&turning.unrated));
     }
-    if let (Some(until), true) = (until, holds || most.is_some_and(|most| count > most)) {
-        return Some(by_itself(until));
-    }
-    if let (true, Some(most), None) = (holds, most, &asked.aggregate) {
-        return Some(more(most.saturating_sub(count).saturating_add(1)));
-    }
-    match (&asked.aggregate, &seen.figure) {
-        (Some(aggregate), Some((is, wanted))) => {
-            let figure = format!("{} of {} over {what}", aggregate.function.as_str(), aggregate.path);
-            Some(format!("{figure} is {is}, wanted: {wanted}"))
+    if let Some(More { count, having, from, before }) = &turning.more {
+        let what = what_counts(asked, facts);
+        let mut way = match count {
+            1 => format!("one more {what}"),
+            n => format!("{n} more {what}"),
+        };
+        if let Some(having) = having {
+            way.push_str(&format!(", for example with {having}"));
         }
-        _ => until.map(by_itself),
+        match (from, asked.window) {
+            (Some(from), Window::Since(_) | Window::SinceEntry) => way.push_str(&format!(" at {from} or later")),
+            (Some(from), _) => way.push_str(&format!(", which counts from {from} on")),
+            (None, _) => {}
+        }
+        ways.extend([way + &before.map_or_else(String::new, |before| format!(" before {before}"))]);
     }
+    ways.extend(turning.refunds.clone());
+    (!ways.is_empty()).then(|| ways.join("; or "))
+}
+
+/// What is missing where money cannot be compared.
+pub fn rate(currencies: &BTreeSet<String>) -> String {
+    let names = currencies.iter().map(String::as_str).collect::<Vec<_>>().join(" and ");
+    format!("a rate for {names} (`kind: rates`)")
 }
 
 /// `Product Viewed with properties.product_id p1`.
 fn what_counts(asked: &Performed, facts: &Facts<'_>) -> String {
-    let mut what = asked.events.join(" or ") + &filter(&asked.filter);
+    let mut what = asked.events.join(" or ") + &filter(&asked.filter, facts);
     if let Some((ours, theirs)) = &asked.same {
         let values = facts.entry.map(|entry| Place::event(entry).values(ours)).unwrap_or_default();
         let is = values.first().map_or_else(|| "missing in the entry".to_owned(), |one| clipped(&one.value));
@@ -174,32 +182,30 @@ fn what_counts(asked: &Performed, facts: &Facts<'_>) -> String {
     what
 }
 
-pub fn sequence_values(sequence: &Sequence) -> Map<String, Value> {
+pub fn sequence_values(sequence: &Sequence, facts: &Facts<'_>) -> Map<String, Value> {
     let within = sequence.within.map(|within| within.to_string());
     named([
-        ("first", json!(step(&sequence.first))),
-        ("then", json!(step(&sequence.then))),
+        ("first", json!(step(&sequence.first, facts))),
+        ("then", json!(step(&sequence.then, facts))),
         ("within", json!(within)),
         ("same", json!(sequence.same)),
     ])
 }
 
-fn step(step: &Step) -> String {
-    step.events.join(" or ") + &filter(&step.filter)
+fn step(step: &Step, facts: &Facts<'_>) -> String {
+    step.events.join(" or ") + &filter(&step.filter, facts)
 }
 
-pub fn sequence_change(sequence: &Sequence, holds: bool, until: Option<Timestamp>) -> Option<String> {
-    let (first, then) = (step(&sequence.first), step(&sequence.then));
+/// What would turn it beside time.
+pub fn sequence_change(sequence: &Sequence, holds: bool, facts: &Facts<'_>) -> Option<String> {
+    let (first, then) = (step(&sequence.first, facts), step(&sequence.then, facts));
     let within = sequence.within.map_or_else(String::new, |within| format!(" within {within}"));
-    match (sequence.is_not, holds, until) {
+    match (sequence.is_not, holds) {
         // Once it was followed it stays so.
-        (false, true, _) => None,
-        (false, false, _) => Some(format!("one more {then}, after a {first}{within}")),
-        (true, true, _) => Some(format!("a late {then}, with a time after the {first} and{within} of it")),
-        (true, false, Some(until)) => {
-            Some(format!("nothing until {until}, when {first} will have been left without {then}"))
-        }
-        (true, false, None) => Some(format!("a {first} that no {then} follows{within}")),
+        (false, true) => None,
+        (false, false) => Some(format!("one more {then}, after a {first}{within}")),
+        (true, true) => Some(format!("a late {then}, with a time after the {first} and{within} of it")),
+        (true, false) => Some(format!("a {first} that no {then} follows{within}")),
     }
 }
 
@@ -226,15 +232,22 @@ pub fn engaged_values(engaged: &Engaged, facts: &Facts<'_>) -> Map<String, Value
     values
 }
 
-pub fn engaged_change(engaged: &Engaged, holds: bool, until: Option<Timestamp>) -> Option<String> {
-    let Engaged { act, campaign, .. } = engaged;
-    match (holds, until) {
-        (true, Some(until)) => Some(format!("nothing until {until}, when the last that counts is too old")),
-        (true, None) => None,
-        (false, _) => Some(match act {
-            Act::Received => format!("a message of {campaign} that is received"),
-            Act::Opened => format!("a message of {campaign} that is opened"),
-            Act::Clicked => format!("a link in a message of {campaign} that is clicked"),
-        }),
-    }
+/// What would turn it beside time.
+pub fn engaged_change(engaged: &Engaged, holds: bool, facts: &Facts<'_>) -> Option<String> {
+    let Engaged { act, campaign, window } = engaged;
+    let counts = match window {
+        _ if holds => return None,
+        Window::SinceEntry if facts.entry_at.is_none() => return None,
+        Window::Since(start) if *start > facts.now => format!(" at {start} or later"),
+        Window::Between(near, _) => {
+            format!(", which counts from {} on", near.after(facts.now, &window.zone(facts)))
+        }
+        Window::Ever | Window::Within(_) | Window::Since(_) | Window::SinceEntry => String::new(),
+    };
+    let what = match act {
+        Act::Received => format!("a message of {campaign} that is received"),
+        Act::Opened => format!("a message of {campaign} that is opened"),
+        Act::Clicked => format!("a link in a message of {campaign} that is clicked"),
+    };
+    Some(what + &counts)
 }

@@ -8,12 +8,12 @@ use crate::audience::value_test::Operand;
 use crate::money::{Amount, Currency, Rates};
 
 /// An order or a refund: (order id, time, amount, currency).
-type Row = (u8, i64, Option<i64>, Option<&'static str>);
+pub type Row = (u8, i64, Option<i64>, Option<&'static str>);
 
 /// What one unit was worth in EUR, from when on; chosen so that no conversion is rounded.
 const RATES: [(&str, i64, &str); 4] = [("USD", 0, "0.5"), ("USD", 60, "0.25"), ("GBP", 0, "2"), ("CHF", 40, "1.25")];
 
-fn world(orders: &[Row], refunds: &[Row]) -> World {
+pub fn world(orders: &[Row], refunds: &[Row]) -> World {
     let mut world = World::new(&[]);
     let mut rates = Rates::of(Currency::EUR);
     for (code, from, rate) in RATES {
@@ -211,7 +211,7 @@ fn a_full_refund_removes_the_order_and_a_partial_one_reduces_the_sum() {
 fn an_amount_in_a_currency_without_a_rate_is_told_and_not_guessed() {
     let answer = world(&[(1, 10, Some(40), Some("JPY"))], &[]).ask(50, None, &net_sum("1"));
     assert!(!answer.holds && answer.currency_unknown, "{}", answer.because);
-    assert!(answer.because.ends_with("(its currency has no rate)"), "{}", answer.because);
+    assert!(answer.because.ends_with("(JPY has no rate)"), "{}", answer.because);
     // A currency that is written wrongly is none we know either.
     assert!(world(&[(1, 10, Some(40), Some("eur"))], &[]).ask(50, None, &net_sum("1")).currency_unknown);
 }

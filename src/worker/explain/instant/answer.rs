@@ -140,7 +140,7 @@ impl Standing {
             ),
             Self::InSegmentBefore => (
                 format!(
-                    "{person} was in the segment, and had come into it when {campaign} did not listen, or by a changed definition"
+                    "{person} was in the segment, and had come into it when {campaign} did not listen, by a merge or a changed definition"
                 ),
                 Some(format!("{person} leaves the segment and comes into it again")),
             ),
@@ -223,7 +223,9 @@ fn of_walk(walk: &EnrollmentTold) -> Standing {
         ("unknown", ..) => Standing::Unanswered,
         ("claimed" | "sending", ..) => Standing::Sending,
         ("retrying", ..) => Standing::Retrying,
-        (_, Some(code), Some(sentence)) => Standing::Refused { code, sentence: sentence.clone(), change: None },
+        (_, Some(code), Some(sentence)) => {
+            Standing::Refused { code, sentence: sentence.clone(), change: message.change.clone() }
+        }
         _ => Standing::Queued,
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Asked, EnrollmentTold, EventTold, How, Instant, MessageTold};
-use crate::ids::MessageId;
-use crate::message::Message;
+use crate::ids::{MessageId, Timestamp};
+use crate::message::{Message, Reason};
 use crate::story::instant;
 use crate::worker::explain::checks::{Came, Check};
 use crate::worker::explain::refold::Logbook;
@@ -39,7 +39,36 @@ pub fn message(message: &Message, checks: Vec<Check>, named: &BTreeMap<MessageId
         code: reason.map(|reason| reason.code()),
         sentence: reason.map(|reason| sentence(reason, named)),
         checks,
+        change: reason.and_then(release),
     }
+}
+
+/// What would have let a message go that was stopped or waits; none where nothing can.
+fn release(reason: &Reason) -> Option<String> {
+    let after = |at: &Timestamp| format!("nothing until {at}; then it is asked again");
+    Some(match reason {
+        Reason::ConsentDenied { channel } | Reason::ConsentUnknown { channel, .. } => {
+            format!("consent for {channel}, given before the message is due")
+        }
+        Reason::ConsentPending { channel, .. } => format!("consent for {channel} confirmed before the message is due"),
+        Reason::TopicUnsubscribed { topic, .. } => format!("a subscription to topic {topic} before the message is due"),
+        Reason::NoAddress { channel } => format!("an address for {channel} before the message is due"),
+        Reason::InvalidAddress { channel } => format!("a valid address for {channel} before the message is due"),
+        Reason::AddressSuppressed { channel, .. } => {
+            format!("the address for {channel} taken off the suppression list, or another address")
+        }
+        Reason::QuietHours { until, .. } => after(until),
+        Reason::Capped { frees_at, .. } => after(frees_at),
+        Reason::SendingPaused => "`carillon resume all`".to_owned(),
+        Reason::CampaignPaused { campaign } => format!("`carillon resume {campaign}`"),
+        Reason::CampaignNotLive { campaign } => format!("`status: live` in {campaign} when the message is due"),
+        Reason::RestoreUnconfirmed => "`carillon confirm-restore`".to_owned(),
+        Reason::Expired { expires_at } => format!("a message that can go before {expires_at}, or a longer `expires`"),
+        Reason::TemplateMissing { template } => format!("`carillon apply` of template {template}, and a redrive"),
+        Reason::RenderFailed { .. } | Reason::UnsafeAddress { .. } => "a corrected template, and a redrive".to_owned(),
+        Reason::RetriesExhausted { .. } => "a redrive, once the cause is gone".to_owned(),
+        _ => return None,
+    })
 }
 
 pub fn text(asked: &Asked, told: &Instant) -> String {
