@@ -148,6 +148,14 @@ fn a_segment_is_counted_shown_and_explained() {
     assert!(bob.code == 1 && bob.out.contains("bob is not in vip"), "{bob:?}");
     let near = folder.run(&["segments", "vipp"]);
     assert!(near.code != 0 && near.err.contains("did you mean `vip`?"), "{near:?}");
+    let twin = |key: &str, filter: &str| {
+        format!("kind: segment\nkey: {key}\nname: Twin\nowner: crm@shop.example\nwhere: {filter}\n")
+    };
+    let twins = twin("one", "{ trait: { emial: { exists: true } } }") + "---\n" + &twin("two", "{ all: [] }");
+    let file = folder.write("twins.yaml", &twins);
+    let said = folder.run(&["segments", "--count", file.to_str().unwrap()]);
+    assert!(said.out.contains("one (Twin): 0 of ") && said.out.contains("two (Twin): "), "{said:?}");
+    assert!(said.err.contains("trait `emial`; did you mean `email`?"), "{said:?}");
 }
 
 #[test]

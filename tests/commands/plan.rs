@@ -295,13 +295,17 @@ fn a_plan_tells_each_difference_in_words_and_applies_nothing() {
     ] {
         assert!(said.contains(part), "{part:?} is not in\n{said}");
     }
-    assert!(!said.contains("campaign other"), "nothing changes for it:\n{said}");
+    assert!(said.contains("\ncampaign other\n"), "not in the files, and other slots are free for it:\n{said}");
     let plan = folder.json(&["plan", &defs(&folder), "--json"]);
     let ours = &plan["campaigns"].as_array().unwrap().iter().find(|one| one["campaign"] == "item_reminder").unwrap();
     assert!(count(&ours["then"], "exited") > count(&ours["now"], "exited"), "a longer wait ends more often: {ours:#}");
     let buyers = &plan["segments"][0];
     assert_eq!(buyers["then"], buyers["entering"]["count"], "{buyers:#}");
     assert_eq!(folder.json(&["plan", &defs(&folder), "--json"]), plan, "nothing was applied");
+    folder.write("defs/reminder.yaml", CAMPAIGN);
+    let said = folder.ok(&["plan", &defs(&folder)]);
+    let is_told = said.contains("\nsegment buyers: ") && !said.contains("\ncampaign ");
+    assert!(is_told, "for no campaign anything changes:\n{said}");
 }
 
 #[test]

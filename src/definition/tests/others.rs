@@ -2,6 +2,7 @@
 
 use crate::audience::ConsentState;
 use crate::audience::consent::UnknownConsent;
+use crate::definition::problem::nearest;
 use crate::definition::reader::Target;
 use crate::definition::story::{Expectation, Expected};
 use crate::definition::tests::{CART, bad, campaign, file, good, lines};
@@ -341,6 +342,12 @@ fn a_country_or_region_that_there_is_none_of_is_told_with_the_nearest_and_uk_is_
         let told = told(&text);
         assert!(told.starts_with("unknown_reference ") && told.contains(says), "{told}");
     }
+}
+
+#[test]
+fn an_empty_name_is_never_the_nearest() {
+    assert_eq!(nearest("X", ["", "Order Completed"]), None);
+    assert_eq!(nearest("X", ["", "Y"]).as_deref(), Some("Y"));
 }
 
 #[test]
