@@ -63,16 +63,18 @@ pub fn run(load: &Load) -> anyhow::Result<Answers> {
         for lane in 0..load.connections {
             tasks.push(tokio::spawn(connection(load.clone(), lane as u64, clock.clone(), started)));
         }
-        let (mut times, mut refused) = (Vec::new(), 0);
+        let (mut times, mut in_time, mut refused) = (Vec::new(), 0, 0);
         for task in tasks {
-            let (of_one, bad) = task.await??;
-            times.extend(of_one);
-            refused += bad;
+            let lane = task.await??;
+            times.extend(lane.times);
+            in_time += lane.in_time;
+            refused += lane.refused;
         }
-        let seconds = (clock.monotonic() - started).as_secs_f64() - load.warm_up;
         times.sort_unstable();
         let requests = times.len() as u64;
-        let requests_per_second = requests as f64 / seconds;
+        // What was answered within the seconds that count. Over the time until the last answer, a fixed rate would fall
+        // short by as much as that answer took.
+        let requests_per_second = in_time as f64 / load.seconds;
         Ok(Answers {
             requests,
             requests_per_second,
@@ -90,7 +92,17 @@ pub fn percentile(times: &[u32], share: f64) -> f64 {
     times.get(at).map_or(0.0, |micros| f64::from(*micros) / 1_000.0)
 }
 
-async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> anyhow::Result<(Vec<u32>, u64)> {
+/// What one connection saw.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Microseconds, of each request sent within the seconds that count.
+    times: Vec<u32>,
+    /// Requests answered within them.
+    in_time: u64,
+    refused: u64,
+}
+
+async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> anyhow::Result<Lane> {
     let mut stream = TcpStream::connect(load.address).await.context("the server is not there")?;
     stream.set_nodelay(true)?;
     let mut writer = Writer::new(&load, lane, &clock);
@@ -99,7 +111,7 @@ async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> a
     let pause = load.rate.map(|rate| Duration::from_secs_f64(load.connections as f64 / rate));
     // Lanes start one after the other, so that a fixed rate is even.
     let mut due = started + pause.unwrap_or_default().mul_f64(lane as f64 / load.connections as f64);
-    let (mut times, mut refused) = (Vec::new(), 0);
+    let mut seen = Lane::default();
     let mut answer = Vec::with_capacity(4_096);
     loop {
         let now = clock.monotonic();
@@ -113,16 +125,17 @@ async fn connection(load: Load, lane: u64, clock: Clock, started: Duration) -> a
             }
         };
         // Each lane posts at least once: a load of no length is one request.
-        if sent >= end && !times.is_empty() {
-            return Ok((times, refused));
+        if sent >= end && !seen.times.is_empty() {
+            return Ok(seen);
         }
         stream.write_all(writer.request()).await?;
         let status = read_answer(&mut stream, &mut answer).await?;
-        refused += u64::from(status != 200);
-        if sent < counted {
-            continue;
+        let answered = clock.monotonic();
+        seen.refused += u64::from(status != 200);
+        seen.in_time += u64::from((counted..end).contains(&answered));
+        if sent >= counted {
+            seen.times.push(u32::try_from((answered - sent).as_micros()).unwrap_or(u32::MAX));
         }
-        times.push(u32::try_from((clock.monotonic() - sent).as_micros()).unwrap_or(u32::MAX));
     }
 }
 

@@ -73,25 +73,31 @@ fn live(seed: u64) -> usize {
     let ask = if dice.one_in(3) { Ask::leaf(&mut dice, false, 2) } else { Ask::any(&mut dice, 3, false, 2) };
     let world = World::any(&mut dice);
     let (tree, segments) = (condition(&ask), segments(&asked));
-    let known = world.known(segments.clone());
+    let mut known = world.known(segments.clone());
     let negated = Condition::Not(Box::new(tree.clone()));
-    let critical = ask.instants(&world, &asked);
+    let lived = || world.moves.iter().map(|(at, _)| *at).chain([i64::MIN]).map(|since| world.settled(since));
+    let mut critical: Vec<i64> = lived().flat_map(|here| ask.instants(&here, &asked)).collect();
+    critical.extend(world.moves.iter().map(|(at, _)| *at));
     let instants = instants(&mut dice, &critical);
-    let truth: Vec<bool> = instants.iter().map(|t| ask.holds(&world, &asked, *t)).collect();
+    let truth: Vec<bool> = instants.iter().map(|t| ask.holds(&world.settled(*t), &asked, *t)).collect();
     let told = |t: i64| format!("seed {seed} at {}: {}\n{world:?}", Timestamp::from_millis(t), ask.text());
     for (n, (t, expected)) in instants.iter().zip(&truth).enumerate() {
+        let here = world.settled(*t);
+        known.lives_in(here.zones.0);
         let answer = known.ask(&tree, *t);
         assert_eq!(answer.holds, *expected, "{}\n{}", told(*t), answer.because);
         let no = known.ask(&negated, *t);
         assert_eq!((no.holds, no.until), (!answer.holds, answer.until), "{}", told(*t));
         let until = answer.until.map_or(i64::MAX, Timestamp::millis);
         assert!(until > *t, "{}", told(*t));
-        for (later, holds) in instants.iter().zip(&truth).skip(n).take_while(|(later, _)| **later < until) {
+        // Whoever moves is asked anew.
+        let promised = until.min(world.next_move(*t));
+        for (later, holds) in instants.iter().zip(&truth).skip(n).take_while(|(later, _)| **later < promised) {
             assert_eq!(holds, expected, "{}\npromised until {until}, turned by {later}", told(*t));
         }
         // A condition by itself turns at exactly the instant it names.
         if ask.leaves(&asked) == 1 && until < end() {
-            assert_ne!(ask.holds(&world, &asked, until), *expected, "{}\nwoken for nothing at {until}", told(*t));
+            assert_ne!(ask.holds(&here, &asked, until), *expected, "{}\nwoken for nothing at {until}", told(*t));
         }
     }
     if seed.is_multiple_of(4) {
@@ -109,6 +115,7 @@ fn wake((ask, leaves): (&Ask, usize), world: &World, tree: &Condition, segments:
     let (mut fruitless, mut wakes) = (0, 0);
     let mut comes: Vec<i64> = world.deeds.iter().map(|deed| deed.at).collect();
     comes.extend(world.received.iter().map(|(_, at)| *at));
+    comes.extend(world.moves.iter().map(|(at, _)| *at));
     comes.extend([start(), end()]);
     comes.sort_unstable();
     for (now, next) in comes.iter().zip(comes.iter().skip(1)) {
@@ -123,7 +130,7 @@ fn wake((ask, leaves): (&Ask, usize), world: &World, tree: &Condition, segments:
     }
     // A date comes up and goes by, and that of every year does so twice in such a time.
     let dates = world.dates.len() + world.deeds.iter().filter(|deed| deed.due.is_some()).count();
-    let stored = world.deeds.len() + world.received.len() + 4 * dates;
+    let stored = world.deeds.len() + world.received.len() + world.moves.len() + 4 * dates;
     assert!(fruitless <= stored * leaves, "{fruitless} of {wakes} wakes for nothing: {}", ask.text());
 }
 
@@ -187,7 +194,7 @@ fn an_annotated_tree_says_at_every_node_what_the_evaluation_says() {
         let mut dice = Dice(seed);
         let asked = [Ask::any(&mut dice, 1, true, 0), Ask::any(&mut dice, 2, true, 1)];
         let ask = Ask::any(&mut dice, 3, false, 2);
-        let world = World::any(&mut dice);
+        let world = World::any(&mut dice).settled(end());
         let (tree, known) = (condition(&ask), world.known(segments(&asked)));
         for t in instants(&mut dice, &ask.instants(&world, &asked)).into_iter().step_by(7) {
             let node = known.annotate(&tree, t);

@@ -62,6 +62,8 @@ pub struct World {
     pub consent: BTreeMap<&'static str, &'static str>,
     /// The trait, and the workspace's.
     pub zones: (Option<&'static str>, &'static str),
+    /// When the person moved, and what the trait said from then on; in order.
+    pub moves: Vec<(i64, Option<&'static str>)>,
     pub reach: Reach,
     pub is_merged: bool,
     /// The page of history that stands twice.
@@ -98,6 +100,14 @@ pub fn any_instant(dice: &mut Dice) -> i64 {
         1 => day + dice.between(0, 23) * HOUR,
         _ => day + dice.between(0, 24 * HOUR - 1),
     }
+}
+
+fn any_moves(dice: &mut Dice) -> Vec<(i64, Option<&'static str>)> {
+    let count = if dice.one_in(3) { dice.between(1, 3) } else { 0 };
+    let mut moves: Vec<_> =
+        (0..count).map(|_| (any_instant(dice), (!dice.one_in(4)).then(|| dice.of(&ZONES)))).collect();
+    moves.sort_unstable();
+    moves
 }
 
 impl Deed {
@@ -185,6 +195,7 @@ impl World {
             dates: (0..dice.below(3)).map(|_| any_stamp(dice)).collect(),
             consent,
             zones: (dice.one_in(2).then(|| dice.of(&ZONES)), dice.of(&ZONES)),
+            moves: any_moves(dice),
             reach: Reach::any(dice),
             is_merged: dice.one_in(3),
             twice: dice.one_in(3),
@@ -197,9 +208,22 @@ impl World {
         TimeZone::get(self.zones.0.unwrap_or(self.zones.1)).unwrap()
     }
 
+    /// Where the person lived at an instant is where they live.
+    pub fn settled(&self, t: i64) -> Self {
+        let mut here = self.clone();
+        here.zones.0 = self.moves.iter().rfind(|(at, _)| *at <= t).map_or(self.zones.0, |(_, zone)| *zone);
+        here.moves = Vec::new();
+        here
+    }
+
+    /// The first move after an instant.
+    pub fn next_move(&self, t: i64) -> i64 {
+        self.moves.iter().map(|(at, _)| *at).find(|at| *at > t).unwrap_or(i64::MAX)
+    }
+
     /// What of it has happened at an instant.
     pub fn until(&self, t: i64) -> Self {
-        let mut known = self.clone();
+        let mut known = self.settled(t);
         known.deeds.retain(|deed| deed.at <= t);
         known.received.retain(|(_, at)| *at <= t);
         known
@@ -275,6 +299,11 @@ pub struct Known {
 }
 
 impl Known {
+    /// The person says where they live now.
+    pub fn lives_in(&mut self, zone: Option<&'static str>) {
+        self.profile.set_traits(json!({ "timezone": zone }).as_object().unwrap());
+    }
+
     pub fn ask(&self, condition: &Condition, t: i64) -> Evaluation {
         let whole = self.with_facts(t, |facts| evaluate(condition, facts));
         // Whoever asks for less is told the same.
