@@ -7,6 +7,7 @@ mod crashes;
 mod engagement;
 mod hanging;
 mod merges;
+mod newcomers;
 mod outcomes;
 mod permission;
 mod quiet;

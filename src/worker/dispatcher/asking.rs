@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 
 use crate::caps::{CapStore, History, Taken, Unreachable, take, take_unasked};
 use crate::clock::Stopwatch;
@@ -19,6 +20,9 @@ use crate::worker::dispatcher::slots::{CapStores, version_of};
 const TRIES_MAX: u32 = 4;
 /// Messages whose slots are asked for at once.
 const IN_FLIGHT: usize = 64;
+/// Histories read at once, each by a reader of its own: of twelve on PostgreSQL and of four on SQLite, for others read
+/// meanwhile.
+const READ_AT_ONCE: (usize, usize) = (8, 3);
 /// Histories are read back this much further than asked, so that another process whose clock is behind ours finds them
 /// long enough.
 const SKEW: Span = Span::from_hours(1);
@@ -76,9 +80,10 @@ pub async fn ask_all(
             of_workspace.flat_map(|asking| asking.request.subjects()).map(Subject::to_string).collect();
         *rows = store.workspace(*id).cap_subjects(&names.into_iter().collect::<Vec<_>>()).await?;
     }
+    let reading = Semaphore::new(if store.layout().is_shared() { READ_AT_ONCE.0 } else { READ_AT_ONCE.1 });
     let groups = together(asking).into_iter().map(|group| {
         let (known, unreachable) = (&known, unreachable.clone());
-        let one = Group::new((store, caps), group[0].workspace, now, known, taken.clone());
+        let one = Group::new((store, caps), group[0].workspace, now, (known, &reading), taken.clone());
         async move { one.ask_each(group, unreachable).await }
     });
     let answered: Vec<anyhow::Result<Vec<Answered>>> =
@@ -146,6 +151,7 @@ impl Known {
 /// Messages that share subjects, and what is known of those.
 struct Group<'s> {
     store: &'s Store,
+    reading: &'s Semaphore,
     caps: std::sync::Arc<dyn CapStore>,
     workspace: WorkspaceId,
     now: Timestamp,
@@ -160,10 +166,11 @@ impl<'s> Group<'s> {
         (store, caps): (&'s Store, &CapStores),
         id: WorkspaceId,
         now: Timestamp,
-        rows: &'s BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>>,
+        (rows, reading): (&'s BTreeMap<WorkspaceId, BTreeMap<String, CapSubject>>, &'s Semaphore),
         taken: BTreeMap<MessageId, u8>,
     ) -> Self {
-        Self { store, caps: caps.of(id), workspace: id, now, rows: rows.get(&id), known: BTreeMap::new(), taken }
+        let (caps, rows) = (caps.of(id), rows.get(&id));
+        Self { store, reading, caps, workspace: id, now, rows, known: BTreeMap::new(), taken }
     }
 
     async fn ask_each(
@@ -255,6 +262,7 @@ impl<'s> Group<'s> {
 
     /// Gives the cap store a subject's history from one snapshot of the record.
     async fn reseed(&mut self, subject: Subject, horizon: Span) -> anyhow::Result<Result<(), Unreachable>> {
+        let turn = self.reading.acquire().await?;
         let snapshot = self.store.snapshot().await?;
         let record = workspace(&snapshot, self.workspace);
         let known = Known::of(record.cap_subject(&subject.to_string()).await?.as_ref())?;
@@ -264,6 +272,7 @@ impl<'s> Group<'s> {
             Subject::Address(..) => record.slots_of_address(&subject.to_string(), since).await?,
         };
         snapshot.rollback().await?;
+        drop(turn);
         let watch = Stopwatch::start();
         let reseeded = self.caps.reseed(&subject, History { version: known.version, since, slots }).await;
         let answer = if reseeded.is_ok() { "done" } else { "unreachable" };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use futures::future::BoxFuture;
+use tokio::task::JoinSet;
 
 use crate::caps::Unreachable;
 use crate::guard::{Verdict, VersionMove, capped};
@@ -58,8 +58,19 @@ struct Question {
 }
 
 enum State {
-    Asked(BoxFuture<'static, Answer>),
+    /// A task of its own, which goes on whoever waits for it: it holds readers of the database while it asks, and the
+    /// loop that would wait for it may wait for one of those. It ends with whoever asked.
+    Asked(JoinSet<Answer>),
     Answered(Answer),
+}
+
+/// The answer of the one task there is.
+fn told(joined: Option<Result<Answer, tokio::task::JoinError>>) -> Answer {
+    match joined {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => Err(anyhow::Error::new(error).context("asking for slots came to no end")),
+        None => Err(anyhow::anyhow!("nobody asked for slots")),
+    }
 }
 
 impl Inquiry {
@@ -84,7 +95,7 @@ impl Inquiry {
         let mut question = self.question.lock().await;
         let Some(Question { state, .. }) = question.as_mut() else { return };
         if let State::Asked(asked) = state {
-            let answer = asked.as_mut().await;
+            let answer = told(asked.join_next().await);
             *state = State::Answered(answer);
         }
     }
@@ -95,8 +106,8 @@ impl Inquiry {
         let mut question = self.question.try_lock().ok()?;
         let Question { look, state } = question.take()?;
         let state = match state {
-            State::Asked(mut asked) => match futures::poll!(asked.as_mut()) {
-                Poll::Ready(answer) => State::Answered(answer),
+            State::Asked(mut asked) => match futures::poll!(Box::pin(asked.join_next())) {
+                Poll::Ready(joined) => State::Answered(told(joined)),
                 Poll::Pending => State::Asked(asked),
             },
             answered => answered,
@@ -146,7 +157,8 @@ impl Dispatcher {
         let is_shut = self.caps_gate.is_shut(now);
         let words = std::mem::take(&mut *self.inquiry.words());
         let (store, caps) = (self.parts.store.clone(), self.parts.caps.clone());
-        let asked = Box::pin(async move {
+        let mut asked = JoinSet::new();
+        asked.spawn(async move {
             let unreachable = match is_shut {
                 true => Some(Unreachable("it is not asked at present".to_owned())),
                 false => tell(&caps, words).await.err(),
