@@ -2,6 +2,7 @@
 //! that were received. Loaded for many at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
@@ -10,14 +11,19 @@ use crate::audience::condition::needs::{Needs, needs as condition_needs};
 use crate::audience::segment::SegmentSet;
 use crate::audience::{History, Profile};
 use crate::decision::{Loaded, Person};
+use crate::event::Event;
 use crate::ids::{Position, ProfileId};
 use crate::store::Workspace;
 use crate::store::entries::Logged;
 use crate::store::rows::Error;
 use crate::worker::world::{Slot, Slots, apart, join};
 
-/// Past events fetched for one person's conditions, of at most 32 KB each; the newest win.
-const BODIES_MAX: usize = 2_000;
+/// Past events looked into for one person's conditions, and what they may weigh together. Of each name the newest come
+/// first, and all names by turns: however often somebody did one thing, what they seldom did still counts.
+const BODIES_MAX: usize = 10_000;
+const BYTES_MAX: usize = 8 * 1_024 * 1_024;
+/// Of one person, so many are fetched before they are weighed.
+const BODIES_AT_ONCE: usize = 1_000;
 
 /// One person with what is needed of the past.
 ///
@@ -44,7 +50,6 @@ pub async fn load_needed(
     slots: &mut Slots,
 ) -> Result<(), Error> {
     load_received(store, &needs, slots).await?;
-    let mut positions: BTreeMap<Position, ProfileId> = BTreeMap::new();
     for (id, needs) in &mut needs {
         let Some(Ok(slot)) = slots.get(id) else { continue };
         if needs.cart && slot.person.profile.carts.is_none() {
@@ -59,19 +64,54 @@ pub async fn load_needed(
     for (id, page) in store.pages_of(&of_pages).await? {
         join(slots, id, page, |slot, page| slot.loaded.older.push(page));
     }
+    let mut wanted: BTreeMap<ProfileId, Wanted> = BTreeMap::new();
     for (id, slot) in slots.iter().filter_map(|(id, slot)| Some((id, slot.as_ref().ok()?))) {
         let Some(needs) = needs.get(id) else { continue };
-        positions.extend(past_positions(slot, needs).into_iter().map(|position| (position, *id)));
-        positions.extend(needs.entries.iter().map(|position| (*position, *id)));
+        let entries = needs.entries.iter().copied();
+        wanted.insert(*id, Wanted::new(entries.chain(past_positions(slot, needs)).collect()));
     }
-    let wanted: Vec<Position> = positions.keys().copied().collect();
-    for (position, entry) in store.entries_apart(&wanted).await? {
-        let Some(Ok(slot)) = positions.get(&position).and_then(|id| slots.get_mut(id)) else { continue };
-        if let Logged::Event(event) = entry.logged {
+    load_bodies(store, wanted, |id, position, event| {
+        if let Some(Ok(slot)) = slots.get_mut(&id) {
             slot.loaded.bodies.insert(position, event);
         }
+    })
+    .await
+}
+
+/// Past events of one person that are still to be fetched, and the bytes there is room for.
+struct Wanted {
+    positions: std::vec::IntoIter<Position>,
+    room: usize,
+}
+
+impl Wanted {
+    fn new(positions: Vec<Position>) -> Self {
+        Self { positions: positions.into_iter(), room: BYTES_MAX }
     }
-    Ok(())
+}
+
+/// Fetches events of many people, until each has all or their room is full.
+async fn load_bodies<C: ConnectionTrait>(
+    store: Workspace<'_, C>,
+    mut wanted: BTreeMap<ProfileId, Wanted>,
+    mut take: impl FnMut(ProfileId, Position, Arc<Event>),
+) -> Result<(), Error> {
+    loop {
+        let next = wanted.iter_mut().filter(|(_, it)| it.room > 0);
+        let next = next.flat_map(|(id, it)| it.positions.by_ref().take(BODIES_AT_ONCE).map(|position| (position, *id)));
+        let next: BTreeMap<Position, ProfileId> = next.collect();
+        if next.is_empty() {
+            return Ok(());
+        }
+        let positions: Vec<Position> = next.keys().copied().collect();
+        for (position, entry) in store.entries_apart(&positions).await? {
+            let (Some(id), Logged::Event(event)) = (next.get(&position), entry.logged) else { continue };
+            if let Some(theirs) = wanted.get_mut(id) {
+                theirs.room = theirs.room.saturating_sub(event.body.text().len());
+            }
+            take(*id, position, event);
+        }
+    }
 }
 
 /// What was received of campaigns that a condition asks for.
@@ -104,16 +144,25 @@ fn past_positions(slot: &Slot, needs: &Needs) -> Vec<Position> {
     past_of(&slot.loaded.older, &slot.person.profile.history, needs)
 }
 
-/// Where the past events stand whose fields are tested: of older pages and the recent part.
-fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
-    if needs.bodies.is_empty() {
-        return Vec::new();
-    }
+/// Where the past events stand whose fields are tested, of older pages and the recent part: the newest of each name
+/// before the second newest of any.
+pub(super) fn past_of(older: &[History], recent: &History, needs: &Needs) -> Vec<Position> {
     let pages = older.iter().chain([recent]);
     let past = pages.flat_map(History::iter).filter(|past| needs.bodies.contains(past.name));
-    let mut positions: Vec<Position> = past.map(|past| past.position).collect();
-    positions.sort_unstable();
-    positions.split_off(positions.len().saturating_sub(BODIES_MAX))
+    by_turns(past.map(|past| (past.name, past.position)), BODIES_MAX)
+}
+
+/// The newest of each name, then the second newest of each, and so on.
+pub(super) fn by_turns<'n>(past: impl Iterator<Item = (&'n str, Position)>, most: usize) -> Vec<Position> {
+    let mut names: BTreeMap<&str, BTreeSet<Position>> = BTreeMap::new();
+    for (name, position) in past {
+        names.entry(name).or_default().insert(position);
+    }
+    let ranked = names.values().flat_map(|of_one| of_one.iter().rev().enumerate());
+    let mut ranked: Vec<(usize, Position)> = ranked.map(|(rank, position)| (rank, *position)).collect();
+    ranked.sort_unstable();
+    ranked.truncate(most);
+    ranked.into_iter().map(|(_, position)| position).collect()
 }
 
 /// What a condition of a policy looks at in one person's past. Damaged pages are this person's alone: what they held
@@ -141,10 +190,25 @@ pub(super) async fn past_for<C: ConnectionTrait>(
         let found = store.received(&[profile.id], &campaigns).await?;
         past.received.extend(found.into_iter().filter_map(|(_, one)| one.ok()));
     }
-    for (position, entry) in store.entries_apart(&past_of(&past.older, &profile.history, &needs)).await? {
-        if let Logged::Event(event) = entry.logged {
-            past.bodies.insert(position, event);
-        }
-    }
+    let wanted = Wanted::new(past_of(&past.older, &profile.history, &needs));
+    let bodies = &mut past.bodies;
+    let take = |_, position, event| drop(bodies.insert(position, event));
+    load_bodies(store, BTreeMap::from([(profile.id, wanted)]), take).await?;
     Ok(past)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_seldom_did_counts_however_often_they_did_another_thing() {
+        let orders = [3, 50].map(|n| ("Order Completed", Position(n)));
+        let views = (4..50).chain(51..3_000).map(|n| ("Product Viewed", Position(n)));
+        let turns = by_turns(orders.into_iter().chain(views), 10);
+        let newest_views = [2_999, 2_998].map(Position);
+        assert_eq!(turns[..4], [Position(50), newest_views[0], Position(3), newest_views[1]]);
+        assert_eq!(turns[9], Position(2_992));
+        assert_eq!(by_turns([("A", Position(1)), ("A", Position(1))].into_iter(), 10), [Position(1)]);
+    }
 }

@@ -170,3 +170,24 @@ async fn an_unsaved_segment_may_build_on_those_in_force_and_every_problem_is_nam
     let mut processor = house.processor(Faults::none()).await;
     assert_eq!(processor.tick().await.unwrap(), 0, "counting leaves nothing to be done");
 }
+
+#[tokio::test]
+async fn what_somebody_seldom_did_is_found_behind_thousands_of_other_things() {
+    let house = House::new().await;
+    let mut events = vec![build("rare", Kind::Track, "Special", Some("ann"), None, r#"{"properties":{"a":7}}"#)];
+    events.extend((0..2_600).map(|n| {
+        let body = format!(r#"{{"properties":{{"n":{n}}}}}"#);
+        build(&format!("v{n}"), Kind::Track, "Product Viewed", Some("ann"), None, &body)
+    }));
+    for page in events.chunks(500) {
+        house.append(page.to_vec()).await;
+    }
+    house.process().await;
+    let segment = |key: &str, filter: &str| {
+        format!("kind: segment\nkey: {key}\nname: {key}\nowner: crm@shop.example\nwhere: {{ performed: {filter} }}\n")
+    };
+    let rare = segment("rare", "{ event: Special, where: { properties.a: 7 } }");
+    let distinct = segment("many", "{ event: Product Viewed, distinct: properties.n, gte: 2600 }");
+    let told = counted(&house, &format!("{rare}---\n{distinct}")).await.unwrap();
+    assert_eq!(told.segments.iter().map(|one| one.people).collect::<Vec<_>>(), [1, 1]);
+}
