@@ -172,3 +172,21 @@ fn what_is_wrong_with_a_backtest_is_said_before_it_begins() {
     assert!(empty.contains("0 events, 0 people concerned") && empty.contains("nothing is stored yet"), "{empty}");
     assert!(empty.contains("campaign rival: 0 entered"), "{empty}");
 }
+
+#[test]
+fn what_people_did_in_an_imported_history_lets_them_enter_by_a_segment_as_by_the_event_itself() {
+    let folder = lived(Backend::Sqlite);
+    let by = |entry: &str| {
+        let (segment, campaign) = CLUB.split_once("---\n").unwrap();
+        let entry = format!("entry: {entry}\n");
+        let line = campaign.lines().find(|line| line.starts_with("entry:")).unwrap();
+        let campaign = campaign.replace(&format!("{line}\n"), &entry);
+        let file = folder.write("club.yaml", &format!("{segment}---\n{campaign}"));
+        backtest(&folder, &[file.to_str().unwrap()])["campaigns"][0].clone()
+    };
+    let event = by("{ event: Product Added, reentry: never }");
+    let segment = by("{ segment: adders, on: entered, reentry: never }");
+    let entered = event["totals"]["matched"]["count"].as_u64().unwrap();
+    assert_eq!(entered, 10, "{event:#}");
+    assert_eq!(segment["totals"]["matched"]["count"], entered, "{segment:#}");
+}

@@ -25,6 +25,7 @@ use crate::story::{Act, World};
 use crate::worker::apply::{checked, compare as compared, stored_as};
 use crate::worker::live::Definitions;
 use crate::worker::plan::concerned::Group;
+use crate::worker::plan::past::as_if_it_came;
 use crate::worker::plan::{Figure, Side};
 use company::{Company, Page};
 use gathered::{Gathered, Wanted};
@@ -91,7 +92,8 @@ pub async fn backtest(
     let (events, everybody) = here.extent(first, window).await?;
     (report.events, report.stored_since) = (events, stored_since);
     let head = newest_event(store.reader()).await?.map_or(Position(0), |(head, _)| head);
-    let course = Course::new(eras, changes, looked_at.clone(), (window, first, head), here.layout());
+    let log = (head, here.layout());
+    let course = Course::new((eras, changes), looked_at.clone(), (window, first), log, asked.against_live);
     let mut company = Company::new(&course.eras, looked_at, (asked.from, first));
     let mut done = 0;
     while let Some(Page { groups, mut people, unreadable, count }) = company.next(here).await? {
@@ -159,6 +161,8 @@ struct Course {
     reach: Span,
     head: Position,
     layout: Layout,
+    /// What was really decided is decided again.
+    against_live: bool,
 }
 
 /// Who lives through it next, each with those who share an address with them.
@@ -170,16 +174,16 @@ struct Met {
 
 impl Course {
     fn new(
-        eras: Vec<Side>,
-        changes: Changes,
+        (eras, changes): (Vec<Side>, Changes),
         looked_at: BTreeSet<String>,
-        (window, first, head): ((Timestamp, Timestamp), Position, Position),
-        layout: Layout,
+        (window, first): ((Timestamp, Timestamp), Position),
+        (head, layout): (Position, Layout),
+        against_live: bool,
     ) -> Self {
         let received = eras.iter().flat_map(|side| side.needs.received.iter().cloned()).collect();
         let reach = eras.iter().map(|side| side.reach).max().unwrap_or_default();
         let wanted = Wanted { to: window.1, first, received };
-        Self { eras, changes, looked_at, window, wanted, reach, head, layout }
+        Self { eras, changes, looked_at, window, wanted, reach, head, layout, against_live }
     }
 
     /// Reads what is stored of these people.
@@ -245,6 +249,9 @@ impl Course {
         let mut told = Told { told: lives.told.clone(), owners: owners.collect(), ..Told::default() };
         let mut acts: Vec<Act> = std::mem::take(&mut lives.acts);
         acts.sort_by_key(|act| (act.at, act.position));
+        if !self.against_live {
+            acts.iter_mut().for_each(as_if_it_came);
+        }
         if self.layout.is_shared() {
             join_last(&mut acts);
         }

@@ -18,13 +18,14 @@ use crate::ids::{Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Suppression};
 use crate::store::entries::{Entry, Logged};
 use crate::store::{Error, Workspace};
-use crate::story::{Act, Someone};
+use crate::story::{Act, Deed, Someone};
+use crate::worker::past::by_turns;
 use crate::worker::plan::Side;
 use crate::worker::plan::carried::{self, Open};
 use crate::worker::plan::concerned::addresses;
 
-/// Past events read for one person's conditions; the newest win.
-const BODIES_MAX: usize = 2_000;
+/// Past events read for one person's conditions, of each name the newest first and all names by turns.
+const BODIES_MAX: usize = 10_000;
 /// Identify calls from which traits are read; the newest win.
 const IDENTIFIES_MAX: usize = 200;
 /// Answers of the ledger, and enrollments that ended; the newest win.
@@ -131,7 +132,21 @@ fn acts<'e>(entries: impl Iterator<Item = &'e Entry>, from: Timestamp) -> Vec<Ac
         })
         .collect();
     acts.sort_by_key(|act| act.at);
+    acts.iter_mut().for_each(as_if_it_came);
     acts
+}
+
+/// History that a file brought starts nothing by itself where segments and traits are entered: it is decided as it comes,
+/// long after. Asked what would have happened, what people did counts as if it had come at its time; who they are, as a
+/// file says it, stays as quiet as it was.
+pub(super) fn as_if_it_came(act: &mut Act) {
+    let position = act.position.unwrap_or_default();
+    if let Deed::Did(event) = &mut act.deed
+        && matches!(event.origin, Origin::Import { .. })
+        && matches!(event.kind, Kind::Track | Kind::Page | Kind::Screen)
+    {
+        Arc::make_mut(event).origin = Origin::Replay { position: position.0 };
+    }
 }
 
 /// The events that conditions look into, and the calls that say who somebody is.
@@ -146,7 +161,9 @@ async fn bodies(
         of.take(most).map(|(.., position)| *position).collect()
     };
     let identified = Kind::Identify.event_name();
-    let mut wanted: BTreeSet<Position> = newest(BODIES_MAX, &|name| needs.bodies.contains(name)).into_iter().collect();
+    let asked = before.iter().filter(|(name, ..)| needs.bodies.contains(name));
+    let asked = asked.map(|(name, _, position)| (name.as_str(), *position));
+    let mut wanted: BTreeSet<Position> = by_turns(asked, BODIES_MAX).into_iter().collect();
     wanted.extend(newest(IDENTIFIES_MAX, &|name| name == identified));
     if needs.cart {
         wanted.extend(newest(BODIES_MAX, &|name| CART_EVENTS.contains(&name)));
