@@ -24,6 +24,7 @@ Examples:
   carillon apply ./definitions
   carillon apply ./definitions --dry-run      what would change, and every problem
   carillon apply cart_reminder.yaml templates/cart_reminder
+  carillon apply win_back.yaml --yes          though it takes in more than 1,000 people at once
 
 All or nothing: with one problem anywhere nothing changes.")]
 pub struct Apply {
@@ -33,6 +34,9 @@ pub struct Apply {
     /// Check everything and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Campaigns may take in more than 1,000 people who are in their segments already
+    #[arg(long)]
+    yes: bool,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -75,7 +79,7 @@ pub struct Test {
 
 /// `carillon apply`; the files are read before the service is asked.
 pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
-    let path = format!("/api/v1/definitions?dry_run={}", asked.dry_run);
+    let path = format!("/api/v1/definitions?dry_run={}&yes={}", asked.dry_run, asked.yes);
     let answer = client.post(&path, body(&files)).await?;
     if asked.json {
         print_json(&answer);

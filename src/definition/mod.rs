@@ -173,6 +173,12 @@ pub enum Definition {
     Story(Story),
 }
 
+impl Definition {
+    pub const fn is_campaign(&self) -> bool {
+        matches!(self, Self::Campaign(_))
+    }
+}
+
 impl Document {
     /// `FILE:LINE` where it first says these words, or the last part of a path, or else where it begins: for what is told
     /// after it was read.

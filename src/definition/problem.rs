@@ -17,6 +17,8 @@ pub enum Code {
     Syntax,
     UnknownReference,
     Limit,
+    /// It is right, and somebody must say that it is meant.
+    NeedsConfirmation,
 }
 
 impl Code {
@@ -31,6 +33,7 @@ impl Code {
             Self::Syntax => "syntax",
             Self::UnknownReference => "unknown_reference",
             Self::Limit => "limit",
+            Self::NeedsConfirmation => "needs_confirmation",
         }
     }
 }

@@ -144,6 +144,22 @@ pub async fn head_count(
     Ok(Ok(HeadCount { people: tally.people, unreadable: tally.unreadable, took, segments, warnings }))
 }
 
+/// How many people each of these segments has at present by the definitions of a catalog, by the segment's key.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) async fn members_of(
+    store: &Store,
+    id: WorkspaceId,
+    catalog: Catalog,
+    segments: &BTreeSet<&str>,
+    now: Timestamp,
+) -> anyhow::Result<BTreeMap<String, u64>> {
+    let counted = Counted::new(catalog, None, segments.iter().copied(), now);
+    let tally = everybody(store, id, Arc::new(counted)).await?;
+    Ok(tally.members.into_iter().map(|(segment, (people, _))| (segment, people)).collect())
+}
+
 fn segment_of(document: &Document) -> Option<(&str, &str)> {
     match &document.definition {
         Definition::Segment(segment) => Some((&segment.key, &segment.name)),

@@ -23,6 +23,7 @@ pub mod leases;
 pub mod lists;
 pub mod live;
 pub mod log_pruning;
+pub mod mass_entries;
 pub mod membership;
 pub mod observed;
 pub mod past;

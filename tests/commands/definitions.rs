@@ -117,3 +117,32 @@ fn stories_pass_and_fail_with_what_happened() {
     assert!(failed.out.contains("11:00"), "the timeline says when it was sent: {}", failed.out);
     assert!(!folder.data().exists(), "stories need no folder");
 }
+
+#[test]
+fn a_campaign_that_takes_in_more_than_a_thousand_people_at_once_is_applied_when_somebody_says_so() {
+    let folder = Folder::new();
+    let people: Vec<String> = (0..1_001).map(|n| format!(r#"{{"userId":"u{n}","traits":{{"plan":"pro"}}}}"#)).collect();
+    let people = folder.write("people.jsonl", &people.join("\n"));
+    folder.ok(&["import", people.to_str().unwrap(), "--format", "profiles"]);
+    let file = folder.write(
+        "hello.yaml",
+        "kind: segment\nkey: pros\nname: Pros\nowner: crm@shop.example\nwhere: { trait: { plan: pro } }\n\
+         ---\nkind: campaign\nkey: hello\nname: Hello\nowner: crm@shop.example\ntype: trigger\nstatus: live\n\
+         purpose: marketing\nentry: { segment: pros, on: entered, include_existing: { pace: 1/s } }\n\
+         send: { channel: email, template: hello }\n\
+         ---\nkind: template\nkey: hello\nemail: { subject: Hi, html: '<p>Hi</p>' }\n",
+    );
+    let file = file.to_str().unwrap();
+    let asked = "1001 people are in `pros` already";
+    let dry = folder.run(&["apply", file, "--dry-run"]);
+    assert_eq!(dry.code, 0, "{dry:?}");
+    assert!(dry.err.contains(asked), "{dry:?}");
+    let said = folder.run(&["apply", file]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains(asked) && said.err.contains("--yes"), "{said:?}");
+    assert!(!folder.ok(&["apply", file, "--dry-run"]).contains("3 as before"), "nothing was applied");
+    folder.ok(&["apply", file, "--yes"]);
+    // It asks for them already: another text of it needs no second yes.
+    folder.write("hello.yaml", &std::fs::read_to_string(file).unwrap().replace("name: Hello", "name: Good day"));
+    folder.ok(&["apply", file]);
+}

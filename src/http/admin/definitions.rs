@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::definition::SourceFile;
 use crate::worker::apply::{apply, export};
 use crate::worker::head_count::{HeadCount, head_count};
+use crate::worker::mass_entries::mass_entries;
 use crate::worker::plan::{Plan, plan};
 
 use super::operation::{Operation, read, write};
@@ -52,6 +53,10 @@ struct How {
     #[serde(default)]
     #[param(required = false)]
     dry_run: bool,
+    /// Campaigns may take in more than a thousand people who are in their segments already.
+    #[serde(default)]
+    #[param(required = false)]
+    yes: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -116,7 +121,18 @@ async fn applied(admin: Controls, request: HttpRequest, payload: Payload) -> Ans
     let (log, store, definitions) = (admin.log.clone(), admin.store.clone(), admin.definitions.clone());
     let id = admin.workspace;
     // Goes on when the caller goes away: applied, and then in force.
-    let applied = aside(async move { apply(&log, &store, &definitions, id, files, how.dry_run).await });
+    let now = log.clock().now();
+    let applied = aside(async move {
+        let meant = if how.yes { Vec::new() } else { mass_entries(&store, &definitions, id, &files, now).await? };
+        if !how.dry_run && !meant.is_empty() {
+            return Ok(Err(meant));
+        }
+        let applied = apply(&log, &store, &definitions, id, files, how.dry_run).await?;
+        Ok(applied.map(|mut applied| {
+            applied.warnings.extend(meant.iter().map(ToString::to_string));
+            applied
+        }))
+    });
     match applied.await? {
         Ok(applied) => {
             if !how.dry_run {
