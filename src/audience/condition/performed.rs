@@ -219,7 +219,8 @@ impl<'a> Asking<'a> {
         };
         match left {
             Ok(Some(Ok(left))) => {
-                let rest = left.value.checked_sub(back.value)?;
+                // Some shops write what went back with a minus.
+                let rest = left.value.checked_sub(back.value.abs())?;
                 (rest > Decimal::ZERO).then_some(Ok(Some(Ok(Amount { value: rest, ..left }))))
             }
             _ => Some(Err(UnknownCurrency)),

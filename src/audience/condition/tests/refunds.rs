@@ -208,6 +208,16 @@ fn a_full_refund_removes_the_order_and_a_partial_one_reduces_the_sum() {
 }
 
 #[test]
+fn a_refund_written_with_a_minus_takes_away_as_much() {
+    let order = [(1, 10, Some(40), None)];
+    for (refund, left) in [(Some(-15), "25"), (Some(15), "25")] {
+        let answer = world(&order, &[(1, 30, refund, None)]).ask(50, None, &net_sum(left));
+        assert!(answer.holds && answer.because.contains("sum of properties.revenue is EUR 25"), "{}", answer.because);
+    }
+    assert!(!world(&order, &[(1, 30, Some(-40), None)]).ask(50, None, &net_sum("1")).holds);
+}
+
+#[test]
 fn an_amount_in_a_currency_without_a_rate_is_told_and_not_guessed() {
     let answer = world(&[(1, 10, Some(40), Some("JPY"))], &[]).ask(50, None, &net_sum("1"));
     assert!(!answer.holds && answer.currency_unknown, "{}", answer.because);
