@@ -11,6 +11,7 @@ use crate::guard::frequency_cap::Slot;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
+use crate::store::filed::{by_filed, filed_under};
 use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
 
@@ -103,7 +104,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     /// The used slots of a normalised address (by its subject name) since `since`.
     pub async fn slots_of_address(&self, subject: &str, since: Timestamp) -> Result<Vec<Slot>, Error> {
-        self.slots("address_subject = ?", subject.into(), since).await
+        self.slots("address_subject = ?", filed_under(subject).into_owned().into(), since).await
     }
 
     async fn slots(&self, whose: &str, value: sea_orm::Value, since: Timestamp) -> Result<Vec<Slot>, Error> {
@@ -115,7 +116,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// A cap subject's (step, chain, horizon, last slot); none before its first use.
     pub async fn cap_subject(&self, subject: &str) -> Result<Option<CapSubject>, Error> {
         let sql = "SELECT step, chain, horizon, last_slot_at FROM cap_subjects WHERE workspace = ? AND subject = ?";
-        let Some(row) = Rows(self.conn).one(sql, vec![self.id.0.into(), subject.into()]).await? else {
+        let Some(row) =
+            Rows(self.conn).one(sql, vec![self.id.0.into(), filed_under(subject).into_owned().into()]).await?
+        else {
             return Ok(None);
         };
         Ok(Some(CapSubject::read(&row, 0)?))
@@ -125,7 +128,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn cap_subjects(&self, names: &[String]) -> Result<BTreeMap<String, CapSubject>, Error> {
         let mut found = BTreeMap::new();
         for chunk in names.chunks(512) {
-            let names = padded(chunk);
+            let asked = by_filed(chunk);
+            let names = padded(&asked.keys().cloned().collect::<Vec<_>>());
             let sql = format!(
                 "SELECT subject, step, chain, horizon, last_slot_at FROM cap_subjects
                  WHERE workspace = ? AND subject IN ({})",
@@ -134,7 +138,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let mut values: Values = vec![self.id.0.into()];
             values.extend(names.into_iter().map(Into::into));
             for row in Rows(self.conn).all(&sql, values).await? {
-                found.insert(row.try_get_by_index(0)?, CapSubject::read(&row, 1)?);
+                let filed: String = row.try_get_by_index(0)?;
+                let Some(name) = asked.get(&filed) else { continue };
+                found.insert((*name).clone(), CapSubject::read(&row, 1)?);
             }
         }
         Ok(found)
@@ -151,7 +157,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             None => {
                 let sql = "INSERT INTO cap_subjects (workspace, subject, step, chain, horizon, last_slot_at)
                            VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-                let mut values: Values = vec![self.id.0.into(), subject.into()];
+                let mut values: Values = vec![self.id.0.into(), filed_under(subject).into_owned().into()];
                 values.extend(to.values());
                 Rows(self.conn).run(sql, values).await?
             }
@@ -159,6 +165,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 let sql = "UPDATE cap_subjects SET step = ?, chain = ?, horizon = ?, last_slot_at = ?
                            WHERE workspace = ? AND subject = ? AND step = ? AND chain = ?";
                 let mut values: Values = to.values();
+                let subject = filed_under(subject).into_owned();
                 values.extend([self.id.0.into(), subject.into(), from.step.into(), from.chain.clone().into()]);
                 Rows(self.conn).run(sql, values).await?
             }

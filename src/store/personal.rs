@@ -11,10 +11,11 @@ use crate::audience::History;
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Reason, Status};
 use crate::store::Workspace;
+use crate::store::filed::{by_filed, filed_under, is_hashed};
 use crate::store::messages::reason_code;
 use crate::store::rows::{Error, Rows, Values, decode, encode, marks};
 use crate::store::shards::unprocessed;
-use crate::store::suppressions::hashed;
+use crate::store::suppressions::{hashed, parts};
 
 /// One erasure, and how far it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -153,7 +154,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Their messages: id, state and the subject of the address it was cleared for.
     pub async fn letters_of(&self, people: &[ProfileId]) -> Result<Vec<(MessageId, Status, Option<String>)>, Error> {
         let sql = format!(
-            "SELECT id, state, address_subject FROM messages WHERE profile IN ({}) ORDER BY created_at, id",
+            "SELECT id, state, address_subject, channel, address FROM messages WHERE profile IN ({}) ORDER BY created_at, id",
             marks(people.len())
         );
         let rows = Rows(self.conn).all(&sql, ids(people)).await?;
@@ -163,7 +164,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
                 let state = decode("message", &state)
                     .unwrap_or(Status::Failed { at: Timestamp::default(), reason: Reason::Erased });
-                Ok((id, state, row.try_get_by_index(2)?))
+                let filed: Option<String> = row.try_get_by_index(2)?;
+                let (channel, address): (String, Option<String>) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);
+                // Of a long one only the message says all of it.
+                let whole = address.filter(|_| filed.as_deref().is_some_and(is_hashed));
+                Ok((id, state, whole.map(|address| format!("{channel}:{address}")).or(filed)))
             })
             .collect()
     }
@@ -230,7 +235,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         );
         let mut values: Values = vec![self.id.0.into()];
         values.extend(ids(people));
-        values.extend(subjects.iter().map(|subject| sea_orm::Value::from(subject.clone())));
+        values.extend(by_filed(subjects).into_keys().map(sea_orm::Value::from));
         if subjects.is_empty() {
             values.push("".into());
         }
@@ -247,7 +252,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                        VALUES (?, ?, ?, 0, ?, ?, 'kept after an erasure') ON CONFLICT DO NOTHING";
             let kept: Values = vec![
                 self.id.0.into(),
-                hashed(&subject, key).into(),
+                hashed(&channel, parts(&subject).1, key).into(),
                 kind.into(),
                 row.try_get_by_index::<i64>(2)?.into(),
                 channel.into(),
@@ -263,14 +268,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             "SELECT 1 FROM messages WHERE +workspace = ? AND address_subject = ? AND profile NOT IN ({}) LIMIT 1",
             marks(people.len())
         );
-        let mut values: Values = vec![self.id.0.into(), subject.into()];
+        let mut values: Values = vec![self.id.0.into(), filed_under(subject).into_owned().into()];
         values.extend(ids(people));
         Ok(Rows(self.conn).one(&sql, values).await?.is_some())
     }
 
     pub async fn drop_cap_subject(&self, subject: &str) -> Result<(), Error> {
         let sql = "DELETE FROM cap_subjects WHERE workspace = ? AND subject = ?";
-        Rows(self.conn).run(sql, vec![self.id.0.into(), subject.into()]).await?;
+        Rows(self.conn).run(sql, vec![self.id.0.into(), filed_under(subject).into_owned().into()]).await?;
         Ok(())
     }
 

@@ -23,21 +23,12 @@ use crate::audience::{Address, Traits};
 use crate::ids::{ProfileId, WorkspaceId};
 use crate::message::Suppression;
 use crate::store::Workspace;
+use crate::store::filed::{by_filed, filed_under, is_hashed};
 use crate::store::locks::share_addresses;
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// People with the addresses they came to have, and what each knows of it.
 pub type Held = Vec<(ProfileId, String, Vec<Suppression>)>;
-
-/// An index of PostgreSQL holds no long texts, and push tokens are long: longer ones are filed by a hash.
-const FILED_BYTES_MAX: usize = 512;
-
-fn filed_under(subject: &str) -> String {
-    if subject.len() <= FILED_BYTES_MAX {
-        return subject.to_owned();
-    }
-    format!("#{}", blake3::hash(subject.as_bytes()).to_hex())
-}
 
 /// A mark: its number and the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +87,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let rows = held.iter().map(|(profile, subject, _)| (subject, *profile)).collect::<BTreeSet<_>>();
         let rows: Vec<Values> = rows
             .into_iter()
-            .map(|(subject, profile)| vec![self.id.0.into(), filed_under(subject).into(), profile.0.into()])
+            .map(|(subject, profile)| {
+                vec![self.id.0.into(), filed_under(subject).into_owned().into(), profile.0.into()]
+            })
             .collect();
         let head = "INSERT INTO address_holders (workspace, subject, profile)";
         Rows(self.conn).insert(head, "ON CONFLICT DO NOTHING", 3, rows).await?;
@@ -134,7 +127,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         after: ProfileId,
         limit: u32,
     ) -> Result<Vec<(String, ProfileId)>, Error> {
-        let filed: BTreeMap<String, &String> = subjects.iter().map(|subject| (filed_under(subject), subject)).collect();
+        let filed = by_filed(subjects);
         let Some((first, _)) = filed.first_key_value() else { return Ok(Vec::new()) };
         let sql = format!(
             "SELECT subject, profile FROM address_holders WHERE workspace = ? AND subject IN ({})
@@ -157,7 +150,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Marks of addresses that are nobody's any more go, with what they say.
     pub async fn forget_marks(&self, subjects: &BTreeSet<String>) -> Result<(), Error> {
         // Of a long one the mark stays until it is worked off.
-        let whole = subjects.iter().filter(|subject| subject.len() <= FILED_BYTES_MAX).cloned();
+        let whole = subjects.iter().filter(|subject| !is_hashed(&filed_under(subject))).cloned();
         for chunk in whole.collect::<Vec<_>>().chunks(500) {
             let sql = format!(
                 "DELETE FROM reach_marks WHERE workspace = ? AND subject IN ({}) AND NOT EXISTS

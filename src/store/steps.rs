@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Value};
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Message, Outcome, Status};
 use crate::store::Workspace;
+use crate::store::filed::filed_under;
 use crate::store::outbox::CapSubject;
 use crate::store::rows::{Error, Rows, Values, encode, padded};
 
@@ -66,7 +67,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 message.status.due_at().map(Timestamp::millis).into(),
                 message.slot_at.map(Timestamp::millis).into(),
                 message.address.clone().into(),
-                subject.into(),
+                filed_under(subject).into_owned().into(),
                 message.template_version.map(i64::from).into(),
             ]
         };
@@ -176,9 +177,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn move_cap_subjects(&self, moves: &[(&str, Option<&CapSubject>, &CapSubject)]) -> Result<bool, Error> {
         let (mut new, mut known) = (Vec::new(), Vec::new());
         for (name, from, to) in moves {
+            let name = filed_under(name).into_owned();
             let named: Values = match from {
-                None => vec![self.id.0.into(), (*name).into()],
-                Some(from) => vec![(*name).into(), from.step.into(), from.chain.clone().into()],
+                None => vec![self.id.0.into(), name.into()],
+                Some(from) => vec![name.into(), from.step.into(), from.chain.clone().into()],
             };
             let rows = if from.is_none() { &mut new } else { &mut known };
             rows.push(named.into_iter().chain(to.values()).collect::<Values>());

@@ -12,6 +12,7 @@ use crate::ids::{MessageId, ProfileId, Timestamp};
 use crate::message::{Channel, Suppression, SuppressionKind};
 use crate::store::Workspace;
 use crate::store::controls::{keep_setting, setting};
+use crate::store::filed::{by_filed, filed_under, is_hashed};
 use crate::store::rows::{Error, Rows, Values, marks};
 
 /// One time an address came onto the list, and how it left.
@@ -54,9 +55,21 @@ pub fn subject(channel: Channel, address: &str) -> String {
 const ERASURE_KEY: &str = "erasure_key";
 
 /// What stays on the list of somebody who was erased: the channel, and a hash that only this database can make.
-pub fn hashed(subject: &str, key: &[u8; 32]) -> String {
-    let (channel, address) = subject.split_once(':').unwrap_or(("", subject));
+pub fn hashed(channel: &str, address: &str, key: &[u8; 32]) -> String {
     format!("{channel}:#{}", &blake3::keyed_hash(key, address.as_bytes()).to_hex()[..32])
+}
+
+/// The channel, and the address as far as it is known.
+pub fn parts(filed: &str) -> (&str, &str) {
+    filed.split_once(':').unwrap_or(("", filed))
+}
+
+/// As what it may stand on the list after an erasure: of a long address either all of it was hashed, or what it was filed
+/// under.
+fn kept_as(subject: &str, key: &[u8; 32]) -> [String; 2] {
+    let ((channel, address), filed) = (parts(subject), filed_under(subject));
+    let filed = if is_hashed(&filed) { &*filed } else { address };
+    [hashed(channel, address, key), hashed(channel, filed, key)]
 }
 
 /// The key of [`hashed`], if anybody was erased.
@@ -77,7 +90,7 @@ fn read(row: &QueryResult) -> Result<(String, Listed), Error> {
     let subject: String = row.try_get_by_index(0)?;
     let (kind, channel): (String, String) = (row.try_get_by_index(1)?, row.try_get_by_index(4)?);
     let profile: i64 = row.try_get_by_index(2)?;
-    let address = subject.split_once(':').map_or(subject.as_str(), |(_, address)| address).to_owned();
+    let address = parts(&subject).1.to_owned();
     let suppression = Suppression {
         kind: SuppressionKind::parse(&kind).ok_or_else(|| Error::unreadable(what, format!("unknown kind {kind}")))?,
         source: row.try_get_by_index(5)?,
@@ -105,9 +118,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if subjects.is_empty() {
             return Ok(found);
         }
-        let mut asked: BTreeMap<String, &String> = subjects.iter().map(|one| (one.clone(), one)).collect();
+        let mut asked = by_filed(subjects);
         if let Some(key) = erasure_key(self.conn).await? {
-            asked.extend(subjects.iter().map(|one| (hashed(one, &key), one)));
+            asked.extend(subjects.iter().flat_map(|one| kept_as(one, &key).map(|kept| (kept, one))));
         }
         let sql = format!(
             "{SELECT} WHERE workspace = ? AND subject IN ({}) AND removed_at IS NULL ORDER BY at, kind, profile",
@@ -130,7 +143,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let kind = why.kind.to_string();
         let known = "SELECT 1 FROM suppressed_addresses
                      WHERE workspace = ? AND subject = ? AND kind = ? AND profile = ? AND removed_at IS NULL";
-        let key: Values = vec![self.id.0.into(), subject.clone().into(), kind.into(), profile.into()];
+        let filed = filed_under(&subject).into_owned();
+        let key: Values = vec![self.id.0.into(), filed.into(), kind.into(), profile.into()];
         if Rows(self.conn).one(known, key.clone()).await?.is_some() {
             return Ok(false);
         }
@@ -155,16 +169,19 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         at: Timestamp,
     ) -> Result<u64, Error> {
         let mut sql = "UPDATE suppressed_addresses SET removed_at = ?, removed_by = ?
-                       WHERE workspace = ? AND subject IN (?, ?) AND removed_at IS NULL AND at <= ?"
+                       WHERE workspace = ? AND subject IN (?, ?, ?) AND removed_at IS NULL AND at <= ?"
             .to_owned();
         let subject = subject(channel, address);
-        let kept = erasure_key(self.conn).await?.map_or_else(|| subject.clone(), |key| hashed(&subject, &key));
+        let filed = filed_under(&subject).into_owned();
+        let key = erasure_key(self.conn).await?;
+        let [kept, also] = key.map_or_else(|| [filed.clone(), filed.clone()], |key| kept_as(&subject, &key));
         let mut values: Values = vec![
             at.millis().into(),
             by.into(),
             self.id.0.into(),
-            subject.clone().into(),
+            filed.into(),
             kept.into(),
+            also.into(),
             at.millis().into(),
         ];
         if let Some(kind) = kind {
@@ -198,7 +215,8 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         }
         if let Some(address) = &filter.address {
             which.push_str(&format!(" AND subject IN ({})", marks(Channel::ALL.len())));
-            values.extend(Channel::ALL.map(|channel| subject(channel, address).into()));
+            let filed = |channel| filed_under(&subject(channel, address)).into_owned().into();
+            values.extend(Channel::ALL.map(filed));
         }
         let mut paged = values.clone();
         let after = filter.after.clone().unwrap_or_default();
@@ -234,14 +252,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if subjects.is_empty() {
             return Ok(found);
         }
+        let asked = by_filed(subjects);
         let sql = format!(
             "SELECT address_subject, id, profile, campaign, created_at FROM messages WHERE +workspace = ?
              AND address_subject IN ({}) AND created_at >= ?
              AND status IN ('claimed', 'sending', 'retrying', 'sent', 'unknown') ORDER BY created_at, id",
-            marks(subjects.len())
+            marks(asked.len())
         );
         let mut values: Values = vec![self.id.0.into()];
-        values.extend(subjects.iter().map(|subject| subject.clone().into()));
+        values.extend(asked.keys().map(|subject| subject.clone().into()));
         values.push(since.millis().into());
         for row in Rows(self.conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;
@@ -251,7 +270,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 campaign: row.try_get_by_index(3)?,
                 created_at: Timestamp::from_millis(row.try_get_by_index(4)?),
             };
-            found.entry(row.try_get_by_index(0)?).or_default().push(neighbour);
+            let filed: String = row.try_get_by_index(0)?;
+            let Some(subject) = asked.get(&filed) else { continue };
+            found.entry((*subject).clone()).or_default().push(neighbour);
         }
         Ok(found)
     }

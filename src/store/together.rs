@@ -13,6 +13,7 @@ use crate::message::Message;
 use crate::store::Workspace;
 use crate::store::consents::{self, LedgerRow};
 use crate::store::entries::{self, Entry};
+use crate::store::filed::by_filed;
 use crate::store::rows::{Error, Rows, Values};
 use crate::store::{enrollments, messages, outbox};
 
@@ -138,13 +139,16 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         subjects: &[String],
         since: Timestamp,
     ) -> Result<BTreeMap<String, Vec<Slot>>, Error> {
-        let keys = subjects.iter().map(|subject| subject.clone().into()).collect();
+        let asked = by_filed(subjects);
+        let keys = asked.keys().map(|filed| filed.clone().into()).collect();
         let select = format!("{}, address_subject FROM messages WHERE", outbox::SLOT);
         let rest = "AND +workspace = ? AND slot_at > ? ORDER BY slot_at, id";
         let values = vec![self.id.0.into(), since.millis().into()];
         let mut found: BTreeMap<String, Vec<Slot>> = BTreeMap::new();
         for row in self.answers(&select, "address_subject", keys, (rest, values)).await? {
-            found.entry(row.try_get_by_index(6)?).or_default().push(outbox::read_slot(&row)?);
+            let filed: String = row.try_get_by_index(6)?;
+            let Some(subject) = asked.get(&filed) else { continue };
+            found.entry((*subject).clone()).or_default().push(outbox::read_slot(&row)?);
         }
         Ok(found)
     }

@@ -6,6 +6,7 @@ mod claims;
 mod crashes;
 mod engagement;
 mod hanging;
+mod long_addresses;
 mod merges;
 mod newcomers;
 mod outcomes;

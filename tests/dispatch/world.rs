@@ -77,10 +77,14 @@ impl Carrier {
 
 impl channel::Channel for Carrier {
     fn send<'a>(&'a self, rendered: &'a Rendered) -> BoxFuture<'a, Outcome> {
-        let Content::Email(email) = rendered.content() else { panic!("not an e-mail") };
+        let (message_id, text) = match rendered.content() {
+            Content::Email(email) => (email.message_id.clone(), email.text.clone()),
+            Content::Push { body, .. } => (String::new(), body.clone()),
+            _ => panic!("neither an e-mail nor a push"),
+        };
         let mut script = self.0.lock().unwrap();
-        script.handed.push((rendered.message(), email.message_id.clone()));
-        script.texts.push(email.text.clone());
+        script.handed.push((rendered.message(), message_id));
+        script.texts.push(text);
         let answer = script.answers.pop_front().unwrap_or(Outcome::Accepted { reply: "250 ok".into() });
         let meanwhile = script.meanwhile.take();
         async move {

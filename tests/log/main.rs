@@ -10,3 +10,5 @@ mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
 mod readers;
+#[path = "together.rs"]
+mod together;

@@ -208,22 +208,47 @@ async fn an_uploaded_list_is_told_in_pages_and_each_person_once() {
 async fn a_very_long_address_is_told_of_like_any_other() {
     let house = House::new().await;
     house.apply(&OPEN.replace("reachable: email", "reachable: push")).await;
-    let token: String = (0..400).map(|n| format!("{:08x}", 0x9e37_79b9_u32.wrapping_mul(n + 1))).collect();
+    let digest =
+        |n: u32| n.to_string().bytes().fold(1_u64, |sum, b| (sum ^ u64::from(b)).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let token: String = (0..240).map(|n| format!("{:016x}", digest(n))).collect();
     let body = format!(r#"{{"traits":{{"push_token":"{token}"}}}}"#);
     house.append(vec![build("1", Kind::Identify, "Identified", Some("ann"), None, &body)]).await;
     settle(&house).await;
     assert_eq!(open(&house, &["ann"]).await, all(&["ann"]));
     let address = Address::parse(Channel::Push, &token).unwrap();
-    let subject = address.subject();
-    let mark = house.log.writer().change(carillon::eventlog::Queue::Effects, move |tx, _| {
-        Box::pin(async move { Ok(carillon::store::workspace(tx, WORKSPACE).mark_addresses([subject]).await?) })
-    });
-    mark.await.unwrap();
+    let by_hand = || ByHand { address: address.clone(), kind: None, source: "a letter".to_owned() };
+    assert_eq!(desk(&house).suppress(WORKSPACE, vec![by_hand()]).await.unwrap(), 1);
     assert_eq!(tell(&house).await, 1);
     house.process().await;
+    assert_eq!(open(&house, &["ann"]).await, all(&[]));
+    assert_eq!(desk(&house).unsuppress(WORKSPACE, vec![by_hand()]).await.unwrap(), 1);
+    settle(&house).await;
+    assert_eq!(open(&house, &["ann"]).await, all(&["ann"]));
     let id = house.workspace().profile_by_id("ann").await.unwrap().unwrap();
     let person = house.workspace().person(id).await.unwrap().unwrap();
-    assert_eq!(person.profile.history.iter().filter(|past| past.name == REACH_CHANGED).count(), 1);
+    assert_eq!(person.profile.history.iter().filter(|past| past.name == REACH_CHANGED).count(), 2);
+}
+
+/// Stored before long addresses were filed by their hashes.
+#[tokio::test]
+async fn a_long_address_that_was_listed_in_full_is_still_listed() {
+    let house = House::new().await;
+    let token = "0123456789abcdef".repeat(40);
+    let (by_hand, other) = (|| Address::parse(Channel::Push, &token).unwrap(), Address::parse(Channel::Push, "short"));
+    house
+        .damage(&format!(
+            "INSERT INTO suppressed_addresses (workspace, subject, kind, profile, at, channel, source)
+         VALUES (1, '{}', 'manual', 0, 1, 'push', 'a letter'), (1, 'push:short', 'manual', 0, 1, 'push', 'a letter')",
+            by_hand().subject()
+        ))
+        .await;
+    assert!(!house.is_listed(&by_hand()).await, "in full it is not found");
+    house.damage("DELETE FROM seaql_migrations WHERE version = 'm20261123_000235_long_addresses'").await;
+    let house = house.restart().await;
+    assert!(house.is_listed(&by_hand()).await && house.is_listed(&other.unwrap()).await);
+    let lift = ByHand { address: by_hand(), kind: None, source: "a letter".to_owned() };
+    assert_eq!(desk(&house).unsuppress(WORKSPACE, vec![lift]).await.unwrap(), 1);
+    assert!(!house.is_listed(&by_hand()).await);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A house with a database, a log and a processor on a hand-set clock.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use carillon::clock::Clock;
@@ -9,6 +10,7 @@ use carillon::event::{Body, Event, Kind, Origin};
 use carillon::eventlog::{EventLog, Queue, Receipt};
 use carillon::fault::Faults;
 use carillon::ids::{EventId, Position, ProfileId, Span, Timestamp, WorkspaceId};
+use carillon::message::Address;
 use carillon::store::entries::{Entry, Logged};
 use carillon::store::{Database, Store, Workspace};
 use carillon::worker::apply::apply;
@@ -24,7 +26,7 @@ use crate::database::{Backend, Place};
 pub const WORKSPACE: WorkspaceId = WorkspaceId(1);
 
 pub struct House {
-    place: Place,
+    place: Arc<Place>,
     pub database: Database,
     pub log: EventLog,
     pub store: Store,
@@ -34,10 +36,10 @@ pub struct House {
 
 impl House {
     pub async fn new() -> Self {
-        Self::open(Place::new(BACKEND).await, Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
+        Self::open(Arc::new(Place::new(BACKEND).await), Clock::fixed("2026-03-01T10:00:00Z".parse().unwrap())).await
     }
 
-    async fn open(place: Place, clock: Clock) -> Self {
+    async fn open(place: Arc<Place>, clock: Clock) -> Self {
         let database = carillon::store::open(place.address()).await.unwrap();
         let log = EventLog::start(&database, clock.clone()).await.unwrap();
         let store = Store::new(database.reader.clone());
@@ -50,6 +52,19 @@ impl House {
         self.database.reader.close().await.unwrap();
         self.database.writer.close().await.unwrap();
         Self::open(self.place, self.clock).await
+    }
+
+    /// Another process on the same database, by the same clock.
+    #[allow(dead_code, reason = "SQLite has one")]
+    pub async fn joined(&self) -> Self {
+        Self::open(self.place.clone(), self.clock.clone()).await
+    }
+
+    /// Whether the address stands on the suppression list.
+    #[allow(dead_code, reason = "for whoever compares with it")]
+    pub async fn is_listed(&self, address: &Address) -> bool {
+        let subjects = BTreeSet::from([address.subject()]);
+        !self.workspace().suppressions_of(&subjects).await.unwrap().is_empty()
     }
 
     pub async fn append(&self, events: Vec<Event>) -> Vec<Receipt> {
