@@ -23,6 +23,7 @@ use crate::eventlog::turn::{Answer, Line, Readers, Turn};
 use crate::eventlog::{AppendError, Pulses, Receipt};
 use crate::store::Database;
 use crate::store::locks::Reach;
+use crate::store::lost::NotCommitted;
 use crate::store::shards::ShardSet;
 use crate::telemetry;
 
@@ -201,7 +202,8 @@ impl Writer {
                 Changed {
                     keep: result.is_ok(),
                     answer: Box::new(move |committed| {
-                        let result = result.and_then(|value| committed.map(|()| value).map_err(anyhow::Error::msg));
+                        let committed = committed.map_err(|cause| NotCommitted(cause).into());
+                        let result = result.and_then(|value| committed.map(|()| value));
                         // A caller that has gone away needs no answer.
                         let _ = answer.send(result);
                     }),

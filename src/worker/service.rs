@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::event::Event;
 use crate::eventlog::{EventLog, Receipt};
 use crate::ids::{Position, Span, Timestamp, WorkspaceId};
+use crate::store::lost::may_go_well_again;
 use crate::worker::backfill::Backfill;
 use crate::worker::dispatcher::Dispatcher;
 use crate::worker::inclusion::Inclusions;
@@ -18,6 +19,8 @@ use crate::worker::processors::Processors;
 use crate::worker::reach::Tellings;
 use crate::worker::scheduler::Scheduler;
 
+/// How often whoever pumps by hand begins again where the connection was at fault; the loops do so for ever.
+const TRIES_MAX: usize = 5;
 /// After a failed tick; the work is still there.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// While messages are due that must wait for the processor.
@@ -97,13 +100,15 @@ impl Workers {
     pub async fn decide(&self) -> anyhow::Result<usize> {
         let _alone = self.turn.write().await;
         let (leases, layout, clock) = (self.dispatcher.leases(), self.dispatcher.layout(), self.log.clock());
-        let mut done = 0;
+        let (mut done, mut tries) = (0, 0);
         loop {
             let whole = leases.whole(layout, clock).await?;
             loop {
-                match self.processor.lock().await.tick().await? {
-                    0 => break,
-                    count => done += count,
+                let ticked = self.processor.lock().await.tick().await;
+                match ticked {
+                    Ok(0) => break,
+                    Ok(count) => (done, tries) = (done + count, 0),
+                    Err(error) => self.begin_again(&mut tries, error).await?,
                 }
             }
             if leases.still_whole(whole, layout, clock) {
@@ -121,12 +126,25 @@ impl Workers {
         self.settle_alone().await
     }
 
+    /// Whether what failed is begun again: where a shared database ended the connection, as it does with whoever is starved
+    /// in the middle of a transaction that others wait for.
+    async fn begin_again(&self, tries: &mut usize, error: anyhow::Error) -> anyhow::Result<()> {
+        *tries += 1;
+        if *tries >= TRIES_MAX || !self.dispatcher.layout().is_shared() || !may_go_well_again(&error) {
+            return Err(error);
+        }
+        tracing::warn!(error = format!("{error:#}"), "the connection was lost; it is tried again");
+        tokio::time::sleep(RETRY_AFTER).await;
+        Ok(())
+    }
+
     async fn settle_alone(&self) -> anyhow::Result<usize> {
-        let mut done = 0;
+        let (mut done, mut tries) = (0, 0);
         for _ in 0..ROUNDS_MAX {
-            match self.tick().await? {
-                0 => return Ok(done),
-                count => done += count,
+            match self.tick().await {
+                Ok(0) => return Ok(done),
+                Ok(count) => (done, tries) = (done + count, 0),
+                Err(error) => self.begin_again(&mut tries, error).await?,
             }
         }
         anyhow::bail!("the loops do not come to rest")

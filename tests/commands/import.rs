@@ -97,6 +97,33 @@ fn on_postgres_clicks_lead_to_the_same_reminders() {
     clicks(&applied(Backend::Postgres));
 }
 
+/// Ends the connection of whoever comes to write messages the second and the fifth time, in the middle of a transaction.
+const HANGS_UP: &str = "CREATE SEQUENCE hang_ups;
+    CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('hang_ups') IN (2, 5) THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER hang_up AFTER INSERT OR UPDATE ON messages FOR EACH STATEMENT EXECUTE FUNCTION hang_up()";
+
+/// As with a program that was starved for so long that the database no longer waits for its next statement.
+#[test]
+fn on_postgres_a_connection_that_ends_within_a_transaction_ends_no_import() {
+    let folder = applied(Backend::Postgres);
+    let asked = |sql: &'static str| {
+        let url = folder.database();
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
+            let conn = sea_orm::Database::connect(url).await.unwrap();
+            conn.execute_unprepared(sql).await.unwrap();
+            let counted = Rows(&conn).scalar::<i64>("SELECT last_value FROM hang_ups", vec![]).await.unwrap();
+            conn.close().await.unwrap();
+            counted.unwrap()
+        })
+    };
+    asked(HANGS_UP);
+    clicks(&folder);
+    assert!(asked("SELECT 1") >= 5, "nothing was written so often that a connection could have ended twice");
+}
+
 fn clicks(folder: &Folder) {
     let file = root().join("tests/fixtures/intake/clicks.csv");
     let answer = import(folder, file.to_str().unwrap(), "email=granted");
