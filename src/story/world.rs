@@ -217,6 +217,7 @@ impl<'a> World<'a> {
                 self.happen(act);
                 self.claim_recorded(now);
             }
+            self.happen_recorded(now);
             self.dispatch(now);
         }
         Err(format!("the story does not come to an end within {steps_max} steps"))

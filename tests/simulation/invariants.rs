@@ -27,6 +27,8 @@ impl World {
             i64::try_from(self.happened.len()).unwrap(),
             "what was answered is what is stored"
         );
+        self.read_turns().await;
+        self.check_turns().await;
         let messages = self.messages().await;
         self.caps_hold_per_address(&messages);
         self.caps_hold_per_person(&messages);
@@ -46,7 +48,13 @@ impl World {
 
     /// Whose event the log says a message began with.
     fn first_profile(&self, message: &Message) -> ProfileId {
-        self.happened[&message.entry].0
+        self.beginning_of(message).0
+    }
+
+    /// The event it began with: a client's, or one of our own.
+    fn beginning_of(&self, message: &Message) -> (ProfileId, Timestamp) {
+        let found = self.happened.get(&message.entry).or_else(|| self.turns.own.get(&message.entry));
+        *found.expect("no event stands where the message began")
     }
 
     /// No window of any length-`per` holds more than `at_most` of an address.
@@ -88,7 +96,7 @@ impl World {
         let taken = self.carrier.taken();
         let out = |message: &&Message| message.campaign != "thanks" && taken.contains_key(&message.id);
         for message in messages.iter().filter(out) {
-            let (profile, began) = self.happened[&message.entry];
+            let (profile, began) = self.beginning_of(message);
             let after = self.orders.iter().find(|order| {
                 let known = merges.iter().filter(|merge| merge.position <= order.position);
                 let known = known.map(|merge| (merge.loser, merge.winner)).collect();
@@ -194,7 +202,7 @@ pub struct Merge {
     position: Position,
 }
 
-fn current(united: &BTreeMap<ProfileId, ProfileId>, profile: ProfileId) -> ProfileId {
+pub fn current(united: &BTreeMap<ProfileId, ProfileId>, profile: ProfileId) -> ProfileId {
     united.get(&profile).map_or(profile, |winner| current(united, *winner))
 }
 

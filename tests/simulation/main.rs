@@ -3,8 +3,8 @@
 //! is not heard, and a process that dies at named points. After every step the invariants must hold; when all is quiet,
 //! the log folded from zero must give the same state; and on SQLite the same seed gives the same trace.
 //!
-//! `make simulate SEEDS=100000` looks further; `SEED=7` lives one and prints its story. A seed that fails prints the
-//! fewest of its steps that still fail, and their story.
+//! `make simulate SEEDS=100000` looks further, in slices too (`FROM=40000`: after those that are done); `SEED=7` lives one
+//! and prints its story. A seed that fails prints the fewest of its steps that still fail, and their story.
 
 // A failure is a panic, caught and told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::duplicate_mod)]
@@ -20,6 +20,7 @@ mod failure;
 mod on_postgres;
 #[path = "suite.rs"]
 mod on_sqlite;
+mod progress;
 mod script;
 mod shrink;
 mod slots;

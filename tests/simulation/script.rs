@@ -14,6 +14,8 @@ const DEVICES: u64 = 5;
 /// User ids of guests, who may turn out to be one of the people.
 const GUESTS: u64 = 4;
 const STEPS: usize = 60;
+/// So many carts make a regular in the beginning.
+pub const CARTS_AT_FIRST: u64 = 3;
 const POINTS: [&str; 8] = [
     "processor.decided",
     "processor.stored",
@@ -25,8 +27,8 @@ const POINTS: [&str; 8] = [
     "dispatcher.outcome",
 ];
 /// What a turn of each loop writes to.
-const TABLES: [&str; 7] =
-    ["entries", "profiles", "enrollments", "messages", "message_states", "attempts", "cap_subjects"];
+const TABLES: [&str; 8] =
+    ["entries", "profiles", "enrollments", "messages", "message_states", "attempts", "cap_subjects", "inclusions"];
 
 /// Who calls: a user id, a device, or both.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +117,10 @@ pub enum Step {
     DatabaseWell,
     Caps(CapsFault),
     Provider(ProviderFault, u64),
+    /// From now on so many carts make a regular.
+    Publish(u64),
+    /// The campaign for regulars, or its end.
+    Pause(bool),
 }
 
 impl fmt::Display for Step {
@@ -135,6 +141,9 @@ impl fmt::Display for Step {
             }
             Self::DatabaseWell => f.write_str("the database is well"),
             Self::Caps(fault) => write!(f, "the cap store: {fault:?}"),
+            Self::Publish(carts) => write!(f, "{carts} carts make a regular"),
+            Self::Pause(true) => f.write_str("the campaign for regulars is paused"),
+            Self::Pause(false) => f.write_str("the campaign for regulars goes on"),
             Self::Provider(fault, times) => write!(f, "the provider, {times} times: {fault:?}"),
         }
     }
@@ -150,8 +159,14 @@ impl fmt::Display for Call {
 
 /// The steps of a seed.
 pub fn of(seed: u64) -> Vec<Step> {
-    let mut author =
-        Author { chance: Chance::new(seed), steps: Vec::new(), calls: 0, introduced: BTreeSet::new(), is_ill: false };
+    let mut author = Author {
+        chance: Chance::new(seed),
+        steps: Vec::new(),
+        calls: 0,
+        introduced: BTreeSet::new(),
+        is_ill: false,
+        is_paused: false,
+    };
     author.introduce();
     while author.steps.len() < STEPS {
         author.step();
@@ -167,6 +182,8 @@ struct Author {
     introduced: BTreeSet<String>,
     /// The database is.
     is_ill: bool,
+    /// The campaign for regulars is.
+    is_paused: bool,
 }
 
 impl Author {
@@ -252,7 +269,8 @@ impl Author {
             }
             49..52 => self.steps.push(Step::Connect),
             52..58 => self.say_who(),
-            58..71 => self.fault(),
+            58..68 => self.fault(),
+            68..71 => self.shopkeeper(),
             71..79 => self.steps.push(Step::Pump),
             _ => {
                 let minutes = 1 + i64::try_from(self.chance.below(180)).unwrap();
@@ -284,6 +302,17 @@ impl Author {
             39..42 => self.consent(&caller, "denied"),
             _ => self.consent(&caller, "granted"),
         }
+    }
+
+    /// Whoever runs the shop changes their mind.
+    fn shopkeeper(&mut self) {
+        let step = if self.chance.percent(60) {
+            Step::Publish(1 + self.chance.below(CARTS_AT_FIRST + 1))
+        } else {
+            self.is_paused = !self.is_paused;
+            Step::Pause(self.is_paused)
+        };
+        self.steps.push(step);
     }
 
     fn fault(&mut self) {

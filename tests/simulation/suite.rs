@@ -3,9 +3,8 @@
 
 mod illness;
 mod invariants;
+mod turns;
 mod world;
-
-use std::time::Instant;
 
 use carillon::app::WORKSPACE;
 use carillon::message::Status;
@@ -15,6 +14,7 @@ use world::{Shop, Story, World, beginning};
 use crate::database::Backend;
 use crate::failure::{Failure, catch};
 use crate::fold;
+use crate::progress::Progress;
 use crate::script::{self, Step};
 use crate::shrink::{shrink, told};
 use crate::slots::Slots;
@@ -26,9 +26,11 @@ const SEEDS: u64 = match BACKEND {
     Backend::Postgres => 6,
 };
 /// Tests that share them, side by side.
-const PARTS: u64 = 6;
+pub const PARTS: u64 = 6;
 /// Every so-manieth seed is lived twice.
 const TWICE_EVERY: u64 = 5;
+
+static PROGRESS: Progress = Progress::new();
 
 macro_rules! parts {
     ($($name:ident: $part:literal,)*) => {
@@ -61,24 +63,21 @@ fn live_part(part: u64) {
             println!("{}", live_seed(&shop(), seed).story.join("\n"));
         };
     }
-    let seeds = asked("SEEDS").unwrap_or(SEEDS);
-    let range = seeds * part / PARTS..seeds * (part + 1) / PARTS;
-    let count = usize::try_from(range.end - range.start).unwrap();
-    let (mut sent, mut deaths, mut merges, mut conversions) = (0, 0, 0, 0);
-    // However slow the machine is, whoever waits sees that it goes on.
-    let mut told_at = Instant::now();
+    let (from, seeds) = (asked("FROM").unwrap_or(0), asked("SEEDS").unwrap_or(SEEDS));
+    let (mut sent, mut deaths, mut merges, mut conversions, mut turns, mut count) = (0, 0, 0, 0, 0, 0_usize);
     let shop = shop();
-    for seed in range.clone() {
+    // Side by side through all of them, so that whatever is below where the last of them stands is done.
+    for seed in (from..from + seeds).filter(|seed| seed % PARTS == part) {
         let life = live_seed(&shop, seed);
         sent += life.sent;
         deaths += life.deaths;
         merges += life.merges;
         conversions += life.conversions;
-        if told_at.elapsed().as_secs() >= 10 {
-            told_at = Instant::now();
-            println!("{BACKEND:?} part {part}: {} of {count} seeds", seed + 1 - range.start);
-        }
+        turns += life.turns;
+        count += 1;
+        PROGRESS.done(part, seed, from, seeds);
     }
+    PROGRESS.done(part, from + seeds, from, seeds);
     // A few may be of the quiet kind; of a handful all may.
     if count < 50 {
         return;
@@ -88,6 +87,7 @@ fn live_part(part: u64) {
     assert!(deaths >= many / 2, "hardly anything ever died: {deaths}");
     assert!(conversions >= many / 5, "hardly any message led to an order: {conversions}");
     assert!(merges >= many / 5, "hardly anybody turned out to be somebody else: {merges}");
+    assert!(turns >= many / 5, "hardly anybody was a member before and had a turn: {turns}");
 }
 
 /// What one seed came to.
@@ -98,6 +98,7 @@ pub struct Life {
     deaths: usize,
     merges: usize,
     conversions: usize,
+    turns: usize,
 }
 
 fn live_seed(shop: &Shop, seed: u64) -> Life {
@@ -138,10 +139,12 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
             world.come_to_rest().await;
             world.check().await;
             world.check_rest().await;
+            world.check_all_had_a_turn().await;
             let (sent, deaths, merges) = (world.carrier.sent(), world.deaths, world.united.len());
+            let turns = world.turns_given();
             check_backtest(&world).await;
             let conversions = check_replay(&world).await;
-            Life { sent, deaths, merges, conversions, story: Vec::new() }
+            Life { sent, deaths, merges, conversions, turns, story: Vec::new() }
         })
     });
     match lived {

@@ -19,9 +19,10 @@ use carillon::worker::apply::apply;
 
 use super::BACKEND;
 use super::illness::Illness;
+use super::turns::Turns;
 use crate::carrier::Carrier;
 use crate::database::{Backend, Place};
-use crate::script::{Call, Step};
+use crate::script::{CARTS_AT_FIRST, Call, Step};
 use crate::slots::Slots;
 
 /// What happened, line by line: whoever looks after a life was lost still has it.
@@ -60,6 +61,7 @@ pub struct World {
     /// Profiles that were one person when the invariants were last checked, and the slots seen then.
     pub united: BTreeMap<ProfileId, ProfileId>,
     pub slots: BTreeMap<MessageId, Timestamp>,
+    pub turns: Turns,
 }
 
 /// An order as it was accepted.
@@ -71,68 +73,7 @@ pub struct Order {
     pub taken_before: BTreeSet<MessageId>,
 }
 
-const DEFINITIONS: &str = r#"
-kind: campaign
-key: cart
-name: Cart
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: marketing
-entry: { event: Product Added, key: properties.cart_id }
-delay: 1h
-exit: [ { event: Order Completed } ]
-caps: { when_capped: { defer: 12h } }
-goal: { event: Order Completed, within: 2d, value: properties.revenue }
-send: { channel: email, template: note }
----
-kind: campaign
-key: browse
-name: Browse
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: marketing
-priority: 30
-entry: { event: Product Viewed, on_repeat: restart, reentry: { after: 2h } }
-delay: 30m
-exit: [ { event: [ Product Added, Order Completed ] } ]
-goal: { event: Order Completed, within: 1d }
-send: { channel: email, template: note }
----
-kind: campaign
-key: thanks
-name: Thanks
-owner: crm@shop.example
-type: trigger
-status: live
-purpose: transactional
-entry: { event: Order Completed, key: properties.order_id }
-send: { channel: email, template: note }
----
-kind: segment
-key: open
-name: Has an address and looks around
-owner: crm@shop.example
-where: { all: [ { reachable: email }, { performed: { event: Product Viewed, within: 1d } } ] }
----
-kind: caps
-rules:
-  - { at_most: 2, per: 1d }
-  - { at_most: 1, per: 3h, campaign: cart }
----
-kind: consent_policy
-rules: [ { channel: email, unknown: blocked } ]
----
-kind: template
-key: note
-defaults: { profile.traits.first_name: there }
-sample:
-  profile: { traits: { first_name: Ann } }
-email:
-  subject: A note
-  html: "<p>Hello {{profile.traits.first_name}} <a href=\"{{links.unsubscribe}}\">stop</a></p>"
-"#;
+const DEFINITIONS: &str = include_str!("shop.yaml");
 
 impl World {
     pub async fn new(shop: &Shop, story: Story, slots_kept: Slots) -> Self {
@@ -159,6 +100,7 @@ impl World {
             orders: Vec::new(),
             united: BTreeMap::new(),
             slots: BTreeMap::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -193,6 +135,8 @@ impl World {
             }
             Step::DatabaseWell => self.heal().await,
             Step::Caps(fault) => self.slots_kept.suffers(*fault),
+            Step::Publish(carts) => self.publish(*carts).await,
+            Step::Pause(paused) => self.pause(*paused).await,
             Step::Provider(fault, times) => self.carrier.fails(*fault, *times),
         }
     }
@@ -286,6 +230,13 @@ impl World {
         self.tell_messages().await;
     }
 
+    /// Another number of carts makes a regular: everybody is looked at anew, and some are one by that alone.
+    async fn publish(&mut self, carts: u64) {
+        if let Err(error) = applied(&self.house, definitions(carts)).await {
+            self.tell(format!("not published: {error:#}"));
+        }
+    }
+
     async fn heal(&mut self) {
         if let Some(illness) = self.illness.take() {
             illness.heal(&self.house.database.writer).await;
@@ -322,6 +273,7 @@ impl World {
         self.slots_kept.recover();
         self.carrier.recover();
         self.send_unanswered().await;
+        self.pause(false).await;
         let done = self.house.workers.forward(Span::from_days(7)).await.unwrap();
         self.tell(format!("a week later: {done} done"));
         self.tell_messages().await;
@@ -414,11 +366,22 @@ fn copy(files: &Files, place: &Place) {
     }
 }
 
+/// What is in force where so many carts make a regular.
+fn definitions(carts: u64) -> String {
+    let [at_first, now] = [CARTS_AT_FIRST, carts].map(|carts| format!("at_least: {carts}"));
+    DEFINITIONS.replace(&at_first, &now)
+}
+
+/// Publishes these definitions; an error is the database's.
+pub async fn applied(house: &Carillon, text: String) -> anyhow::Result<()> {
+    let files = vec![SourceFile { name: "shop.yaml".into(), text }];
+    let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await?;
+    applied.map(drop).map_err(|problems| panic!("{problems:?}"))
+}
+
 async fn furnish(place: &Place) {
     let house = open(place, &Clock::fixed(beginning()), &Carrier::default(), &Slots::new(), Faults::none()).await;
-    let files = vec![SourceFile { name: "shop.yaml".into(), text: DEFINITIONS.into() }];
-    let applied = apply(&house.log, &house.store, &house.definitions, WORKSPACE, files, false).await.unwrap();
-    applied.unwrap_or_else(|problems| panic!("{problems:?}"));
+    applied(&house, definitions(CARTS_AT_FIRST)).await.unwrap();
     house.workers.settle().await.unwrap();
     house.close().await;
 }

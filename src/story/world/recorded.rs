@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::World;
 use crate::decision::At;
 use crate::guard::{Subject, Verdict};
-use crate::ids::{EventId, MessageId, ProfileId, Timestamp};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{Message, Reason, Status, Suppression, SuppressionKind};
 
 /// Who put an address onto the suppression list as a message ended.
@@ -58,6 +58,8 @@ pub struct Record {
     /// Events of our own that are among the acts.
     pub own: BTreeSet<EventId>,
     pub messages: BTreeMap<MessageId, Recorded>,
+    /// Where the log says that a message ended.
+    pub ends: BTreeMap<MessageId, Position>,
     /// Where what is decided now is not what was recorded.
     pub diverged: Vec<Divergence>,
 }
@@ -175,13 +177,39 @@ impl World<'_> {
         }
         let is_due = |message: &Message| message.status.due_at().is_some_and(|due| due <= now);
         let mut due: Vec<usize> = (0..self.messages.len()).filter(|index| is_due(&self.messages[*index])).collect();
-        due.sort_by_key(|index| !self.record.clears(self.messages[*index].id));
+        // Of two that cannot both be on their way to one address, that which ended first went first.
+        due.sort_by_key(|index| {
+            let id = self.messages[*index].id;
+            (!self.record.clears(id), self.record.ends.get(&id).copied().unwrap_or(Position(i64::MAX)))
+        });
         for index in due {
             let recorded = self.record.messages.get(&self.messages[index].id);
             let next = recorded.and_then(|recorded| recorded.asks.front());
             if next.is_some_and(|ask| !is_of_world(&ask.said)) {
                 self.follows(now, index, false);
             }
+        }
+    }
+
+    /// What nobody was asked about at this instant, such as a transport that stopped, happens before what is left disagrees
+    /// with the record: it makes room for what went afterwards.
+    pub(super) fn happen_recorded(&mut self, now: Timestamp) {
+        loop {
+            let mut has_moved = false;
+            for index in 0..self.messages.len() {
+                let message = &self.messages[index];
+                let is_due = message.status.due_at().is_some_and(|due| due <= now);
+                let recorded = self.record.messages.get(&message.id).filter(|_| is_due);
+                let next = recorded.and_then(|recorded| recorded.asks.front());
+                let is_next = next.is_some_and(|ask| ask.at <= now && is_of_world(&ask.said));
+                if is_next && self.owner_of(message).is_some() {
+                    has_moved |= self.follows(now, index, false);
+                }
+            }
+            if !has_moved {
+                return;
+            }
+            self.claim_recorded(now);
         }
     }
 

@@ -156,6 +156,7 @@ impl Lives {
                 Logged::MessageEnded { message, status, tried } => {
                     let bounced = tried.address.clone().filter(|_| tried.bounced);
                     self.bounced.extend(bounced.iter().map(|to| (to.clone(), entry.now)));
+                    self.record.ends.insert(*message, entry.position);
                     let left = Left { keeps_slot: tried.slot_at.is_some(), bounced };
                     Deed::Ended { message: *message, status: status.clone(), left }
                 }
