@@ -8,7 +8,7 @@ SERVICES := target/test-services
 export PATH := $(CURDIR)/$(SERVICES)/cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-quick pictures crash simulate imports lint fmt bench services clean-services
+.PHONY: help run test test-quick pictures crash simulate mutants imports lint fmt bench services clean-services
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,11 @@ fmt: ## format the code
 crash: services ## kill the program 200 times under load, and stop it as often, on each database (KILLS=number)
 	@tests/run crash
 
-simulate: services ## live many seeded days with faults and check every promise at each step (SEEDS=number, SEED=one)
+simulate: services ## live many seeded days with faults and check every promise at each step (SEEDS=number, FROM=seed to go on, SEED=one)
 	@tests/run simulate
+
+mutants: services ## break each recorded promise in a copy and see its test fail (MUTANTS=one,another)
+	@tests/run mutants
 
 imports: services ## live through all the real invoices on each database, many minutes (INVOICE_LINES=number)
 	@tests/run imports
