@@ -31,6 +31,8 @@ fn token() -> String {
 async fn a_token_of_four_thousand_characters_is_sent_to_capped_stopped_and_freed() {
     let token = token();
     let mut world = World::with(&[CALL.to_owned(), ONCE_A_DAY.to_owned()]).await;
+    // No push goes at night.
+    world.after(Span::from_hours(4).millis() / 1_000).await;
     // Two people share the device: their slots are the address's.
     for user in ["ann", "bob"] {
         world.tell_of(user, &format!(r#"{{"push_token":"{token}"}}"#)).await;
