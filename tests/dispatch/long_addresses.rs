@@ -43,7 +43,7 @@ async fn a_token_of_four_thousand_characters_is_sent_to_capped_stopped_and_freed
     assert_eq!(world.statuses().await, ["sent"], "{:?}", world.messages().await);
     world.track("bob", "Product Added", "c2").await;
     world.settle().await;
-    assert_eq!(reason_of(&world.messages().await[1]), "capped", "one a day for the address");
+    assert_eq!(reason_of(&world.messages().await[1]), "same_address", "the same goes to the device once");
     // The provider says that the device is gone.
     world.carrier.will([Outcome::Rejected { cause: "unregistered".into(), suppress: true }]);
     world.after(Span::from_days(1).millis() / 1_000).await;

@@ -41,9 +41,9 @@ fn the_table_of_guarantees_names_every_variant_by_its_name() {
 }
 
 #[test]
-#[ignore = "builds everything anew: make mutants"]
 fn every_broken_variant_is_seen_by_its_test() {
-    let asked = std::env::var("MUTANTS").unwrap_or_default();
+    // It builds everything anew: only where it is asked for.
+    let Ok(asked) = std::env::var("MUTANTS") else { return };
     let asked: BTreeSet<&str> = asked.split(',').filter(|name| !name.is_empty()).collect();
     let mutants = recorded();
     let unknown: Vec<_> = asked.iter().filter(|name| mutants.iter().all(|one| one.name != **name)).collect();
