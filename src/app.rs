@@ -2,6 +2,7 @@
 //! so that nothing is lost or doubled.
 
 mod controls;
+mod doors;
 mod outside;
 mod part;
 
@@ -23,14 +24,14 @@ use tokio::task::JoinHandle;
 use crate::caps::redis::Server;
 use crate::channel::Channel;
 use crate::channel::sandbox::Sandbox;
+use crate::channel::sender::records::Net;
 use crate::channel::smtp::{self, Smtp};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decision::campaign::CampaignStatus;
-use crate::event::source::{DoorRule, Source};
 use crate::eventlog::EventLog;
 use crate::fault::Faults;
-use crate::http::auth::{WriteKey, WriteKeys};
+use crate::http::auth::WriteKeys;
 use crate::http::door::DoorCounts;
 use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
@@ -40,8 +41,8 @@ use crate::money::Currency;
 use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
 use crate::store::controls::setting;
-use crate::store::keys::all_keys;
 use crate::store::{Address, Database, Store, open};
+use crate::worker::backup::kept::Backups;
 use crate::worker::dispatcher::{Channels, Dispatcher, Parts};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
@@ -54,6 +55,7 @@ use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::sharing::{Sharing, set_clock};
 use crate::worker::{janitor, secret};
+use doors::{counted, follow_keys, refresh_keys};
 use outside::{cap_stores, channels, signing};
 use part::Part;
 
@@ -95,8 +97,10 @@ pub struct Options {
     /// None: the system's clock, moved by what the demo has moved it.
     pub clock: Option<Clock>,
     pub faults: Faults,
-    /// The name server `doctor` asks; none: the system's.
+    /// The name server `doctor` and checks of links ask; none: the system's.
     pub resolver: Option<SocketAddr>,
+    /// Networks of our own that checks of links may ask.
+    pub inside: Vec<Net>,
     /// Takes every message in place of the sandbox and the relay: for tests and the simulator.
     pub carrier: Option<Arc<dyn Channel>>,
 }
@@ -124,10 +128,12 @@ pub struct Carillon {
     part: Part,
     boots: Arc<Boots>,
     pub privacy: Privacy,
+    backups: Backups,
     retention: Retention,
     /// The data folder.
     folder: PathBuf,
     resolver: Option<SocketAddr>,
+    inside: Vec<Net>,
     stopping: Arc<AtomicBool>,
     /// One person at a time moves the clock.
     forwarding: Arc<tokio::sync::Mutex<()>>,
@@ -169,6 +175,7 @@ impl Options {
             clock: None,
             faults: Faults::none(),
             resolver: config.sender.resolver().map_err(anyhow::Error::msg)?,
+            inside: config.links.inside().map_err(anyhow::Error::msg)?,
             carrier: None,
         })
     }
@@ -182,8 +189,9 @@ impl Carillon {
     pub async fn open(options: Options) -> anyhow::Result<Self> {
         let (data, settings) = (&options.data, options.shown());
         std::fs::create_dir_all(data).with_context(|| format!("the data folder {} cannot be made", data.display()))?;
-        let database =
-            open(options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")))).await?;
+        let address = options.database.clone().unwrap_or_else(|| Address::Sqlite(data.join("carillon.db")));
+        let backups = Backups::new(data, address.clone());
+        let database = open(address).await?;
         let clock = match &options.clock {
             Some(clock) => clock.clone(),
             None => clock_of(&database).await?,
@@ -205,7 +213,7 @@ impl Carillon {
         let (keys, counts, threads) = (WriteKeys::unread(), DoorCounts::default(), options.threads);
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest);
-        let (folder, resolver) = (options.data.clone(), options.resolver);
+        let (folder, resolver, inside) = (options.data.clone(), options.resolver, options.inside);
         let privacy = Privacy {
             log: log.clone(),
             store: store.clone(),
@@ -232,6 +240,7 @@ impl Carillon {
             ingest,
             folder,
             resolver,
+            inside,
             stopping: Arc::default(),
             forwarding: Arc::default(),
             threads,
@@ -239,6 +248,7 @@ impl Carillon {
             part,
             boots,
             privacy,
+            backups,
             retention: Retention::default(),
         };
         carillon.refresh_keys().await?;
@@ -434,66 +444,4 @@ async fn build_workers(
     .sharing(leases.clone());
     let workers = Workers::new(log.clone(), processor, scheduler, dispatcher).paced(options.looked_at_per_second);
     Ok((Arc::new(workers), redis))
-}
-
-/// What the doors counted, under the counters' names: what a rule did, which rule, of which source.
-fn counted(counts: DoorCounts, definitions: Arc<Definitions>) -> janitor::Counts {
-    Arc::new(move || {
-        let live = definitions.live(WORKSPACE);
-        let name = |source: &str, rule: usize| {
-            let did = match live.sources.get(source).and_then(|source| source.rules.get(rule)) {
-                Some(DoorRule::Rename { .. }) => "renamed",
-                Some(DoorRule::Drop(_)) | None => "dropped",
-            };
-            format!("door_{did}:{source}/{}", rule + 1)
-        };
-        let taken = counts.take();
-        taken.into_iter().map(|((source, rule), count)| (name(&source, rule), count)).collect()
-    })
-}
-
-/// Sources are definitions: when those change, so may what a key's door does.
-async fn follow_keys(
-    log: EventLog,
-    store: Store,
-    definitions: Arc<Definitions>,
-    keys: WriteKeys,
-    part: Part,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut stored = log.stored();
-    let mut known = Some(definitions.generation());
-    let mut revision = None;
-    while !*stop.borrow() {
-        tokio::select! {
-            _ = stored.changed() => {}
-            () = part.revised(&mut revision) => match definitions.refresh_all().await {
-                // A key may have been made or revoked elsewhere while the definitions are as they were.
-                Ok(()) => known = None,
-                Err(error) => tracing::error!(%error, "the definitions cannot be read"),
-            },
-            _ = stop.changed() => {}
-        }
-        let generation = Some(definitions.generation());
-        if generation != known {
-            match refresh_keys(&store, &definitions, &keys).await {
-                Ok(()) => known = generation,
-                Err(error) => tracing::error!(%error, "the write keys cannot be read"),
-            }
-        }
-    }
-}
-
-async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys) -> anyhow::Result<()> {
-    keys.renew(async {
-        let stored = all_keys(store.reader()).await?;
-        let live = stored.into_iter().filter(|(_, key)| key.revoked_at.is_none());
-        let read = live.filter_map(|(id, key)| {
-            let source = definitions.live(id).sources.get(&key.source).cloned();
-            let source = source.unwrap_or_else(|| Arc::new(Source { key: key.source, name: None, rules: Vec::new() }));
-            Some(WriteKey { hash: key.hash.try_into().ok()?, id: key.id, workspace: id, source })
-        });
-        Ok(read.collect())
-    })
-    .await
 }

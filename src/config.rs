@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::caps::redis;
 use crate::channel::dkim::{BadKey, Dkim};
+use crate::channel::sender::records::Net;
 use crate::channel::smtp::Settings;
 use crate::http::config::Config as Ingest;
 use crate::ids::Span;
@@ -43,6 +44,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub ingest: Ingest,
     pub sender: Sender,
+    pub links: Links,
     pub money: Money,
     pub segments: Segments,
     pub sending: Sending,
@@ -118,6 +120,26 @@ pub struct Sender {
     pub dkim_selector: String,
     #[serde(deserialize_with = "unless_empty")]
     resolver: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    inside: Vec<String>,
+}
+
+impl Links {
+    /// Networks of our own that may be asked whether they answer.
+    ///
+    /// # Errors
+    /// One is none.
+    pub fn inside(&self) -> Result<Vec<Net>, String> {
+        let named = self.inside.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        let net = |text: &str| {
+            Net::parse(text).ok_or_else(|| format!("links.inside: `{text}` is no network such as 10.20.0.0/16"))
+        };
+        named.map(net).collect()
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -250,6 +250,7 @@ pub fn options(folder: PathBuf, mail: SocketAddr) -> anyhow::Result<Options> {
         public_url: "https://news.shop.example".to_owned(),
         tracks: carillon::render::links::Tracks::NONE,
         resolver: None,
+        inside: Vec::new(),
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

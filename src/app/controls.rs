@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use actix_web::web;
 
-use crate::app::{CLOCK_OFFSET, Carillon, Options, WORKSPACE, refresh_keys};
+use crate::app::doors::refresh_keys;
+use crate::app::{CLOCK_OFFSET, Carillon, Options, WORKSPACE};
 use crate::caps::Unreachable;
+use crate::channel::outside::Outside;
+use crate::channel::probe::{Limits, Probe};
+use crate::channel::sender::dns::Dns;
 use crate::eventlog::{EventLog, Queue};
 use crate::http::admin::{Admin, Doing, Scrape};
 use crate::http::pages::{Desk, OpenToken, Sessions};
@@ -20,6 +24,7 @@ use crate::telemetry;
 use crate::worker::dispatcher::{NotSent, Stopped, TestSend, TestSent};
 use crate::worker::doctor::{Check, Patient, doctor};
 use crate::worker::gauges::Gauges;
+use crate::worker::link_check::{self, LinkCheck, LinkReport};
 use crate::worker::service::Workers;
 
 impl Options {
@@ -83,12 +88,14 @@ impl Carillon {
             send_test: self.sending_tests(),
             preview: self.previewing(),
             doctor: self.examining(),
+            check_links: self.checking_links(),
             stopped: self.stopped_channels(),
             check_caps: self.checking_caps(),
             house: self.workspace.clone(),
             settings: self.settings.clone(),
             streams: Arc::default(),
             privacy: self.privacy.clone(),
+            backups: self.backups.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),
         })
@@ -143,6 +150,21 @@ impl Carillon {
         Arc::new(move |()| {
             let workers = workers.clone();
             Box::pin(async move { Ok(workers.dispatcher().check_caps(WORKSPACE).await) })
+        })
+    }
+
+    /// Each check with a client of its own, so that nothing of one stays for the next.
+    fn checking_links(&self) -> Doing<LinkCheck, LinkReport> {
+        let (sender, links, clock) = (self.sender.clone(), self.links.clone(), self.clock.clone());
+        let (resolver, inside) = (self.resolver, self.inside.clone());
+        Arc::new(move |asked| {
+            let (sender, links, clock, inside) = (sender.clone(), links.clone(), clock.clone(), inside.clone());
+            Box::pin(async move {
+                let outside = Outside::new(Dns::new(resolver)?, inside);
+                let ours = links.clone();
+                let probe = Probe::new(outside, Limits::default(), Arc::new(move |url| ours.is_ours(url)))?;
+                Ok(link_check::check(&probe, &sender, &links, clock.now(), asked).await)
+            })
         })
     }
 

@@ -5,6 +5,8 @@
 
 pub mod dkim;
 mod mime;
+pub mod outside;
+pub mod probe;
 pub mod sandbox;
 pub mod sender;
 pub mod smtp;

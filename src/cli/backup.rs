@@ -1,24 +1,18 @@
 //! `carillon backup`: a copy of the database that can be trusted, while the service goes on.
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 
-use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::tz::TimeZone;
 use serde_json::json;
 
 use crate::cli::place::Place;
 use crate::cli::serving::log_to_stderr;
-use crate::cli::{Answer, postgres_tools, print, print_json};
+use crate::cli::{Answer, print, print_json};
 use crate::clock::Clock;
 use crate::ids::{Span, Timestamp};
-use crate::store::{Address, copy};
-use crate::worker::backup::{DATABASE, DUMP, Draft, MANIFEST, Manifest, SIGNING_KEY, copy_sqlite};
-
-/// How often a copy is looked at while it grows.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+use crate::worker::backup::make::{Step, make, stamp};
+use crate::worker::backup::{MANIFEST, Manifest, SIGNING_KEY};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -42,28 +36,22 @@ pub async fn backup(place: &Place, asked: &Backup) -> anyhow::Result<Answer> {
     log_to_stderr(&place.config, "warn")?;
     let at = Clock::system(Span::ZERO).now();
     let to = target(&asked.to, at)?;
-    let draft = Draft::begin(&to)?;
-    let (kind, contents) = match place.config.database_address() {
-        Address::Sqlite(file) => {
-            anyhow::ensure!(file.is_file(), "there is no database {}", file.display());
-            let key = place.folder().join(SIGNING_KEY);
-            let bar = bar("copying", bytes_of(&file).await?);
-            let copy = copy_sqlite(&draft, &file, &key, at);
-            let contents = watched(copy, &draft.file(DATABASE), &bar).await?;
-            bar.finish_and_clear();
-            ("sqlite", contents)
+    let key = place.folder().join(SIGNING_KEY);
+    let mut seen: Option<(&'static str, ProgressBar)> = None;
+    let address = place.config.database_address();
+    let manifest = make(&address, &key, &to, at, |step| {
+        let (what, done, of) = match step {
+            Step::Copying { done, of } => ("copying", done, of),
+            Step::Checking { done, of } => ("checking", done, of),
+        };
+        if seen.as_ref().is_none_or(|(shown, _)| *shown != what) {
+            let before = seen.replace((what, bar(what, of)));
+            before.inspect(|(_, bar)| bar.finish_and_clear());
         }
-        Address::Postgres(url) => {
-            let bar = bar("copying", 0);
-            let to = draft.file(DUMP);
-            watched(postgres_tools::dump(&url, &to), &to, &bar).await?;
-            bar.finish_and_clear();
-            ("postgres", postgres_tools::contents(&url).await?)
-        }
-    };
-    let bar = bar("checking", std::fs::read_dir(draft.file(""))?.flatten().map(|file| file_size(&file.path())).sum());
-    let manifest = draft.finish(kind, at, contents, |bytes| bar.inc(bytes))?;
-    bar.finish_and_clear();
+        seen.iter().for_each(|(_, bar)| bar.set_position(done));
+    });
+    let manifest = manifest.await?;
+    seen.iter().for_each(|(_, bar)| bar.finish_and_clear());
     if asked.json {
         print_json(&json!({ "backup": to, "manifest": manifest }));
     } else {
@@ -92,34 +80,6 @@ fn target(asked: &Path, at: Timestamp) -> anyhow::Result<PathBuf> {
     }
     anyhow::ensure!(!asked.join(MANIFEST).exists(), "{} is a backup: a backup overwrites nothing", asked.display());
     Ok(asked.join(format!("carillon-{}", stamp(at)?)))
-}
-
-/// An instant as part of a name: 2026-11-21T093000Z.
-pub fn stamp(at: Timestamp) -> anyhow::Result<String> {
-    let at = jiff::Timestamp::from_millisecond(at.millis()).context("the clock is wrong")?;
-    Ok(at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H%M%SZ").to_string())
-}
-
-async fn bytes_of(file: &Path) -> anyhow::Result<u64> {
-    let opened = copy::open_file(file).await?;
-    let bytes = copy::size(&opened).await?;
-    opened.close().await?;
-    Ok(bytes)
-}
-
-fn file_size(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |file| file.len())
-}
-
-/// The bar follows the file that the work fills.
-async fn watched<T>(work: impl Future<Output = T>, file: &Path, bar: &ProgressBar) -> T {
-    let mut work = pin!(work);
-    loop {
-        match tokio::time::timeout(LOOK, &mut work).await {
-            Ok(done) => return done,
-            Err(_) => bar.set_position(file_size(file)),
-        }
-    }
 }
 
 /// Seen in a terminal alone.

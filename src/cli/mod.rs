@@ -4,6 +4,7 @@
 
 mod backtest;
 mod backup;
+mod check_links;
 mod client;
 mod controls;
 mod definitions;
@@ -13,7 +14,6 @@ mod outline;
 mod permission;
 mod place;
 mod plan;
-mod postgres_tools;
 mod privacy;
 mod restore;
 mod seed;
@@ -162,6 +162,8 @@ Examples:
     Resume(controls::Scope),
     /// Give failed messages and parked entries another chance
     Redrive(controls::Redrive),
+    /// Ask whether anybody answers behind the links and pictures of templates
+    CheckLinks(check_links::CheckLinks),
     /// Send a template's sample to an address
     SendTest(controls::SendTest),
     /// Copy the database, the key of its links and a manifest into a new folder, while the service goes on
@@ -276,6 +278,7 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
         Command::Pause(scope) => controls::pause(client, &scope, true).await,
         Command::Resume(scope) => controls::pause(client, &scope, false).await,
         Command::Redrive(asked) => controls::redrive(client, &asked).await,
+        Command::CheckLinks(asked) => check_links::check_links(client, &asked).await,
         Command::SendTest(asked) => controls::send_test(client, &asked).await,
         Command::ConfirmRestore(asked) => restore::confirm_restore(client, &asked).await,
         Command::Doctor { json } => controls::doctor(client, json).await,

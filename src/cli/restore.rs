@@ -6,16 +6,17 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::backup::{bar, stamp, told};
+use crate::cli::backup::{bar, told};
 use crate::cli::client::Client;
 use crate::cli::place::Place;
 use crate::cli::serving::log_to_stderr;
 use crate::cli::table::cell;
-use crate::cli::{Answer, postgres_tools, print, print_json};
+use crate::cli::{Answer, print, print_json};
 use crate::clock::Clock;
 use crate::ids::{Span, Timestamp};
 use crate::store::Address;
-use crate::worker::backup::{self, DUMP, Manifest, SIGNING_KEY, unpack_sqlite, verify};
+use crate::worker::backup::make::stamp;
+use crate::worker::backup::{self, DUMP, Manifest, SIGNING_KEY, postgres_tools, unpack_sqlite, verify};
 use crate::worker::restored::FILE as GENERATION;
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! machine.
 
 mod backtest;
+mod backups;
 mod caps;
 mod catalog;
 mod checks;
@@ -14,6 +15,7 @@ mod explain;
 pub mod gate;
 pub mod health;
 pub mod keys;
+mod link_check;
 mod live;
 mod messages;
 pub mod operation;
@@ -50,9 +52,11 @@ use crate::ids::{Span, WorkspaceId};
 use crate::message::{Message, Reason, Status};
 use crate::render::Rendered;
 use crate::store::{Store, Workspace};
+use crate::worker::backup::kept::Backups;
 use crate::worker::dispatcher::{NotSent, Stopped, TestSend, TestSent};
 use crate::worker::doctor::Check;
 use crate::worker::gauges::Gauges;
+use crate::worker::link_check::{LinkCheck, LinkReport};
 use crate::worker::live::Definitions;
 use crate::worker::privacy::Privacy;
 
@@ -90,6 +94,8 @@ pub struct Admin {
     /// Makes the message of a template and a sample, which goes nowhere.
     pub preview: Doing<TestSend, Result<Rendered, NotSent>>,
     pub doctor: Doing<(), Vec<Check>>,
+    /// Asks whether anybody answers behind the links of templates.
+    pub check_links: Doing<LinkCheck, LinkReport>,
     /// Channels whose provider cannot be used at present, as far as this process knows.
     pub stopped: Arc<dyn Fn() -> Vec<Stopped> + Send + Sync>,
     /// What the cap store says of itself, or why it cannot be asked.
@@ -101,6 +107,7 @@ pub struct Admin {
     /// Of live streams that are open.
     pub streams: Arc<Streams>,
     pub privacy: Privacy,
+    pub backups: Backups,
     pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
 }
@@ -175,7 +182,9 @@ pub fn operations() -> Vec<Operation> {
         control::operations(),
         restore::operations(),
         privacy::operations(),
+        backups::operations(),
         checks::operations(),
+        link_check::operations(),
         super::inbox::operations(),
     ]
     .into_iter()

@@ -20,7 +20,7 @@ pub enum Scope {
     DefinitionsRead,
     /// Put definitions into force.
     DefinitionsWrite,
-    /// Pause, resume, redrive, test messages, the demo's clock.
+    /// Pause, resume, redrive, test messages, asking hosts behind links, the demo's clock.
     ControlWrite,
     /// Write keys of sources: list, make, end.
     KeysWrite,
@@ -28,12 +28,14 @@ pub enum Scope {
     TokensWrite,
     /// Hand out all that is stored of a person, and erase people.
     PrivacyWrite,
+    /// Make backups, fetch and remove them: all that is stored, the key of the links too.
+    BackupsWrite,
     /// The settings without their secrets, and the doctor.
     SettingsRead,
 }
 
 impl Scope {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::EventsRead,
         Self::MessagesRead,
         Self::ProfilesRead,
@@ -45,6 +47,7 @@ impl Scope {
         Self::KeysWrite,
         Self::TokensWrite,
         Self::PrivacyWrite,
+        Self::BackupsWrite,
         Self::SettingsRead,
     ];
 
@@ -61,6 +64,7 @@ impl Scope {
             Self::KeysWrite => "keys:write",
             Self::TokensWrite => "tokens:write",
             Self::PrivacyWrite => "privacy:write",
+            Self::BackupsWrite => "backups:write",
             Self::SettingsRead => "settings:read",
         }
     }
@@ -74,10 +78,11 @@ impl Scope {
             Self::PermissionWrite => "answers said for people, addresses onto and off the suppression list",
             Self::DefinitionsRead => "what is in force, every version of it, plans and previews",
             Self::DefinitionsWrite => "put definitions into force",
-            Self::ControlWrite => "pause, resume, redrive, test messages, the demo's clock",
+            Self::ControlWrite => "pause, resume, redrive, test messages, asking hosts behind links, the demo's clock",
             Self::KeysWrite => "write keys of sources: list, make, end",
             Self::TokensWrite => "API tokens: list, make, rotate, end; none with more scopes than one's own",
             Self::PrivacyWrite => "hand out all that is stored of a person, and erase people",
+            Self::BackupsWrite => "make backups, fetch and remove them: all that is stored, the key of the links too",
             Self::SettingsRead => "the settings without their secrets, and the doctor",
         }
     }

@@ -210,7 +210,7 @@ fn page(written: &str) -> Option<String> {
 }
 
 /// Character references that end as they should: those our own escaping writes, and numbers.
-fn unescaped(text: &str) -> String {
+pub(super) fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {

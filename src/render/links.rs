@@ -264,6 +264,17 @@ impl Links {
         }
     }
 
+    /// What stands for a link of this kind where there is no message; nobody can do anything by it.
+    pub fn placeholder(&self, kind: LinkKind) -> String {
+        format!("{}/{}/preview", self.base, kind.path())
+    }
+
+    /// Whether an address is one of these: who asks for it may do something in somebody's name.
+    pub fn is_ours(&self, url: &str) -> bool {
+        let path = url.strip_prefix(&*self.base).and_then(|rest| rest.strip_prefix('/'));
+        path.is_some_and(|path| LinkKind::ALL.iter().any(|kind| path.split('/').next() == Some(kind.path())))
+    }
+
     fn click(&self, link: &Link, target: &str) -> String {
         format!("{}/{}/{}", self.base, LinkKind::Click.path(), self.keys.token_with(LinkKind::Click, link, target))
     }

@@ -12,6 +12,7 @@ pub mod includes;
 pub mod inspection;
 pub mod kept;
 pub mod line;
+pub mod linked;
 pub mod links;
 mod locale;
 mod markup;

@@ -5,6 +5,10 @@
 //! Left out: the file `generation`, so that a restored folder is recognised, and the sandbox's inbox, which holds
 //! nothing that was sent.
 
+pub mod kept;
+pub mod make;
+pub mod postgres_tools;
+
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};

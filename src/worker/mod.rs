@@ -20,6 +20,7 @@ pub mod head_count;
 pub mod inclusion;
 pub mod janitor;
 pub mod leases;
+pub mod link_check;
 pub mod lists;
 pub mod live;
 pub mod log_pruning;

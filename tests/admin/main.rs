@@ -6,6 +6,7 @@ mod engagement;
 mod doors;
 mod house;
 mod instants;
+mod links;
 mod pages;
 mod previews;
 mod permission;

@@ -136,6 +136,50 @@ async fn an_id_that_is_none_is_refused_and_so_is_who_may_not_read_events() {
     world.close().await;
 }
 
+/// A way to ask, the status it is answered with, and what that is.
+type Way = (&'static str, reqwest::RequestBuilder, u16, &'static str);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_of_the_stream_is_one_its_document_knows() {
+    let world = World::new().await;
+    let served: Value = world.get("/api/v1/openapi.json").await.ok();
+    let documented = &served["paths"]["/api/v1/live"];
+    assert_eq!(documented.as_object().unwrap().keys().collect::<Vec<_>>(), ["get"]);
+    let (_, secret) = world.token(&["messages:read"]).await;
+    let live = |method: &str| world.request(method, "/api/v1/live");
+    let problem = "application/problem+json";
+    let ways: [Way; 8] = [
+        ("a stream", live("GET").bearer_auth(TOKEN), 200, "text/event-stream"),
+        ("no token", live("GET"), 401, problem),
+        ("a wrong token", live("GET").bearer_auth("guessed"), 401, problem),
+        ("a token for less", live("GET").bearer_auth(secret), 403, problem),
+        ("an id that is none", live("GET").bearer_auth(TOKEN).header("Last-Event-ID", "17"), 400, problem),
+        ("a query", world.request("GET", "/api/v1/live?since=1").bearer_auth(TOKEN), 400, problem),
+        ("another method", live("POST").bearer_auth(TOKEN).body("{}"), 405, problem),
+        ("another method still", live("DELETE").bearer_auth(TOKEN), 405, problem),
+    ];
+    for (what, request, status, kind) in ways {
+        let answer = request.send().await.unwrap();
+        let said = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        assert_eq!((answer.status().as_u16(), said.as_str()), (status, kind), "{what}");
+        if status == 405 {
+            assert_eq!(answer.headers()["allow"], "GET", "{what}");
+        } else {
+            let known = &documented["get"]["responses"][status.to_string()];
+            let known = match known["$ref"].as_str() {
+                Some(to) => served.pointer(to.trim_start_matches('#')).unwrap(),
+                None => known,
+            };
+            assert!(known["content"][kind].is_object(), "{what} is not documented: {known}");
+        }
+    }
+    // What it may answer beside: too many of them, and what an unwell service answers.
+    for status in ["429", "503"] {
+        assert!(documented["get"]["responses"][status].is_object(), "{status}");
+    }
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_the_token_that_opened_it_and_not_with_another() {
     let world = World::new().await;

@@ -1,5 +1,6 @@
 //! What holds on every database.
 
+mod backups;
 mod hostile;
 mod isolation;
 mod live;

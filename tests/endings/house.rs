@@ -138,6 +138,7 @@ impl House {
             .env("CARILLON_SMTP__CONNECTIONS", crate::CONNECTIONS.to_string())
             .env("CARILLON_RETRY__DELAYS", "1s")
             .env("CARILLON_RETRY__DELAY_MIN", "1s")
+            .envs(crate::signed::settings())
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -25,6 +25,8 @@ mod redis_away;
 #[path = "../services/redis.rs"]
 mod redis_servers;
 mod sharing;
+#[path = "../smtp/signed.rs"]
+mod signed;
 mod sink;
 mod skewed;
 mod unheard;

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::signed;
+
 /// (campaign, order) → how often.
 type Delivered = BTreeMap<(String, String), usize>;
 
@@ -63,11 +65,17 @@ fn converse(stream: &TcpStream, delivered: &Mutex<Delivered>) -> std::io::Result
             "DATA" => {
                 write.write_all(b"354 go on\r\n")?;
                 let mut subject = String::new();
+                let mut mail = Vec::new();
                 for line in lines.by_ref() {
-                    let line = String::from_utf8_lossy(&line?).trim_end().to_owned();
+                    let raw = line?;
+                    let line = String::from_utf8_lossy(&raw).trim_end().to_owned();
                     if line == "." {
+                        signed::keep(&mail);
                         break;
                     }
+                    // A dot that begins a line was sent twice.
+                    mail.extend_from_slice(if raw.starts_with(b".") { &raw[1..] } else { &raw });
+                    mail.push(b'\n');
                     if let Some(text) = line.strip_prefix("Subject: ") {
                         subject = text.to_owned();
                     }

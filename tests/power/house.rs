@@ -156,6 +156,7 @@ impl House {
             public_url: "https://shop.example".into(),
             tracks: carillon::render::links::Tracks::NONE,
             resolver: None,
+            inside: Vec::new(),
             redis: None,
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),

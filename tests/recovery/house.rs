@@ -140,6 +140,7 @@ impl Shop {
             public_url: "https://shop.example".into(),
             tracks: carillon::render::links::Tracks::NONE,
             resolver: None,
+            inside: Vec::new(),
             redis: redis.map(|url| url.to_owned().into()),
             zone: jiff::tz::TimeZone::UTC,
             settle: Span::from_seconds(2),

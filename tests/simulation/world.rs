@@ -399,6 +399,7 @@ async fn open(place: &Place, clock: &Clock, carrier: &Carrier, slots: &Slots, fa
         public_url: "https://shop.example".into(),
         tracks: carillon::render::links::Tracks::NONE,
         resolver: None,
+        inside: Vec::new(),
         redis: None,
         zone: jiff::tz::TimeZone::UTC,
         settle: Span::from_seconds(2),

@@ -2,11 +2,12 @@
 
 server.py MODE FOLDER, where MODE is plain, starttls or tls. It makes a certificate authority in FOLDER (ca.pem), keeps
 each accepted message as FOLDER/N.eml with the envelope as its first two lines, prints "ready PORT" and runs until its
-standard input closes. What stands in FOLDER/password, if that is there, is the password of its account "shop".
+standard input closes. Signed ones are kept for the end of the run, too, where CARILLON_TEST_SIGNED names a folder. What stands in FOLDER/password, if that is there, is the password of its account "shop".
 """
 
 import asyncio
 import itertools
+import os
 import pathlib
 import ssl
 import sys
@@ -15,6 +16,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult
 
 MODE, FOLDER = sys.argv[1], pathlib.Path(sys.argv[2])
+SIGNED = os.environ.get("CARILLON_TEST_SIGNED")
 ANSWERS = {
     "gone@example.com": "550 5.1.1 <gone@example.com> no such user",
     "full@example.com": "452 4.2.2 mailbox full",
@@ -34,7 +36,13 @@ class Keeper:
 
     async def handle_DATA(self, server, session, envelope):
         head = f"{envelope.mail_from}\r\n{','.join(envelope.rcpt_tos)}\r\n".encode()
-        (FOLDER / f"{next(self.numbers)}.eml").write_bytes(head + envelope.original_content)
+        number = next(self.numbers)
+        (FOLDER / f"{number}.eml").write_bytes(head + envelope.original_content)
+        if SIGNED and b"DKIM-Signature:" in envelope.original_content:
+            # Another name until it is whole.
+            part = pathlib.Path(SIGNED) / "mails" / f"{os.getpid()}-{number}.part"
+            part.write_bytes(envelope.original_content)
+            part.rename(part.with_suffix(".eml"))
         return "250 2.0.0 kept"
 
 

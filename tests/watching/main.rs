@@ -14,4 +14,7 @@ mod doctor;
 mod metrics;
 mod request;
 mod shop;
+#[allow(dead_code, reason = "here the mail server keeps them")]
+#[path = "../smtp/signed.rs"]
+mod signed;
 mod traces;

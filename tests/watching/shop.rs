@@ -72,6 +72,8 @@ impl Shop {
             ("CARILLON_LOG__LEVEL", "info,carillon::worker=debug"),
         ];
         all.extend(settings);
+        let signs = crate::signed::settings();
+        all.extend(signs.iter().map(|(name, value)| (*name, value.as_str())));
         let running = Server::start_with(&folder, &["serve"], &all);
         folder.ok(&["apply", &folder.path("defs").display().to_string()]);
         let key = folder.json(&["key", "create", "--source", "web", "--json"]);

@@ -52,6 +52,12 @@ fn wrong<T>(text: impl Into<String>) -> Result<T, Wrong> {
 }
 
 impl Net {
+    /// `10.0.0.0/8`, or one address.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = if text.contains(':') { "ip6" } else { "ip4" };
+        net(text, name, text).ok()
+    }
+
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.ip, ip.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {

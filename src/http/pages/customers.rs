@@ -20,7 +20,7 @@ use super::frame::{Part, facts, framed, status, table};
 use super::html::{Html, Shown, encoded, html};
 use super::looked_up::{self, Query, start_of};
 use super::sign_in::{Visitor, redirect};
-use super::{Desk, Nothing, Pages, or_say, timeline};
+use super::{Desk, Nothing, Pages, carts, or_say, timeline};
 
 const FOUND_MAX: u32 = 50;
 /// Rows of the consent ledger.
@@ -150,7 +150,7 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
     let body = html!(
         "<p class=\"crumb\"><a href=\"/customers\">Customers</a></p><h1>{}{}</h1><p><a href=\"/why?person={}\">Why they got \
          what they got</a></p>{}<div class=\"columns\"><section><h2 id=\"timeline\">Timeline, \
-         newest first</h2>{}</section><div>{}{}{}{}{}</div></div>",
+         newest first</h2>{}</section><div>{}{}{}{}{}{}</div></div>",
         called,
         name,
         profile.id,
@@ -158,6 +158,7 @@ async fn page(desk: &Desk, visitor: &Visitor, person: &Person, query: &Query) ->
         timeline::shown(desk, person, query.get("before")).await?,
         known(desk, profile).await?,
         traits(profile),
+        carts::card(profile, &desk.admin.definitions.live(desk.admin.workspace).catalog.terms.exchange),
         if reads_answers { consent(desk, profile).await? } else { Html::default() },
         if reads_answers { stops(desk, profile).await? } else { Html::default() },
         cap_card(desk, profile.id).await?
@@ -196,7 +197,7 @@ async fn known(desk: &Desk, profile: &Profile) -> Result<Html, Nothing> {
 fn traits(profile: &Profile) -> Html {
     let row = |name: &str, value: &serde_json::Value, computed: bool| {
         let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        let how = if computed { html!(" <span class=\"muted\">computed</span>") } else { Html::default() };
+        let how = if computed { html!(" (computed)") } else { Html::default() };
         html!("<dt>{}{}</dt><dd>{}</dd>", name, how, text)
     };
     let computed = profile.remembered.values().map(|(name, value)| row(name, value, true));

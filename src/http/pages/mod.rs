@@ -1,6 +1,7 @@
 //! The pages a person looks at: what was sent and what was not, why, to whom; how a template reads; what failed for
 //! good. Made on the server, for a browser that runs no script; each asks indexes alone and a bounded number of rows.
 
+mod carts;
 mod customers;
 mod dead_letters;
 mod frame;
@@ -83,6 +84,7 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
             ))
             .service(add("/preview", vec![get().to(preview::list)]))
             .service(add("/preview/{template}", vec![get().to(preview::show)]))
+            .service(add("/preview/{template}/links", vec![post().to(preview::check)]))
             .service(add("/preview/{template}/html", vec![get().to(preview::html)]))
             .service(add("/preview/{template}/changed", vec![get().to(preview::changed)]))
             .service(add("/sign-in", vec![get().to(sign_in::show), post().to(sign_in::sign_in)]))

@@ -2,6 +2,7 @@
 //! Read from a folder while it is being written, it is shown anew whenever a file is saved; what is wrong with it stands,
 //! with line and column, in its place. Nothing of it can be sent from here.
 
+mod checked;
 mod drafts;
 mod shapes;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::decision::Campaign;
 use crate::demo::with_pictures;
@@ -26,6 +27,7 @@ use super::html::{Html, encoded, html};
 use super::looked_up::{self, Query, start_of};
 use super::sign_in::Visitor;
 use super::{Desk, Nothing, Pages, or_say};
+pub(super) use checked::check;
 use drafts::{Draft, draft, drafts, fingerprint};
 use shapes::in_scheme;
 pub(super) use shapes::{FRAME_POLICY, mailbox, push_card, sms_bubble, with_links_beside};
@@ -160,14 +162,17 @@ impl Look {
         mine().count() == 0 || mine().any(|it| it.purpose == Purpose::Marketing)
     }
 
-    /// As its reader would get it, or what is wrong.
-    fn content(&self, desk: &Desk, template: &Template) -> Result<Content, String> {
-        let compiled = Compiled::new(template).map_err(|error| error.to_string())?;
+    fn variables(&self, desk: &Desk, template: &Template) -> Map<String, Value> {
         let campaign = self.campaigns.first().map(Arc::as_ref);
         let live = desk.admin.definitions.live(desk.admin.workspace);
         let exchange = &live.catalog.terms.exchange;
-        let variables = self.with.variables(&template.sample, &desk.workspace, campaign, exchange);
-        let scope = Scope::sample(desk.admin.log.clock().now(), &variables);
+        self.with.variables(&template.sample, &desk.workspace, campaign, exchange)
+    }
+
+    /// As its reader would get it, or what is wrong.
+    fn content(&self, desk: &Desk, template: &Template) -> Result<Content, String> {
+        let compiled = Compiled::new(template).map_err(|error| error.to_string())?;
+        let scope = Scope::sample(desk.admin.log.clock().now(), &self.variables(desk, template));
         let address = self.with.person.as_ref().and_then(|person| person.address(self.channel.address_trait()));
         let to = address.unwrap_or(match self.channel {
             Channel::Email => "sample@example.com",
@@ -221,7 +226,11 @@ async fn look_page(desk: &Desk, visitor: &Visitor, request: &HttpRequest) -> Res
     let shown = match &look.draft.template {
         None => problems(&look.draft),
         Some(template) => match look.content(desk, template) {
-            Ok(content) => shapes::shown(&look.draft.key, &look.query(), &content, template, look.is_marketing()),
+            Ok(content) => html!(
+                "{}{}",
+                checked::button(visitor, &look.draft.key, &look.query()),
+                shapes::shown(&look.draft.key, &look.query(), &content, template, look.is_marketing())
+            ),
             Err(error) => html!(
                 "<div class=\"notice bad\" role=\"alert\"><strong>It cannot be rendered.</strong> {}</div>",
                 error

@@ -153,6 +153,12 @@ codes! {
         "`scope` names what it lacks; use a token that has it.";
     UnknownToken, "unknown_token", NOT_FOUND, "Token not known",
         "No live token has this id.", "`carillon token list` shows them.";
+    UnknownBackup, "unknown_backup", NOT_FOUND, "Backup not known",
+        "This process has no whole backup of that name, or the backup has no such file.",
+        "`GET /api/v1/backups` lists them; each manifest names its files.";
+    BackupUnderWay, "backup_under_way", CONFLICT, "Backup under way",
+        "This process is making a backup; it makes one at a time, because each reads the whole database.",
+        "Try again when it is in the list of `GET /api/v1/backups`.";
     // Questions.
     InvalidParameter, "invalid_parameter", BAD_REQUEST, "Parameter not accepted",
         "A parameter or a field of the body has a value that is not taken.", "`field` names it, `detail` says what is.";

@@ -66,6 +66,10 @@ pub enum Refusal {
     IdempotencyAnswerErased { status: u16 },
     #[error("{limit} live streams are open, which is as many as this process serves")]
     TooManyStreams { limit: usize },
+    #[error("there is no backup, and no file of one, called `{asked}`")]
+    UnknownBackup { asked: String },
+    #[error("another backup is being made")]
+    BackupUnderWay,
     #[error("{} found and nothing was applied", found(.0.len()))]
     Definitions(Vec<definition::Problem>),
     #[error(
@@ -103,6 +107,8 @@ impl Refusal {
             Self::UnknownEvent { .. } => Code::UnknownEvent,
             Self::UnknownKey { .. } => Code::UnknownKey,
             Self::UnknownToken { .. } => Code::UnknownToken,
+            Self::UnknownBackup { .. } => Code::UnknownBackup,
+            Self::BackupUnderWay => Code::BackupUnderWay,
             Self::NotParked { .. } => Code::NotParked,
             Self::NotADeadLetter { .. } => Code::NotADeadLetter,
             Self::Definitions(_) => Code::InvalidDefinitions,
@@ -123,7 +129,7 @@ impl Refusal {
         match self {
             Self::Unavailable => Some(2),
             Self::IdempotencyConflict => Some(1),
-            Self::TooManyStreams { .. } => Some(5),
+            Self::TooManyStreams { .. } | Self::BackupUnderWay => Some(5),
             _ => None,
         }
     }
