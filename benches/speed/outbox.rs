@@ -14,7 +14,7 @@ use carillon::ids::Span;
 use carillon::store::Rows;
 use carillon::worker::apply::apply;
 
-use crate::child::{On, ask};
+use crate::child::{On, ask, processor_seconds};
 use crate::report::{Figures, Row, Target};
 use crate::smtp::Sink;
 use crate::{Plan, fresh_nonce, letter, shop, whole};
@@ -39,8 +39,12 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
         let mut ours = Figures::default();
         for _ in 0..plan.repetitions {
             let (folder, sink) = (plan.folder()?, Sink::start()?);
-            let per_second: f64 = ask(On::Server, "outbox", &(folder.path(), sink.address, connections))?;
-            eprintln!("from the outbox to what is recorded: {per_second:.0} e-mails/s over {connections} connections");
+            let (per_second, micros): (f64, f64) =
+                ask(On::Server, "outbox", &(folder.path(), sink.address, connections))?;
+            eprintln!(
+                "from the outbox to what is recorded: {per_second:.0} e-mails/s over {connections} connections, \
+                 {micros:.0} µs of the processor each"
+            );
             ours.0.push(per_second);
         }
         let what = format!("outbox, guard, render, send, recorded; {connections} connections, {LETTERS} letters");
@@ -49,25 +53,25 @@ pub fn measure(plan: &Plan) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// E-mails a second, from the start of the loops until the last answer is stored.
+/// E-mails a second, from the start of the loops until the last answer is stored, and the processor's µs for each.
 ///
 /// # Errors
 /// A letter was not accepted, or the service failed.
-pub fn emptied(folder: &Path, sink: SocketAddr, connections: usize) -> anyhow::Result<f64> {
+pub fn emptied(folder: &Path, sink: SocketAddr, connections: usize) -> anyhow::Result<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let carillon = filled(folder.to_owned(), sink, connections).await?;
         let clock = Clock::system(Span::ZERO);
-        let started = clock.monotonic();
+        let (started, used) = (clock.monotonic(), processor_seconds()?);
         let running = carillon.start();
         while sent(&carillon).await? < LETTERS {
             ensure!((clock.monotonic() - started).as_secs() < 120, "{} of {LETTERS} are sent", sent(&carillon).await?);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let took = clock.monotonic() - started;
+        let (took, used) = (clock.monotonic() - started, processor_seconds()? - used);
         running.stop().await;
         carillon.close().await;
-        Ok(LETTERS as f64 / took.as_secs_f64())
+        Ok((LETTERS as f64 / took.as_secs_f64(), used * 1_000_000.0 / LETTERS as f64))
     })
 }
 

@@ -42,6 +42,7 @@ mod m20261122_000200_remembered;
 mod m20261122_000210_inclusions;
 mod m20261122_000215_definitions_by_position;
 mod m20261122_000220_reach;
+mod m20261123_000225_ids_by_time;
 mod m20261123_000235_long_addresses;
 
 /// Every change, oldest first.
@@ -86,6 +87,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000210_inclusions::Migration),
             Box::new(m20261122_000215_definitions_by_position::Migration),
             Box::new(m20261122_000220_reach::Migration),
+            Box::new(m20261123_000225_ids_by_time::Migration),
             Box::new(m20261123_000235_long_addresses::Migration),
         ]
     }

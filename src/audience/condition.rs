@@ -195,6 +195,8 @@ pub struct Terms {
     pub zone: Option<TimeZone>,
     /// Whether whoever has said nothing gets a topic, by key; of a topic that is not here everybody does.
     pub topics: BTreeMap<String, bool>,
+    /// Ids of what entries after this one lead to begin with their instant; those before were decided otherwise.
+    pub ids_by_time_after: Position,
 }
 
 /// How much of an answer is wanted. Words and instants cost more than yes or no.

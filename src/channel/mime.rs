@@ -1,5 +1,7 @@
 //! An e-mail as bytes: MIME by lettre, with everything random or clock-read replaced, and checked before it may leave.
 
+mod quoted_printable;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
@@ -76,13 +78,14 @@ fn subject(subject: &Line) -> HeaderValue {
 }
 
 fn part(kind: ContentType, text: &str) -> Result<SinglePart, String> {
-    let foreign = text.chars().filter(|c| !c.is_ascii()).count();
-    let encoding = if foreign * 4 > text.chars().count() {
-        ContentTransferEncoding::Base64
+    let is_foreign = || text.chars().filter(|c| !c.is_ascii()).count() * 4 > text.chars().count();
+    let body = if !text.is_ascii() && is_foreign() {
+        let encoded = Body::new_with_encoding(text.to_owned(), ContentTransferEncoding::Base64);
+        encoded.map_err(|_| "a body cannot be encoded".to_owned())?
     } else {
-        ContentTransferEncoding::QuotedPrintable
+        let encoding = ContentTransferEncoding::QuotedPrintable;
+        Body::dangerous_pre_encoded(quoted_printable::encode(text), encoding)
     };
-    let body = Body::new_with_encoding(text.to_owned(), encoding).map_err(|_| "a body cannot be encoded".to_owned())?;
     Ok(SinglePart::builder().header(kind).body(body))
 }
 
@@ -104,21 +107,23 @@ fn date(at: Timestamp) -> SystemTime {
 /// No bare CR or LF (they smuggle a second message past some servers, and the transport does not stuff dots after
 /// them), no NUL, no line over the limit.
 fn safe_on_the_wire(bytes: &[u8]) -> Result<(), String> {
-    let mut lines = bytes.split(|b| *b == b'\n').peekable();
-    while let Some(line) = lines.next() {
-        let content = match (line.strip_suffix(b"\r"), lines.peek()) {
-            (Some(content), Some(_)) => content,
-            (None, None) => line,
-            _ => return Err("the message has a bare line break".to_owned()),
-        };
-        if content.contains(&b'\r') || content.contains(&0) {
-            return Err("the message has a bare line break or a NUL".to_owned());
-        }
-        if content.len() > LINE_MAX {
+    let mut start = 0;
+    let ends = memchr::memchr3_iter(b'\r', b'\n', 0, bytes);
+    let mut ends = ends.peekable();
+    loop {
+        let end = ends.next().unwrap_or(bytes.len());
+        if end - start > LINE_MAX {
             return Err(format!("a line of the message is longer than {LINE_MAX} bytes"));
         }
+        match (bytes.get(end), ends.peek()) {
+            (None, _) => return Ok(()),
+            (Some(b'\r'), Some(next)) if *next == end + 1 && bytes[*next] == b'\n' => {
+                ends.next();
+                start = end + 2;
+            }
+            _ => return Err("the message has a bare line break or a NUL".to_owned()),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

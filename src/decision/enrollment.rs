@@ -73,13 +73,11 @@ impl Enrollment {
         event: &Event,
         at: Position,
         now: Timestamp,
+        ids_by_time: bool,
     ) -> Self {
-        let id = EnrollmentId::derive(&[
-            campaign.key.as_bytes(),
-            &profile.0.to_le_bytes(),
-            key.as_bytes(),
-            &at.0.to_le_bytes(),
-        ]);
+        let number = [profile.0.to_le_bytes(), at.0.to_le_bytes()];
+        let cause = [campaign.key.as_bytes(), &number[0], key.as_bytes(), &number[1]];
+        let id = if ids_by_time { EnrollmentId::derive_at(now, &cause) } else { EnrollmentId::derive(&cause) };
         Self {
             id,
             profile,
@@ -100,6 +98,10 @@ impl Enrollment {
 
     /// The message it sends; a trigger has one.
     pub fn message_id(&self) -> MessageId {
-        MessageId::derive(&[self.id.as_bytes(), b"send"])
+        let cause: [&[u8]; 2] = [self.id.as_bytes(), b"send"];
+        match self.id.is_of(self.entered_at) {
+            true => MessageId::derive_at(self.entered_at, &cause),
+            false => MessageId::derive(&cause),
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::decision::campaign::{OnRepeat, Reentry};
 use crate::decision::enrollment::RESTART_MAX;
 use crate::decision::permission::denies_marketing;
 use crate::decision::segments::is_backfill;
-use crate::decision::{Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
+use crate::decision::{At, Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
 use crate::ids::Timestamp;
 use crate::message::{Message, Purpose, QuietUse, Reason, Status};
@@ -110,7 +110,9 @@ impl Turn<'_> {
             return FindingVerdict::NotEntered { reason: Reason::TooManyEnrollments { max: ENROLLMENTS_ACTIVE_MAX } };
         }
         let profile = self.person.profile.id;
-        let enrollment = Enrollment::begin(campaign, profile, key, event, self.at.position, self.at.now);
+        let At { position, now } = self.at;
+        let ids_by_time = position > self.snapshot.catalog.terms.ids_by_time_after;
+        let enrollment = Enrollment::begin(campaign, profile, key, event, position, now, ids_by_time);
         let until = self.at.now.plus(campaign.delay);
         let key = enrollment.key.clone();
         self.push(Effect::Enrollment(enrollment));

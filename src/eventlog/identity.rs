@@ -15,7 +15,7 @@ use crate::ids::{ProfileId, WorkspaceId};
 use crate::store::controls::{set_setting, setting};
 use crate::store::locks::lock_identities;
 use crate::store::merges::heirs_of;
-use crate::store::rows::{Error, Rows, Values, marks, padded};
+use crate::store::rows::{Error, Rows, Values, padded};
 use crate::store::shards::Layout;
 
 /// Identifiers kept in memory; when there are more, all are forgotten and read again.
@@ -116,7 +116,7 @@ impl Identities {
         }
         let wanted: Vec<Identifier> = wanted.into_iter().collect();
         for chunk in wanted.chunks(512) {
-            let chunk = padded(chunk);
+            let chunk = padded(chunk.to_vec());
             let questions = (0_i64..).zip(&chunk).map(|(n, (workspace, anonymous, id))| {
                 vec![n.into(), (*workspace).into(), i64::from(*anonymous).into(), id.clone().into()]
             });
@@ -203,13 +203,11 @@ impl Identities {
         if profiles.is_empty() {
             return Ok(());
         }
-        let sql = format!(
-            "SELECT DISTINCT profile FROM identifiers WHERE kind = 0 AND profile IN ({})",
-            marks(profiles.len())
-        );
-        let values = profiles.iter().map(|profile| profile.0.into()).collect();
+        let keys = profiles.iter().map(|profile| profile.0.into()).collect();
+        let (is_one_of_these, keys) = Rows(conn).among("profile", keys);
+        let sql = format!("SELECT DISTINCT profile FROM identifiers WHERE kind = 0 AND {is_one_of_these}");
         self.has_user.extend(profiles.iter().map(|profile| (*profile, false)));
-        for row in Rows(conn).all(&sql, values).await? {
+        for row in Rows(conn).all(&sql, keys).await? {
             self.has_user.insert(ProfileId(row.try_get_by_index(0)?), true);
         }
         Ok(())

@@ -181,6 +181,12 @@ pub async fn setting_or<C: ConnectionTrait>(conn: &C, name: &str, value: &str) -
     Ok(setting(conn, name).await?.unwrap_or_default())
 }
 
+/// The last entry of which what is decided has ids that do not begin with its instant.
+pub async fn ids_by_time_after<C: ConnectionTrait>(conn: &C) -> Result<Position, Error> {
+    let after = setting(conn, "ids_by_time_after").await?.unwrap_or_default();
+    Ok(Position(after.parse().unwrap_or_default()))
+}
+
 /// Workspaces that have any entry, key or definition.
 pub async fn workspaces<C: ConnectionTrait>(conn: &C) -> Result<Vec<WorkspaceId>, Error> {
     let sql = "SELECT workspace FROM write_keys UNION SELECT workspace FROM definitions ORDER BY 1";

@@ -14,7 +14,7 @@ use crate::store::enrollments;
 use crate::store::entries::Entry;
 use crate::store::merges::people_and_winners;
 use crate::store::messages;
-use crate::store::rows::{Error, Rows, Values, encode, marks};
+use crate::store::rows::{Error, Rows, Values, encode};
 use crate::store::shards::{Heads, ShardSet, unprocessed};
 
 /// The setting that holds marketing back after a restored backup was recognised.
@@ -164,16 +164,18 @@ pub async fn logged_since<C: ConnectionTrait>(
     if profiles.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let newer = since.before(conn.get_database_backend(), "position");
+    let (newer, mut values) = since.passed(conn.get_database_backend(), "position");
+    values.extend(values.clone());
+    let (is_one_of_these, keys) =
+        Rows(conn).among("profile", profiles.iter().map(|profile| profile.0.into()).collect());
+    values.extend(keys);
     let sql = format!(
-        "{} SELECT profile FROM people WHERE profile IN ({})",
+        "{} SELECT profile FROM people WHERE {is_one_of_these}",
         people_and_winners(&format!(
             "SELECT profile FROM entries WHERE profile IS NOT NULL AND kind <> 'message_ended' AND ({newer})
              UNION SELECT loser FROM merges WHERE {newer}"
-        )),
-        marks(profiles.len())
+        ))
     );
-    let values = profiles.iter().map(|profile| profile.0.into()).collect();
     let rows = Rows(conn).all(&sql, values).await?;
     rows.iter().map(|row| Ok(ProfileId(row.try_get_by_index(0)?))).collect()
 }
@@ -187,14 +189,13 @@ pub async fn changed_since<C: ConnectionTrait>(
     if seen.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let marks = marks(seen.len());
-    let ids = || seen.keys().map(|profile| profile.0.into()).collect::<Values>();
-    let behind = people_behind(conn.get_database_backend());
-    let sql = format!("{behind} SELECT profile FROM people WHERE profile IN ({marks})");
-    let behind = Rows(conn).all(&sql, ids()).await?;
+    let these = |column: &str| Rows(conn).among(column, seen.keys().map(|profile| profile.0.into()).collect());
+    let (behind, (is_one_of_these, keys)) = (people_behind(conn.get_database_backend()), these("profile"));
+    let sql = format!("{behind} SELECT profile FROM people WHERE {is_one_of_these}");
+    let behind = Rows(conn).all(&sql, keys).await?;
     let mut changed = seen.clone();
-    let sql = format!("SELECT id, version FROM profiles WHERE id IN ({marks})");
-    for row in Rows(conn).all(&sql, ids()).await? {
+    let (is_one_of_these, keys) = these("id");
+    for row in Rows(conn).all(&format!("SELECT id, version FROM profiles WHERE {is_one_of_these}"), keys).await? {
         let (profile, version) = (ProfileId(row.try_get_by_index(0)?), row.try_get_by_index::<i64>(1)?);
         if seen.get(&profile) == Some(&version) {
             changed.remove(&profile);
@@ -208,14 +209,17 @@ pub async fn changed_since<C: ConnectionTrait>(
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Messages one by one: a damaged row is its own error and stops no other.
     pub async fn messages_apart(&self, ids: &[MessageId]) -> Result<Vec<(MessageId, Result<Message, Error>)>, Error> {
-        let sql = format!("{} WHERE +workspace = ? AND id IN ({})", messages::SELECT, marks(ids.len()));
-        let mut values: Values = vec![self.id.0.into()];
-        values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
         let mut found = Vec::with_capacity(ids.len());
-        for row in Rows(self.conn).all(&sql, values).await? {
-            let id: Vec<u8> = row.try_get_by_index(0)?;
-            let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
-            found.push((id, messages::read(&row)));
+        for chunk in ids.chunks(512) {
+            let keys = chunk.iter().map(|id| id.as_bytes().to_vec().into()).collect();
+            let (is_one_of_these, keys) = Rows(self.conn).among("id", keys);
+            let sql = format!("{} WHERE +workspace = ? AND {is_one_of_these}", messages::SELECT);
+            let values = std::iter::once(self.id.0.into()).chain(keys).collect();
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
+                let id: Vec<u8> = row.try_get_by_index(0)?;
+                let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
+                found.push((id, messages::read(&row)));
+            }
         }
         Ok(found)
     }
@@ -237,17 +241,24 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     }
 
     pub async fn enrollments_by_id(&self, ids: &[EnrollmentId]) -> Result<BTreeMap<EnrollmentId, Enrollment>, Error> {
-        let sql = format!("{} WHERE workspace = ? AND id IN ({})", enrollments::SELECT, marks(ids.len()));
-        let mut values: Values = vec![self.id.0.into()];
-        values.extend(ids.iter().map(|id| id.as_bytes().to_vec().into()));
-        let rows = Rows(self.conn).all(&sql, values).await?;
-        rows.iter().map(|row| enrollments::read(row).map(|one| (one.id, one))).collect()
+        let mut found = BTreeMap::new();
+        for chunk in ids.chunks(512) {
+            let keys = chunk.iter().map(|id| id.as_bytes().to_vec().into()).collect();
+            let (is_one_of_these, keys) = Rows(self.conn).among("id", keys);
+            let sql = format!("{} WHERE workspace = ? AND {is_one_of_these}", enrollments::SELECT);
+            let values = std::iter::once(self.id.0.into()).chain(keys).collect();
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
+                let one = enrollments::read(&row)?;
+                found.insert(one.id, one);
+            }
+        }
+        Ok(found)
     }
 
     /// Entries at these positions, each readable or not by itself.
     pub async fn entries_apart(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();
-        for chunk in positions.chunks(100) {
+        for chunk in positions.chunks(512) {
             match self.entries_at(chunk).await {
                 Ok(readable) => found.extend(readable),
                 Err(Error::Unreadable { .. }) => {
@@ -286,16 +297,17 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if due.is_empty() {
             return Ok(Vec::new());
         }
+        let keys = due.iter().map(|id| id.as_bytes().to_vec().into()).collect();
+        let (is_one_of_these, keys) = Rows(self.conn).among("id", keys);
         let sql = format!(
             "SELECT id FROM messages WHERE +workspace = ? AND status = 'deferred' AND reason = 'capped' AND +due_at > ?
              AND {} AND profile IN
-                (SELECT profile FROM messages WHERE +workspace = ? AND purpose = 'marketing' AND id IN ({}))
+                (SELECT profile FROM messages WHERE +workspace = ? AND purpose = 'marketing' AND {is_one_of_these})
              ORDER BY due_at, priority DESC, created_at, id LIMIT {BESIDE_MAX}",
-            open(&shut.channels),
-            marks(due.len())
+            open(&shut.channels)
         );
         let mut values: Values = vec![self.id.0.into(), now.millis().into(), self.id.0.into()];
-        values.extend(due.iter().map(|id| id.as_bytes().to_vec().into()));
+        values.extend(keys);
         read_ids(&Rows(self.conn).all(&sql, values).await?)
     }
 

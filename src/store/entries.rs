@@ -462,11 +462,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Entries at these positions; missing ones are missing in the answer.
     pub async fn entries_at(&self, positions: &[Position]) -> Result<BTreeMap<Position, Entry>, Error> {
         let mut found = BTreeMap::new();
-        for chunk in positions.chunks(500) {
-            let sql = format!("{SELECT} WHERE workspace = ? AND position IN ({})", marks(chunk.len()));
-            let mut values: Values = vec![self.id.0.into()];
-            values.extend(chunk.iter().map(|position| position.0.into()));
-            for row in Rows(self.conn).all(&sql, values).await? {
+        for chunk in positions.chunks(512) {
+            let (is_one_of_these, keys) =
+                Rows(self.conn).among("position", chunk.iter().map(|position| position.0.into()).collect());
+            let sql = format!("{SELECT} WHERE workspace = ? AND {is_one_of_these}");
+            let values = std::iter::once(self.id.0.into()).chain(keys).collect();
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
                 let entry = Entry::read(&row).map_err(|error| Error::unreadable("log entry", error))?;
                 found.insert(entry.position, entry);
             }

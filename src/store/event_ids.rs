@@ -59,7 +59,7 @@ pub async fn known<C: ConnectionTrait>(
         return Ok(known);
     }
     for chunk in ids.chunks(512) {
-        let chunk = padded(chunk);
+        let chunk = padded(chunk.to_vec());
         let sql = format!(
             "WITH ranges(day) AS (VALUES {}), wanted(id) AS (VALUES {})
              SELECT event_ids.id FROM ranges CROSS JOIN wanted CROSS JOIN event_ids

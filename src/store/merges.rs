@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 
 use crate::ids::{Position, ProfileId, WorkspaceId};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, marks, padded};
+use crate::store::rows::{Error, Rows, Values, marks};
 use crate::store::shards::Layout;
 
 /// Rows of each table moved in one transaction, those that matter soonest first; the rest follow in slices.
@@ -48,9 +48,10 @@ pub async fn heirs_of<C: ConnectionTrait>(
     while !asked.is_empty() {
         let list: Vec<ProfileId> = std::mem::take(&mut asked).into_iter().collect();
         for chunk in list.chunks(512) {
-            let chunk = padded(chunk);
-            let sql = format!("SELECT loser, winner FROM merges WHERE loser IN ({})", marks(chunk.len()));
-            for row in Rows(conn).all(&sql, chunk.iter().map(|profile| profile.0.into()).collect()).await? {
+            let (is_one_of_these, keys) =
+                Rows(conn).among("loser", chunk.iter().map(|profile| profile.0.into()).collect());
+            let sql = format!("SELECT loser, winner FROM merges WHERE {is_one_of_these}");
+            for row in Rows(conn).all(&sql, keys).await? {
                 let (loser, winner) = (ProfileId(row.try_get_by_index(0)?), ProfileId(row.try_get_by_index(1)?));
                 if heirs.insert(loser, winner).is_none() && !heirs.contains_key(&winner) {
                     asked.insert(winner);

@@ -9,7 +9,7 @@ use crate::audience::condition::Received;
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
 use crate::message::{CapUse, Channel, Message, OnUnknownSend, Purpose, QuietUse, Reason, Status};
 use crate::store::Workspace;
-use crate::store::rows::{Error, Rows, Values, decode, encode, int, marks, maybe_int};
+use crate::store::rows::{Error, Rows, Values, decode, decode_plain, encode, int, marks, maybe_int};
 use crate::store::shards::Layout;
 
 pub const SELECT: &str =
@@ -46,7 +46,7 @@ pub fn read(row: &QueryResult) -> Result<Message, Error> {
     let instant = |index: usize| -> Result<Option<Timestamp>, Error> {
         Ok(row.try_get_by_index::<Option<i64>>(index)?.map(Timestamp::from_millis))
     };
-    let rules: MessageRules = decode(what, &text(9)?)?;
+    let rules: MessageRules = decode_plain(what, &text(9)?)?;
     Ok(Message {
         id: MessageId::try_from(bytes(0)?.as_slice()).map_err(|error| Error::unreadable(what, error))?,
         profile: ProfileId(row.try_get_by_index(1)?),

@@ -13,7 +13,7 @@ use crate::message::{Channel, Message, Status};
 use crate::store::Workspace;
 use crate::store::filed::{by_filed, filed_under};
 use crate::store::messages::reason_code;
-use crate::store::rows::{Error, Rows, Values, encode, marks, padded};
+use crate::store::rows::{Error, Rows, Values, encode};
 
 pub(super) const SLOT: &str = "SELECT id, slot_at, channel, campaign, enrollment, topic";
 
@@ -129,14 +129,13 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let mut found = BTreeMap::new();
         for chunk in names.chunks(512) {
             let asked = by_filed(chunk);
-            let names = padded(&asked.keys().cloned().collect::<Vec<_>>());
+            let keys = asked.keys().map(|name| name.clone().into()).collect();
+            let (is_one_of_these, keys) = Rows(self.conn).among("subject", keys);
             let sql = format!(
                 "SELECT subject, step, chain, horizon, last_slot_at FROM cap_subjects
-                 WHERE workspace = ? AND subject IN ({})",
-                marks(names.len())
+                 WHERE workspace = ? AND {is_one_of_these}"
             );
-            let mut values: Values = vec![self.id.0.into()];
-            values.extend(names.into_iter().map(Into::into));
+            let values = std::iter::once(self.id.0.into()).chain(keys).collect();
             for row in Rows(self.conn).all(&sql, values).await? {
                 let filed: String = row.try_get_by_index(0)?;
                 let Some(name) = asked.get(&filed) else { continue };

@@ -140,7 +140,7 @@ impl<C: ConnectionTrait> Rows<'_, C> {
         match array(self.0.get_database_backend(), &mut keys) {
             Some(keys) => (format!("{column} = ANY(?)"), vec![keys]),
             None => {
-                let keys = padded(&keys);
+                let keys = padded(keys);
                 (format!("{column} IN ({})", marks(keys.len())), keys)
             }
         }
@@ -159,17 +159,16 @@ fn step_below(count: usize) -> usize {
 
 /// Repeats the last of at most 512 keys until their number is a step: questions about keys are the same question
 /// when one is asked twice, and the statement is known.
-pub fn padded<T: Clone>(keys: &[T]) -> Vec<T> {
-    let mut padded = keys.to_vec();
+pub fn padded<T: Clone>(mut keys: Vec<T>) -> Vec<T> {
     let size = match keys.len() {
         0..=4 => keys.len(),
         5..=64 => keys.len().next_multiple_of(8),
         _ => keys.len().next_power_of_two(),
     };
-    if let Some(last) = keys.last() {
-        padded.resize(size, last.clone());
+    if let Some(last) = keys.last().cloned() {
+        keys.resize(size, last);
     }
-    padded
+    keys
 }
 
 /// `text,text,text`.

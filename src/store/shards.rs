@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait, DbBackend, QueryResult};
 
 use crate::ids::{Position, ProfileId, Timestamp};
-use crate::store::rows::{Error, Rows};
+use crate::store::rows::{Error, Rows, Values};
 
 /// Shards of the log on PostgreSQL.
 const SHARDS: i64 = 16;
@@ -187,6 +187,18 @@ impl Heads {
         // In the words of the index.
         let after = |shard: Shard| format!("{column} % 16 = {} AND {column} > {}", shard.number(), self.of(shard).0);
         format!("({})", layout.all().iter().map(after).collect::<Vec<_>>().join(" OR "))
+    }
+
+    /// The same with the positions as values: asked again of others, it is the same statement.
+    pub fn passed(&self, backend: DbBackend, column: &str) -> (String, Values) {
+        let layout = Layout::of(backend);
+        if !layout.is_shared() {
+            return (format!("{column} > ?"), vec![self.of(Shard::FIRST).0.into()]);
+        }
+        let after = |shard: Shard| format!("{column} % 16 = {} AND {column} > ?", shard.number());
+        let shards = layout.all();
+        let text = shards.iter().map(after).collect::<Vec<_>>().join(" OR ");
+        (format!("({text})"), shards.iter().map(|shard| self.of(shard).0.into()).collect())
     }
 
     /// The highest position of all.

@@ -110,19 +110,20 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     async fn advance_together(
         &self,
         (columns, set): (&str, &str),
-        steps: Vec<(Step<'_>, Values)>,
+        mut steps: Vec<(Step<'_>, Values)>,
         at: Timestamp,
     ) -> Result<BTreeSet<MessageId>, Error> {
         let mut moved = BTreeSet::new();
-        for chunk in steps.chunks(512) {
-            let row = |(step, rest): &(Step<'_>, Values)| -> Values {
+        for chunk in steps.chunks_mut(512) {
+            let row = |(step, rest): &mut (Step<'_>, Values)| -> Values {
                 let (status, state) = (step.message.status.name(), encode(&step.message.status));
-                let first = [key(step.message.id), encode(step.expected).into(), status.into(), state.into()];
-                first.into_iter().chain(rest.iter().cloned()).collect()
+                let mut row: Values = Vec::with_capacity(4 + rest.len());
+                row.extend([key(step.message.id), encode(step.expected).into(), status.into(), state.into()]);
+                row.append(rest);
+                row
             };
             // The same row twice moves one message.
-            let rows = padded(&chunk.iter().map(row).collect::<Vec<_>>());
-            let (rows, mut values) = Rows(self.conn).table(rows);
+            let (rows, mut values) = Rows(self.conn).table(padded(chunk.iter_mut().map(row).collect()));
             let sql = format!(
                 "WITH step (message, expected, status, state, {columns}) AS ({rows})
                  UPDATE messages SET status = step.status, state = step.state, {set} FROM step
@@ -144,7 +145,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     pub async fn note_sent(&self, sent: &[(MessageId, Timestamp)]) -> Result<(), Error> {
         for chunk in sent.chunks(512) {
             let row = |(message, at): &(MessageId, Timestamp)| -> Values { vec![key(*message), at.millis().into()] };
-            let (rows, mut values) = Rows(self.conn).table(padded(&chunk.iter().map(row).collect::<Vec<_>>()));
+            let (rows, mut values) = Rows(self.conn).table(padded(chunk.iter().map(row).collect()));
             let sql = format!(
                 "WITH sent (message, at) AS ({rows}) UPDATE messages SET sent_at = sent.at FROM sent
                  WHERE messages.id = sent.message AND +messages.workspace = ?"
@@ -161,7 +162,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             let row = |one: &Ended<'_>| -> Values {
                 vec![key(one.message), i64::from(one.attempt).into(), at.millis().into(), encode(one.outcome).into()]
             };
-            let (rows, values) = Rows(self.conn).table(padded(&chunk.iter().map(row).collect::<Vec<_>>()));
+            let (rows, values) = Rows(self.conn).table(padded(chunk.iter().map(row).collect()));
             let sql = format!(
                 "WITH ended (message, attempt, at, outcome) AS ({rows})
                  UPDATE attempts SET finished_at = ended.at, outcome = ended.outcome FROM ended
@@ -189,7 +190,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let head = "INSERT INTO cap_subjects (workspace, subject, step, chain, horizon, last_slot_at)";
         moved += Rows(self.conn).insert(head, "ON CONFLICT DO NOTHING", 6, new).await?;
         for chunk in known.chunks(512) {
-            let (rows, mut values) = Rows(self.conn).table(padded(chunk));
+            let (rows, mut values) = Rows(self.conn).table(padded(chunk.to_vec()));
             let sql = format!(
                 "WITH moved (subject, from_step, from_chain, step, chain, horizon, last_slot_at) AS ({rows})
                  UPDATE cap_subjects SET step = moved.step, chain = moved.chain, horizon = moved.horizon,

@@ -122,12 +122,12 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         if let Some(key) = erasure_key(self.conn).await? {
             asked.extend(subjects.iter().flat_map(|one| kept_as(one, &key).map(|kept| (kept, one))));
         }
+        let keys = asked.keys().map(|subject| subject.clone().into()).collect();
+        let (is_one_of_these, keys) = Rows(self.conn).among("subject", keys);
         let sql = format!(
-            "{SELECT} WHERE workspace = ? AND subject IN ({}) AND removed_at IS NULL ORDER BY at, kind, profile",
-            marks(asked.len())
+            "{SELECT} WHERE workspace = ? AND {is_one_of_these} AND removed_at IS NULL ORDER BY at, kind, profile"
         );
-        let mut values: Values = vec![self.id.0.into()];
-        values.extend(asked.keys().map(|subject| subject.clone().into()));
+        let values = std::iter::once(self.id.0.into()).chain(keys).collect();
         for row in Rows(self.conn).all(&sql, values).await? {
             let (subject, listed) = read(&row)?;
             let Some(subject) = asked.get(&subject) else { continue };
@@ -253,14 +253,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             return Ok(found);
         }
         let asked = by_filed(subjects);
+        let keys = asked.keys().map(|subject| subject.clone().into()).collect();
+        let (is_one_of_these, keys) = Rows(self.conn).among("address_subject", keys);
         let sql = format!(
             "SELECT address_subject, id, profile, campaign, created_at FROM messages WHERE +workspace = ?
-             AND address_subject IN ({}) AND created_at >= ?
-             AND status IN ('claimed', 'sending', 'retrying', 'sent', 'unknown') ORDER BY created_at, id",
-            marks(asked.len())
+             AND {is_one_of_these} AND created_at >= ?
+             AND status IN ('claimed', 'sending', 'retrying', 'sent', 'unknown') ORDER BY created_at, id"
         );
         let mut values: Values = vec![self.id.0.into()];
-        values.extend(asked.keys().map(|subject| subject.clone().into()));
+        values.extend(keys);
         values.push(since.millis().into());
         for row in Rows(self.conn).all(&sql, values).await? {
             let id: Vec<u8> = row.try_get_by_index(1)?;

@@ -164,7 +164,7 @@ expect:
       → queued email cart_reminder (c5)
       → sent email cart_reminder (c3)
       → sent email cart_reminder (c4)
-      ✗ not sent email cart_reminder (c5): capped by at most 3 per 1d: used by email cart_reminder (c1), email cart_reminder (c3), email cart_reminder (c4); a slot frees at 2026-03-02T11:00:00Z
+      ✗ not sent email cart_reminder (c5): capped by at most 3 per 1d: used by email cart_reminder (c1), email cart_reminder (c4), email cart_reminder (c3); a slot frees at 2026-03-02T11:00:00Z
     2026-03-02T10:00Z ann Product Added
       → enrolled cart_reminder@v1 (c6), waits until 2026-03-02T11:00Z
     2026-03-02T11:00Z ann
@@ -208,13 +208,13 @@ expect:
       → sent email cart_reminder
       → sent email cart_reminder (c1)
       → sent email cart_reminder (c2)
-      ✗ not sent email cart_reminder (c3): capped by at most 3 per 1d: used by email cart_reminder, email cart_reminder (c1), email cart_reminder (c2); a slot frees at 2026-03-02T11:00:00Z
+      ✗ not sent email cart_reminder (c3): capped by at most 3 per 1d: used by email cart_reminder (c2), email cart_reminder (c1), email cart_reminder; a slot frees at 2026-03-02T11:00:00Z
     2026-03-02T00:00Z ann Offer Due
       → enrolled vip_offer@v1
       → queued email cart_reminder
     2026-03-02T00:00Z ann Offer Due
       ✗ not enrolled vip_offer@v1: the event pattern did not match: properties.tier is `silver`, wanted `gold`
-      ✗ deferred email cart_reminder to 2026-03-02T11:00Z (capped by at most 3 per 1d: used by email cart_reminder, email cart_reminder (c1), email cart_reminder (c2); a slot frees at 2026-03-02T11:00:00Z)
+      ✗ deferred email cart_reminder to 2026-03-02T11:00Z (capped by at most 3 per 1d: used by email cart_reminder (c2), email cart_reminder (c1), email cart_reminder; a slot frees at 2026-03-02T11:00:00Z)
     2026-03-02T11:00Z ann
       → sent email cart_reminder
     ");

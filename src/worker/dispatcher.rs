@@ -248,8 +248,9 @@ impl Dispatcher {
     /// Whether the line has messages for every connection that may come free soon.
     fn has_enough(&self, line: &Line) -> bool {
         let mut load = line.stuck(self.parts.connections, self.parts.log.clock().monotonic(), &self.domains);
-        let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains)).count();
-        could_go >= self.parts.connections || line.ready.len() >= BATCHES_READY_MAX * self.batch_max()
+        let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains));
+        could_go.take(self.parts.connections).count() >= self.parts.connections
+            || line.ready.len() >= BATCHES_READY_MAX * self.batch_max()
     }
 
     /// The earliest instant after the clock's present at which a tick may find something new by itself: a message comes due, or a

@@ -20,7 +20,7 @@ use crate::ids::{Position, WorkspaceId};
 use crate::money::{Currency, Exchange};
 use crate::render::Compiled;
 use crate::store::Store;
-use crate::store::controls::workspaces;
+use crate::store::controls::{ids_by_time_after, workspaces};
 use crate::store::definitions::StoredDefinition;
 use crate::worker::warnings::Seen;
 use book::Book;
@@ -49,6 +49,7 @@ pub struct Definitions {
     home: Currency,
     /// Where people live who do not say so; none: UTC.
     zone: Option<TimeZone>,
+    ids_by_time_after: Position,
     live: ArcSwap<BTreeMap<WorkspaceId, Arc<Live>>>,
     /// The newest few of each workspace, the newest last: what is decided lags behind what is in force.
     books: Mutex<BTreeMap<WorkspaceId, Vec<Arc<Book>>>>,
@@ -75,7 +76,8 @@ impl Definitions {
     pub async fn load_with(store: Store, home: Currency, zone: Option<TimeZone>) -> anyhow::Result<Self> {
         let (live, books, generation) = (ArcSwap::default(), Mutex::default(), AtomicU64::new(0));
         let (seen, turn) = (Seen::default(), tokio::sync::Mutex::default());
-        let definitions = Self { store, home, zone, live, books, generation, seen, turn };
+        let ids_by_time_after = ids_by_time_after(store.reader()).await?;
+        let definitions = Self { store, home, zone, ids_by_time_after, live, books, generation, seen, turn };
         definitions.refresh_all().await?;
         Ok(definitions)
     }
@@ -92,7 +94,8 @@ impl Definitions {
     /// What conditions know of a workspace before its definitions are read.
     fn terms(&self, workspace: WorkspaceId) -> Terms {
         let exchange = Exchange { home: self.home, ..Exchange::default() };
-        Terms { workspace, exchange, zone: self.zone.clone(), ..Terms::default() }
+        let (zone, ids_by_time_after) = (self.zone.clone(), self.ids_by_time_after);
+        Terms { workspace, exchange, zone, ids_by_time_after, ..Terms::default() }
     }
 
     pub fn live(&self, id: WorkspaceId) -> Arc<Live> {

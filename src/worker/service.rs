@@ -28,6 +28,8 @@ const BLOCKED_PAUSE: Duration = Duration::from_millis(20);
 /// What follows from the ends of messages nobody waits for: so long, or so many, are gathered for one transaction.
 const ENDS_GATHERED: Duration = Duration::from_millis(20);
 const ENDS_GATHERED_MAX: usize = 512;
+/// Whoever looks for what is due looks at most so often, however many commits there are meanwhile.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// Between slices of a pass over everybody.
 const SLICE_PAUSE: Duration = Duration::from_millis(20);
 /// The longest sleep: wall clocks are set, and a sleep knows nothing of it.
@@ -319,6 +321,7 @@ impl Workers {
                 Ok(next) => wait(&mut stop, async { drop(stored.changed().await) }, until(now, next)).await,
                 Err(error) => self.failed("scheduler", &error, &mut stop).await,
             }
+            wait(&mut stop, std::future::pending(), LOOK_PAUSE).await;
         }
     }
 

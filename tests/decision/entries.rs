@@ -1,6 +1,7 @@
 //! Who enters, who repeats, who may come again, and what the message is made from.
 
-use carillon::ids::Position;
+use carillon::audience::condition::Terms;
+use carillon::ids::{EnrollmentId, MessageId, Position};
 use carillon::message::Status;
 
 use crate::support::{Life, at, campaign, catalog, verdicts};
@@ -79,4 +80,23 @@ fn a_late_event_enters_nobody_and_still_ends_what_runs() {
     life.track(2 * HOUR, "Product Added", "{}");
     assert_eq!(verdicts(&life.late(HOUR, 4 * HOUR, "Order Completed", "{}")), Vec::<&str>::new());
     assert_eq!(verdicts(&life.late(2 * HOUR, 4 * HOUR, "Order Completed", "{}")), ["exited"]);
+}
+
+#[test]
+fn what_was_decided_before_ids_began_with_their_instant_keeps_its_ids_when_the_log_is_read_again() {
+    let mut life = Life::with("entry: { event: Product Added, key: properties.cart_id }\ndelay: 1h");
+    let terms = Terms { ids_by_time_after: Position(1), ..Terms::default() };
+    life.catalog = std::mem::take(&mut life.catalog).with_terms(terms);
+    for cart in ["c1", "c2"] {
+        life.track(0, "Product Added", &format!(r#"{{"cart_id":"{cart}"}}"#));
+    }
+    let walks: Vec<_> = life.person.enrollments.values().cloned().collect();
+    let (old, new): (Vec<_>, Vec<_>) = walks.iter().partition(|walk| walk.entry == Position(1));
+    let cause: [&[u8]; 4] = [b"cart", &1_i64.to_le_bytes(), b"c1", &1_i64.to_le_bytes()];
+    assert_eq!(old[0].id, EnrollmentId::derive(&cause));
+    assert_eq!(old[0].message_id(), MessageId::derive(&[old[0].id.as_bytes(), b"send"]));
+    assert!(new[0].id.is_of(at(0)) && new[0].message_id().is_of(at(0)));
+    life.wake();
+    let made: Vec<MessageId> = life.messages.keys().copied().collect();
+    assert!(walks.iter().all(|walk| made.contains(&walk.message_id())), "{made:?}");
 }

@@ -211,15 +211,20 @@ impl Dispatcher {
             is_stopped || self.is_slow(&one.ready) || monotonic.saturating_sub(one.since) > MARKED_MAX
         });
         let mut back: Vec<Ready> = marked.map(|one| one.ready).collect();
-        let mut in_hand = line.in_hand();
+        // Counted where one of them is slow.
+        let mut in_hand = None;
         // The last in the line first.
         for at in (0..line.ready.len()).rev() {
             let one = &line.ready[at];
             let waits = one.domain.as_ref().is_some_and(|domain| {
+                let (pace, is_patient) = self.domains.condition(now, domain);
+                if !pace.is_slow() {
+                    return is_patient;
+                }
+                let in_hand = in_hand.get_or_insert_with(|| line.in_hand());
                 let count = in_hand.entry(domain.clone()).or_default();
-                let is_much = *count > self.domains.pace(domain).claims(usize::MAX);
-                let is_back = is_much || self.domains.patient_until(now, domain).is_some();
-                *count -= usize::from(is_back);
+                let is_back = is_patient || *count > pace.claims(usize::MAX);
+                *count = count.saturating_sub(usize::from(is_back));
                 is_back
             });
             if waits || monotonic.saturating_sub(one.since) > usable_lease() {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{Span, Timestamp};
 use crate::message::{Channel, Message, Outcome, Purpose};
@@ -23,15 +23,15 @@ const SLOW_CLAIMS: usize = 4;
 const DOMAINS_MAX: usize = 10_000;
 const FORGOTTEN_TOGETHER: usize = DOMAINS_MAX / 8;
 
-/// Whose mail server takes it.
+/// Whose mail server takes it. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Domain(String);
+pub struct Domain(Arc<str>);
 
 impl Domain {
     /// E-mail alone has domains that differ.
     pub fn of(channel: Channel, address: &str) -> Option<Self> {
         let (_, domain) = address.rsplit_once('@').filter(|_| channel == Channel::Email)?;
-        Some(Self(domain.to_owned()))
+        Some(Self(domain.into()))
     }
 
     pub fn name(&self) -> &str {
@@ -149,6 +149,13 @@ impl Domains {
         self.lock().known.get(domain).map_or(Pace::Fresh, |known| known.pace)
     }
 
+    /// How quickly it takes mail, and whether it asked for patience.
+    pub fn condition(&self, now: Timestamp, domain: &Domain) -> (Pace, bool) {
+        let state = self.lock();
+        let Some(known) = state.known.get(domain) else { return (Pace::Fresh, false) };
+        (known.pace, known.patience.is_some_and(|until| now < until))
+    }
+
     /// Until when the domain asked for patience.
     pub fn patient_until(&self, now: Timestamp, domain: &Domain) -> Option<Timestamp> {
         self.lock().known.get(domain)?.patience.filter(|until| now < *until)
@@ -195,7 +202,7 @@ impl Domains {
 
     /// Messages of these domains wait.
     pub fn wait(&self, domains: Vec<String>) {
-        self.lock().waited_for.extend(domains.into_iter().map(Domain));
+        self.lock().waited_for.extend(domains.into_iter().map(|name| Domain(name.into())));
     }
 
     /// Nothing of the domain waits any more.

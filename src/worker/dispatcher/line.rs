@@ -309,12 +309,15 @@ impl Load {
 
     /// Whether one more of this domain may be marked; then it counts.
     pub fn marks(&mut self, domain: Option<&Domain>, domains: &Domains) -> bool {
+        if self.sending >= 2 * self.connections {
+            return false;
+        }
         let pace = pace_of(domain, domains);
         let ((_, own), (_, fresh)) = (self.of(domain), self.fresh);
         let has_share = domain.is_none() || own < pace.share(self.connections).sending;
         // What is slow has its lane.
         let has_place = pace.is_slow() || self.is_free((self.sending, 2), pace, own, fresh);
-        let fits = self.sending < 2 * self.connections && has_share && has_place && self.has_lane(pace);
+        let fits = has_share && has_place && self.has_lane(pace);
         if fits {
             self.add_marked(domain, domains);
         }
@@ -324,16 +327,15 @@ impl Load {
     /// Whether one more of this domain, marked before, may be handed over, where so many places are kept for others; then
     /// it counts.
     pub fn begins(&mut self, domain: Option<&Domain>, kept: usize, domains: &Domains) -> bool {
+        if self.talking + kept >= self.connections {
+            return false;
+        }
         let pace = pace_of(domain, domains);
         let ((own, _), (fresh, _)) = (self.of(domain), self.fresh);
         let has_share = domain.is_none() || own < pace.share(self.connections).connections;
         let taken = self.talking + kept;
         // Whoever is slow was marked for a place.
-        let has_place = match pace.is_slow() {
-            true => taken < self.connections,
-            false => self.is_free((taken, 1), pace, own, fresh),
-        };
-        let fits = has_share && has_place;
+        let fits = has_share && (pace.is_slow() || self.is_free((taken, 1), pace, own, fresh));
         if fits {
             self.begin(domain, domains);
         }
