@@ -141,6 +141,70 @@ async fn two_people_who_turn_out_to_be_one_were_two_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_did_before_logging_in_is_theirs_from_then_on_and_somebody_elses_before() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.post("/api/v1/definitions", campaign("{ event: { properties.price: { gte: 20 } } }")).await.ok();
+    house.forward("1m").await;
+    house.meet_ann(&key).await;
+    let device = |n: u32, price: u32| {
+        json!({ "anonymousId": "device", "messageId": format!("d{n}"), "event": "Product Viewed",
+            "properties": { "product_id": "p1", "price": price } })
+    };
+    house.forward("1m").await;
+    house.send(&key, "track", device(1, 10)).await; // 10:02: too cheap
+    house.forward("1m").await;
+    house.send(&key, "track", device(2, 30)).await; // 10:03: begins for the device
+    house.forward("2m").await;
+    let login = json!({ "userId": "ann", "anonymousId": "device", "messageId": "login" });
+    house.send(&key, "identify", login).await; // 10:05
+    house.forward("5m").await;
+
+    // Ann had done nothing, and was in nothing.
+    let before = house.instant(Some("2026-03-01T10:04:30Z"), CAMPAIGN).await;
+    assert_eq!((code(&before), &before["enrollments"]), ("nothing_to_begin_with", &json!([])), "{before:#}");
+    // The device had, and is asked for by its own id.
+    let query = |at: &str| format!("/api/v1/explain/instant?profile=device&campaign={CAMPAIGN}&at={at}");
+    let refused = house.get(&query("2026-03-01T10:02:30Z")).await.ok();
+    assert_eq!(code(&refused), "condition_not_met", "{refused:#}");
+    let waited = house.get(&query("2026-03-01T10:04:30Z")).await.ok();
+    assert_eq!((code(&waited), waited["enrollments"].as_array().unwrap().len()), ("waiting", 1), "{waited:#}");
+    // Since she logged in both are hers.
+    let since = house.instant(Some("2026-03-01T10:08:00Z"), CAMPAIGN).await;
+    assert_eq!((code(&since), since["events"].as_array().unwrap().len()), ("waiting", 2), "{since:#}");
+    let afresh = house.instant(None, CAMPAIGN).await;
+    assert_eq!((code(&afresh), &afresh["events"][1]["code"]), ("entered", &json!("condition_not_met")), "{afresh:#}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_were_enrolled_each_keep_their_own_until_they_are_one() {
+    let house = House::furnished().await;
+    let key = house.key().await;
+    house.post("/api/v1/definitions", campaign("{ all: [] }")).await.ok();
+    house.forward("1m").await;
+    house.meet_ann(&key).await;
+    let device = json!({ "anonymousId": "device", "messageId": "d1", "event": "Product Viewed",
+        "properties": { "product_id": "p1" } });
+    house.send(&key, "track", device).await; // 10:01
+    house.forward("1m").await;
+    house.viewed(&key, 1).await; // 10:02
+    let login = json!({ "userId": "ann", "anonymousId": "device", "messageId": "login" });
+    house.send(&key, "identify", login).await; // 10:03
+    house.forward("5m").await;
+    let before = house.instant(Some("2026-03-01T10:02:30Z"), CAMPAIGN).await;
+    assert_eq!((code(&before), before["enrollments"].as_array().unwrap().len()), ("waiting", 1), "{before:#}");
+    assert_eq!(before["events"].as_array().unwrap().len(), 1, "{before:#}");
+    let since = house.instant(Some("2026-03-01T10:06:00Z"), CAMPAIGN).await;
+    for event in since["events"].as_array().unwrap() {
+        let refused = event["checks"].as_array().unwrap().iter().any(|check| check["code"] == "already_enrolled");
+        assert!(event["entered"].as_bool().unwrap() && !refused, "{event:#}");
+    }
+    assert_eq!(since["events"].as_array().unwrap().len(), 2, "{since:#}");
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_stopped_says_what_would_have_let_it_go() {
     let house = House::furnished().await;
     let key = house.key().await;
@@ -152,6 +216,10 @@ async fn a_message_that_was_stopped_says_what_would_have_let_it_go() {
     let stopped = house.instant(Some("2026-03-01T11:30:00Z"), CAMPAIGN).await;
     assert_eq!(code(&stopped), "consent_unknown", "{stopped:#}");
     assert_eq!(stopped["answer"]["change"], "consent for email, given before the message is due");
+    let afresh = house.instant(None, CAMPAIGN).await;
+    let said = afresh["answer"]["sentence"].as_str().unwrap();
+    assert!(said.contains("would have begun for ann; but its message would not go: consent for email"), "{afresh:#}");
+    assert_eq!(afresh["answer"]["change"], "consent for email, given before the message is due");
     house.close().await;
 }
 

@@ -5,6 +5,7 @@
 //! the states of messages as they were written down. `afresh` asks the present definitions about the same past.
 
 mod answer;
+mod outlook;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,6 +200,7 @@ pub async fn at_instant(
         return Ok(bare(asked, Standing::CampaignUnknown));
     };
     let Some(book) = book else { return Ok(bare(asked, Standing::PersonUnknown)) };
+    let book = book.named_then(&asked.person, asked.at);
     let is_erased = here.erasure(asked.profile).await?.is_some();
     if let Some(until) = book.pruned_until.filter(|until| *until > asked.at) {
         return Ok(bare(asked, Standing::OutOfReach { until }));
@@ -206,19 +208,27 @@ pub async fn at_instant(
     if !book.begins_by(asked.at) {
         return Ok(bare(asked, if is_erased { Standing::Erased } else { Standing::PersonUnknown }));
     }
-    let ground = Ground::load(here, asked, catalog, campaign).await?;
+    let ground = Ground::load((here, &book), asked, catalog, campaign).await?;
     let (events, then) = ground.events(definitions, id, &book).await?;
     let enrollments = ground.enrollments(definitions, (id, zone), then.as_ref(), &book).await?;
     let segment = ground.segment(then.as_ref(), &book);
     let versions = Versions {
         campaign: Some(ground.campaign.version),
         template: ground.template().await?,
-        person: book.entries.iter().filter(|entry| entry.now <= asked.at).map(|entry| entry.position).max(),
+        person: book.theirs(asked.at).last().copied(),
     };
     let parked = here.parked_before(asked.profile, Position(i64::MAX), ENROLLMENTS_MAX).await?;
     let unknown = words::unknown(&book, is_erased, parked.iter().filter(|one| one.parked_at <= asked.at).count());
     let dim = book.last_dim(&ground.campaign.entry.event, asked.at);
-    let answer = answer::answer(asked, &ground.campaign, (&enrollments, &events), (segment.as_ref(), dim));
+    let mut answer = answer::answer(asked, &ground.campaign, (&enrollments, &events), (segment.as_ref(), dim));
+    if asked.how == How::Afresh
+        && answer.code == Standing::Entered.code()
+        && let Some(person) = &then
+        && let Some(reason) = ground.stopped(person, &book, zone).await?
+    {
+        answer.sentence.push_str(&format!("; but its message would not go: {}", reason.sentence()));
+        answer.change = words::release(&reason);
+    }
     let (at, how) = (asked.at, asked.how);
     let mut told = Instant { at, how, answer, versions, enrollments, events, segment, unknown, text: String::new() };
     told.text = words::text(asked, &told);
@@ -244,13 +254,14 @@ fn bare(asked: &Asked, standing: Standing) -> Instant {
 
 impl<'s> Ground<'s> {
     async fn load(
-        store: Workspace<'s, DatabaseConnection>,
+        (store, book): (Workspace<'s, DatabaseConnection>, &Logbook),
         asked: &'s Asked,
         catalog: Arc<Catalog>,
         campaign: Arc<Campaign>,
     ) -> anyhow::Result<Self> {
         let rows = store.enrollments_of(asked.profile, Some(&asked.campaign), 200).await?;
-        let rows: Vec<Enrollment> = rows.into_iter().filter(|one| one.entered_at <= asked.at).collect();
+        let rows = rows.into_iter().filter(|one| one.entered_at <= asked.at).collect();
+        let rows: Vec<Enrollment> = book.keep_theirs(asked.at, rows, |one| one.entry);
         let mut messages = BTreeMap::new();
         let ids: Vec<MessageId> = rows.iter().map(Enrollment::message_id).collect();
         for message in store.messages(&ids).await? {
@@ -277,7 +288,9 @@ impl<'s> Ground<'s> {
         let turns = self.campaign.entry.existing.map(|_| MEMBER_INCLUDED);
         let names: BTreeSet<&str> = std::iter::once(self.campaign.entry.event.as_str()).chain(turns).collect();
         let may_begin = |entry: &&Entry| matches!(&entry.logged, Logged::Event(event) if names.contains(event.name.as_str()) && self.campaign.is_about(event));
+        let theirs = book.theirs(self.asked.at);
         let wanted: BTreeSet<Position> = by_then()
+            .filter(|entry| theirs.contains(&entry.position))
             .filter(may_begin)
             .map(|entry| entry.position)
             .collect::<Vec<_>>()
@@ -299,7 +312,7 @@ impl<'s> Ground<'s> {
                     }
                 };
                 if let Some(campaign) = catalog.campaign(&self.asked.campaign) {
-                    person.enrollments = self.walks_before(entry);
+                    person.enrollments = self.walks_before(entry, &refold);
                     let considered = ask(&catalog, campaign, &person, &book.loaded(entry.now), entry, event);
                     let said = recorded.get(&entry.position).and_then(|found| {
                         let of_it = found.findings.iter().filter(|finding| finding.campaign == self.asked.campaign);
@@ -326,8 +339,9 @@ impl<'s> Ground<'s> {
     }
 
     /// The person's enrollments in the campaign as an entry comes.
-    fn walks_before(&self, entry: &Entry) -> BTreeMap<EnrollmentId, Enrollment> {
+    fn walks_before(&self, entry: &Entry, refold: &Refold<'_>) -> BTreeMap<EnrollmentId, Enrollment> {
         let begun = self.rows.iter().filter(|one| one.entry < entry.position && one.entered_at <= entry.now);
+        let begun = begun.filter(|one| refold.is_of_the_same(one.entry, entry));
         begun.map(|one| (one.id, self.as_at(one, entry.now))).collect()
     }
 

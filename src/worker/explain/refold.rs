@@ -134,7 +134,50 @@ impl Logbook {
 
     /// Whether the log knows anything of the person by then.
     pub fn begins_by(&self, at: Timestamp) -> bool {
-        !self.baselines.is_empty() || !self.dim.is_empty() || self.entries.first().is_some_and(|entry| entry.now <= at)
+        !self.baselines.is_empty() || !self.dim.is_empty() || !self.theirs(at).is_empty()
+    }
+
+    /// What was done by then by the person, and by everybody who had become them by then.
+    pub fn theirs(&self, at: Timestamp) -> BTreeSet<Position> {
+        let heirs = self.heirs(at);
+        let by_then = self.entries.iter().filter(|entry| entry.now <= at);
+        let is_theirs = |entry: &&Entry| entry.profile.is_some_and(|named| heir(&heirs, named) == self.profile);
+        by_then.filter(is_theirs).map(|entry| entry.position).collect()
+    }
+
+    /// Leaves out whatever of these was of somebody who became the person only afterwards; what stands at an entry that is
+    /// not known any more stays.
+    pub fn keep_theirs<T>(&self, at: Timestamp, rows: Vec<T>, entry: impl Fn(&T) -> Position) -> Vec<T> {
+        let (known, theirs): (BTreeSet<Position>, _) =
+            (self.entries.iter().map(|entry| entry.position).collect(), self.theirs(at));
+        rows.into_iter().filter(|row| !known.contains(&entry(row)) || theirs.contains(&entry(row))).collect()
+    }
+
+    /// The book of whoever an anonymous id named at the instant, where somebody else took it over later.
+    #[must_use]
+    pub fn named_then(mut self, id: &str, at: Timestamp) -> Self {
+        let names =
+            |entry: &&Entry| matches!(&entry.logged, Logged::Event(event) if event.anonymous_id.as_deref() == Some(id));
+        let last = self.entries.iter().rev().filter(|entry| entry.now <= at).find(names);
+        // Of what is left without a body nobody knows whose it was.
+        if let (true, Some(named)) = (self.dim.is_empty(), last.and_then(|entry| entry.profile)) {
+            self.profile = heir(&self.heirs(at), named);
+        }
+        self
+    }
+
+    /// Who became whom by then.
+    fn heirs(&self, at: Timestamp) -> BTreeMap<ProfileId, ProfileId> {
+        let mut heirs = BTreeMap::new();
+        for entry in self.entries.iter().filter(|entry| entry.now <= at) {
+            if let (Some(named), Some(joins)) = (entry.profile, entry.joins) {
+                let (profile, loser) = (heir(&heirs, named), heir(&heirs, joins));
+                if profile != loser {
+                    heirs.insert(loser, profile);
+                }
+            }
+        }
+        heirs
     }
 
     /// When the person last did this by then, of what is known by name and time alone.
@@ -189,12 +232,9 @@ impl<'l> Refold<'l> {
         self.people.get(&self.book.profile)
     }
 
-    /// The person an entry is about as it comes, united with the profile it joins; none where it is not today's profile.
+    /// The person an entry is about as it comes, united with the profile it joins: whoever that was then.
     pub fn before(&self, entry: &Entry) -> Option<Person> {
         let profile = self.current(entry.profile?);
-        if profile != self.book.profile {
-            return None;
-        }
         let mut person = self.people.get(&profile).cloned().unwrap_or_else(|| Person::new(profile, entry.now));
         let loser = entry.joins.map(|id| self.current(id)).filter(|id| *id != profile);
         if let Some(loser) = loser.and_then(|id| self.people.get(&id)) {
@@ -204,6 +244,13 @@ impl<'l> Refold<'l> {
         Some(person)
     }
 
+    /// Whether what stands at an earlier position was done by whom an entry is about as it comes.
+    pub fn is_of_the_same(&self, earlier: Position, entry: &Entry) -> bool {
+        let known = self.book.entries.iter().find(|one| one.position == earlier).and_then(|one| one.profile);
+        let now = [entry.profile, entry.joins].into_iter().flatten().map(|id| self.current(id));
+        known.is_none_or(|named| now.into_iter().any(|id| id == self.current(named)))
+    }
+
     /// Everybody they were so far, by profile; who became another is missing.
     pub fn people(&self) -> &BTreeMap<ProfileId, Person> {
         &self.people
@@ -211,11 +258,7 @@ impl<'l> Refold<'l> {
 
     /// The profile that what is logged of this one belongs to by now.
     pub fn current(&self, named: ProfileId) -> ProfileId {
-        let mut profile = named;
-        while let Some(heir) = self.heirs.get(&profile) {
-            profile = *heir;
-        }
-        profile
+        heir(&self.heirs, named)
     }
 
     /// Adds what an entry says of its person.
@@ -242,6 +285,15 @@ impl<'l> Refold<'l> {
         let person = self.people.entry(profile).or_insert_with(|| Person::new(profile, row.consent.at));
         person.profile.consent.insert(row.about.clone(), row.consent.clone());
     }
+}
+
+/// Who somebody has become.
+fn heir(heirs: &BTreeMap<ProfileId, ProfileId>, named: ProfileId) -> ProfileId {
+    let mut profile = named;
+    while let Some(heir) = heirs.get(&profile) {
+        profile = *heir;
+    }
+    profile
 }
 
 /// Ids, traits, zone and history, by the rules of decisions.

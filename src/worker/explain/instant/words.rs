@@ -44,7 +44,7 @@ pub fn message(message: &Message, checks: Vec<Check>, named: &BTreeMap<MessageId
 }
 
 /// What would have let a message go that was stopped or waits; none where nothing can.
-fn release(reason: &Reason) -> Option<String> {
+pub fn release(reason: &Reason) -> Option<String> {
     let after = |at: &Timestamp| format!("nothing until {at}; then it is asked again");
     Some(match reason {
         Reason::ConsentDenied { channel } | Reason::ConsentUnknown { channel, .. } => {
