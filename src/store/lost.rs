@@ -17,9 +17,7 @@ pub struct NotCommitted(pub String);
 
 /// Whether what failed may go well when it is done again.
 pub fn may_go_well_again(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.is::<NotCommitted>() || cause.downcast_ref::<DbErr>().is_some_and(|error| is_of_connection(error))
-    })
+    error.chain().any(|cause| cause.is::<NotCommitted>() || cause.downcast_ref::<DbErr>().is_some_and(is_of_connection))
 }
 
 fn is_of_connection(error: &DbErr) -> bool {

@@ -70,7 +70,7 @@ impl Test {
 
 /// The currency as its event wrote it.
 fn named(found: &Found<'_>) -> String {
-    found.currency().map_or_else(String::new, |currency| clipped(currency))
+    found.currency().map_or_else(String::new, clipped)
 }
 
 /// An operand with what it comes to.
@@ -128,7 +128,7 @@ fn said(check: &Check, of: &dyn Fn(&Operand) -> String) -> String {
         other => of(other),
     };
     match check {
-        Check::Eq(one) => format!("{}", of(one)),
+        Check::Eq(one) => of(one).to_string(),
         Check::Ne(one) => format!("ne {}", of(one)),
         Check::In(many) => format!("any of {}", list(many)),
         Check::NotIn(many) => format!("none of {}", list(many)),
