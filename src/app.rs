@@ -55,7 +55,7 @@ use crate::worker::scheduler::Scheduler;
 use crate::worker::service::Workers;
 use crate::worker::sharing::{Sharing, set_clock};
 use crate::worker::{janitor, secret};
-use doors::{counted, follow_keys, refresh_keys};
+use doors::{counted, follow_keys, read_anew, refresh_keys};
 use outside::{cap_stores, channels, signing};
 use part::Part;
 
@@ -212,7 +212,7 @@ impl Carillon {
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
         let (keys, counts, threads) = (WriteKeys::unread(), DoorCounts::default(), options.threads);
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
-        let ingest = web::Data::new(ingest);
+        let ingest = web::Data::new(ingest.shared(read_anew(&store, &definitions, &keys)));
         let (folder, resolver, inside) = (options.data.clone(), options.resolver, options.inside);
         let privacy = Privacy {
             log: log.clone(),

@@ -8,7 +8,7 @@ use crate::app::WORKSPACE;
 use crate::app::part::Part;
 use crate::event::source::{DoorRule, Source};
 use crate::eventlog::EventLog;
-use crate::http::auth::{WriteKey, WriteKeys};
+use crate::http::auth::{ReadAnew, WriteKey, WriteKeys};
 use crate::http::door::DoorCounts;
 use crate::store::Store;
 use crate::store::keys::all_keys;
@@ -61,6 +61,15 @@ pub(super) async fn follow_keys(
             }
         }
     }
+}
+
+/// How a door reads the keys anew that does not know one.
+pub(super) fn read_anew(store: &Store, definitions: &Arc<Definitions>, keys: &WriteKeys) -> ReadAnew {
+    let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+    Arc::new(move || {
+        let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
+        Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
+    })
 }
 
 pub(super) async fn refresh_keys(store: &Store, definitions: &Definitions, keys: &WriteKeys) -> anyhow::Result<()> {

@@ -1,6 +1,7 @@
 //! Who is calling the track API: a write key in the Authorization header, in the body, or both.
 //!
-//! Keys are looked up by hash in memory, so a wrong key costs no query and a lookup leaks nothing by its timing.
+//! Keys are looked up by hash in memory, so a lookup leaks nothing by its timing. Before a key is called wrong all are
+//! read anew, for another process may have made it; whoever guesses often has nothing read for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use crate::event::source::Source;
@@ -37,6 +39,9 @@ impl WriteKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the write keys cannot be read")]
 pub struct KeysUnreadable;
+
+/// Reads all keys anew into the table.
+pub type ReadAnew = Arc<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 #[derive(Default)]
 struct Table {

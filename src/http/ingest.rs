@@ -19,7 +19,7 @@ use crate::telemetry;
 use crate::telemetry::traces::TraceSpan;
 
 use super::append::Append;
-use super::auth::{HeaderKey, WriteKey, WriteKeys, header_key};
+use super::auth::{HeaderKey, KeysUnreadable, ReadAnew, WriteKey, WriteKeys, header_key};
 use super::body;
 use super::config::Config;
 use super::correlation::{CorrelationId, FreshIds, trace_of};
@@ -36,23 +36,39 @@ pub struct Ingest {
     counts: DoorCounts,
     rates: Rates,
     pub(super) ids: Arc<FreshIds>,
+    read_anew: Option<ReadAnew>,
 }
 
 impl Ingest {
     pub fn new(config: Config, keys: WriteKeys, log: Arc<dyn Append>, clock: Clock, counts: DoorCounts) -> Self {
         let rates = Rates::new(&config, clock.clone());
-        Self { config, keys, log, clock, counts, rates, ids: Arc::default() }
+        Self { config, keys, log, clock, counts, rates, ids: Arc::default(), read_anew: None }
+    }
+
+    /// Other processes make keys, too: before one is called wrong, all are read anew. Clients throw away what was
+    /// answered 401.
+    #[must_use]
+    pub fn shared(self, read_anew: ReadAnew) -> Self {
+        Self { read_anew: Some(read_anew), ..self }
     }
 
     /// The key's owner, if it is one; wrong guesses are counted by address.
-    pub(super) fn known(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
-        let Ok(found) = self.keys.find(key) else { return Err(Problem::KeysUnreadable) };
-        found.ok_or_else(|| self.wrong(request, Problem::UnknownKey))
+    pub(super) async fn known(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
+        if let Some(found) = self.keys.find(key)? {
+            return Ok(found);
+        }
+        let wrong = self.wrong(request, Problem::UnknownKey);
+        // Whoever guesses too often has nothing read for it.
+        if let (Some(read_anew), Problem::UnknownKey) = (&self.read_anew, &wrong) {
+            read_anew().await.map_err(|_| KeysUnreadable)?;
+            return self.keys.find(key)?.ok_or(wrong);
+        }
+        Err(wrong)
     }
 
     /// The key's owner, within the key's rate.
-    fn admitted(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
-        let known = self.known(request, key)?;
+    async fn admitted(&self, request: &HttpRequest, key: &str) -> Result<Arc<WriteKey>, Problem> {
+        let known = self.known(request, key).await?;
         self.rates.known(&known.hash).map_err(Problem::TooManyRequests)?;
         Ok(known)
     }
@@ -69,13 +85,13 @@ impl Ingest {
     }
 
     /// The caller as far as the request's head says; `None` when the key is to be found in the body.
-    fn admitted_by_head(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
+    async fn admitted_by_head(&self, request: &HttpRequest) -> Result<Option<Arc<WriteKey>>, Problem> {
         if let Some(key) = key_in_query(request) {
-            return self.admitted(request, &key).map(Some);
+            return self.admitted(request, &key).await.map(Some);
         }
         match header_key(request.headers()) {
             HeaderKey::InBody => Ok(None),
-            HeaderKey::Key(key) => self.admitted(request, &key).map(Some),
+            HeaderKey::Key(key) => self.admitted(request, &key).await.map(Some),
             HeaderKey::Unreadable => Err(self.wrong(request, Problem::UnreadableAuthorization)),
         }
     }
@@ -126,7 +142,7 @@ async fn taken(
     payload: &mut Payload,
     endpoint: Endpoint,
 ) -> Result<HttpResponse, Problem> {
-    let key = match ingest.admitted_by_head(request) {
+    let key = match ingest.admitted_by_head(request).await {
         Ok(key) => key,
         Err(problem) => {
             body::skip(request, payload).await;
@@ -163,7 +179,7 @@ async fn single(
     let call = parse_single(body)?;
     let key = match key {
         Some(key) => key,
-        None => ingest.admitted(request, &call.write_key().ok_or(Problem::MissingKey)?)?,
+        None => ingest.admitted(request, &call.write_key().ok_or(Problem::MissingKey)?).await?,
     };
     let correlation_id = CorrelationId::of(request);
     let event = call.event(kind, &arrival((ingest, request), &key, &correlation_id, Endpoint::Single(kind)), || {
@@ -187,7 +203,7 @@ async fn batch(
     let batch: Batch<'_> = parse_batch(body)?;
     let key = match key {
         Some(key) => key,
-        None => ingest.admitted(request, &batch.write_key().ok_or(Problem::MissingKey)?)?,
+        None => ingest.admitted(request, &batch.write_key().ok_or(Problem::MissingKey)?).await?,
     };
     let correlation_id = CorrelationId::of(request);
     let results = batch.events(&arrival((ingest, request), &key, &correlation_id, endpoint), || ingest.ids.next())?;

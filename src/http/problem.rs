@@ -17,6 +17,7 @@ use crate::event::track_api::{Fault, ItemFault};
 use crate::eventlog::AppendError;
 use crate::store;
 
+use super::auth::KeysUnreadable;
 use super::body;
 use super::rate::Wait;
 pub use codes::Code;
@@ -136,6 +137,12 @@ struct Details<'a> {
     scope: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problems: Option<&'a [definition::Problem]>,
+}
+
+impl From<KeysUnreadable> for Problem {
+    fn from(KeysUnreadable: KeysUnreadable) -> Self {
+        Self::KeysUnreadable
+    }
 }
 
 impl Problem {

@@ -12,7 +12,7 @@ use super::problem::Problem;
 /// `GET /v1/projects/{key}/settings`
 pub(super) async fn settings(request: HttpRequest, ingest: web::Data<Ingest>) -> Result<HttpResponse, Problem> {
     let key = request.match_info().get("key").unwrap_or_default();
-    ingest.known(&request, key).map_err(|problem| match problem {
+    ingest.known(&request, key).await.map_err(|problem| match problem {
         // The page is asking for a thing by its name, not identifying itself.
         Problem::UnknownKey => Problem::NotFound,
         other => other,

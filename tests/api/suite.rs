@@ -3,6 +3,7 @@
 mod backups;
 mod hostile;
 mod isolation;
+mod keys_elsewhere;
 mod live;
 mod reading;
 mod redriven;
