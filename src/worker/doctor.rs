@@ -27,6 +27,7 @@ use crate::worker::restored::recognised;
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
 const CHANNEL_DEADLINE: Duration = Duration::from_secs(20);
 const WRITER_DEADLINE: Duration = Duration::from_secs(5);
+const DATABASE_DEADLINE: Duration = Duration::from_secs(5);
 /// Entries behind the end of the log that are no cause for worry.
 const BACKLOG_MAX: i64 = 10_000;
 /// 2026-01-01: no clock that is right shows less.
@@ -105,7 +106,23 @@ pub async fn doctor(patient: Patient<'_>) -> Vec<Check> {
 
 /// What this installation knows of itself.
 async fn within(patient: Patient<'_>) -> Vec<Check> {
-    let mut checks = vec![machine::database(patient.store).await, file(patient).await, writer(patient).await];
+    let database = match tokio::time::timeout(DATABASE_DEADLINE, machine::database(patient.store)).await {
+        Ok(check) => check,
+        Err(_) => Check::bad(
+            "database",
+            format!("no answer within {DATABASE_DEADLINE:?}; what only it knows is not examined"),
+            "see that it runs and can be reached; events are answered 503 until then, and clients keep them",
+        ),
+    };
+    if !database.ok {
+        // Whatever asks it waits as long, one check after the other.
+        let mut checks = vec![database];
+        checks.extend(machine::disk(patient.folder).await);
+        checks.push(sender(patient));
+        checks.extend(channels(patient).await);
+        return checks;
+    }
+    let mut checks = vec![database, file(patient).await, writer(patient).await];
     checks.extend(machine::disk(patient.folder).await);
     checks.extend(books(patient).await);
     checks.push(backlog(patient).await);
