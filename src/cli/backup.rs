@@ -36,6 +36,7 @@ pub async fn backup(place: &Place, asked: &Backup) -> anyhow::Result<Answer> {
     log_to_stderr(&place.config, "warn")?;
     let at = Clock::system(Span::ZERO).now();
     let to = target(&asked.to, at)?;
+    place.elsewhere()?;
     let key = place.folder().join(SIGNING_KEY);
     let mut seen: Option<(&'static str, ProgressBar)> = None;
     let address = place.config.database_address();

@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::Usage;
 use crate::config::Config;
+use crate::store::Address;
 
 const LOCK: &str = "lock";
 const WHEREABOUTS: &str = "server.json";
+/// Of a folder whose database is elsewhere: where, without a password.
+const ELSEWHERE: &str = "database";
 
 /// The settings, and the folder they lead to.
 pub struct Place {
@@ -34,6 +37,8 @@ pub struct Held {
     /// Closing the file gives the lock back.
     _lock: File,
     folder: PathBuf,
+    /// Where the database is that is not in the folder.
+    elsewhere: Option<String>,
 }
 
 /// Who holds a folder, as they wrote into the lock file.
@@ -102,11 +107,31 @@ impl Place {
                 return Err(error).with_context(|| format!("{} cannot be locked", path.display()));
             }
         }
+        let elsewhere = self.elsewhere()?;
         lock.set_len(0)?;
         writeln!(lock, "{} {command}", std::process::id())?;
         // What a server left that ended without a farewell leads nowhere.
         let _ = fs::remove_file(folder.join(WHEREABOUTS));
-        Ok(Ok(Held { _lock: lock, folder: folder.to_owned() }))
+        Ok(Ok(Held { _lock: lock, folder: folder.to_owned(), elsewhere }))
+    }
+
+    /// Where the database is, unless it is in the folder. An empty one of the folder's own would look like an empty shop
+    /// to whoever comes without the address of the one elsewhere.
+    ///
+    /// # Errors
+    /// The settings name no database, and the folder says that its own is elsewhere.
+    pub fn elsewhere(&self) -> anyhow::Result<Option<String>> {
+        let note = self.folder().join(ELSEWHERE);
+        match self.config.database_address() {
+            address @ Address::Postgres(_) => Ok(Some(address.shown())),
+            Address::Sqlite(file) if !file.exists() && note.exists() => {
+                let elsewhere = fs::read_to_string(&note).unwrap_or_default();
+                let (folder, note) = (self.folder().display(), note.display());
+                let advice = format!("set CARILLON_DATABASE__URL, or remove {note} for a database in the folder");
+                Err(Usage(format!("the database of {folder} is {elsewhere}: {advice}")).into())
+            }
+            Address::Sqlite(_) => Ok(None),
+        }
     }
 
     /// Takes the folder or fails with words about who has it.
@@ -139,6 +164,9 @@ impl Held {
     /// # Errors
     /// The folder cannot be written.
     pub fn announce(&self, whereabouts: &Whereabouts) -> anyhow::Result<()> {
+        if let Some(elsewhere) = &self.elsewhere {
+            write_private(&self.folder.join(ELSEWHERE), elsewhere)?;
+        }
         write_private(&self.folder.join(WHEREABOUTS), &serde_json::to_string(whereabouts)?)
     }
 

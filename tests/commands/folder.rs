@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::database::Backend;
 use crate::program::{Folder, Server, get};
 
 #[test]
@@ -115,6 +116,19 @@ fn a_database_that_is_not_there_is_told_at_once_and_by_its_place() {
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("postgres://127.0.0.1:1/shop") && said.err.contains("refused"), "{}", said.err);
     assert!(!said.err.contains("hunter2"), "{}", said.err);
+}
+
+#[test]
+fn the_folder_of_a_service_on_postgres_never_passes_for_an_empty_shop() {
+    let folder = Folder::on(Backend::Postgres);
+    Server::start(&folder, &["serve"]).stop();
+    for arguments in [&["messages"][..], &["doctor"], &["backup", folder.path("copy").to_str().unwrap()]] {
+        let said = crate::program::said(folder.command().args(arguments).env_remove("CARILLON_DATABASE__URL"));
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.err.contains("is postgres://") && said.err.contains("set CARILLON_DATABASE__URL"), "{}", said.err);
+    }
+    assert!(!folder.data().join("carillon.db").exists());
+    folder.ok(&["messages"]);
 }
 
 #[test]
