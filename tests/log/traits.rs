@@ -254,7 +254,7 @@ async fn applying_a_computed_trait_says_what_it_hides() {
     assert_eq!(warned(segment).await, [says("segment vip")]);
     let own = "kind: computed_trait\nkey: orders\ncompute: { count: true, over: Identified }\n";
     assert_eq!(warned(own).await, [says("computed_trait orders")]);
-    assert_eq!(warned(&segment.replace("orders", "plan")).await, [""; 0]);
+    assert_eq!(warned(&segment.replace("orders: { gte: 2 }", "plan: pro")).await, [""; 0]);
 }
 
 #[tokio::test]
