@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 
-use crate::app::doors::refresh_keys;
+use crate::app::doors::read_anew;
 use crate::app::{CLOCK_OFFSET, Carillon, Options, WORKSPACE};
 use crate::caps::Unreachable;
 use crate::channel::outside::Outside;
@@ -72,7 +72,7 @@ impl Carillon {
                 forward(workers, log, turn, by).await
             })
         });
-        let (store, definitions, keys) = (self.store.clone(), self.definitions.clone(), self.keys.clone());
+        let read_keys = read_anew(&self.store, &self.definitions, &self.keys);
         web::Data::new(Admin {
             workspace: WORKSPACE,
             store: self.store.clone(),
@@ -81,10 +81,7 @@ impl Carillon {
             zone: self.workers.dispatcher().zone().clone(),
             token: Admin::hash_of(token),
             forward: self.smtp.is_none().then_some(forward),
-            refresh_keys: Arc::new(move |()| {
-                let (store, definitions, keys) = (store.clone(), definitions.clone(), keys.clone());
-                Box::pin(async move { refresh_keys(&store, &definitions, &keys).await })
-            }),
+            refresh_keys: Arc::new(move |()| read_keys()),
             send_test: self.sending_tests(),
             preview: self.previewing(),
             doctor: self.examining(),

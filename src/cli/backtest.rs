@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::client::Client;
@@ -59,29 +58,14 @@ impl Backtest {
 /// `carillon backtest`; the files are read before the service is asked.
 pub async fn backtest(client: &Client, asked: &Backtest, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
     let body = json!({ "files": files, "from": asked.from, "to": asked.to, "against": asked.against });
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} people, {eta} left");
-    let bar = ProgressBar::new(0).with_style(style?);
-    let mut last = Value::Null;
-    let told = client.post_lines("/api/v1/definitions/backtest", body, |line| match line["of"].as_u64() {
-        Some(of) => {
-            bar.set_length(of);
-            bar.set_position(line["done"].as_u64().unwrap_or(0));
-        }
-        None => last = line,
-    });
-    told.await?;
-    bar.finish_and_clear();
-    let report = &last["report"];
-    if report.is_null() {
-        anyhow::bail!("{}", last["error"].as_str().unwrap_or("the answer broke off"));
-    }
+    let report = client.report("/api/v1/definitions/backtest", body, "people").await?;
     if asked.json {
-        print_json(report);
+        print_json(&report);
         return Ok(Answer::Yes);
     }
-    print(&heading(report));
-    list(report, "campaigns").iter().for_each(|campaign| print(&of_campaign(campaign)));
-    print(&beside(report));
+    print(&heading(&report));
+    list(&report, "campaigns").iter().for_each(|campaign| print(&of_campaign(campaign)));
+    print(&beside(&report));
     Ok(Answer::Yes)
 }
 

@@ -1,7 +1,6 @@
 //! `carillon check-links`: whether anybody answers behind the links and pictures of templates.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::cli::client::Client;
@@ -32,29 +31,14 @@ pub struct CheckLinks {
 }
 
 pub async fn check_links(client: &Client, asked: &CheckLinks) -> anyhow::Result<Answer> {
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} addresses, {eta} left");
-    let bar = ProgressBar::new(0).with_style(style?);
-    let mut last = Value::Null;
     let body = json!({ "templates": asked.templates });
-    let told = client.post_lines("/api/v1/templates/check-links", body, |line| match line["of"].as_u64() {
-        Some(of) => {
-            bar.set_length(of);
-            bar.set_position(line["done"].as_u64().unwrap_or(0));
-        }
-        None => last = line,
-    });
-    told.await?;
-    bar.finish_and_clear();
-    let report = &last["report"];
-    if report.is_null() {
-        anyhow::bail!("{}", last["error"].as_str().unwrap_or("the answer broke off"));
-    }
+    let report = client.report("/api/v1/templates/check-links", body, "addresses").await?;
     if asked.json {
-        print_json(report);
+        print_json(&report);
     } else {
-        print(&shown(report, asked.all));
+        print(&shown(&report, asked.all));
     }
-    let is_good = report["broken"] == 0 && list(report, "unrendered").is_empty();
+    let is_good = report["broken"] == 0 && list(&report, "unrendered").is_empty();
     Ok(if is_good { Answer::Yes } else { Answer::No })
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -205,6 +206,29 @@ impl Client {
             return Ok(());
         }
         Err(Refused { status, answer: serde_json::from_slice(&waiting).unwrap_or(Value::Null) }.into())
+    }
+
+    /// The report at the end of an answer that tells how far it is, as a bar of so many `things`.
+    ///
+    /// # Errors
+    /// As for [`Client::get`], or the answer ends with an error and no report.
+    pub async fn report(&self, path: &str, body: Value, things: &str) -> anyhow::Result<Value> {
+        let style = format!("{{wide_bar}} {{human_pos}} of {{human_len}} {things}, {{eta}} left");
+        let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(&style)?);
+        let mut last = Value::Null;
+        let told = self.post_lines(path, body, |line| match line["of"].as_u64() {
+            Some(of) => {
+                bar.set_length(of);
+                bar.set_position(line["done"].as_u64().unwrap_or(0));
+            }
+            None => last = line,
+        });
+        told.await?;
+        bar.finish_and_clear();
+        if last["report"].is_null() {
+            anyhow::bail!("{}", last["error"].as_str().unwrap_or("the answer broke off"));
+        }
+        Ok(last["report"].take())
     }
 
     /// # Errors
