@@ -17,6 +17,7 @@ use crate::ids::{Position, ProfileId, Span, Timestamp};
 use crate::store::consents::LedgerRow;
 use crate::store::entries::{Entry, Logged};
 use crate::store::{Error, Workspace};
+use crate::worker::past::by_turns;
 
 /// Events read of one person; of older ones name and time count.
 pub const ENTRIES_MAX: usize = 2_000;
@@ -40,9 +41,10 @@ pub struct Told<B> {
     pub received: Vec<Received>,
 }
 
-/// Of what somebody did, what is read, and whether there is older.
+/// Of what somebody did, what is read, as decisions read it: all names by turns; and whether there is more.
 pub fn wanted(dim: &Dim) -> (BTreeSet<Position>, bool) {
-    let mut wanted: BTreeSet<Position> = dim.keys().rev().take(ENTRIES_MAX).copied().collect();
+    let names = dim.iter().map(|(position, (name, _))| (name.as_str(), *position));
+    let mut wanted: BTreeSet<Position> = by_turns(names, ENTRIES_MAX).into_iter().collect();
     let is_cut = wanted.len() < dim.len();
     if is_cut {
         let identified = Kind::Identify.event_name();

@@ -20,7 +20,10 @@ pub fn unknown(book: &Logbook, is_erased: bool, parked: usize) -> Vec<String> {
         unknown.push(format!("Of what was done until {until} name and time are left, pruned by retention."));
     }
     if book.is_cut {
-        unknown.push("Of older events than the newest 2,000 only name and time were looked at.".to_owned());
+        unknown.push(
+            "Of more than 2,000 events the newest of each name were looked at, of the others only name and time."
+                .to_owned(),
+        );
     }
     if is_erased || book.is_blank {
         unknown.push("The person was erased: what came before holds nothing any more.".to_owned());
