@@ -247,7 +247,7 @@ impl Dispatcher {
 
     /// Whether the line has messages for every connection that may come free soon.
     fn has_enough(&self, line: &Line) -> bool {
-        let mut load = line.stuck(self.parts.connections, self.parts.log.clock().monotonic(), &self.domains);
+        let mut load = line.stuck(self.parts.connections, self.parts.log.clock(), &self.domains);
         let could_go = line.ready.iter().filter(|one| load.marks(one.domain.as_ref(), &self.domains));
         could_go.take(self.parts.connections).count() >= self.parts.connections
             || line.ready.len() >= BATCHES_READY_MAX * self.batch_max()

@@ -6,6 +6,7 @@ mod claims;
 mod crashes;
 mod engagement;
 mod hanging;
+mod hanging_together;
 mod long_addresses;
 mod merges;
 mod newcomers;

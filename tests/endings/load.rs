@@ -76,9 +76,7 @@ impl Load {
     }
 
     fn order(&self, house: &House, order: &str) -> bool {
-        let numbers: Vec<usize> = order.split('-').skip(1).map(|number| number.parse().unwrap()).collect();
-        let (shopper, n) = (numbers[0], numbers[1]);
-        let user = format!("shopper-{shopper}-{}", n % MEMBERS);
+        let (user, n) = (Self::person_of(order), number_of(order));
         let body = serde_json::json!({
             "userId": user, "messageId": order, "event": "Order Completed",
             "properties": { "order_id": order, "revenue": 10 } });
@@ -95,6 +93,11 @@ impl Load {
             self.orders.lock().unwrap().insert(order.to_owned(), true);
         }
         stored
+    }
+
+    /// For whom an order is.
+    pub fn person_of(order: &str) -> String {
+        format!("shopper-{}-{}", order.split('-').nth(1).unwrap(), number_of(order) % MEMBERS)
     }
 
     /// An event of a person whose address is known, all of its own.
@@ -163,6 +166,11 @@ impl Load {
             }
         }
     }
+}
+
+/// Which order of its shopper's round it is.
+fn number_of(order: &str) -> usize {
+    order.split('-').nth(2).unwrap().parse().unwrap()
 }
 
 fn post(house: &House, path: &str, key: &str, body: &serde_json::Value) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! How the program ends on every database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::CONNECTIONS;
@@ -9,6 +10,23 @@ use crate::load::Load;
 use crate::sink::Sink;
 
 const BACKEND: Backend = Backend::of(module_path!());
+
+/// Marketing that obeys a cap: three a day for each of the shoppers' people.
+const TIPS: &str = "\
+kind: campaign
+key: tip
+name: Tip
+owner: crm@shop.example
+type: trigger
+status: live
+purpose: marketing
+entry: { event: Order Completed, key: properties.order_id }
+send: { channel: email, template: note }
+---
+kind: caps
+rules: [ { at_most: 3, per: 1d } ]
+";
+const TIPS_MAX: usize = 3;
 
 /// From a start after a kill to the first mail, where nobody else wants the machine.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
@@ -69,6 +87,10 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
     let mut house = House::new(&sink, BACKEND);
     let mut load = Load::default();
     let kills = endings();
+    house.start();
+    house.post("/api/v1/definitions", &serde_json::json!({ "files": [{ "name": "tips.yaml", "text": TIPS }] }));
+    house.signal("-TERM");
+    assert!(house.wait().success());
     for cycle in 0..kills {
         house.start();
         // At another moment of its work each time.
@@ -94,6 +116,12 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
         assert!(times("thanks") <= 2, "{order} was thanked {} times", times("thanks"));
         doubled += times("thanks").saturating_sub(1);
     }
+    let mut tips: BTreeMap<String, usize> = BTreeMap::new();
+    for ((kind, order), times) in &delivered {
+        *tips.entry(Load::person_of(order)).or_default() += if kind == "tip" { *times } else { 0 };
+    }
+    assert!(tips.values().all(|times| *times <= TIPS_MAX), "more than {TIPS_MAX} a day: {tips:?}");
+    assert!(tips.values().any(|times| *times == TIPS_MAX), "nobody's cap was reached: that shows nothing");
     let unknown_max = 2 * CONNECTIONS * usize::try_from(kills).unwrap();
     assert!(doubled <= unknown_max, "{doubled} transactional doubles after {kills} kills");
     let unknown = house.count_by_status("unknown");

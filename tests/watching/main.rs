@@ -12,6 +12,7 @@ mod database;
 mod program;
 mod doctor;
 mod metrics;
+mod planted;
 mod request;
 mod shop;
 #[allow(dead_code, reason = "here the mail server keeps them")]

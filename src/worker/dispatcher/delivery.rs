@@ -183,7 +183,7 @@ impl Dispatcher {
 
     /// Hands over what is marked, as far as there are connections beside those `kept`.
     async fn begin_marked(&self, line: &mut Line, kept: usize) {
-        let mut load = line.load(self.parts.connections, &self.domains);
+        let mut load = line.load(self.parts.connections, self.parts.log.clock().now(), &self.domains);
         let (layout, clock) = (self.parts.store.layout(), self.parts.log.clock());
         for one in std::mem::take(&mut line.marked) {
             if !load.begins(one.ready.domain.as_ref(), kept, &self.domains) {
@@ -199,7 +199,7 @@ impl Dispatcher {
 
     /// Those that are marked next, in their order; whoever's domain has its share waits and is passed.
     fn choose(&self, line: &mut Line) -> Vec<Ready> {
-        let mut load = line.load(self.parts.connections, &self.domains);
+        let mut load = line.load(self.parts.connections, self.parts.log.clock().now(), &self.domains);
         line.ready.extract_if(.., |one| load.marks(one.domain.as_ref(), &self.domains)).collect()
     }
 

@@ -62,15 +62,16 @@ pub struct Share {
 }
 
 impl Pace {
-    /// Of so many connections. Whoever is quick leaves a quarter to others, whom it could not hold up even if it began
-    /// to hang with all it has; whoever is unknown begins with one, for many may hang at once.
-    pub fn share(self, connections: usize) -> Share {
+    /// Of so many connections, where so many answers came lately. Whoever is quick has one place more than it answered, so
+    /// that nobody who begins to hang has taken more than it was seen to manage, and leaves a quarter to others, whom it
+    /// could not hold up even with all it has; whoever is unknown begins with one, for many may hang at once.
+    fn share(self, connections: usize, answered: usize) -> Share {
         let quarter = (connections / 4).max(1);
         match self {
             Self::Fresh => Share { connections: 1, sending: 1 },
             Self::Quick => {
-                let most = connections.saturating_sub(quarter).max(1);
-                Share { connections: most, sending: 2 * most }
+                let places = connections.saturating_sub(quarter).max(1).min(answered + 1);
+                Share { connections: places, sending: 2 * places }
             }
             Self::Slow { .. } => Share { connections: 1, sending: 1 },
         }
@@ -112,9 +113,43 @@ struct State {
     last: Option<Domain>,
 }
 
+/// How many answers came in this stretch of time, and in the one before.
+#[derive(Default)]
+struct Answered {
+    stretch: i64,
+    now: usize,
+    before: usize,
+}
+
+impl Answered {
+    /// As long as a domain may take and be quick: so whoever is busy with all its places keeps them.
+    fn at(now: Timestamp) -> i64 {
+        now.millis().div_euclid(SLOW_AFTER.millis())
+    }
+
+    fn add(&mut self, now: Timestamp) {
+        let stretch = Self::at(now);
+        if stretch != self.stretch {
+            let before = if stretch == self.stretch + 1 { self.now } else { 0 };
+            *self = Self { stretch, now: 0, before };
+        }
+        self.now += 1;
+    }
+
+    /// Lately: in five to ten seconds.
+    fn lately(&self, now: Timestamp) -> usize {
+        match Self::at(now) - self.stretch {
+            0 => self.now + self.before,
+            1 => self.now,
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Known {
     pace: Pace,
+    answered: Answered,
     /// How often in a row it asked for patience, and until when it has it.
     refusals: u32,
     patience: Option<Timestamp>,
@@ -149,6 +184,14 @@ impl Domains {
         self.lock().known.get(domain).map_or(Pace::Fresh, |known| known.pace)
     }
 
+    /// What it may have at once of so many connections.
+    pub fn share(&self, now: Timestamp, domain: &Domain, connections: usize) -> Share {
+        let state = self.lock();
+        let known = state.known.get(domain);
+        let (pace, answered) = known.map_or_else(Default::default, |known| (known.pace, known.answered.lately(now)));
+        pace.share(connections, answered)
+    }
+
     /// How quickly it takes mail, and whether it asked for patience.
     pub fn condition(&self, now: Timestamp, domain: &Domain) -> (Pace, bool) {
         let state = self.lock();
@@ -175,6 +218,7 @@ impl Domains {
             Outcome::Retry { slow_domain: true, .. } => known.ask_for_patience(now, took),
             Outcome::Accepted { .. } | Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::Unknown { .. } => {
                 known.pace = if took > SLOW_AFTER { Pace::Slow { took } } else { Pace::Quick };
+                known.answered.add(now);
                 if matches!(outcome, Outcome::Accepted { .. }) {
                     (known.refusals, known.patience) = (0, None);
                 }
@@ -356,12 +400,29 @@ mod tests {
     fn nobody_can_hold_every_connection_where_there_are_two() {
         for connections in 2..100 {
             for pace in [Pace::Fresh, Pace::Quick, Pace::Slow { took: SLOW_AFTER }] {
-                let share = pace.share(connections);
+                let share = pace.share(connections, 1_000);
                 assert!((1..connections).contains(&share.connections), "{pace:?} {connections} {share:?}");
                 assert!((share.connections..=2 * share.connections).contains(&share.sending), "{pace:?} {share:?}");
             }
         }
-        assert_eq!(Pace::Quick.share(1), Share { connections: 1, sending: 2 });
+        assert_eq!(Pace::Quick.share(1, 1_000), Share { connections: 1, sending: 2 });
+    }
+
+    #[test]
+    fn a_quick_domain_has_one_place_more_than_it_answered_lately_and_keeps_what_it_is_busy_with() {
+        let (domains, busy) = (Domains::default(), domain("busy.example"));
+        let places = |now| domains.share(now, &busy, 16).connections;
+        assert_eq!(places(at(0)), 1);
+        let (mut now, mut all) = (at(0), Vec::new());
+        // It takes almost five seconds for each, however many it has at once.
+        for _ in 0..6 {
+            all.push(places(now));
+            now = now.plus(Span::from_millis(4_900));
+            (0..*all.last().unwrap()).for_each(|_| domains.learn(now, &busy, Span::from_millis(4_900), &accepted()));
+        }
+        assert_eq!(all[..2], [1, 2]);
+        assert!(all.is_sorted() && all[5] == 12, "{all:?}");
+        assert_eq!(places(now.plus(Span::from_seconds(11))), 1, "what it did long ago shows nothing");
     }
 
     #[test]

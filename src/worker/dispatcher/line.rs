@@ -22,7 +22,7 @@ use crate::store::shards::{Heads, Shard};
 use crate::telemetry;
 use crate::telemetry::traces::TraceSpan;
 use crate::worker::dispatcher::claim::LEASE;
-use crate::worker::dispatcher::domains::{Domain, Domains, Pace};
+use crate::worker::dispatcher::domains::{Domain, Domains, Pace, Share};
 use crate::worker::leases::Leases;
 
 /// Who is quick has answered by then.
@@ -219,8 +219,8 @@ impl Line {
     }
 
     /// What will be with its provider soon: who has had no answer for a while may have none for long.
-    pub fn stuck(&self, connections: usize, monotonic: Duration, domains: &Domains) -> Load {
-        let mut load = Load::of_nothing(connections);
+    pub fn stuck(&self, connections: usize, clock: &Clock, domains: &Domains) -> Load {
+        let (mut load, monotonic) = (Load::of_nothing(connections, clock.now()), clock.monotonic());
         for talk in self.talks.iter().filter(|talk| monotonic.saturating_sub(talk.began) > STUCK_AFTER) {
             load.add_talk(talk.domain.as_ref(), domains);
         }
@@ -228,8 +228,8 @@ impl Line {
     }
 
     /// What is in `sending` at present.
-    pub fn load(&self, connections: usize, domains: &Domains) -> Load {
-        let mut load = Load::of_nothing(connections);
+    pub fn load(&self, connections: usize, now: Timestamp, domains: &Domains) -> Load {
+        let mut load = Load::of_nothing(connections, now);
         for talk in &self.talks {
             load.add_talk(talk.domain.as_ref(), domains);
         }
@@ -244,6 +244,7 @@ impl Line {
 #[derive(Debug, Default)]
 pub struct Load {
     connections: usize,
+    now: Timestamp,
     talking: usize,
     sending: usize,
     /// Of slow domains.
@@ -256,8 +257,8 @@ pub struct Load {
 }
 
 impl Load {
-    fn of_nothing(connections: usize) -> Self {
-        Self { connections, ..Self::default() }
+    fn of_nothing(connections: usize, now: Timestamp) -> Self {
+        Self { connections, now, ..Self::default() }
     }
 
     fn add_talk(&mut self, domain: Option<&Domain>, domains: &Domains) {
@@ -289,6 +290,11 @@ impl Load {
         domain.and_then(|domain| self.of.get(domain)).copied().unwrap_or_default()
     }
 
+    /// Channels without domains have none.
+    fn share_of(&self, domain: Option<&Domain>, domains: &Domains) -> Option<Share> {
+        domain.map(|domain| domains.share(self.now, domain, self.connections))
+    }
+
     /// Whether one of these places, so many for each connection, is free for a domain of this pace that has `own`. The last
     /// quarter is for those that have none: of domains that have answered any, of the others one at a time, of slow ones
     /// none. So however many domains begin to hang at once, each of them takes one place of it.
@@ -314,7 +320,7 @@ impl Load {
         }
         let pace = pace_of(domain, domains);
         let ((_, own), (_, fresh)) = (self.of(domain), self.fresh);
-        let has_share = domain.is_none() || own < pace.share(self.connections).sending;
+        let has_share = self.share_of(domain, domains).is_none_or(|share| own < share.sending);
         // What is slow has its lane.
         let has_place = pace.is_slow() || self.is_free((self.sending, 2), pace, own, fresh);
         let fits = has_share && has_place && self.has_lane(pace);
@@ -332,7 +338,7 @@ impl Load {
         }
         let pace = pace_of(domain, domains);
         let ((own, _), (fresh, _)) = (self.of(domain), self.fresh);
-        let has_share = domain.is_none() || own < pace.share(self.connections).connections;
+        let has_share = self.share_of(domain, domains).is_none_or(|share| own < share.connections);
         let taken = self.talking + kept;
         // Whoever is slow was marked for a place.
         let fits = has_share && (pace.is_slow() || self.is_free((taken, 1), pace, own, fresh));
