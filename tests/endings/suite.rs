@@ -103,7 +103,6 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
         load.finish(&[&house]);
         first.join().unwrap()
     });
-    assert!(asked().is_none() || waited <= FIRST_WITHIN, "the first mail after a start came after {waited:?}");
     house.settle();
     load.check_stored(&house);
     let delivered = sink.delivered();
@@ -127,4 +126,6 @@ fn a_kill_under_load_loses_nothing_and_doubles_only_what_had_no_answer() {
     let unknown = house.count_by_status("unknown");
     assert!(missing <= unknown, "{missing} messages are missing and only {unknown} are unknown");
     assert!(unknown <= unknown_max, "{unknown} unknown after {kills} kills");
+    // In the end: it alone depends on the machine.
+    assert!(asked().is_none() || waited <= FIRST_WITHIN, "the first mail after a start came after {waited:?}");
 }

@@ -56,13 +56,24 @@ fn every_broken_variant_is_seen_by_its_test() {
     let build = Command::new("cargo").args(["nextest", "run", "--no-run"]).args(targets).current_dir(&copy).status();
     assert!(build.unwrap().success(), "the copy in {} does not build", copy.display());
     let runs: BTreeSet<&[String]> = chosen.iter().map(|one| one.run.as_slice()).collect();
+    // A busy machine may fail one; what fails twice shows nothing when it is broken.
+    let mut failing = BTreeSet::new();
     for (n, run) in runs.iter().enumerate() {
-        let done = lived(&copy, run, None);
+        let first = lived(&copy, run, None);
+        let done = if first.status.success() { first } else { lived(&copy, run, None) };
         println!("[{}/{}] nothing broken, {}: {}", n + 1, runs.len(), run.join(" "), ended(&done));
-        assert!(done.status.success(), "fails with nothing broken:\n{}", said(&done));
+        if !done.status.success() {
+            println!("fails with nothing broken:\n{}", said(&done));
+            failing.insert(*run);
+        }
     }
     let mut unseen = Vec::new();
     for (n, mutant) in chosen.iter().enumerate() {
+        if failing.contains(mutant.run.as_slice()) {
+            println!("[{}/{}] {}: not tried", n + 1, chosen.len(), mutant.name);
+            unseen.push(mutant.name.as_str());
+            continue;
+        }
         let begun = Instant::now();
         let done = lived(&copy, &mutant.run, Some(&mutant.name));
         let text = said(&done);
