@@ -345,13 +345,19 @@ fn document(reader: &Reader<'_>, node: &Node, text: &str) -> Vec<Document> {
         };
     }
     let at = At::root(reader, node);
-    let Some((kind, key)) = kind(&at).and_then(|kind| Some((kind, key(&at, kind)?))) else {
+    let Some(kind) = kind(&at) else {
         reader.is_nameless.set(true);
         return Vec::new();
     };
+    let key = key(&at, kind);
     let references_before = reader.references.borrow().len();
-    let definition = definition(&at, kind, &key, &[]);
+    // Without a key its other faults are told all the same.
+    let definition = definition(&at, kind, key.as_deref().unwrap_or_default(), &[]);
     let references = reader.references.borrow_mut().split_off(references_before);
+    let Some(key) = key else {
+        reader.is_nameless.set(true);
+        return Vec::new();
+    };
     let file = reader.file.to_owned();
     let Some(definition) = definition else {
         reader.unread.borrow_mut().push(Unread { kind, key, file, references });

@@ -16,6 +16,7 @@ use crate::event::json::JsonFault;
 use crate::event::track_api::{Fault, ItemFault};
 use crate::eventlog::AppendError;
 use crate::store;
+use crate::store::lost::is_of_connection;
 
 use super::auth::KeysUnreadable;
 use super::body;
@@ -81,7 +82,10 @@ impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
         // The cause names files and rows: for our log, not for the client.
         tracing::error!(error = format!("{error:#}"), "a request to the controls failed");
-        Refusal::Unavailable.into()
+        match is_of_connection(&error) {
+            true => Refusal::DatabaseUnreachable.into(),
+            false => Refusal::Unavailable.into(),
+        }
     }
 }
 

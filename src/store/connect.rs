@@ -23,6 +23,10 @@ const READERS_MAX: u32 = 4;
 /// A server that is there answers a connection sooner: at start, and where a client waits meanwhile.
 const REACH_DEADLINE: Duration = Duration::from_secs(10);
 const REACH_AGAIN_DEADLINE: Duration = Duration::from_secs(1);
+/// How long somebody waits for a connection: to a file all are in use, to a server there may be none, and who asked is
+/// told so while they are still there to hear it.
+const FILE_DEADLINE: Duration = Duration::from_secs(30);
+const SERVER_DEADLINE: Duration = Duration::from_secs(8);
 /// Readers of PostgreSQL, each a process there.
 const POSTGRES_READERS_MAX: u32 = 12;
 /// Rows a query may be ahead of whoever reads them; a bulk read is one wait instead of many.
@@ -131,6 +135,11 @@ pub async fn open(address: impl Into<Address>) -> anyhow::Result<Database> {
 }
 
 async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
+    // People's addresses are in it: for its owner alone, and so are the files that SQLite puts beside it. Before SQLite is
+    // there: closing any descriptor of a file drops the locks this process has on it.
+    let file = plain(&path)?;
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+    made.with_context(|| format!("the database {file} cannot be opened"))?;
     let writer = connect_sqlite(&path, 1, false).await?;
     Migrator::up(&writer, None).await.context("the schema could not be brought up to date")?;
     verify_durable(&writer).await?;
@@ -168,16 +177,19 @@ async fn reached(url: &SecretString, deadline: Duration) -> anyhow::Result<sqlx:
     connection.with_context(|| format!("the database {shown} cannot be opened"))
 }
 
-async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
+/// The path as a database address can hold it.
+fn plain(path: &Path) -> anyhow::Result<&str> {
     let file = path.to_str().context("the database path is not valid UTF-8")?;
     if file.contains(['?', '%', '#']) {
         bail!("the database path {file} contains one of ? % #, which a database address cannot hold");
     }
-    // People's addresses are in it: for its owner alone, and so are the files that SQLite puts beside it.
-    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.with_context(|| format!("the database {file} cannot be opened"))?;
+    Ok(file)
+}
+
+async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
+    let file = plain(path)?;
     let mut options = ConnectOptions::new(format!("sqlite://{file}?mode=rw"));
-    kept_open(&mut options, connections).map_sqlx_sqlite_opts(move |options| {
+    kept_open(&mut options, connections, FILE_DEADLINE).map_sqlx_sqlite_opts(move |options| {
         options
             .busy_timeout(BUSY_TIMEOUT)
             .statement_cache_capacity(256)
@@ -195,7 +207,7 @@ async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyho
 
 async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url.expose_secret());
-    kept_open(&mut options, connections).map_sqlx_postgres_opts(move |options| {
+    kept_open(&mut options, connections, SERVER_DEADLINE).map_sqlx_postgres_opts(move |options| {
         options.application_name("carillon").statement_cache_capacity(256).options([
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX),
             // A machine that vanished is noticed: its locks are free again.
@@ -211,11 +223,11 @@ async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool)
     sea_orm::Database::connect(options).await.with_context(|| format!("the database {shown} cannot be opened"))
 }
 
-fn kept_open(options: &mut ConnectOptions, connections: u32) -> &mut ConnectOptions {
+fn kept_open(options: &mut ConnectOptions, connections: u32, deadline: Duration) -> &mut ConnectOptions {
     options
         .max_connections(connections)
         .min_connections(1)
-        .acquire_timeout(Duration::from_secs(30))
+        .acquire_timeout(deadline)
         .idle_timeout(None::<Duration>)
         .max_lifetime(None::<Duration>)
         .test_before_acquire(false)

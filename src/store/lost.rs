@@ -17,10 +17,15 @@ pub struct NotCommitted(pub String);
 
 /// Whether what failed may go well when it is done again.
 pub fn may_go_well_again(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<NotCommitted>() || cause.downcast_ref::<DbErr>().is_some_and(is_of_connection))
+    is_of_connection(error) || error.chain().any(|cause| cause.is::<NotCommitted>())
 }
 
-fn is_of_connection(error: &DbErr) -> bool {
+/// Whether the database was not reached, or went away.
+pub fn is_of_connection(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<DbErr>().is_some_and(is_lost))
+}
+
+fn is_lost(error: &DbErr) -> bool {
     let cause = match error {
         DbErr::Conn(RuntimeErr::SqlxError(cause))
         | DbErr::Exec(RuntimeErr::SqlxError(cause))

@@ -379,3 +379,13 @@ fn names_that_lead_nowhere_are_told_with_all_other_problems_at_once() {
         told(&[("cart.yaml", &broken.replace("key: cart_reminder", "kee: cart_reminder")), ("a.yaml", segment)]);
     assert!(!nameless.contains("there is no"), "{nameless}");
 }
+
+#[test]
+fn a_document_with_a_wrong_key_or_none_tells_its_other_faults_too() {
+    let answer = bad("kind: segment\nkey: Not A Key\nname: A\nwhere: { trait: tier, equels: gold }\n");
+    assert!(answer.contains("wrong_value test.yaml:2:6: key") && answer.contains("equels"), "{answer}");
+    let answer = bad("kind: caps\nkey: Not A Key\nrules:\n  - { at_most: -1, per: 1d }\n");
+    assert!(answer.contains("wrong_value test.yaml:2:6: key") && answer.contains("rules[0].at_most"), "{answer}");
+    let answer = bad("kind: segment\nname: A\nwhere: { trait: tier, equels: gold }\n");
+    assert!(answer.contains("missing_field") && answer.contains("equels"), "{answer}");
+}

@@ -131,6 +131,9 @@ codes! {
         "Send the same again: repeats are recognised by messageId.";
     Stopping, "stopping", SERVICE_UNAVAILABLE, "Temporarily unavailable",
         "The service is stopping.", "Try again in a moment.";
+    DatabaseUnreachable, "database_unreachable", SERVICE_UNAVAILABLE, "Database out of reach",
+        "The service has no connection to its database, or lost it meanwhile.",
+        "Try again; `carillon doctor` says whether the database answers, and what to do where it does not.";
     Unavailable, "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable",
         "The request could not be carried out; the cause is in the service's log.",
         "Try again; where it stays so, look into the log for the correlation id of the answer.";

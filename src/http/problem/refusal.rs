@@ -78,6 +78,8 @@ pub enum Refusal {
     ClockIsReal,
     #[error("the test message was not sent: {cause}")]
     TestNotSent { cause: String },
+    #[error("the service has no connection to its database at the moment; the same request may succeed shortly")]
+    DatabaseUnreachable,
     #[error("the service cannot do this at the moment; the same request may succeed shortly")]
     Unavailable,
 }
@@ -120,6 +122,7 @@ impl Refusal {
             Self::IdempotencyConflict => Code::IdempotencyConflict,
             Self::IdempotencyAnswerErased { .. } => Code::IdempotencyAnswerErased,
             Self::TooManyStreams { .. } => Code::TooManyStreams,
+            Self::DatabaseUnreachable => Code::DatabaseUnreachable,
             Self::Unavailable => Code::Unavailable,
         }
     }
@@ -127,7 +130,7 @@ impl Refusal {
     /// Seconds after which the same request may succeed.
     pub(super) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Unavailable => Some(2),
+            Self::DatabaseUnreachable | Self::Unavailable => Some(2),
             Self::IdempotencyConflict => Some(1),
             Self::TooManyStreams { .. } | Self::BackupUnderWay => Some(5),
             _ => None,

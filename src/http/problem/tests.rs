@@ -4,7 +4,11 @@
 
 use std::collections::BTreeSet;
 
+use sea_orm::{ConnAcquireErr, DbErr};
+
 use super::codes::Code;
+use super::{Problem, Refusal};
+use crate::store;
 
 #[test]
 fn no_two_problems_share_a_code_and_each_says_what_to_do() {
@@ -36,4 +40,13 @@ fn every_fault_of_a_call_has_its_code() {
         }
     }
     assert!(named >= 10, "{named}");
+}
+
+#[test]
+fn a_database_out_of_reach_is_told_from_what_fails_for_another_reason() {
+    let unreachable = DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+    let asked = anyhow::Error::from(store::Error::from(unreachable)).context("the messages could not be read");
+    assert_eq!(Problem::from(asked), Refusal::DatabaseUnreachable.into());
+    let refused = anyhow::Error::from(store::Error::from(DbErr::Custom("no such table".to_owned())));
+    assert_eq!(Problem::from(refused), Refusal::Unavailable.into());
 }
