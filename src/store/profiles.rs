@@ -182,6 +182,26 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(Rows(self.conn).insert(head, tail, COLUMNS, rows).await? == count)
     }
 
+    /// Whether the rows of these people still have the versions at which they were read.
+    pub async fn are_unchanged(&self, people: &[(ProfileId, i64)]) -> Result<bool, Error> {
+        for chunk in people.chunks(512) {
+            let mut left: BTreeMap<i64, i64> = chunk.iter().map(|(profile, version)| (profile.0, *version)).collect();
+            let (is_one_of_these, keys) = Rows(self.conn).among("id", left.keys().map(|id| (*id).into()).collect());
+            let sql = format!("SELECT id, version FROM profiles WHERE {is_one_of_these}");
+            for row in Rows(self.conn).many(&sql, keys, left.len()).await? {
+                let (id, version): (i64, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                if left.remove(&id) != Some(version) {
+                    return Ok(false);
+                }
+            }
+            // Whoever has no row yet has no version.
+            if left.into_values().any(|version| version != 0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     pub async fn add_history_pages(&self, pages: Vec<(ProfileId, u32, Vec<u8>)>) -> Result<(), Error> {
         let rows = pages.into_iter().map(|(profile, page, packed)| vec![profile.0.into(), page.into(), packed.into()]);
         let head = "INSERT INTO history_pages (profile, page, packed)";

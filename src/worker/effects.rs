@@ -60,7 +60,7 @@ fn following(id: WorkspaceId, profile: ProfileId, event: OwnEvent) -> Draft {
 }
 
 async fn store_one(store: Workspace<'_, DatabaseTransaction>, changes: Changes) -> anyhow::Result<()> {
-    if !store.save_people(changes.rows).await? {
+    if !store.save_people(changes.rows).await? || !store.are_unchanged(&changes.unchanged).await? {
         return Err(Raced.into());
     }
     store.add_history_pages(changes.pages).await?;

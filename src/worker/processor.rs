@@ -219,7 +219,8 @@ impl Processor {
         let layout = self.store.layout();
         let people = changes.iter().flat_map(|(_, changes)| {
             let merged = changes.merges.iter().map(|merge| merge.loser);
-            changes.people.iter().map(|person| person.profile.id).chain(merged)
+            let unchanged = changes.unchanged.iter().map(|(profile, _)| *profile);
+            changes.people.iter().map(|person| person.profile.id).chain(unchanged).chain(merged)
         });
         let shards = people.map(|profile| layout.shard_of(profile)).chain([self.shard]).collect();
         let stopped = changes.iter().flat_map(|(id, changes)| changes.stopped().map(|subject| (*id, subject)));
@@ -301,8 +302,13 @@ impl Processor {
                 park(&mut changes, one.at, profile, &one.input, cause);
             }
         }
-        let dirty = people.slots.into_values().filter_map(Result::ok).filter(|slot| slot.dirty);
-        changes.people.extend(dirty.map(|slot| slot.person));
+        for slot in people.slots.into_values().filter_map(Result::ok) {
+            match slot {
+                Slot { dirty: true, person, .. } => changes.people.push(person),
+                Slot { decided: true, person, .. } => changes.unchanged.push((person.profile.id, person.version)),
+                Slot { .. } => {}
+            }
+        }
         Ok(changes)
     }
 

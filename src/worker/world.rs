@@ -31,6 +31,8 @@ pub struct Slot {
     pub loaded: Loaded,
     /// Changed since it was read.
     pub dirty: bool,
+    /// Something was decided, though it may stand in other rows than the person's.
+    pub decided: bool,
 }
 
 /// What a batch changes in one workspace, in the order it happened.
@@ -39,6 +41,8 @@ pub struct Changes {
     pub people: Vec<Person>,
     /// The same people once they are written down.
     pub rows: Unsaved,
+    /// Of whom only other rows change, such as messages, each with the version by which that was decided.
+    pub unchanged: Vec<(ProfileId, i64)>,
     pub pages: Vec<(ProfileId, u32, Vec<u8>)>,
     /// Profiles that became another's, in the order of the log.
     pub merges: Vec<Merge>,
@@ -91,7 +95,7 @@ impl Changes {
 
 impl Slot {
     pub fn new(person: Person) -> Self {
-        Self { person, loaded: Loaded::default(), dirty: false }
+        Self { person, loaded: Loaded::default(), dirty: false, decided: false }
     }
 
     /// What was another profile's is this one's, which had so many pages of history before.
@@ -109,6 +113,7 @@ impl Slot {
     /// Applies a decision to the person and notes what must be stored.
     pub fn apply(&mut self, position: Position, now: Timestamp, decision: Decision, changes: &mut Changes) {
         let profile = self.person.profile.id;
+        self.decided |= !decision.effects.is_empty();
         for effect in decision.effects {
             let after = self.person.profile.history.pages;
             let had = addresses::before(&self.person.profile.traits, &effect);

@@ -82,6 +82,31 @@ async fn a_purchase_between_the_guard_and_the_claim_is_in_time() {
     assert_eq!(world.path(world.only().await.id).await, ["queued", "cancelled"], "never claimed");
 }
 
+/// To see it fail, let `claiming::store` store every move of its plan.
+#[tokio::test]
+async fn who_was_capped_by_a_slot_that_nobody_took_after_all_is_asked_again() {
+    let one_a_day = "kind: caps\nrules: [ { at_most: 1, per: 1d } ]\n".to_owned();
+    let mut world = World::with(&[cart("priority: 90"), campaign("note", "Signed Up", ""), one_a_day]).await;
+    for user in ["ann", "ben"] {
+        world.identify(user, "family@example.com").await;
+    }
+    world.track("ann", "Product Added", "c1").await;
+    world.track("ben", "Signed Up", "c2").await;
+    world.process().await;
+    world.clock.advance(Span::from_seconds(3));
+    // Ann's has the slot, and she buys before it is claimed.
+    let (log, bought) = (world.log.clone(), world.call("ann", "Order Completed", "c1"));
+    world.before_the_claim(async move { drop(log.append(HERE, vec![bought]).await.unwrap()) });
+    world.settle().await;
+    let mut paths = Vec::new();
+    for message in world.messages().await {
+        paths.push((message.campaign.clone(), world.path(message.id).await.join(" ")));
+    }
+    paths.sort();
+    let [cart, note] = [("cart", "queued cancelled"), ("note", "queued claimed sending sent")];
+    assert_eq!(paths, [cart, note].map(|(campaign, path)| (campaign.to_owned(), path.to_owned())));
+}
+
 #[tokio::test]
 async fn a_purchase_between_claim_and_first_byte_is_in_time() {
     let mut world = six().await;

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carillon::event::Kind;
 use carillon::fault::Faults;
+use carillon::ids::{ProfileId, Span};
+use carillon::store::trace::MessageFilter;
 use carillon::worker::explain::{Question, explain};
 use carillon::worker::pause::set_paused;
 use carillon::worker::processor::redrive;
+use carillon::worker::scheduler::Scheduler;
 
 use super::support::{House, WORKSPACE, build, event, identify};
 
@@ -161,4 +164,39 @@ async fn an_entry_is_decided_by_what_was_paused_at_its_place_however_late_it_is_
     let mut keys: Vec<String> = house.enrollments("ann").await.into_iter().map(|enrollment| enrollment.key).collect();
     keys.sort();
     assert_eq!(keys, ["after", "before"]);
+}
+
+/// The timer has cleared what its person waits for, so that the decision changes their row no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_whoever_became_another_meanwhile_is_the_others() {
+    let house = super::identity::shop().await;
+    let cart = build("m2", Kind::Track, "Product Added", None, Some("d1"), r#"{"properties":{"cart_id":"c1"}}"#);
+    house.append(vec![event("m1", "ann", "A"), cart]).await;
+    house.process().await;
+    house.clock.advance(Span::from_hours(1));
+    let scheduler = Scheduler::new(house.log.clone(), house.store.clone(), Faults::none());
+    scheduler.tick(house.clock.now()).await.unwrap();
+    // Another process stores that both are one between this one's look and its commit.
+    let (database, handle) = (house.database.clone(), tokio::runtime::Handle::current());
+    let first = AtomicUsize::new(1);
+    let faults = Faults::new(move |point| {
+        if point == "processor.decided" && first.swap(0, Ordering::SeqCst) == 1 {
+            let (writer, (done, is_done)) = (database.writer.clone(), std::sync::mpsc::channel());
+            handle.spawn(async move {
+                use sea_orm::ConnectionTrait;
+                let sql = "UPDATE profiles SET version = version + 1, merged_into = 1 WHERE id = 2;
+                           UPDATE enrollments SET profile = 1 WHERE profile = 2";
+                writer.execute_unprepared(sql).await.unwrap();
+                done.send(()).unwrap();
+            });
+            is_done.recv().unwrap();
+        }
+        false
+    });
+    let mut processor = house.processor(faults).await;
+    while processor.tick().await.unwrap() > 0 {}
+    let all = MessageFilter { limit: 9, ..MessageFilter::default() };
+    let owners: Vec<ProfileId> =
+        house.workspace().list_messages(&all).await.unwrap().iter().map(|message| message.profile).collect();
+    assert_eq!(owners, [ProfileId(1)], "decided again, for ann");
 }

@@ -9,15 +9,15 @@ use sea_orm::ConnectionTrait;
 
 use crate::eventlog::Appender;
 use crate::guard::Subject;
-use crate::ids::{Timestamp, WorkspaceId};
-use crate::message::{Message, Status};
+use crate::ids::{MessageId, Timestamp, WorkspaceId};
+use crate::message::{Message, Reason, Status};
 use crate::store::dispatch::draw_claim_token;
 use crate::store::outbox::CapSubject;
 use crate::store::steps::Step;
 use crate::store::{Workspace, workspace};
 use crate::worker::dispatcher::addressed::Addressed;
 use crate::worker::dispatcher::claim::{
-    Claim, Claimed, Held, LEASE, Plan, Reached, Seen, Stored, store_moves, subject_of,
+    Claim, Claimed, Held, LEASE, Moved, Plan, Reached, Seen, Stored, store_moves, subject_of,
 };
 use crate::worker::dispatcher::slots::{address_subject, leave, row_of, version_of};
 
@@ -34,7 +34,9 @@ pub async fn store<C: ConnectionTrait>(
     plan: Plan,
 ) -> anyhow::Result<Stored> {
     let mut stored = Stored::default();
-    let messages = plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message()));
+    let capped = plan.moves.iter().filter(|one| capped_by(one).is_some());
+    let messages = capped.map(|one| (one.workspace, &one.message));
+    let messages = messages.chain(plan.claims.iter().map(|claim| (claim.workspace, claim.cleared.message())));
     let held = Held::load(tx, seen, messages, &BTreeMap::new()).await?;
     if !plan.claims.is_empty() {
         let token = draw_claim_token(tx).await?;
@@ -52,8 +54,24 @@ pub async fn store<C: ConnectionTrait>(
         workspace(tx, id).fail_unreadable(message, &cause, now).await?;
         stored.reached.push(Reached::unreadable());
     }
-    store_moves(tx, appender, now, plan.moves, &mut stored).await?;
+    // What was full by a slot that nobody takes after all, or for somebody of whom there is news, is looked at again.
+    let is_taken = |id: &MessageId| stored.abandoned.iter().all(|claim| claim.cleared.message().id != *id);
+    let is_so = |one: &Moved| match capped_by(one) {
+        Some(by) => by.iter().all(is_taken) && !held.holds(one.workspace, &one.message),
+        None => true,
+    };
+    let (moves, unfounded): (Vec<Moved>, Vec<Moved>) = plan.moves.into_iter().partition(is_so);
+    stored.raced += unfounded.len();
+    store_moves(tx, appender, now, moves, &mut stored).await?;
     Ok(stored)
+}
+
+/// Messages whose slots leave no room for this one, where that is why it waits or ends.
+fn capped_by(one: &Moved) -> Option<&[MessageId]> {
+    match one.message.status.reason() {
+        Some(Reason::Capped { by, .. }) => Some(by),
+        _ => None,
+    }
 }
 
 /// What the books say of the claims' addresses, in this transaction.
