@@ -4,7 +4,7 @@ use sea_orm::ConnectionTrait;
 
 use std::collections::BTreeMap;
 
-use crate::ids::{MessageId, Position, Timestamp};
+use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::store::Workspace;
 use crate::store::messages::Step;
 use crate::store::rows::{Error, Rows, Values, decode, marks};
@@ -94,6 +94,23 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         let people: Option<i64> = Rows(self.conn).scalar(sql, vec![self.id.0.into()]).await?;
         let count = |count: Option<i64>| count.unwrap_or(0).cast_unsigned();
         Ok((count(events), count(people)))
+    }
+
+    /// Under which profile these entries stand; those that are gone are missing.
+    pub async fn owners_of(&self, positions: &[Position]) -> Result<BTreeMap<Position, ProfileId>, Error> {
+        let mut found = BTreeMap::new();
+        for chunk in positions.chunks(512) {
+            let keys = chunk.iter().map(|position| position.0.into()).collect();
+            let (is_one, mut values) = Rows(self.conn).among("position", keys);
+            let sql = format!("SELECT position, profile FROM entries WHERE {is_one} AND +workspace = ?");
+            values.push(self.id.0.into());
+            for row in Rows(self.conn).many(&sql, values, chunk.len()).await? {
+                if let Some(profile) = row.try_get_by_index::<Option<i64>>(1)? {
+                    found.insert(Position(row.try_get_by_index(0)?), ProfileId(profile));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The paths of many messages at once, each first state first.

@@ -97,7 +97,10 @@ pub struct Someone {
 /// Something one of them does, by their place among the people.
 #[derive(Debug, Clone)]
 pub struct Act {
+    /// When it is decided.
     pub at: Timestamp,
+    /// As of which instant: a timer that was logged late is decided where it stands, as of when it was due.
+    pub as_of: Timestamp,
     pub who: usize,
     pub deed: Deed,
     /// Where it stands in the log, where it is known.
@@ -125,7 +128,7 @@ pub enum Deed {
 impl Act {
     /// Somebody does something.
     pub fn of(at: Timestamp, who: usize, event: Arc<Event>) -> Self {
-        Self { at, who, deed: Deed::Did(event), position: None, joins: None, era: 0 }
+        Self { at, as_of: at, who, deed: Deed::Did(event), position: None, joins: None, era: 0 }
     }
 }
 
@@ -259,7 +262,7 @@ impl<'a> World<'a> {
         for index in 0..self.people.len() {
             let Some(at) = self.people[index].person.wake_at.filter(|at| *at <= now) else { continue };
             // One that was logged comes where it stands.
-            if !self.record.timers.contains(&(self.people[index].person.profile.id, at)) {
+            if !self.was_logged(index, at) {
                 self.decide(index, at, &Input::Timer);
             }
             // A timer that stays in the past has nothing more to say.
@@ -274,8 +277,8 @@ impl<'a> World<'a> {
             (self.catalog, self.rules, self.quiet) = (&setting.catalog, &setting.rules, &setting.quiet);
         }
         let place = match act.position {
-            Some(position) => At { position, now: act.at },
-            None => self.next_place(act.at),
+            Some(position) => At { position, now: act.as_of },
+            None => self.next_place(act.as_of),
         };
         let event = match &act.deed {
             Deed::Did(event) => event,

@@ -1,13 +1,15 @@
 //! What applying some files would change, and what the campaigns in them would have done over the last 30 days that are
 //! stored: the same rules and guard as the service's, over what people did, in a world that ends with the answer.
 //!
-//! Each person is looked at with those who share an address with them, for caps hold for the address, too. Who waited in a
-//! campaign as that time began goes on waiting, by the rules looked at. A message is taken to be delivered at once; what a
-//! message once sent made people do since is taken as they did it.
+//! Each person is looked at with those who share an address with them, for caps hold for the address, too. Who turned out
+//! in that time to be one was two until then. Who waited in a campaign as that time began goes on waiting, by the rules
+//! looked at. A message is taken to be delivered at once; what a message once sent made people do since is taken as they
+//! did it.
 
 pub mod backtest;
 mod carried;
 mod concerned;
+mod kin;
 mod past;
 mod tally;
 
@@ -383,19 +385,23 @@ fn live_through(
     head: Position,
 ) -> (Vec<Lived>, bool) {
     let (mut people, mut acts, mut lives, mut carried) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut slots, mut suppressions) = (BTreeMap::new(), BTreeMap::new());
-    for (who, past) in pasts.into_iter().enumerate() {
-        let walks = past.someone.person.active().map(|one| one.campaign.clone()).collect();
-        let name = past.someone.name.clone();
+    let (mut slots, mut suppressions, mut places) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for past in pasts {
+        let walks = past.people.iter().flat_map(|one| one.person.active()).map(|one| one.campaign.clone()).collect();
+        let name = past.people.first().map_or_else(String::new, |one| one.name.clone());
         lives.push(Lived { name, carried: walks, happenings: Vec::new(), waiting: Vec::new() });
-        people.push(past.someone);
-        acts.extend(past.acts.into_iter().map(|act| Act { who, ..act }));
+        let first = people.len();
+        people.extend(past.people);
+        places.push(first..people.len());
+        let place = |act: Act| Act { who: first + act.who, joins: act.joins.map(|other| first + other), ..act };
+        acts.extend(past.acts.into_iter().map(place));
         // What is of the address is the same from whoever shares it.
         slots.extend(past.slots);
         suppressions.extend(past.suppressions);
         carried.extend(past.carried);
     }
     acts.sort_by_key(|act| act.at);
+    backtest::join_last(&mut acts);
     let mut world = World::new(setting, people, head);
     (world.slots, world.suppressions) = (slots, suppressions);
     world.tells = false;
@@ -406,8 +412,8 @@ fn live_through(
     for one in std::mem::take(&mut world.happenings) {
         by_name.entry(one.person.clone()).or_default().push(one);
     }
-    for (who, lived) in lives.iter_mut().enumerate() {
-        lived.waiting = world.waiting(who).into_iter().map(str::to_owned).collect();
+    for (lived, places) in lives.iter_mut().zip(places) {
+        lived.waiting = places.flat_map(|who| world.waiting(who)).map(str::to_owned).collect();
         lived.happenings = by_name.remove(&lived.name).unwrap_or_default();
     }
     (lives, is_whole)

@@ -16,6 +16,7 @@ mod fold;
 mod folder;
 mod guides;
 mod import;
+mod joined;
 mod keys;
 mod permission;
 mod plan;

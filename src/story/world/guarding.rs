@@ -38,7 +38,7 @@ impl World<'_> {
     fn attempt(&mut self, now: Timestamp, index: usize) {
         let message = self.messages[index].clone();
         let Some(owner) = self.owner_of(&message) else { return };
-        let verdict = self.verdict(now, owner, index);
+        let verdict = self.verdict((now, now), owner, index);
         let person = self.people[owner].name.clone();
         let status = match verdict {
             Some(Verdict::Suppress { reason }) => {
@@ -100,9 +100,14 @@ impl World<'_> {
         self.people.iter().position(|one| one.person.profile.id == message.profile)
     }
 
-    /// The guard's word, with slots asked for and taken; none where slots were granted. A message that may go has its
-    /// address from then on.
-    pub(super) fn verdict(&mut self, now: Timestamp, owner: usize, index: usize) -> Option<Verdict> {
+    /// The guard's word, with slots asked for and taken at an instant of their own; none where slots were granted. A
+    /// message that may go has its address from then on.
+    pub(super) fn verdict(
+        &mut self,
+        (now, slots_at): (Timestamp, Timestamp),
+        owner: usize,
+        index: usize,
+    ) -> Option<Verdict> {
         let message = &self.messages[index].clone();
         let Someone { person, loaded, .. } = &self.people[owner];
         let profile = &person.profile;
@@ -137,7 +142,7 @@ impl World<'_> {
             }
             verdict => return Some(verdict),
         };
-        let slot = request.slot(now);
+        let slot = request.slot(slots_at);
         for subject in request.subjects() {
             let used = self.slots.get(subject).map_or(&[][..], Vec::as_slice);
             // Asking again grants the same slot.

@@ -76,6 +76,8 @@ pub struct Recorded {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     pub at: Timestamp,
+    /// When its slots were asked for: the answer was stored later.
+    pub slots_at: Timestamp,
     pub said: Said,
 }
 
@@ -153,6 +155,12 @@ impl World<'_> {
         who
     }
 
+    /// Whether the log has this timer of a person, under whichever of their profiles.
+    pub(super) fn was_logged(&self, who: usize, at: Timestamp) -> bool {
+        let has = |who: usize| self.record.timers.contains(&(self.people[who].person.profile.id, at));
+        has(who) || self.heirs.keys().any(|loser| has(*loser) && self.heir(*loser) == who)
+    }
+
     /// What belongs to one of the people belongs to another from now on.
     pub(super) fn join(&mut self, winner: usize, loser: usize) {
         let [ours, theirs] = [winner, loser].map(|who| self.people[who].person.profile.id);
@@ -220,7 +228,7 @@ impl World<'_> {
         let Some(ask) = asked.filter(|ask| ask.at <= now) else { return false };
         let Some(owner) = self.owner_of(&message) else { return true };
         let had_slot = self.slots.values().flatten().any(|slot| slot.message == message.id);
-        let verdict = if is_of_world(&ask.said) { None } else { self.verdict(now, owner, index) };
+        let verdict = if is_of_world(&ask.said) { None } else { self.verdict((now, ask.slots_at), owner, index) };
         let agrees = match (&ask.said, &verdict) {
             (said, _) if is_of_world(said) => true,
             (Said::Cleared, verdict) => !matches!(verdict, Some(Verdict::Suppress { .. } | Verdict::Defer { .. })),

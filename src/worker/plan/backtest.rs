@@ -280,7 +280,7 @@ impl Course {
 }
 
 /// Between shards there is no order: what stands under a profile was logged before it became another's.
-fn join_last(acts: &mut [Act]) {
+pub(super) fn join_last(acts: &mut [Act]) {
     let mut from = 0;
     while let Some(act) = acts.get(from) {
         let (at, loser) = (act.at, act.joins);

@@ -26,17 +26,18 @@ pub struct Open {
 }
 
 /// A person's enrollments as the window begins, from what they are now. `before` is what the person did until then,
-/// oldest first.
+/// oldest first. `are_united_again`: what ended since because two were one goes on until they are.
 pub(super) async fn open(
     store: Workspace<'_, DatabaseConnection>,
     catalog: &Catalog,
-    enrollments: Vec<Enrollment>,
+    (enrollments, are_united_again): (Vec<Enrollment>, bool),
     before: &[Before],
     window: Window,
 ) -> Result<Open, Error> {
     let ended = |one: &Enrollment| one.state.ended_at().is_some_and(|at| at < window.from);
     let begun = enrollments.into_iter().filter(|one| one.entered_at < window.from);
     let (enrollments, walking): (Vec<_>, Vec<_>) = begun.partition(ended);
+    let merged = (Reason::Merged { since: window.from }).code();
     let mut open = Open { enrollments, messages: Vec::new() };
     let mut made: BTreeMap<MessageId, Message> = BTreeMap::new();
     let ids: Vec<MessageId> = walking.iter().map(Enrollment::message_id).collect();
@@ -45,8 +46,8 @@ pub(super) async fn open(
     }
     for mut enrollment in walking {
         match (made.remove(&enrollment.message_id()), &enrollment.state) {
-            // United with another of the same person.
-            (_, State::Exited { by, .. }) if *by == (Reason::Merged { since: window.from }).code() => continue,
+            // United with another of the same person since; as it will be again where they are still two.
+            (_, State::Exited { by, .. }) if !are_united_again && *by == merged => continue,
             // On its way already: its slot counts as used before.
             (Some(message), _) if message.created_at < window.from && is_gone(&message, window.from) => {}
             (Some(message), _) if message.created_at < window.from => {

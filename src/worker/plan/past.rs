@@ -1,4 +1,5 @@
-//! One person's past as the rules saw it: who they were when the time looked at began, and what they did since.
+//! One person's past as the rules saw it: who they were when the time looked at began, and what they did since; as
+//! several, where it turned out since that they are one.
 //!
 //! Traits are what their identify calls before that time say (of pruned ones the baseline), consent what the ledger says, slots and suppressions what
 //! was there. What decisions made of them since is left out: it is decided anew.
@@ -9,13 +10,15 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 use crate::audience::cart::{self, CART_EVENTS};
+use crate::audience::condition::Received;
 use crate::audience::condition::needs::Needs;
 use crate::audience::{History, Standings};
-use crate::decision::{At, Catalog, Effect, Input, Loaded, Person, Snapshot, decide};
+use crate::decision::{At, Catalog, Effect, Enrollment, Input, Loaded, Person, Snapshot, decide};
 use crate::event::{Event, Kind, Origin};
 use crate::guard::{Slot, Subject};
 use crate::ids::{Position, ProfileId, Span, Timestamp};
-use crate::message::{Message, Suppression};
+use crate::message::{Message, Status, Suppression};
+use crate::store::consents::LedgerRow;
 use crate::store::entries::{Entry, Logged};
 use crate::store::{Error, Workspace};
 use crate::story::{Act, Deed, Someone};
@@ -23,6 +26,7 @@ use crate::worker::past::by_turns;
 use crate::worker::plan::Side;
 use crate::worker::plan::carried::{self, Open};
 use crate::worker::plan::concerned::addresses;
+use crate::worker::plan::kin::Kin;
 
 /// Past events read for one person's conditions, of each name the newest first and all names by turns.
 const BODIES_MAX: usize = 10_000;
@@ -45,7 +49,9 @@ pub(super) type Before = (String, Timestamp, Position);
 /// Everything one person brings into a world.
 #[derive(Debug)]
 pub struct Past {
-    pub someone: Someone,
+    /// Today's profile first; several where it turned out since that they are one. All have one name.
+    pub people: Vec<Someone>,
+    /// By their places among these people.
     pub acts: Vec<Act>,
     pub slots: BTreeMap<Subject, Vec<Slot>>,
     pub suppressions: BTreeMap<Subject, Vec<Suppression>>,
@@ -71,66 +77,169 @@ pub async fn load(
     let recent: Vec<Position> = done.iter().map(|(.., position)| *position).filter(|at| *at >= window.first).collect();
     let entries = store.entries_apart(&recent).await?;
     let in_window = |position: &Position| entries.get(position).is_some_and(|entry| entry.now >= window.from);
-    let before: Vec<_> = done.into_iter().filter(|(.., position)| !in_window(position)).collect();
-    let acts = acts(entries.values(), window.from);
-
+    let before: Vec<Before> = done.into_iter().filter(|(.., position)| !in_window(position)).collect();
+    let ledger = store.ledger_of(profile, ROWS_MAX).await?;
     let enrollments = store.enrollments_of(profile, None, ROWS_MAX).await?;
-    let open = carried::open(store, &side.setting.catalog, enrollments, &before, window).await?;
+    let since: Vec<&Entry> = entries.values().filter(|entry| entry.now >= window.from).collect();
     let prior: BTreeSet<Position> = before.iter().map(|(.., position)| *position).collect();
-    let bodies = bodies(store, &before, &side.needs, &open).await?;
-    let mut person = Person::new(profile, now.profile.created_at);
-    person.version = i64::from(!before.is_empty());
-    person.profile.user_id.clone_from(&now.profile.user_id);
-    let baseline = store.baseline(profile).await?;
-    // Whoever was first seen in the time looked at enters what they enter then, and was in nothing before.
-    let is_new = before.is_empty() && baseline.is_none();
-    if let Some(baseline) = baseline {
-        person.profile.traits = baseline.profile.traits;
-        person.profile.carts = baseline.profile.carts;
+    let mut asked: BTreeSet<Position> = ledger.iter().map(|row| row.position).collect();
+    asked.extend(prior.iter().copied().chain(enrollments.iter().map(|one| one.entry)));
+    let kin = Kin::of(store, profile, &since, &asked).await?;
+    let acts = acts(&since, &kin);
+    let ledger = ledger.into_iter().filter(|row| row.position < window.first || prior.contains(&row.position));
+    let stored = Stored { now, before, ledger: ledger.collect(), enrollments, received: Vec::new() };
+    let stored = Stored { received: received(store, &kin, side, window.from).await?, ..stored };
+    let mut past = Past { acts, ..Past::of_nobody() };
+    for place in 0..kin.profiles.len() {
+        past.add(store, &stored, (&kin, place), window, side).await?;
     }
-    let folded = store.folded_until().await?;
-    let told = bodies.iter().filter(|(at, _)| **at > folded.of(store.layout().shard_at(**at)));
-    fill_carts(&mut person, told.clone().filter(|(at, _)| prior.contains(at)));
-    identify(&mut person, told, window.from);
-    person.profile.history = History::default();
-    person.profile.segments = Standings::default();
-    // Nothing here says since when they were on them; whoever is on a list by now was then.
-    person.profile.remembered.lists.clone_from(&now.profile.remembered.lists);
-    person.profile.consent = BTreeMap::new();
-    for row in store.ledger_of(profile, ROWS_MAX).await? {
-        if row.position < window.first || prior.contains(&row.position) {
-            person.profile.consent.insert(row.about, row.consent);
-        }
-    }
-    let Open { enrollments, messages: carried } = open;
-    person.enrollments.extend(enrollments.into_iter().map(|one| (one.id, one)));
-    let mut older = History::default();
-    for (name, at, position) in before {
-        older.record(&name, at, position);
-        person.profile.last_seen_at = person.profile.last_seen_at.max(at);
-    }
-    let (slots, suppressions) = contacts(store, &now, window.from, side.reach).await?;
-    let name = now.profile.user_id.clone().unwrap_or_else(|| format!("profile {profile}"));
-    let received = match &side.needs.received {
-        none if none.is_empty() => Vec::new(),
-        asked => store.received(&[profile], &asked.iter().map(String::as_str).collect()).await?,
-    };
-    let received = received.into_iter().filter_map(|(_, one)| one.ok()).filter(|one| one.at < window.from);
-    let loaded = Loaded { older: vec![older], bodies, received: received.collect() };
-    Ok(Some(Past { someone: Someone { name, person, loaded, is_new }, acts, slots, suppressions, carried }))
+    past.meet(store, &stored.now, window.from, side.reach).await?;
+    past.share_slots(&stored.enrollments, &kin);
+    Ok(Some(past))
 }
 
-/// What the person did, in the order it was decided.
-fn acts<'e>(entries: impl Iterator<Item = &'e Entry>, from: Timestamp) -> Vec<Act> {
-    let mut acts: Vec<Act> = entries
-        .filter(|entry| entry.now >= from)
-        .filter_map(|entry| match &entry.logged {
-            Logged::Event(event) if !matches!(event.origin, Origin::Decided { .. }) => {
-                Some(Act::of(entry.now, 0, event.clone()))
+/// What is stored of a person, of whichever profile it was.
+struct Stored {
+    now: Person,
+    before: Vec<Before>,
+    /// Answers of before.
+    ledger: Vec<LedgerRow>,
+    enrollments: Vec<Enrollment>,
+    /// Messages that went out before, by the place of whose they were.
+    received: Vec<(usize, Received)>,
+}
+
+impl Past {
+    fn of_nobody() -> Self {
+        let (slots, suppressions) = Contacts::default();
+        Self { people: Vec::new(), acts: Vec::new(), slots, suppressions, carried: Vec::new() }
+    }
+
+    /// Adds one of those they were by then.
+    async fn add(
+        &mut self,
+        store: Workspace<'_, DatabaseConnection>,
+        stored: &Stored,
+        (kin, place): (&Kin, usize),
+        window: Window,
+        side: &Side,
+    ) -> Result<(), Error> {
+        let profile = kin.profiles[place];
+        let is_theirs = |position: Position| kin.place_at(position) == place;
+        let theirs = stored.before.iter().filter(|(.., position)| is_theirs(*position));
+        let before: Vec<Before> = theirs.cloned().collect();
+        let enrollments = stored.enrollments.iter().filter(|one| is_theirs(one.entry));
+        let enrollments = enrollments.map(|one| Enrollment { profile, ..one.clone() }).collect();
+        let open = (enrollments, kin.are_several());
+        let open = carried::open(store, &side.setting.catalog, open, &before, window).await?;
+        let prior: BTreeSet<Position> = before.iter().map(|(.., position)| *position).collect();
+        let bodies = bodies(store, &before, &side.needs, &open).await?;
+        let baseline = store.baseline(profile).await?;
+        let now = &stored.now.profile;
+        let first = before.iter().map(|(_, at, _)| *at).min().unwrap_or(window.from);
+        let mut person = Person::new(profile, if place == 0 { now.created_at } else { first });
+        person.version = i64::from(!before.is_empty());
+        // Whoever was first seen in the time looked at enters what they enter then, and was in nothing before.
+        let is_new = before.is_empty() && baseline.is_none();
+        if place == 0 {
+            person.profile.user_id.clone_from(&now.user_id);
+            // Nothing here says since when they were on them; whoever is on a list by now was then.
+            person.profile.remembered.lists.clone_from(&now.remembered.lists);
+        }
+        if let Some(baseline) = baseline {
+            person.profile.traits = baseline.profile.traits;
+            person.profile.carts = baseline.profile.carts;
+        }
+        let folded = store.folded_until().await?;
+        let told = bodies.iter().filter(|(at, _)| **at > folded.of(store.layout().shard_at(**at)));
+        fill_carts(&mut person, told.clone().filter(|(at, _)| prior.contains(at)));
+        identify(&mut person, told, window.from);
+        person.profile.history = History::default();
+        person.profile.segments = Standings::default();
+        person.profile.consent = BTreeMap::new();
+        for row in stored.ledger.iter().filter(|row| is_theirs(row.position)) {
+            person.profile.consent.insert(row.about.clone(), row.consent.clone());
+        }
+        let Open { enrollments, messages } = open;
+        person.enrollments.extend(enrollments.into_iter().map(|one| (one.id, one)));
+        self.carried.extend(messages.into_iter().map(|message| Message { profile, ..message }));
+        let mut older = History::default();
+        for (name, at, position) in before {
+            older.record(&name, at, position);
+            person.profile.last_seen_at = person.profile.last_seen_at.max(at);
+        }
+        let received = stored.received.iter().filter(|(whose, _)| *whose == place).map(|(_, one)| one.clone());
+        let loaded = Loaded { older: vec![older], bodies, received: received.collect() };
+        let id = stored.now.profile.id;
+        let name = now.user_id.clone().unwrap_or_else(|| format!("profile {id}"));
+        self.people.push(Someone { name, person, loaded, is_new });
+        Ok(())
+    }
+
+    /// Slots used before, and addresses suppressed: theirs today, and those of everybody they were.
+    async fn meet(
+        &mut self,
+        store: Workspace<'_, DatabaseConnection>,
+        now: &Person,
+        from: Timestamp,
+        reach: Span,
+    ) -> Result<(), Error> {
+        let addresses = self.people.iter().map(|one| &one.person).chain([now]).flat_map(addresses).collect();
+        (self.slots, self.suppressions) = contacts(store, (now.profile.id, addresses), from, reach).await?;
+        Ok(())
+    }
+
+    /// Slots that are today's were used by whoever began what they were used for.
+    fn share_slots(&mut self, enrollments: &[Enrollment], kin: &Kin) {
+        let Some(all) = kin.profiles.first().and_then(|today| self.slots.remove(&Subject::Profile(*today))) else {
+            return;
+        };
+        let began = |slot: &Slot| enrollments.iter().find(|one| one.id == slot.enrollment).map(|one| one.entry);
+        for slot in all {
+            let place = began(&slot).map_or(0, |entry| kin.place_at(entry));
+            self.slots.entry(Subject::Profile(kin.profiles[place])).or_default().push(slot);
+        }
+    }
+}
+
+/// Messages that conditions ask for and that had gone out by then.
+async fn received(
+    store: Workspace<'_, DatabaseConnection>,
+    kin: &Kin,
+    side: &Side,
+    from: Timestamp,
+) -> Result<Vec<(usize, Received)>, Error> {
+    let (asked, today) = (&side.needs.received, kin.profiles[0]);
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    if !kin.are_several() {
+        let all = store.received(&[today], &asked.iter().map(String::as_str).collect()).await?;
+        let all = all.into_iter().filter_map(|(_, one)| one.ok()).filter(|one| one.at < from);
+        return Ok(all.map(|one| (0, one)).collect());
+    }
+    let messages = store.messages_before(&[today], from, BODIES_MAX).await?.into_values().flatten();
+    let went =
+        messages.filter(|message| asked.contains(&message.campaign)).filter_map(|message| match message.status {
+            Status::Sent { at, .. } if at < from => {
+                Some((kin.place_at(message.entry), Received { campaign: message.campaign, at }))
             }
             _ => None,
-        })
-        .collect();
+        });
+    Ok(went.collect())
+}
+
+/// What the person did, in the order it was decided, and as whom.
+fn acts(since: &[&Entry], kin: &Kin) -> Vec<Act> {
+    let did = since.iter().filter_map(|entry| match &entry.logged {
+        Logged::Event(event) if !matches!(event.origin, Origin::Decided { .. }) => {
+            let who = entry.profile.map_or(0, |profile| kin.place_of(profile));
+            let joins = entry.joins.map(|profile| kin.place_of(profile)).filter(|joins| *joins != who);
+            Some(Act { joins, ..Act::of(entry.now, who, event.clone()) })
+        }
+        _ => None,
+    });
+    let mut acts: Vec<Act> = did.collect();
     acts.sort_by_key(|act| act.at);
     acts.iter_mut().for_each(as_if_it_came);
     acts
@@ -199,21 +308,21 @@ fn identify<'e>(person: &mut Person, told: impl Iterator<Item = (&'e Position, &
     }
 }
 
-pub(super) type Contacts = (BTreeMap<Subject, Vec<Slot>>, BTreeMap<Subject, Vec<Suppression>>);
+type Contacts = (BTreeMap<Subject, Vec<Slot>>, BTreeMap<Subject, Vec<Suppression>>);
 
 /// Slots used and addresses suppressed before `from`.
-pub(super) async fn contacts(
+async fn contacts(
     store: Workspace<'_, DatabaseConnection>,
-    person: &Person,
+    (profile, addresses): (ProfileId, BTreeSet<Subject>),
     from: Timestamp,
     reach: Span,
 ) -> Result<Contacts, Error> {
     let since = from.minus(reach);
     let before = |slots: Vec<Slot>| -> Vec<Slot> { slots.into_iter().filter(|slot| slot.at < from).collect() };
-    let of_profile = store.slots_of_profile(person.profile.id, since).await?;
-    let mut slots = BTreeMap::from([(Subject::Profile(person.profile.id), before(of_profile))]);
+    let of_profile = store.slots_of_profile(profile, since).await?;
+    let mut slots = BTreeMap::from([(Subject::Profile(profile), before(of_profile))]);
     let addresses: BTreeMap<String, Subject> =
-        addresses(person).into_iter().map(|subject| (subject.to_string(), subject)).collect();
+        addresses.into_iter().map(|subject| (subject.to_string(), subject)).collect();
     for (name, subject) in &addresses {
         slots.insert(subject.clone(), before(store.slots_of_address(name, since).await?));
     }

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::DatabaseConnection;
 
 use super::gathered::Gathered;
+use crate::audience::condition::Received;
 use crate::decision::campaign::Start;
 use crate::decision::{Enrollment, Person, State};
 use crate::event::{Kind, Origin};
 use crate::guard::{Slot, Subject};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp};
-use crate::message::{Message, Status, Suppression, SuppressionKind};
+use crate::message::{Message, Reason, Status, Suppression, SuppressionKind};
 use crate::store::entries::{Entry, Logged};
 use crate::store::messages::Step;
 use crate::store::shards::{Layout, Shard};
@@ -69,6 +70,9 @@ impl Lives {
         let loaded = book.loaded(from.plus_millis(-1));
         let mut places = BTreeMap::new();
         let since = &entries[entries.partition_point(|entry| entry.now < from)..];
+        let of_entry: BTreeMap<Position, ProfileId> =
+            entries.iter().filter_map(|entry| Some((entry.position, entry.profile?))).collect();
+        let owner_of = |entry: Position| of_entry.get(&entry).map_or(profile, |id| refold.current(*id));
         for id in family {
             let known = refold.people().get(&id);
             let first = since.iter().find(|entry| entry.profile == Some(id)).map(|entry| entry.now);
@@ -76,16 +80,16 @@ impl Lives {
             else {
                 continue;
             };
+            let mut loaded = loaded.clone();
+            loaded.received.retain(|one| received_by(stored, profile, one).map_or(profile, |at| owner_of(at)) == id);
             let mut person = known.cloned().unwrap_or_else(|| Person::new(id, began));
             person.version = i64::from(known.is_some());
             places.insert(id, self.people.len());
-            self.people.push(Someone { name: name.clone(), person, loaded: loaded.clone(), is_new: false });
+            self.people.push(Someone { name: name.clone(), person, loaded, is_new: false });
         }
         self.subjects.extend(addresses_since(refold.clone(), since));
         let place = |id: ProfileId| places.get(&refold.current(id)).copied();
         self.come_in(since, (changes, layout), place);
-        let of_entry: BTreeMap<Position, ProfileId> =
-            entries.iter().filter_map(|entry| Some((entry.position, entry.profile?))).collect();
         self.walks(stored, profile, (from, to), |entry| {
             of_entry.get(&entry).and_then(|id| place(*id)).or(place(profile))
         });
@@ -140,6 +144,7 @@ impl Lives {
         (changes, layout): (&Changes, Layout),
         place: impl Fn(ProfileId) -> Option<usize>,
     ) {
+        let decided = in_order(entries, layout);
         for entry in entries {
             let (Some(profile), Some(who)) = (entry.profile, entry.profile.and_then(&place)) else { continue };
             let deed = match &entry.logged {
@@ -166,7 +171,9 @@ impl Lives {
             // How many changes of what is in force stand before it in its shard.
             let shard = layout.shard_at(entry.position);
             let era = changes.get(&shard).map_or(0, |of| of.partition_point(|change| *change <= entry.position));
-            self.acts.push(Act { at: entry.now, who, deed, position: Some(entry.position), joins, era });
+            let (as_of, position) = (entry.now, Some(entry.position));
+            let at = decided.get(&entry.position).copied().unwrap_or(as_of);
+            self.acts.push(Act { at, as_of, who, deed, position, joins, era });
         }
     }
 
@@ -192,7 +199,7 @@ impl Lives {
             }
             if !ended_before {
                 let was_cleared = before.is_some_and(is_out);
-                let recorded = Recorded::of(asks(&path, from), was_cleared, message.slot_at.is_some());
+                let recorded = Recorded::of(asks(&path, from, message.slot_at), was_cleared, message.slot_at.is_some());
                 self.record.messages.insert(message.id, recorded);
                 if message.created_at < from {
                     let waits = Message { status: Status::Queued { due_at: from }, slot_at: None, ..message.clone() };
@@ -222,6 +229,13 @@ impl Lives {
             person.enrollments.insert(one.id, Enrollment { state, profile: person.profile.id, ..one.clone() });
         }
     }
+}
+
+/// With which entry the message began that somebody received.
+fn received_by(stored: &Gathered, profile: ProfileId, received: &Received) -> Option<Position> {
+    let went = |message: &&Message| matches!(message.status, Status::Sent { at, .. } if at == received.at);
+    let of_campaign = stored.messages(profile).iter().filter(|message| message.campaign == received.campaign);
+    of_campaign.filter(|message| went(message)).map(|message| message.entry).next()
 }
 
 /// What is stored of addresses, by their subjects' names.
@@ -262,6 +276,21 @@ fn slot_of(message: &Message, at: Timestamp) -> Slot {
     }
 }
 
+/// When each was decided: a shard's entries one after the other, also one that was stamped with an earlier instant, such as
+/// a timer that was logged late. What a file brought has a time of its own, and so has what came of it.
+fn in_order(entries: &[&Entry], layout: Layout) -> BTreeMap<Position, Timestamp> {
+    let mut by_position: Vec<&&Entry> = entries.iter().collect();
+    by_position.sort_by_key(|entry| entry.position);
+    let mut last: BTreeMap<Shard, Timestamp> = BTreeMap::new();
+    let decided = by_position.into_iter().map(|entry| {
+        let last = last.entry(layout.shard_at(entry.position)).or_default();
+        let is_brought = matches!(&entry.logged, Logged::Event(event) if matches!(event.origin, Origin::Import { .. }));
+        *last = if is_brought { Timestamp::default() } else { entry.now.max(*last) };
+        (entry.position, entry.now.max(*last))
+    });
+    decided.collect()
+}
+
 /// Every address they had by then and since.
 fn addresses_since(mut refold: Refold<'_>, since: &[&Entry]) -> BTreeSet<Subject> {
     let mut found: BTreeSet<Subject> = refold.people().values().flat_map(addresses).collect();
@@ -276,7 +305,7 @@ fn addresses_since(mut refold: Refold<'_>, since: &[&Entry]) -> BTreeSet<Subject
 }
 
 /// What became of a message at each step of its path since `from`.
-fn asks(path: &[&Step], from: Timestamp) -> Vec<Ask> {
+fn asks(path: &[&Step], from: Timestamp, slot_at: Option<Timestamp>) -> Vec<Ask> {
     let mut was_out = false;
     let mut asks = Vec::new();
     for Step { at, state } in path {
@@ -294,12 +323,103 @@ fn asks(path: &[&Step], from: Timestamp) -> Vec<Ask> {
             | Status::Failed { .. } => None,
         };
         was_out = is_out(state);
-        asks.extend(said.filter(|_| *at >= from).map(|said| Ask { at: *at, said }));
+        let said = said.filter(|_| *at >= from);
+        asks.extend(said.map(|said| Ask { at: *at, slots_at: asked_at(*at, &said, slot_at), said }));
     }
     asks
+}
+
+/// When slots were asked for, of what was stored at `at`: a slot tells it, and what was full was so before it was free.
+fn asked_at(at: Timestamp, said: &Said, slot_at: Option<Timestamp>) -> Timestamp {
+    match said {
+        Said::Cleared => slot_at.filter(|slot| *slot < at).unwrap_or(at),
+        Said::Suppressed(Reason::Capped { frees_at, .. }) | Said::Deferred(Reason::Capped { frees_at, .. }) => {
+            at.min(frees_at.plus_millis(-1))
+        }
+        Said::Suppressed(_) | Said::Deferred(_) | Said::Cancelled(_) | Said::Returned => at,
+    }
 }
 
 /// Whether it is cleared and on its way.
 fn is_out(state: &Status) -> bool {
     matches!(state, Status::Claimed { .. } | Status::Sending { .. } | Status::Retrying { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{Body, Event};
+    use crate::ids::{EventId, WorkspaceId};
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn entry(position: i64, now: i64, logged: Logged) -> Entry {
+        let (position, workspace, profile) = (Position(position), WorkspaceId(1), Some(ProfileId(1)));
+        Entry { position, workspace, profile, now: at(now), joins: None, logged }
+    }
+
+    fn event(origin: Origin) -> Logged {
+        Logged::Event(Arc::new(Event {
+            id: EventId::derive(&[b"test"]),
+            kind: Kind::Track,
+            name: "Product Viewed".into(),
+            message_id: String::new(),
+            version: 1,
+            source: String::new(),
+            correlation_id: String::new(),
+            trace: None,
+            user_id: None,
+            anonymous_id: None,
+            previous_id: None,
+            at: at(0),
+            received_at: at(0),
+            original_at: None,
+            sent_at: None,
+            origin,
+            body: Body::new("{}".to_owned()),
+        }))
+    }
+
+    #[test]
+    fn what_was_stamped_earlier_and_logged_later_is_decided_where_it_stands() {
+        let brought = || Origin::Import { file: String::new(), row: 1 };
+        let log = [
+            entry(1, 100, event(Origin::Live)),
+            entry(2, 90, Logged::Timer),
+            entry(3, 105, event(Origin::Live)),
+            entry(4, 20, event(brought())),
+            entry(5, 30, Logged::Timer),
+            entry(6, 25, Logged::Timer),
+        ];
+        let layout = Layout::of(sea_orm::DbBackend::Sqlite);
+        // As the log is read: by instant.
+        let mut entries: Vec<&Entry> = log.iter().collect();
+        entries.sort_by_key(|entry| (entry.now, entry.position));
+        let decided: Vec<i64> = in_order(&entries, layout).into_values().map(Timestamp::millis).collect();
+        assert_eq!(decided, [100, 100, 105, 20, 30, 30]);
+    }
+
+    #[test]
+    fn slots_were_asked_for_before_the_answer_was_stored() {
+        let capped = |frees_at| {
+            let (rule, by) = (String::new(), Vec::new());
+            Said::Deferred(Reason::Capped { rule, by, frees_at: at(frees_at), outranked_by: None })
+        };
+        let cases = [
+            (Said::Cleared, Some(7), 7),
+            (Said::Cleared, None, 10),
+            // Of a later claim: its first slot was given back meanwhile.
+            (Said::Cleared, Some(12), 10),
+            (capped(9), None, 8),
+            (capped(30), None, 10),
+            (Said::Deferred(Reason::CapsUnsettled), Some(7), 10),
+        ];
+        for (said, slot_at, asked) in cases {
+            assert_eq!(asked_at(at(10), &said, slot_at.map(at)), at(asked), "{said:?}");
+        }
+    }
 }
