@@ -67,9 +67,14 @@ pub async fn heads_of_losers<C: ConnectionTrait>(
     conn: &C,
     losers: &[ProfileId],
 ) -> Result<BTreeMap<ProfileId, Position>, Error> {
-    let sql = format!("SELECT loser, loser_head FROM merges WHERE loser IN ({})", marks(losers.len()));
-    let rows = Rows(conn).all(&sql, losers.iter().map(|loser| loser.0.into()).collect()).await?;
-    rows.iter().map(|row| Ok((ProfileId(row.try_get_by_index(0)?), Position(row.try_get_by_index(1)?)))).collect()
+    let mut heads = BTreeMap::new();
+    for chunk in losers.chunks(500) {
+        let sql = format!("SELECT loser, loser_head FROM merges WHERE loser IN ({})", marks(chunk.len()));
+        for row in Rows(conn).all(&sql, chunk.iter().map(|loser| loser.0.into()).collect()).await? {
+            heads.insert(ProfileId(row.try_get_by_index(0)?), Position(row.try_get_by_index(1)?));
+        }
+    }
+    Ok(heads)
 }
 
 /// A statement's beginning: `people` are the profiles that `select` yields, and those they were merged into: an entry may name a former profile, where another
@@ -100,6 +105,11 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
                 None => return Ok(current),
             }
         }
+    }
+
+    /// Where the shards of those who joined another ended then.
+    pub async fn heads_of(&self, losers: &[ProfileId]) -> Result<BTreeMap<ProfileId, Position>, Error> {
+        heads_of_losers(self.conn, losers).await
     }
 
     /// Whom these became the same as: (winner, loser).

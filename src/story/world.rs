@@ -262,7 +262,7 @@ impl<'a> World<'a> {
         for index in 0..self.people.len() {
             let Some(at) = self.people[index].person.wake_at.filter(|at| *at <= now) else { continue };
             // One that was logged comes where it stands.
-            if !self.was_logged(index, at) {
+            if !self.was_logged(index, at) && !self.is_overtaken(index, at) {
                 self.decide(index, at, &Input::Timer);
             }
             // A timer that stays in the past has nothing more to say.

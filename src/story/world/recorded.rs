@@ -7,11 +7,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::World;
 use crate::decision::At;
 use crate::guard::{Subject, Verdict};
-use crate::ids::{EventId, MessageId, Position, ProfileId, Timestamp};
+use crate::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
 use crate::message::{Message, Reason, Status, Suppression, SuppressionKind};
 
 /// Who put an address onto the suppression list as a message ended.
 const PROVIDER: &str = "rejected by the provider";
+
+/// How late a timer may come to be logged where the machine has much to do.
+const LATE: Span = Span::from_seconds(10);
 
 /// Whatever is not asked before.
 fn never() -> Timestamp {
@@ -55,6 +58,8 @@ pub struct Record {
     /// There is one, though it may be empty.
     pub is_told: bool,
     pub timers: BTreeSet<(ProfileId, Timestamp)>,
+    /// Who turned out to be one with another and when, both by their places.
+    pub joined: BTreeSet<(usize, Timestamp)>,
     /// Events of our own that are among the acts.
     pub own: BTreeSet<EventId>,
     pub messages: BTreeMap<MessageId, Recorded>,
@@ -153,6 +158,12 @@ impl World<'_> {
             who = *heir;
         }
         who
+    }
+
+    /// Whether a timer that was not logged would have been late: by then its person was one with another, and what waited
+    /// was looked at in that decision.
+    pub(super) fn is_overtaken(&self, who: usize, at: Timestamp) -> bool {
+        self.record.joined.range((who, at)..=(who, at.plus(LATE))).next().is_some()
     }
 
     /// Whether the log has this timer of a person, under whichever of their profiles.

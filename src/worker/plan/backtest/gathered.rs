@@ -41,6 +41,8 @@ pub struct Gathered {
     messages: BTreeMap<ProfileId, Vec<Message>>,
     paths: BTreeMap<MessageId, Vec<Step>>,
     enrollments: BTreeMap<ProfileId, Vec<Enrollment>>,
+    /// Where the shard of each who became another ended then.
+    pub heads: BTreeMap<ProfileId, Position>,
     /// Up to where the log is folded into baselines.
     folded: Heads,
     layout: Option<Layout>,
@@ -95,6 +97,8 @@ impl Gathered {
     ) -> Result<(), Error> {
         let families = families(store, ids).await?;
         let all: Vec<ProfileId> = families.values().flatten().copied().collect();
+        let losers: Vec<ProfileId> = families.values().flat_map(|family| family.iter().skip(1)).copied().collect();
+        self.heads.extend(store.heads_of(&losers).await?);
         let histories = store.histories_of(&all).await?;
         let made = store.made_of(&all).await?;
         let messages = store.messages_before(ids, wanted.to, MESSAGES_MAX).await?;

@@ -89,7 +89,7 @@ impl Lives {
         }
         self.subjects.extend(addresses_since(refold.clone(), since));
         let place = |id: ProfileId| places.get(&refold.current(id)).copied();
-        self.come_in(since, (changes, layout), place);
+        self.come_in(since, (changes, layout, &stored.heads), place);
         self.walks(stored, profile, (from, to), |entry| {
             of_entry.get(&entry).and_then(|id| place(*id)).or(place(profile))
         });
@@ -141,10 +141,10 @@ impl Lives {
     fn come_in(
         &mut self,
         entries: &[&Entry],
-        (changes, layout): (&Changes, Layout),
+        (changes, layout, heads): (&Changes, Layout, &BTreeMap<ProfileId, Position>),
         place: impl Fn(ProfileId) -> Option<usize>,
     ) {
-        let decided = in_order(entries, layout);
+        let decided = in_order(entries, layout, heads);
         for entry in entries {
             let (Some(profile), Some(who)) = (entry.profile, entry.profile.and_then(&place)) else { continue };
             let deed = match &entry.logged {
@@ -168,11 +168,12 @@ impl Lives {
                 Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => continue,
             };
             let joins = entry.joins.and_then(&place);
+            let at = decided.get(&entry.position).copied().unwrap_or(entry.now);
+            self.record.joined.extend(joins.into_iter().flat_map(|loser| [(who, at), (loser, at)]));
             // How many changes of what is in force stand before it in its shard.
             let shard = layout.shard_at(entry.position);
             let era = changes.get(&shard).map_or(0, |of| of.partition_point(|change| *change <= entry.position));
             let (as_of, position) = (entry.now, Some(entry.position));
-            let at = decided.get(&entry.position).copied().unwrap_or(as_of);
             self.acts.push(Act { at, as_of, who, deed, position, joins, era });
         }
     }
@@ -278,7 +279,11 @@ fn slot_of(message: &Message, at: Timestamp) -> Slot {
 
 /// When each was decided: a shard's entries one after the other, also one that was stamped with an earlier instant, such as
 /// a timer that was logged late. What a file brought has a time of its own, and so has what came of it.
-fn in_order(entries: &[&Entry], layout: Layout) -> BTreeMap<Position, Timestamp> {
+fn in_order(
+    entries: &[&Entry],
+    layout: Layout,
+    heads: &BTreeMap<ProfileId, Position>,
+) -> BTreeMap<Position, Timestamp> {
     let mut by_position: Vec<&&Entry> = entries.iter().collect();
     by_position.sort_by_key(|entry| entry.position);
     let mut last: BTreeMap<Shard, Timestamp> = BTreeMap::new();
@@ -288,7 +293,16 @@ fn in_order(entries: &[&Entry], layout: Layout) -> BTreeMap<Position, Timestamp>
         *last = if is_brought { Timestamp::default() } else { entry.now.max(*last) };
         (entry.position, entry.now.max(*last))
     });
-    decided.collect()
+    let mut decided: BTreeMap<Position, Timestamp> = decided.collect();
+    // What was logged of somebody who had become another by then comes behind that, in whichever shard it stands.
+    for (joins, entry) in entries.iter().filter_map(|entry| Some((entry.joins?, entry))) {
+        let Some((head, joined)) = heads.get(&joins).zip(decided.get(&entry.position).copied()) else { continue };
+        let late = entries.iter().filter(|it| it.profile == Some(joins) && it.position > *head);
+        for position in late.map(|it| it.position) {
+            decided.entry(position).and_modify(|at| *at = joined.plus_millis(1).max(*at));
+        }
+    }
+    decided
 }
 
 /// Every address they had by then and since.
@@ -399,8 +413,23 @@ mod tests {
         // As the log is read: by instant.
         let mut entries: Vec<&Entry> = log.iter().collect();
         entries.sort_by_key(|entry| (entry.now, entry.position));
-        let decided: Vec<i64> = in_order(&entries, layout).into_values().map(Timestamp::millis).collect();
+        let decided: Vec<i64> =
+            in_order(&entries, layout, &BTreeMap::new()).into_values().map(Timestamp::millis).collect();
         assert_eq!(decided, [100, 100, 105, 20, 30, 30]);
+    }
+
+    #[test]
+    fn what_is_logged_of_somebody_who_had_become_another_comes_behind_that() {
+        let [phone, before, after] = [2, 101, 102].map(i64::from);
+        let of_phone = |position, now| Entry { profile: Some(ProfileId(phone)), ..entry(position, now, Logged::Timer) };
+        let login = Entry { joins: Some(ProfileId(phone)), ..entry(7, 100, event(Origin::Live)) };
+        let log = [of_phone(before, 60), login, of_phone(after, 70)];
+        let entries: Vec<&Entry> = log.iter().collect();
+        let heads = BTreeMap::from([(ProfileId(phone), Position(before))]);
+        let layout = Layout::of(sea_orm::DbBackend::Postgres);
+        let decided = in_order(&entries, layout, &heads);
+        let decided = [before, 7, after].map(|position| decided[&Position(position)].millis());
+        assert_eq!(decided, [60, 100, 101]);
     }
 
     #[test]
