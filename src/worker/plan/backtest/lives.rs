@@ -81,7 +81,7 @@ impl Lives {
                 continue;
             };
             let mut loaded = loaded.clone();
-            loaded.received.retain(|one| received_by(stored, profile, one).map_or(profile, |at| owner_of(at)) == id);
+            loaded.received.retain(|one| received_by(stored, profile, one).map_or(profile, &owner_of) == id);
             let mut person = known.cloned().unwrap_or_else(|| Person::new(id, began));
             person.version = i64::from(known.is_some());
             places.insert(id, self.people.len());
