@@ -16,6 +16,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::store::connect::writer_cache;
 use crate::store::{Database, Rows};
 
 /// Pages in the log from which on it is copied: 128 MiB. A page that changes often is copied once for many changes.
@@ -35,6 +36,7 @@ pub(super) struct Checkpoints {
     look: Arc<Notify>,
     /// Nearly all of the log is copied; the rest is the writer's.
     copied: Arc<AtomicBool>,
+    database: &'static File,
     copying: AbortHandle,
     /// None where it cannot be lengthened.
     room: Option<Room>,
@@ -53,7 +55,7 @@ impl Checkpoints {
         let copying = keep_copying(database.reader.clone(), file, look.clone(), copied.clone());
         let copying = tokio::spawn(copying).abort_handle();
         let room = Some(Room::of_database(path)?);
-        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, copying, room }))
+        Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, database: file, copying, room }))
     }
 
     /// Called after each commit, when no transaction is open.
@@ -63,7 +65,7 @@ impl Checkpoints {
             self.look.notify_one();
         }
         if self.copied.swap(false, Ordering::AcqRel)
-            && let Err(error) = begin_anew(&self.writer).await
+            && let Err(error) = begin_anew(&self.writer, self.database).await
         {
             tracing::warn!(%error, "the write-ahead log could not begin anew");
         }
@@ -170,10 +172,14 @@ async fn pages(conn: &DatabaseConnection, mode: &str) -> anyhow::Result<i64> {
 }
 
 /// Copies the rest and lets the next transaction write from the log's beginning. Somebody who reads an old state for
-/// long puts it off; the writer does not wait for them.
-async fn begin_anew(writer: &DatabaseConnection) -> anyhow::Result<()> {
+/// long puts it off; the writer does not wait for them. The file has grown, and may be worth a larger cache.
+async fn begin_anew(writer: &DatabaseConnection, file: &File) -> anyhow::Result<()> {
     let patience: i64 = Rows(writer).scalar("PRAGMA busy_timeout", vec![]).await?.unwrap_or(0);
-    let sql = format!("PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {patience}");
+    let cache = writer_cache(file.metadata()?.len());
+    let sql = format!(
+        "PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {patience};
+         PRAGMA cache_size = {cache}"
+    );
     writer.execute_unprepared(&sql).await?;
     Ok(())
 }
@@ -206,7 +212,7 @@ mod tests {
         assert!(copy(&database.reader, file, before).await.unwrap());
         write(20).await;
         let length = std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len();
-        begin_anew(&database.writer).await.unwrap();
+        begin_anew(&database.writer, file).await.unwrap();
         write(21).await;
         assert!(pages(&database.reader, "NOOP").await.unwrap() < before);
         assert_eq!(std::fs::metadata(folder.path().join("carillon.db-wal")).unwrap().len(), length);
@@ -237,12 +243,14 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_writer_does_not_wait_for_somebody_who_reads_on() {
         let folder = tempfile::tempdir().unwrap();
-        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+        let path = folder.path().join("carillon.db");
+        let database = open(&path).await.unwrap();
+        let file = &File::open(&path).unwrap();
         let reading = database.reader.begin().await.unwrap();
         let count = async || Rows(&reading).scalar::<i64>("SELECT count(*) FROM settings", vec![]).await.unwrap();
         let before = count().await;
         database.writer.execute_unprepared("INSERT INTO settings (name, value) VALUES ('a', 'b')").await.unwrap();
-        begin_anew(&database.writer).await.unwrap();
+        begin_anew(&database.writer, file).await.unwrap();
         database.writer.execute_unprepared("INSERT INTO settings (name, value) VALUES ('c', 'd')").await.unwrap();
         assert_eq!(count().await, before, "they still see what they saw");
         let patience: i64 = Rows(&database.writer).scalar("PRAGMA busy_timeout", vec![]).await.unwrap().unwrap();
