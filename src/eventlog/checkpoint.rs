@@ -257,4 +257,16 @@ mod tests {
         assert_eq!(patience, 10_000, "other waits are as patient as before");
         reading.rollback().await.unwrap();
     }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_cache_of_whoever_writes_grows_when_the_file_has_passed_the_lock_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = open(&folder.path().join("carillon.db")).await.unwrap();
+        let cache = async || Rows(&database.writer).scalar::<i64>("PRAGMA cache_size", vec![]).await.unwrap();
+        assert_eq!(cache().await, Some(-16_000));
+        let large = File::create(folder.path().join("large")).unwrap();
+        large.set_len(1 << 30).unwrap();
+        begin_anew(&database.writer, &large).await.unwrap();
+        assert_eq!(cache().await, Some(-64_000));
+    }
 }

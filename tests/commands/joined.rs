@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::Backend;
 use crate::program::Folder;
-use crate::reminder::{defs, written};
+use crate::reminder::{defs, line_of, written};
 
 const PEOPLE: u64 = 7;
 
@@ -88,16 +88,7 @@ fn calls() -> String {
     }
     author.call(86_400 * 45 + 43_200, &json!({ "userId": "p0" }), json!({ "type": "track", "event": "Page Viewed" }));
     author.calls.sort_by_key(|(at, n, _)| (*at, *n));
-    let line = |(n, (at, _, mut call)): (usize, (u64, usize, Value))| {
-        call["messageId"] = format!("call-{n}").into();
-        let (day, second) = (at / 86_400, at % 86_400);
-        // The first of September 2026 is day 0.
-        let (month, day) = if day < 30 { (9, day + 1) } else { (10, day - 29) };
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        call["timestamp"] = format!("2026-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into();
-        format!("{call}\n")
-    };
-    author.calls.into_iter().enumerate().map(line).collect()
+    author.calls.into_iter().enumerate().map(|(n, (at, _, call))| line_of(n, at, call)).collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::database::Backend;
 use crate::program::Folder;
-use crate::reminder::{CAMPAIGN, defs, written};
+use crate::reminder::{CAMPAIGN, defs, line_of, written};
 
 /// Clicks of ten people over ten days: many carts, some bought within the hour, some people busy beyond the cap.
 fn clicks() -> String {
@@ -377,7 +377,7 @@ fn calls() -> String {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % most
     };
-    let at = |day: u64, second: u64| 1_788_220_800 + day * 86_400 + second;
+    let at = |day: u64, second: u64| day * 86_400 + second;
     for day in 0..46 {
         for _ in 0..12 {
             let (second, person, dice) = (draw(20_000), draw(8), draw(12));
@@ -406,13 +406,7 @@ fn calls() -> String {
     calls.sort_by_key(|(at, person, _)| (*at, *person));
     let line = |(n, (at, person, mut call)): (usize, (u64, u64, Value))| {
         call["userId"] = format!("p{person}").into();
-        call["messageId"] = format!("call-{n}").into();
-        let (day, second) = ((at - 1_788_220_800) / 86_400, at % 86_400);
-        // The first of September 2026 is day 0.
-        let (month, day) = if day < 30 { (9, day + 1) } else { (10, day - 29) };
-        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        call["timestamp"] = format!("2026-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into();
-        format!("{call}\n")
+        line_of(n, at, call)
     };
     calls.into_iter().enumerate().map(line).collect()
 }

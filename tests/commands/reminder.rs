@@ -1,5 +1,7 @@
 //! A reminder for each item left in a cart, with its caps, its policy and its template, for tests of what becomes of it.
 
+use serde_json::Value;
+
 use crate::program::Folder;
 
 /// A purchase of that item ends it.
@@ -40,4 +42,14 @@ pub fn written(folder: &Folder) {
 
 pub fn defs(folder: &Folder) -> String {
     folder.path("defs").display().to_string()
+}
+
+/// A line of a file of calls: the `n`th, so many seconds after the first of September 2026 began, within two months.
+pub fn line_of(n: usize, seconds: u64, mut call: Value) -> String {
+    call["messageId"] = format!("call-{n}").into();
+    let (day, second) = (seconds / 86_400, seconds % 86_400);
+    let (month, day) = if day < 30 { (9, day + 1) } else { (10, day - 29) };
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    call["timestamp"] = format!("2026-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into();
+    format!("{call}\n")
 }

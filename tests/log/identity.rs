@@ -400,23 +400,9 @@ async fn a_person_who_changed_meanwhile_is_decided_again() {
         house.process().await;
         house.append(vec![identify("m3", Some("ann"), Some("d1"))]).await;
         // Another node stores a change of one of both between this one's look and its commit.
-        let (database, handle) = (house.database.clone(), tokio::runtime::Handle::current());
-        let first = AtomicUsize::new(1);
-        let faults = Faults::new(move |point| {
-            if point == "processor.decided" && first.swap(0, Ordering::SeqCst) == 1 {
-                let (writer, (done, is_done)) = (database.writer.clone(), std::sync::mpsc::channel());
-                handle.spawn(async move {
-                    use sea_orm::ConnectionTrait;
-                    let sql = format!(
-                        "UPDATE profiles SET version = version + 1, traits = '{{\"vip\":true}}' WHERE id = {changed}"
-                    );
-                    writer.execute_unprepared(&sql).await.unwrap();
-                    done.send(()).unwrap();
-                });
-                is_done.recv().unwrap();
-            }
-            false
-        });
+        let faults = house.changed_meanwhile(format!(
+            "UPDATE profiles SET version = version + 1, traits = '{{\"vip\":true}}' WHERE id = {changed}"
+        ));
         let mut processor = house.processor(faults).await;
         processor.tick().await.unwrap();
         assert_eq!(house.workspace().current_profile(ProfileId(2)).await.unwrap(), ProfileId(2), "nothing was stored");

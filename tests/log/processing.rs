@@ -177,22 +177,9 @@ async fn a_message_of_whoever_became_another_meanwhile_is_the_others() {
     let scheduler = Scheduler::new(house.log.clone(), house.store.clone(), Faults::none());
     scheduler.tick(house.clock.now()).await.unwrap();
     // Another process stores that both are one between this one's look and its commit.
-    let (database, handle) = (house.database.clone(), tokio::runtime::Handle::current());
-    let first = AtomicUsize::new(1);
-    let faults = Faults::new(move |point| {
-        if point == "processor.decided" && first.swap(0, Ordering::SeqCst) == 1 {
-            let (writer, (done, is_done)) = (database.writer.clone(), std::sync::mpsc::channel());
-            handle.spawn(async move {
-                use sea_orm::ConnectionTrait;
-                let sql = "UPDATE profiles SET version = version + 1, merged_into = 1 WHERE id = 2;
-                           UPDATE enrollments SET profile = 1 WHERE profile = 2";
-                writer.execute_unprepared(sql).await.unwrap();
-                done.send(()).unwrap();
-            });
-            is_done.recv().unwrap();
-        }
-        false
-    });
+    let united = "UPDATE profiles SET version = version + 1, merged_into = 1 WHERE id = 2;
+                  UPDATE enrollments SET profile = 1 WHERE profile = 2";
+    let faults = house.changed_meanwhile(united.to_owned());
     let mut processor = house.processor(faults).await;
     while processor.tick().await.unwrap() > 0 {}
     let all = MessageFilter { limit: 9, ..MessageFilter::default() };

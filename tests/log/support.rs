@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use carillon::clock::Clock;
 use carillon::decision::Enrollment;
@@ -145,6 +146,24 @@ impl House {
 
     pub fn workspace(&self) -> Workspace<'_, DatabaseConnection> {
         self.store.workspace(WORKSPACE)
+    }
+
+    /// Faults that fail nothing: between a processor's look and its commit another process changes the database so, once.
+    /// The test needs a second thread.
+    pub fn changed_meanwhile(&self, sql: String) -> Faults {
+        let (writer, handle) = (self.database.writer.clone(), tokio::runtime::Handle::current());
+        let is_first = AtomicBool::new(true);
+        Faults::new(move |point| {
+            if point == "processor.decided" && is_first.swap(false, Ordering::SeqCst) {
+                let (writer, sql, (done, is_done)) = (writer.clone(), sql.clone(), std::sync::mpsc::channel());
+                handle.spawn(async move {
+                    writer.execute_unprepared(&sql).await.unwrap();
+                    done.send(()).unwrap();
+                });
+                is_done.recv().unwrap();
+            }
+            false
+        })
     }
 
     pub async fn processor(&self, faults: Faults) -> Processors {
