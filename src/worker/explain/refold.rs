@@ -290,7 +290,7 @@ impl<'l> Refold<'l> {
 }
 
 /// Who somebody has become.
-fn heir(heirs: &BTreeMap<ProfileId, ProfileId>, named: ProfileId) -> ProfileId {
+pub fn heir(heirs: &BTreeMap<ProfileId, ProfileId>, named: ProfileId) -> ProfileId {
     let mut profile = named;
     while let Some(heir) = heirs.get(&profile) {
         profile = *heir;

@@ -8,6 +8,7 @@ use sea_orm::DatabaseConnection;
 use crate::ids::{Position, ProfileId};
 use crate::store::entries::Entry;
 use crate::store::{Error, Workspace};
+use crate::worker::explain::refold::heir;
 
 /// The profiles of a person by then, and whose what was.
 #[derive(Debug)]
@@ -43,10 +44,7 @@ impl Kin {
     /// `winners` are those who had become another by then.
     fn place(&mut self, family: &[ProfileId], winners: &BTreeMap<ProfileId, ProfileId>) {
         for one in family {
-            let mut root = *one;
-            while let Some(winner) = winners.get(&root) {
-                root = *winner;
-            }
+            let root = heir(winners, *one);
             let place = self.profiles.iter().position(|known| *known == root).unwrap_or_else(|| {
                 self.profiles.push(root);
                 self.profiles.len() - 1
