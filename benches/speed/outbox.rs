@@ -27,7 +27,7 @@ const HTML_BYTES: usize = 8_000;
 /// marked, at once.
 const CONNECTIONS: [(usize, Target); 2] = [(8, Target::None), (32, Target::AtLeast(4_000.0))];
 const TOGETHER: usize = 1_000;
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The row about the outbox.
 ///
@@ -64,15 +64,22 @@ pub fn emptied(folder: &Path, sink: SocketAddr, connections: usize) -> anyhow::R
         let clock = Clock::system(Span::ZERO);
         let (started, used) = (clock.monotonic(), processor_seconds()?);
         let running = carillon.start();
-        while sent(&carillon).await? < LETTERS {
+        while !is_empty(&carillon).await? {
             ensure!((clock.monotonic() - started).as_secs() < 120, "{} of {LETTERS} are sent", sent(&carillon).await?);
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         let (took, used) = (clock.monotonic() - started, processor_seconds()? - used);
+        ensure!(sent(&carillon).await? == LETTERS, "{} of {LETTERS} are sent", sent(&carillon).await?);
         running.stop().await;
         carillon.close().await;
         Ok((LETTERS as f64 / took.as_secs_f64(), used * 1_000_000.0 / LETTERS as f64))
     })
+}
+
+/// Whether nothing is on its way any more: a look at an index, which costs those who send next to nothing.
+async fn is_empty(carillon: &Carillon) -> anyhow::Result<bool> {
+    let sql = "SELECT 1 FROM messages WHERE workspace = 1 AND status IN ('queued', 'claimed', 'sending') LIMIT 1";
+    Ok(Rows(carillon.store.reader()).one(sql, vec![]).await?.is_none())
 }
 
 async fn sent(carillon: &Carillon) -> anyhow::Result<u64> {

@@ -31,24 +31,37 @@ fn key(id: MessageId) -> Value {
     id.as_bytes().to_vec().into()
 }
 
+fn id_of(bytes: Vec<u8>) -> Result<MessageId, Error> {
+    MessageId::try_from(bytes.as_slice()).map_err(|error| Error::unreadable("message", error))
+}
+
 impl<C: ConnectionTrait> Workspace<'_, C> {
     /// Of these messages, those whose rows still have these states; they keep them to the end of the transaction.
     pub async fn still(&self, expected: &BTreeMap<MessageId, &Status>) -> Result<BTreeSet<MessageId>, Error> {
-        let lock = if self.conn.get_database_backend() == DbBackend::Postgres { "ORDER BY id FOR UPDATE" } else { "" };
-        let mut found = BTreeSet::new();
-        for chunk in expected.keys().copied().collect::<Vec<_>>().chunks(512) {
-            let (condition, keys) = Rows(self.conn).among("id", chunk.iter().copied().map(key).collect());
-            let sql = format!("SELECT id, state FROM messages WHERE +workspace = ? AND {condition} {lock}");
-            let values: Values = [self.id.0.into()].into_iter().chain(keys).collect();
+        let mut still: BTreeSet<MessageId> = expected.keys().copied().collect();
+        let (lock, rows_of) = match self.conn.get_database_backend() {
+            DbBackend::Postgres => (
+                ", locked AS (SELECT id, workspace, state FROM messages WHERE id IN (SELECT message FROM seen)
+                     ORDER BY id FOR UPDATE)",
+                "locked",
+            ),
+            _ => ("", "messages"),
+        };
+        for chunk in expected.iter().collect::<Vec<_>>().chunks(512) {
+            let row = |(id, status): &(&MessageId, &&Status)| -> Values { vec![key(**id), encode(**status).into()] };
+            let (rows, mut values) = Rows(self.conn).table(padded(chunk.iter().map(row).collect()));
+            // Those that have moved, as a rule nobody: SQLite's thread hands over row by row.
+            let sql = format!(
+                "WITH seen (message, state) AS ({rows}){lock}
+                 SELECT message FROM seen WHERE NOT EXISTS (SELECT 1 FROM {rows_of} AS now
+                 WHERE now.id = seen.message AND +now.workspace = ? AND now.state = seen.state)"
+            );
+            values.push(self.id.0.into());
             for row in Rows(self.conn).all(&sql, values).await? {
-                let (id, state): (Vec<u8>, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-                let id = MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?;
-                if expected.get(&id).is_some_and(|status| encode(status) == state) {
-                    found.insert(id);
-                }
+                still.remove(&id_of(row.try_get_by_index(0)?)?);
             }
         }
-        Ok(found)
+        Ok(still)
     }
 
     /// Stores messages that were claimed, each with the subject of its address; the answer is those whose rows had the
@@ -124,21 +137,47 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             };
             // The same row twice moves one message.
             let (rows, mut values) = Rows(self.conn).table(padded(chunk.iter_mut().map(row).collect()));
-            let sql = format!(
+            let update = format!(
                 "WITH step (message, expected, status, state, {columns}) AS ({rows})
                  UPDATE messages SET status = step.status, state = step.state, {set} FROM step
-                 WHERE messages.id = step.message AND +messages.workspace = ? AND messages.state = step.expected
-                 RETURNING id"
+                 WHERE messages.id = step.message AND +messages.workspace = ? AND messages.state = step.expected"
             );
             values.push(self.id.0.into());
-            for row in Rows(self.conn).all(&sql, values).await? {
-                let id: Vec<u8> = row.try_get_by_index(0)?;
-                moved.insert(MessageId::try_from(id.as_slice()).map_err(|error| Error::unreadable("message", error))?);
-            }
+            moved.extend(self.moved_by(&update, values, chunk).await?);
         }
         let steps = steps.iter().filter(|(step, _)| moved.contains(&step.message.id));
         self.add_steps(steps.map(|(step, _)| (step.message.id, at, step.message.status.clone())).collect()).await?;
         Ok(moved)
+    }
+
+    /// Which of these steps the statement stored. SQLite's thread hands over row by row, and a number costs nothing: where
+    /// it has moved as many as there are, nobody asks which. Otherwise it moved who stands there now and did not before.
+    async fn moved_by(
+        &self,
+        update: &str,
+        values: Values,
+        steps: &[(Step<'_>, Values)],
+    ) -> Result<BTreeSet<MessageId>, Error> {
+        if self.conn.get_database_backend() != DbBackend::Sqlite {
+            let moved = Rows(self.conn).all(&format!("{update} RETURNING id"), values).await?;
+            return moved.iter().map(|row| id_of(row.try_get_by_index(0)?)).collect();
+        }
+        let wanted: BTreeMap<MessageId, &Status> =
+            steps.iter().map(|(step, _)| (step.message.id, &step.message.status)).collect();
+        match Rows(self.conn).run(update, values).await? {
+            0 => Ok(BTreeSet::new()),
+            all if all == wanted.len() as u64 => Ok(wanted.into_keys().collect()),
+            _ => {
+                let mut moved = self.still(&wanted).await?;
+                for (id, status) in wanted {
+                    if moved.contains(&id) && self.steps_of(id).await?.last().is_some_and(|last| last.state == *status)
+                    {
+                        moved.remove(&id);
+                    }
+                }
+                Ok(moved)
+            }
+        }
     }
 
     /// The log has said when these messages were sent.

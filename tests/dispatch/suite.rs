@@ -15,6 +15,7 @@ mod permission;
 mod quiet;
 mod relevance;
 mod silent;
+mod steps;
 mod tarpit;
 #[allow(dead_code, reason = "some of it serves two processes over one database")]
 mod world;
