@@ -52,7 +52,7 @@ pub use folder::shelved;
 pub use problem::{Code, Problem};
 use reader::{At, Reader, Reference, Unread};
 pub use story::Story;
-use yaml::{Content, Node, Tree};
+use yaml::{Content, Node, Parsed, Tree};
 
 /// Problems listed of one reading; a file of noise could hold a hundred thousand.
 pub const PROBLEMS_MAX: usize = 1_000;
@@ -288,15 +288,11 @@ impl Reading {
 fn read_file(file: &SourceFile) -> Reading {
     let text = yaml::as_yaml(&file.text);
     let reader = Reader::new(&file.name, &text);
-    let trees = match yaml::parse(&text) {
-        Ok(trees) => trees,
-        Err(faults) => {
-            for fault in faults {
-                reader.note(fault.line, fault.column, &fault.field, fault.code, fault.message);
-            }
-            return Reading { problems: reader.problems.into_inner(), is_nameless: true, ..Reading::default() };
-        }
-    };
+    let Parsed { trees, faults, is_partial } = yaml::parse_all(&text);
+    for fault in faults {
+        reader.note(fault.line, fault.column, &fault.field, fault.code, fault.message);
+    }
+    reader.is_nameless.set(is_partial);
     let mut documents = Vec::new();
     for Tree { root, text } in &trees {
         match &root.content {

@@ -1,7 +1,10 @@
 //! Text to a tree that knows where everything stands: YAML or JSON, several documents in a file.
 //!
 //! Scalars keep their raw text, so `40.00` stays exact. Anchors, aliases, tags, merge keys and repeated keys are
-//! refused: each makes a text mean something else than it seems to. The size of everything is bounded.
+//! refused: each makes a text mean something else than it seems to. The size of everything is bounded. A document that is
+//! no YAML is told, and the reading goes on with the next.
+
+mod pieces;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -11,6 +14,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use serde_json::Value;
 
 use crate::definition::problem::Code;
+use pieces::{Piece, pieces};
 
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 pub const DEPTH_MAX: usize = 64;
@@ -78,29 +82,69 @@ pub struct Fault {
     pub message: String,
 }
 
-/// The documents of a text that went through [`as_yaml`]. Never panics, and takes time in proportion to the text.
-pub fn parse(text: &str) -> Result<Vec<Tree>, Vec<Fault>> {
-    if text.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
-        return Err(vec![Fault { line: 1, column: 1, field: String::new(), code: Code::Limit, message }]);
-    }
-    if let Some(fault) = control_character(text) {
-        return Err(vec![fault]);
-    }
-    let mut builder = Builder::new(text);
-    builder.run();
-    if builder.faults.is_empty() { Ok(builder.trees) } else { Err(builder.faults) }
+/// What a text holds, as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    pub trees: Vec<Tree>,
+    pub faults: Vec<Fault>,
+    /// There are documents of which there is no tree.
+    pub is_partial: bool,
 }
 
-/// The first character that no text has. The parser takes some of them for the end of it.
-fn control_character(text: &str) -> Option<Fault> {
+/// The documents of a text that went through [`as_yaml`]. Never panics, and takes time in proportion to the text.
+pub fn parse(text: &str) -> Result<Vec<Tree>, Vec<Fault>> {
+    let Parsed { trees, faults, .. } = parse_all(text);
+    if faults.is_empty() { Ok(trees) } else { Err(faults) }
+}
+
+/// The same with every fault, and the documents that can be read beside those that cannot.
+pub fn parse_all(text: &str) -> Parsed {
+    if text.len() > FILE_BYTES_MAX {
+        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len());
+        let fault = Fault { line: 1, column: 1, field: String::new(), code: Code::Limit, message };
+        return Parsed { faults: vec![fault], is_partial: true, ..Parsed::default() };
+    }
+    if control_characters(Piece::whole(text)).next().is_none() {
+        let mut builder = Builder::new(Piece::whole(text), 0);
+        if builder.run() || builder.is_over {
+            return builder.parsed;
+        }
+    }
+    let (mut all, mut nodes) = (Parsed::default(), 0);
+    for piece in pieces(text) {
+        let odd: Vec<Fault> = control_characters(piece).take(FAULTS_MAX).collect();
+        if !odd.is_empty() {
+            all.is_partial = true;
+            all.faults.extend(odd);
+        } else {
+            let mut builder = Builder::new(piece, nodes);
+            builder.run();
+            all.trees.append(&mut builder.parsed.trees);
+            all.faults.append(&mut builder.parsed.faults);
+            all.is_partial |= builder.parsed.is_partial;
+            nodes = builder.nodes;
+            if builder.is_over {
+                break;
+            }
+        }
+        if all.faults.len() >= FAULTS_MAX {
+            break;
+        }
+    }
+    all.is_partial |= all.faults.len() >= FAULTS_MAX;
+    all.faults.truncate(FAULTS_MAX);
+    all
+}
+
+/// Characters that no text has, the first of each line. The parser takes some of them for the end of it.
+fn control_characters(piece: Piece<'_>) -> impl Iterator<Item = Fault> {
     let is_one = |letter: char| letter.is_control() && !matches!(letter, '\t' | '\n' | '\r' | '\u{85}');
-    let (place, letter) = text.char_indices().find(|(_, letter)| is_one(*letter))?;
-    let before = &text[..place];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    let message = format!("the character U+{:04X} does not belong into a text", u32::from(letter));
-    Some(Fault { line, column, field: String::new(), code: Code::Syntax, message })
+    piece.text.split('\n').enumerate().filter_map(move |(n, line)| {
+        let (column, letter) = line.chars().enumerate().find(|(_, letter)| is_one(*letter))?;
+        let message = format!("the character U+{:04X} does not belong into a text", u32::from(letter));
+        let line = piece.lines + n + 1;
+        Some(Fault { line, column: column + 1, field: String::new(), code: Code::Syntax, message })
+    })
 }
 
 /// JSON is YAML but for surrogate pairs in escapes; those become the character they stand for.
@@ -138,7 +182,7 @@ pub fn as_yaml(text: &str) -> Cow<'_, str> {
 }
 
 struct Builder<'a> {
-    text: &'a str,
+    piece: Piece<'a>,
     /// Byte offset of each character; empty where the text is ASCII and they are the same.
     offsets: Vec<u32>,
     open: Vec<Open>,
@@ -146,8 +190,11 @@ struct Builder<'a> {
     /// Where the document at hand begins, and its root once read.
     start: usize,
     root: Option<Node>,
-    trees: Vec<Tree>,
-    faults: Vec<Fault>,
+    /// What it means is not what its tree says.
+    is_odd: bool,
+    parsed: Parsed,
+    /// Nothing more of the text is read, wherever it goes on.
+    is_over: bool,
 }
 
 enum Open {
@@ -156,38 +203,53 @@ enum Open {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str) -> Self {
-        let offsets = match text.is_ascii() {
+    /// So many values stand before it.
+    fn new(piece: Piece<'a>, nodes: usize) -> Self {
+        let offsets = match piece.text.is_ascii() {
             true => Vec::new(),
-            false => text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect(),
+            false => piece.text.char_indices().map(|(at, _)| u32::try_from(at).unwrap_or(u32::MAX)).collect(),
         };
-        Self { text, offsets, open: Vec::new(), nodes: 0, start: 0, root: None, trees: Vec::new(), faults: Vec::new() }
+        Self {
+            piece,
+            offsets,
+            open: Vec::new(),
+            nodes,
+            start: 0,
+            root: None,
+            is_odd: false,
+            parsed: Parsed::default(),
+            is_over: false,
+        }
     }
 
-    fn run(&mut self) {
-        let mut parser = Parser::new_from_str(self.text);
+    /// Whether it came to the end.
+    fn run(&mut self) -> bool {
+        let mut parser = Parser::new_from_str(self.piece.text);
         while let Some(next) = parser.next_event() {
             let going_on = match next {
                 Ok((event, span)) => self.event(event, span),
                 Err(error) => self.not_yaml(error.marker(), error.info()),
             };
             if !going_on {
-                return;
+                self.parsed.is_partial = true;
+                return false;
             }
         }
+        true
     }
 
     fn not_yaml(&mut self, at: &Marker, said: &str) -> bool {
         // A tab is found where the structure breaks: on its own line, or on one beside it.
         let near = |line: usize| line.abs_diff(at.line()) <= 1;
         let indent = |line: &str| line.find(|c| !matches!(c, ' ' | '\t')).and_then(|end| line[..end].find('\t'));
-        let lines = self.text.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(|(n, _)| near(*n));
+        let lines = self.piece.text.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(|(n, _)| near(*n));
         let tab = lines.filter_map(|(n, line)| Some((n, indent(line)?))).min_by_key(|(n, _)| n.abs_diff(at.line()));
         let Some((line, column)) = tab else {
             return self.fault(at, Code::Syntax, format!("this is not YAML: {said}"));
         };
         let message = "tabs cannot indent YAML; use spaces".to_owned();
-        self.faults.push(Fault { line, column: column + 1, field: self.path(), code: Code::Syntax, message });
+        let (line, field) = (self.piece.lines + line, self.path());
+        self.parsed.faults.push(Fault { line, column: column + 1, field, code: Code::Syntax, message });
         false
     }
 
@@ -206,14 +268,22 @@ impl<'a> Builder<'a> {
             _ => None,
         };
         if let Some(message) = refused {
-            return self.fault(&span.start, Code::Syntax, message.to_owned());
+            self.fault(&span.start, Code::Syntax, message.to_owned());
+            if self.parsed.faults.len() >= FAULTS_MAX {
+                return false;
+            }
         }
         match event {
             Event::DocumentStart(explicit) => {
                 if explicit {
                     self.start = self.byte(span.end.index());
                 }
+                self.is_odd = false;
                 true
+            }
+            Event::Alias(_) => {
+                self.is_odd = true;
+                self.value(span, Content::Scalar { text: String::new(), plain: true })
             }
             Event::DocumentEnd => {
                 self.document_ends(self.byte(span.start.index()));
@@ -236,8 +306,13 @@ impl<'a> Builder<'a> {
         if matches!(&root.content, Content::Scalar { text, plain: true } if text.is_empty()) {
             return;
         }
-        let text = self.text.get(self.start..end).unwrap_or_default().trim_start_matches(['\n', '\r', '\u{feff}']);
-        self.trees.push(Tree { root, text: text.to_owned() });
+        if self.is_odd {
+            self.parsed.is_partial = true;
+            return;
+        }
+        let text =
+            self.piece.text.get(self.start..end).unwrap_or_default().trim_start_matches(['\n', '\r', '\u{feff}']);
+        self.parsed.trees.push(Tree { root, text: text.to_owned() });
     }
 
     fn enter(&mut self, span: Span, map: bool) -> bool {
@@ -267,7 +342,7 @@ impl<'a> Builder<'a> {
             None => return true,
         };
         node.content = content;
-        node.range.end = self.byte(span.end.index()).max(node.range.start);
+        node.range.end = (self.piece.start + self.byte(span.end.index())).max(node.range.start);
         self.place(node)
     }
 
@@ -275,6 +350,7 @@ impl<'a> Builder<'a> {
     fn value(&mut self, span: Span, content: Content) -> bool {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
+            self.is_over = true;
             return self.fault(&span.start, Code::Limit, format!("more than {NODES_MAX} values"));
         }
         let node = self.node(span, content);
@@ -288,12 +364,12 @@ impl<'a> Builder<'a> {
         let new = names.insert(text.clone());
         *key = Some(Key { text: text.clone(), line: node.line, column: node.column });
         if text == "<<" {
-            return self.fault(&span.start, Code::Syntax, "merge keys (`<<`) are not used here".to_owned());
-        }
-        if !new {
+            self.is_odd = true;
+            self.fault(&span.start, Code::Syntax, "merge keys (`<<`) are not used here".to_owned());
+        } else if !new {
             self.fault(&span.start, Code::DuplicateKey, format!("`{text}` is written twice"));
         }
-        self.faults.len() < FAULTS_MAX
+        self.parsed.faults.len() < FAULTS_MAX
     }
 
     fn place(&mut self, node: Node) -> bool {
@@ -306,20 +382,22 @@ impl<'a> Builder<'a> {
     }
 
     fn node(&self, span: Span, content: Content) -> Node {
-        let range = self.byte(span.start.index())..self.byte(span.end.index());
-        Node { line: span.start.line(), column: span.start.col() + 1, range, content }
+        let Piece { start, lines, .. } = self.piece;
+        let range = start + self.byte(span.start.index())..start + self.byte(span.end.index());
+        Node { line: lines + span.start.line(), column: span.start.col() + 1, range, content }
     }
 
+    /// Of the piece.
     fn byte(&self, character: usize) -> usize {
         if self.offsets.is_empty() {
-            return character.min(self.text.len());
+            return character.min(self.piece.text.len());
         }
-        self.offsets.get(character).map_or(self.text.len(), |offset| *offset as usize)
+        self.offsets.get(character).map_or(self.piece.text.len(), |offset| *offset as usize)
     }
 
     fn fault(&mut self, at: &Marker, code: Code, message: String) -> bool {
-        let field = self.path();
-        self.faults.push(Fault { line: at.line(), column: at.col() + 1, field, code, message });
+        let (line, field) = (self.piece.lines + at.line(), self.path());
+        self.parsed.faults.push(Fault { line, column: at.col() + 1, field, code, message });
         false
     }
 

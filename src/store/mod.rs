@@ -39,6 +39,7 @@ pub mod personal;
 pub mod positions;
 pub mod profiles;
 pub mod reach;
+pub mod refused;
 pub mod retention;
 pub mod rows;
 pub mod search;

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod backfill;
 pub mod backup;
 pub mod baseline;
+mod batch;
 pub mod cap_report;
 pub mod computed;
 pub mod dispatcher;

@@ -1,7 +1,8 @@
 //! The heart: entries of the log → people → decisions → effects and log position, in one transaction.
 //!
-//! An entry that cannot be applied is parked with its cause and the log goes on. If a person's row changed while a batch
-//! was decided, nothing of the batch is stored and it is decided again.
+//! An entry that cannot be applied, or of whose effects the database refuses to store any, is parked with its cause and
+//! the log goes on. If a person's row changed while a batch was decided, nothing of the batch is stored and it is decided
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,20 +19,17 @@ use crate::store::entries::{Damaged, Entry, Logged, ReadEntry, read_after};
 use crate::store::leases::is_owner;
 use crate::store::locks::Reach;
 use crate::store::merges::heads_of_losers;
+use crate::store::refused::{Refusal, refusal};
 use crate::store::shards::{Shard, advance_cursor, cursors};
 use crate::store::{Store, workspace};
 use crate::telemetry;
+use crate::worker::batch::{Narrowed, barrier_in, position_of, up_to_barrier, up_to_crowd, workspace_of};
 use crate::worker::effects::Raced;
 use crate::worker::leases::Lease;
 use crate::worker::live::Definitions;
 use crate::worker::live::book::Book;
 use crate::worker::observed::{self, Made};
 use crate::worker::world::{self, Asked, Changes, People, Slot};
-
-/// Entries decided together.
-const BATCH_ENTRIES: usize = 1_024;
-/// Profiles that become one person within a batch: each may look at what belongs to all.
-const JOINED_MAX: usize = 16;
 
 /// Races lost in a row before it is an error.
 const RACES_MAX: u32 = 32;
@@ -55,6 +53,7 @@ pub struct Processor {
     is_waiting: bool,
     /// Batches in a row that somebody else was faster than.
     races: u32,
+    narrowed: Narrowed,
 }
 
 /// Entries of one workspace, and the ones that could not even be read.
@@ -113,6 +112,7 @@ impl Processor {
             changed,
             is_waiting: false,
             races: 0,
+            narrowed: Narrowed::default(),
         })
     }
 
@@ -177,10 +177,9 @@ impl Processor {
             })
             .await;
         if let Err(error) = stored {
-            self.cursor = cursors(self.store.reader()).await?.of(shard);
-            self.races += 1;
-            return if error.is::<Raced>() && self.races < RACES_MAX { Ok(1) } else { Err(error) };
+            return self.not_stored(error, count, last).await;
         }
+        self.narrowed.stored();
         (self.cursor, self.races) = (last, 0);
         if let Some(id) = barrier {
             self.passed.insert(id);
@@ -191,6 +190,19 @@ impl Processor {
         telemetry::batch_stored(count as u64, watch.elapsed());
         made.tell();
         Ok(count)
+    }
+
+    /// What passes is the caller's to try again; what was decided of a changed person is decided again, and so is what the
+    /// database refuses, fewer entries at a time, until it is known which is parked.
+    async fn not_stored(&mut self, error: anyhow::Error, count: usize, last: Position) -> anyhow::Result<usize> {
+        self.cursor = cursors(self.store.reader()).await?.of(self.shard);
+        if let Some(why) = refusal(&error) {
+            tracing::warn!(%last, count, why.code, "the database refused what was decided; fewer entries are decided again");
+            return if self.narrowed.refused(count, last, why) { Ok(1) } else { Err(error) };
+        }
+        self.narrowed.failed();
+        self.races += 1;
+        if error.is::<Raced>() && self.races < RACES_MAX { Ok(1) } else { Err(error) }
     }
 
     /// Entries before the first that unites a person with one of another shard of whom something earlier is not decided.
@@ -251,11 +263,12 @@ impl Processor {
 
     /// From memory where they were committed a moment ago, else from the database.
     async fn next_entries(&self) -> anyhow::Result<Vec<ReadEntry>> {
-        let recent = self.log.recent().take_after(self.store.layout(), self.cursor, BATCH_ENTRIES);
+        let limit = self.narrowed.limit();
+        let recent = self.log.recent().take_after(self.store.layout(), self.cursor, limit);
         if !recent.is_empty() {
             return Ok(recent.into_iter().map(Ok).collect());
         }
-        Ok(read_after(self.store.reader(), self.cursor, BATCH_ENTRIES).await?)
+        Ok(read_after(self.store.reader(), self.cursor, limit).await?)
     }
 
     async fn decide_all(&self, batch: Vec<ReadEntry>) -> anyhow::Result<Vec<(WorkspaceId, Changes)>> {
@@ -298,8 +311,11 @@ impl Processor {
         let mut people = world::load(&self.log, self.store.workspace(id), catalog, &asked).await?;
         for one in asked {
             let profile = people.current(one.profile);
-            if let Err(cause) = self.decide_asked(catalog, &mut people, &one, &mut changes) {
-                park(&mut changes, one.at, profile, &one.input, cause);
+            if let Some(Refusal { cause, code }) = self.narrowed.refusal_at(one.at.position) {
+                park(&mut changes, &one, profile, cause.clone(), code);
+            } else if let Err(cause) = self.decide_asked(catalog, &mut people, &one, &mut changes) {
+                let said = cause.clone();
+                park(&mut changes, &one, profile, cause, &said);
             }
         }
         for slot in people.slots.into_values().filter_map(Result::ok) {
@@ -377,16 +393,18 @@ fn counted(event: &Event) -> i64 {
     i64::from(event.kind != Kind::Own)
 }
 
-fn park(changes: &mut Changes, at: At, profile: ProfileId, input: &Input, cause: String) {
+/// The log's reader has the whole cause; what is `said` aloud repeats nothing of a person.
+fn park(changes: &mut Changes, asked: &Asked, profile: ProfileId, cause: String, said: &str) {
+    let Asked { at: At { position, now }, input, .. } = asked;
     let correlation = observed::correlation(input);
-    tracing::error!(position = %at.position, correlation, %cause, "an entry is parked");
+    tracing::error!(%position, correlation, cause = said, "an entry is parked");
     telemetry::entries_parked(1);
     changes.events_processed -= match input {
         Input::Event(event) => counted(event),
         _ => 0,
     };
-    let position = at.position;
-    changes.parked.push(Parked { position, profile: Some(profile), cause, parked_at: at.now, redriven_at: None });
+    let (position, profile) = (*position, Some(profile));
+    changes.parked.push(Parked { position, profile, cause, parked_at: *now, redriven_at: None });
 }
 
 fn input_of(logged: Logged) -> Option<Input> {
@@ -395,53 +413,6 @@ fn input_of(logged: Logged) -> Option<Input> {
         Logged::Timer => Some(Input::Timer),
         Logged::MessageEnded { message, status, tried: _ } => Some(Input::MessageEnded { message, status }),
         Logged::DefinitionsApplied { .. } | Logged::Control { .. } | Logged::Administered { .. } => None,
-    }
-}
-
-/// The workspace in which this entry changes what is in force; one that cannot be read may have been such an entry.
-fn barrier_in(read: &ReadEntry) -> Option<WorkspaceId> {
-    let changes = match read {
-        Ok(entry) => matches!(entry.logged, Logged::DefinitionsApplied { .. } | Logged::Control { .. }),
-        Err(_) => true,
-    };
-    changes.then(|| workspace_of(read))
-}
-
-fn workspace_of(read: &ReadEntry) -> WorkspaceId {
-    match read {
-        Ok(entry) => entry.workspace,
-        Err(damaged) => damaged.workspace,
-    }
-}
-
-/// Entries up to and including the first that changes what is in force.
-fn up_to_barrier(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
-    if let Some(at) = batch.iter().position(|read| barrier_in(read).is_some()) {
-        batch.truncate(at + 1);
-    }
-    batch
-}
-
-/// Entries before the one by which too many profiles would become one person.
-fn up_to_crowd(mut batch: Vec<ReadEntry>) -> Vec<ReadEntry> {
-    let mut joined: BTreeMap<ProfileId, usize> = BTreeMap::new();
-    let crowd = batch.iter().position(|read| {
-        let Ok(Entry { profile: Some(winner), joins: Some(loser), .. }) = read else { return false };
-        let theirs = joined.get(loser).copied().unwrap_or(0);
-        let all = joined.entry(*winner).or_default();
-        *all += 1 + theirs;
-        *all > JOINED_MAX
-    });
-    if let Some(at) = crowd.filter(|at| *at > 0) {
-        batch.truncate(at);
-    }
-    batch
-}
-
-fn position_of(read: &ReadEntry) -> Position {
-    match read {
-        Ok(entry) => entry.position,
-        Err(damaged) => damaged.position,
     }
 }
 

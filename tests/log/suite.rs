@@ -9,6 +9,7 @@ mod inclusion;
 mod named;
 mod processing;
 mod reach;
+mod refused;
 mod segments;
 pub mod support;
 mod traits;

@@ -389,3 +389,67 @@ fn a_document_with_a_wrong_key_or_none_tells_its_other_faults_too() {
     let answer = bad("kind: segment\nname: A\nwhere: { trait: tier, equels: gold }\n");
     assert!(answer.contains("missing_field") && answer.contains("equels"), "{answer}");
 }
+
+#[test]
+fn a_document_that_is_no_yaml_hides_no_problem_of_the_others() {
+    let text = "\
+kind: caps
+rules: [ { at_most: 1 }
+---
+kind: source
+key: a
+nmae: A
+---
+kind: source
+key: \"b
+--- # é
+kind: source
+key: [ c ]
+---
+kind: source
+\tkey: d
+...
+kind: source
+key: e
+name: { of: \u{7} }
+---
+kind: source
+key: f
+color: red
+";
+    let told = bad(text);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 7, "{told}");
+    for (line, begins) in lines.iter().zip([
+        "syntax test.yaml:3:1: rules[1]: ",
+        "unknown_field test.yaml:6:1: nmae: ",
+        "syntax test.yaml:9:6: ",
+        "wrong_value test.yaml:12:6: key: ",
+        "syntax test.yaml:15:1: ",
+        "syntax test.yaml:19:13: the character U+0007",
+        "unknown_field test.yaml:23:1: color: ",
+    ]) {
+        assert!(line.starts_with(begins), "{begins}: {told}");
+    }
+}
+
+#[test]
+fn what_is_not_used_here_is_told_wherever_it_stands_and_hides_nothing() {
+    let told = bad("kind: &x source\nkey: *x\nname: !!str A\ncolor: red\n---\nkind: source\nkey: a\nkey: a\nnmae: B\n");
+    let places = ["1:7: kind: anchors", "2:6: key: aliases", "3:7: name: tags", "8:1: key: `key`", "9:1: nmae"];
+    assert_eq!(told.lines().count(), places.len(), "{told}");
+    for place in places {
+        assert!(told.contains(place), "{place}: {told}");
+    }
+}
+
+#[test]
+fn files_that_are_no_yaml_are_all_told_and_names_in_others_are_not_missed() {
+    let template = "kind: template\nkey: note\nemail: { subject: S, html: '<p>x</p>' }\nsample: [\n";
+    let files =
+        [file("a.yaml", template), file("b.yaml", "key: 'b\n"), file("c.yaml", CART), file("d.json", "{ \"kind\": ")];
+    let told = lines(&crate::definition::check(&files, &Known::default()).unwrap_err());
+    let of = |name: &str| told.lines().filter(|line| line.starts_with(&format!("syntax {name}:"))).count();
+    assert_eq!(["a.yaml", "b.yaml", "c.yaml", "d.json"].map(of), [1, 1, 0, 1], "{told}");
+    assert_eq!(told.lines().count(), 3, "the template may be in one that cannot be read: {told}");
+}
