@@ -135,7 +135,7 @@ async fn a_cluster_whose_replicas_take_over_a_slot_behind_lets_nothing_more_thro
     world.track("ann", "Product Added", "c1").await;
     world.after(3).await;
     replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.has_all_of(master));
-    cluster.0.iter().for_each(Redis::tells_nobody);
+    replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.hears_no_more_of(master));
     world.track("bob", "Product Added", "c2").await;
     world.after(3).await;
     assert_eq!(sent(&world, "cart").await, 2);

@@ -122,10 +122,11 @@ impl Redis {
         });
     }
 
-    /// Its replicas hear nothing more of what it learns.
-    pub fn tells_nobody(&self) {
-        self.say::<Value>("ACL SETUSER default -psync -sync -replconf");
-        self.say::<Value>("CLIENT KILL TYPE replica");
+    /// As a replica: hears nothing more of what its master learns. It asks once a second and is refused for its name; one
+    /// whose question for the data itself is refused asks again at once, for ever, and takes the machine's processors.
+    pub fn hears_no_more_of(&self, master: &Self) {
+        self.say::<Value>("CONFIG SET masteruser nobody masterauth nothing");
+        master.say::<Value>("CLIENT KILL TYPE replica");
     }
 
     /// In a cluster: takes over from its master, whatever that has that it has not.

@@ -94,7 +94,7 @@ async fn a_master_replaced_by_a_replica_that_lost_its_last_second_lets_no_cap_be
         assert!(claim(&*store, &record, at(*n), *n, address, *n as u64 * 10).await);
     }
     replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.has_all_of(master));
-    cluster.0.iter().for_each(super::servers::Redis::tells_nobody);
+    replicas.iter().zip(&cluster.0).for_each(|(replica, master)| replica.hears_no_more_of(master));
     for (n, address) in &people {
         assert!(claim(&*store, &record, at(30 + n), *n, address, *n as u64 * 10 + 1).await);
     }
