@@ -58,6 +58,11 @@ impl Checkpoints {
         Ok(Some(Self { writer: database.writer.clone(), commits: 0, look, copied, database: file, copying, room }))
     }
 
+    /// Whether what is done after this commit may take long.
+    pub(super) fn is_due(&self) -> bool {
+        self.copied.load(Ordering::Acquire) || self.room.as_ref().is_some_and(Room::is_used_up)
+    }
+
     /// Called after each commit, when no transaction is open.
     pub(super) async fn committed(&mut self) {
         self.commits = self.commits.wrapping_add(1);
@@ -101,9 +106,13 @@ impl Room {
         Ok(Self { log: Arc::new(log), length: 0 })
     }
 
+    fn is_used_up(&self) -> bool {
+        self.log.metadata().is_ok_and(|now| (self.length + 1..LENGTH_MAX).contains(&now.len()))
+    }
+
     /// Makes room where there is none left. None: the disk has no more of it.
     async fn after_commit(self, writer: &DatabaseConnection) -> Option<Self> {
-        if !(self.length + 1..LENGTH_MAX).contains(&self.log.metadata().ok()?.len()) {
+        if !self.is_used_up() {
             return Some(self);
         }
         // Held until the last zero is written, also by whoever stops waiting for it.

@@ -113,6 +113,8 @@ struct Loop {
     line: Option<Line>,
     /// A commit failed: what the appender remembered of it is wrong, and the database may be away.
     is_stale: bool,
+    /// On disk, and told when the next turn is on its way there: what callers do then uses the time of the disk.
+    unheard: Option<Turn>,
 }
 
 impl Writer {
@@ -143,6 +145,7 @@ impl Writer {
             checkpoints,
             line: None,
             is_stale: false,
+            unheard: None,
         };
         tokio::spawn(turn.run(writer.stopping.clone(), writer.wake.clone()));
         Ok(writer)
@@ -263,6 +266,7 @@ impl Loop {
                 wake.notify_one();
             }
         }
+        self.tell();
         while self.appender.has_unstored() && !self.is_stale {
             self.is_stale = self.store_ids().await.is_err();
         }
@@ -303,6 +307,10 @@ impl Loop {
         // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
         let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
         let was_stale = self.is_stale;
+        if changed {
+            // Changes may take long.
+            self.tell();
+        }
         let watch = Stopwatch::start();
         let mut result = match self.refresh().await {
             Ok(()) => self.try_transaction(drafts, changes, &mut told).await,
@@ -327,6 +335,7 @@ impl Loop {
             result = self.try_transaction(kept.clone(), Vec::new(), &mut told).await;
         }
         kept.clear();
+        self.tell();
         match result {
             Ok((receipts, statements)) => {
                 let (head, appended) = (self.appender.head(), self.appender.appended());
@@ -334,7 +343,7 @@ impl Loop {
                 let turn = Turn { answers, receipts, told, entries, head, appended, changed, watch, statements };
                 match &self.line {
                     Some(line) => line.add(turn).await,
-                    None => turn.kept(&self.readers),
+                    None => self.unheard = Some(turn),
                 }
             }
             Err(error) => {
@@ -348,8 +357,18 @@ impl Loop {
                 told.into_iter().for_each(|answer| answer(Err(cause.clone())));
             }
         }
+        let is_next_short = !self.appends.is_empty() && self.effects.is_empty() && self.sends.is_empty();
+        if changed || !is_next_short || self.checkpoints.as_ref().is_some_and(Checkpoints::is_due) {
+            self.tell();
+        }
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed().await;
+        }
+    }
+
+    fn tell(&mut self) {
+        if let Some(turn) = self.unheard.take() {
+            turn.kept(&self.readers);
         }
     }
 
@@ -445,7 +464,8 @@ impl Loop {
             }
         }
         let statements = watch.elapsed();
-        tx.commit().await?;
+        let (committed, ()) = futures::join!(tx.commit(), async { self.tell() });
+        committed?;
         Ok((receipts, statements))
     }
 }

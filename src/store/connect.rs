@@ -196,6 +196,10 @@ async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyho
     let file = plain(path)?;
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let mut options = ConnectOptions::new(format!("sqlite://{file}?mode=rw"));
+    // Where a write finds no room, SQLite may end the whole transaction by itself. Then there is nothing to roll back, and
+    // the pool goes on counting it: the next one would be a savepoint in it, and where that fails too, all that follow are
+    // parts of a transaction that nobody commits. Such a connection is given up.
+    options.map_sqlx_sqlite_before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }));
     kept_open(&mut options, connections, FILE_DEADLINE).map_sqlx_sqlite_opts(move |options| {
         options
             .busy_timeout(BUSY_TIMEOUT)

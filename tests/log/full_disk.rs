@@ -8,13 +8,13 @@ use crate::on_sqlite::support::{self, House, event, position};
 async fn a_full_disk_is_an_answer_and_what_was_answered_is_there_when_there_is_room_again() {
     let house = House::new().await;
     house.append(vec![event("m0", "ann", "Product Viewed")]).await;
-    let pages = "PRAGMA max_page_count = 1";
-    // SQLite takes the present size where less is asked for: from here on the file cannot grow.
-    house.database.writer.execute_unprepared(pages).await.unwrap();
     let big = format!("{{\"note\":\"{}\"}}", "x".repeat(20_000));
     let mut stored = 1;
     let mut refused = 0;
     for n in 1..40 {
+        // SQLite takes the present size where less is asked for: the file cannot grow. A connection whose transaction
+        // failed may be another by now.
+        house.database.writer.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
         let kind = carillon::event::Kind::Track;
         let event = support::build(&format!("m{n}"), kind, "Big", Some(&format!("u{n}")), None, &big);
         match house.log.append(support::WORKSPACE, vec![event]).await {

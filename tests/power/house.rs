@@ -215,6 +215,37 @@ impl House {
         Life { accepted, taken, loss, left }
     }
 
+    /// Orders come while the disk has room, while it has room for some, and when it has room again: those that were
+    /// accepted, and how many were not.
+    pub async fn on_a_full_disk(&self, chance: &mut Chance) -> (Vec<Event>, usize) {
+        let (disk, mut accepted, mut refused) = (forgetful_disk::install(), Vec::new(), 0);
+        for n in 0..60 {
+            match n {
+                10 => {
+                    let (mut writes, share) = (Chance::new(chance.next()), 10 + chance.below(91));
+                    disk.fills(Some(Box::new(move || writes.percent(share))));
+                }
+                40 => disk.fills(None),
+                _ => {}
+            }
+            let events = self.events(&n.to_string());
+            match self.carillon.log.append(WORKSPACE, events.clone()).await {
+                Ok(_) => accepted.extend(events),
+                Err(error) => {
+                    assert!(n >= 10 && n < 40, "there is room: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        (accepted, refused)
+    }
+
+    /// Stops it, and leaves what it stored.
+    pub async fn closed(self) -> TempDir {
+        self.carillon.close().await;
+        self.folder
+    }
+
     /// One client: an order, its answer, the next.
     async fn order(&self, client: usize, counter: &Counter) {
         let mut n = 0;

@@ -2,7 +2,8 @@
 //! opens on what that disk still has.
 //!
 //! Every event that was answered for is there, no marketing message goes out twice, and the books balance. The same loss
-//! with commits that are not synced (`synchronous=NORMAL`) loses accepted events: so the test can fail.
+//! with commits that are not synced (`synchronous=NORMAL`) loses accepted events: so the test can fail. And what a disk
+//! without room refuses is refused, and nothing else is lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -53,4 +54,18 @@ async fn commits_that_are_not_synced_are_lost_with_the_power() {
         missing += after.missing(&life.accepted).await.len();
     }
     assert!(missing > 0, "a disk that forgets took nothing: this test could not fail");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_while_the_disk_has_no_room_and_after_is_there() {
+    for seed in 0..CUTS {
+        let mut chance = Chance::new(seed);
+        let house = House::on(tempfile::tempdir().unwrap()).await;
+        let (accepted, refused) = house.on_a_full_disk(&mut chance).await;
+        assert!(refused > 0 && !accepted.is_empty(), "seed {seed}: the disk was never full, or always");
+        let after = House::on(house.closed().await).await;
+        assert_eq!(after.missing(&accepted).await, Vec::<String>::new(), "seed {seed}: accepted and not stored");
+        after.come_to_rest().await;
+        after.check_books().await;
+    }
 }

@@ -3,7 +3,7 @@
 //! Files are SQLite's own on the usual disk. Beside them stands, for every sector written since its file's last sync, what
 //! it held before. [`Frozen::copy`] copies a folder as a loss of power would leave it: of each such sector, and of each
 //! length, either what was there before or what was written, as chance has it. Disks promise no more than that, and
-//! SQLite expects no more. A sync costs nothing here, for what survives is decided here.
+//! SQLite expects no more. A sync costs nothing here, for what survives is decided here. It can be full, too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -39,6 +39,8 @@ struct State {
     unsynced: BTreeMap<PathBuf, Unsynced>,
     /// What happens after so many more writes.
     then: Option<(u64, Then)>,
+    /// Asked for each write: whether the disk is full just then.
+    is_full: Option<Box<dyn FnMut() -> bool + Send>>,
 }
 
 /// The disk between two writes, while everybody waits.
@@ -85,6 +87,11 @@ impl Disk {
     /// Calls `then` once, in the midst of things: right after so many more writes, before anything else is written.
     pub fn after_writes(&self, count: u64, then: impl FnOnce(Frozen) + Send + 'static) {
         self.state().then = Some((count, Box::new(then)));
+    }
+
+    /// From here on each write asks whether it finds the disk full; none: there is room again.
+    pub fn fills(&self, is_full: Option<Box<dyn FnMut() -> bool + Send>>) {
+        self.state().is_full = is_full;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -219,6 +226,9 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, count: c_int, at: i64) -> c_int {
     let mut state = disk().state();
+    if state.is_full.as_mut().is_some_and(|is_full| is_full()) {
+        return ffi::SQLITE_FULL;
+    }
     let from = u64::try_from(at).unwrap_or(0);
     // SAFETY: SQLite writes to a file it has open; the lock is held until it is written.
     unsafe {
