@@ -6,6 +6,7 @@
 mod layers;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +19,6 @@ use jiff::tz::TimeZone;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
-use crate::caps::redis;
 use crate::channel::dkim::{BadKey, Dkim};
 use crate::channel::sender::records::Net;
 use crate::channel::smtp::Settings;
@@ -26,7 +26,7 @@ use crate::http::config::Config as Ingest;
 use crate::ids::Span;
 use crate::message::{Channel, RetryPolicy};
 use crate::money::Currency;
-use crate::render::Sender as MailSender;
+use crate::render::{NotASender, Sender as MailSender};
 use crate::store::Address;
 use crate::worker::retention::Retention;
 
@@ -260,8 +260,11 @@ impl Config {
     /// # Errors
     /// Every wrong key and value, by name.
     pub fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refused> {
-        let config = layers::read(file, environment)?;
-        let wrong = config.wrong_values();
+        let (config, variables) = layers::read(file, environment)?;
+        let mut wrong = values::wrong_in(&config);
+        for one in &mut wrong {
+            one.place = variables.get(&one.key).cloned().unwrap_or_default();
+        }
         if wrong.is_empty() { Ok(config) } else { Err(Refused(wrong)) }
     }
 
@@ -274,73 +277,6 @@ impl Config {
         let environment = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
         Self::load(file, environment)
-    }
-
-    /// Values of the right type that cannot be meant.
-    fn wrong_values(&self) -> Vec<Wrong> {
-        let mut wrong = Vec::new();
-        let mut refuse = |key: &str, message: String| {
-            wrong.push(Wrong { place: String::new(), key: key.to_owned(), message, nearest: None });
-        };
-        if let Some(url) = &self.database.url
-            && let Err(message) = database_address(url)
-        {
-            refuse("database.url", message);
-        }
-        if let Some(url) = &self.redis.url
-            && let Err(error) = redis::Server::check_address(url.expose_secret())
-        {
-            refuse("redis.url", error.to_string());
-        }
-        if let Err(message) = self.workspace.zone() {
-            refuse("workspace.timezone", message);
-        }
-        if let Err(message) = self.smtp.settings() {
-            refuse("smtp.url", message);
-        }
-        if self.smtp.connections == 0 || self.smtp.connections > 1_000 {
-            refuse("smtp.connections", "is a number from 1 to 1000".to_owned());
-        }
-        if self.smtp.messages_per_connection == 0 {
-            refuse("smtp.messages_per_connection", "is at least 1".to_owned());
-        }
-        if let Err(message) = self.sender.mailbox() {
-            refuse("sender.address", message);
-        }
-        if let Err(message) = self.sender.resolver() {
-            refuse("sender.resolver", message);
-        }
-        if let Err(error) = self.sender.dkim() {
-            let key =
-                if matches!(error, BadKey::Selector(_)) { "sender.dkim_selector" } else { "sender.dkim_key_file" };
-            refuse(key, error.to_string());
-        }
-        for (key, url) in
-            [("sender.public_url", &self.sender.public_url), ("ingest.public_url", &self.ingest.public_url)]
-        {
-            if url.as_ref().is_some_and(|url| !is_web_address(url)) {
-                refuse(key, "is an address such as https://events.shop.example".to_owned());
-            }
-        }
-        if self.retry.delays.is_empty() || self.retry.attempts_max == 0 {
-            refuse("retry", "needs at least one delay and one try".to_owned());
-        }
-        if self.sending.settle > Span::from_seconds(60) {
-            refuse("sending.settle", "is at most 60s: every marketing message may wait as long".to_owned());
-        }
-        if let Err(message) = self.metrics.listen() {
-            refuse("metrics.listen", message);
-        }
-        if self.metrics.token.as_ref().is_some_and(|token| token.expose_secret().len() < 16) {
-            refuse("metrics.token", "has 16 characters or more".to_owned());
-        }
-        for (name, message) in self.retention.wrong() {
-            refuse(&format!("retention.{name}"), message);
-        }
-        if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
-            refuse("log.level", format!("is not a level or a list of them: {error}"));
-        }
-        wrong
     }
 
     /// Where everything is stored; where nothing is set, a SQLite file in the data folder.
@@ -367,16 +303,6 @@ fn database_address(secret: &SecretString) -> Result<Address, String> {
         },
         _ => Err("is written postgres://user:password@host:5432/database, or sqlite://PATH".to_owned()),
     }
-}
-
-fn is_web_address(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.host_str().is_some()
-            && url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-    })
 }
 
 impl Workspace {
@@ -430,10 +356,10 @@ impl Sender {
     /// Who mail is from.
     ///
     /// # Errors
-    /// An address nothing can be sent from.
-    pub fn mailbox(&self) -> Result<MailSender, String> {
+    /// An address nothing can be sent from, or answered to.
+    pub fn mailbox(&self) -> Result<MailSender, NotASender> {
         let name = Some(self.name.as_str()).filter(|name| !name.is_empty());
-        MailSender::new(name, &self.address, self.reply_to.as_deref()).map_err(|error| error.to_string())
+        MailSender::new(name, &self.address, self.reply_to.as_deref())
     }
 
     /// What unsubscribe links begin with; `listening` is where the service listens.

@@ -80,6 +80,7 @@ impl Carillon {
             definitions: self.definitions.clone(),
             zone: self.workers.dispatcher().zone().clone(),
             token: Admin::hash_of(token),
+            // Whether this is a demo is asked when somebody wants it: it is filled after it was opened.
             forward: self.smtp.is_none().then_some(forward),
             refresh_keys: Arc::new(move |()| read_keys()),
             send_test: self.sending_tests(),
@@ -168,10 +169,10 @@ impl Carillon {
     fn examining(&self) -> Doing<(), Vec<Check>> {
         let (store, log, definitions) = (self.store.clone(), self.log.clone(), self.definitions.clone());
         let (workers, folder, smtp) = (self.workers.clone(), self.folder.clone(), self.smtp.clone());
-        let resolver = self.resolver;
+        let (resolver, links) = (self.resolver, self.links.clone());
         Arc::new(move |()| {
             let (store, log, definitions) = (store.clone(), log.clone(), definitions.clone());
-            let (workers, folder, smtp) = (workers.clone(), folder.clone(), smtp.clone());
+            let (workers, folder, smtp, links) = (workers.clone(), folder.clone(), smtp.clone(), links.clone());
             Box::pin(async move {
                 Ok(doctor(Patient {
                     workspace: WORKSPACE,
@@ -181,6 +182,7 @@ impl Carillon {
                     dispatcher: workers.dispatcher(),
                     folder: &folder,
                     smtp: smtp.as_deref(),
+                    links: &links,
                     resolver,
                 })
                 .await)

@@ -89,7 +89,7 @@ pub async fn run(place: &Place, demo: Demo) -> anyhow::Result<Answer> {
 
 /// A real shop's clock is not ours to move, and a folder named by mistake would be left with another time.
 fn must_be_a_demo(place: &Place) -> anyhow::Result<()> {
-    // A server that runs knows by itself.
+    // A server that runs knows by itself whether it serves a demo.
     if key_file(place).is_file() || place.take("demo forward")?.is_err() {
         return Ok(());
     }

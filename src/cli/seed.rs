@@ -9,11 +9,9 @@ use crate::demo;
 use crate::eventlog::Queue;
 use crate::ids::Timestamp;
 use crate::intake::{BATCH_EVENTS_MAX, LogSink, Sink};
-use crate::store::controls::{set_setting, setting};
+use crate::store::controls::{DEMO_SHOP, set_setting, setting};
 use crate::store::soundness::last_entry;
 
-/// The seed and the instant the history ends, kept from the first start: `SEED UNTIL`.
-const SHOP: &str = "demo_shop";
 /// Set when the history is complete.
 const DONE: &str = "demo_seeded";
 
@@ -24,7 +22,8 @@ const DONE: &str = "demo_seeded";
 /// The folder holds something else, or cannot be written.
 pub async fn history(carillon: &Carillon, seed: u64) -> anyhow::Result<u64> {
     let reader = carillon.store.reader();
-    let (seed, until) = match setting(reader, SHOP).await?.as_deref().and_then(read_shop) {
+    // The seed and the instant the history ends, kept from the first start: `SEED UNTIL`.
+    let (seed, until) = match setting(reader, DEMO_SHOP).await?.as_deref().and_then(read_shop) {
         Some(begun) => begun,
         None if last_entry(reader).await?.is_some() => {
             let message = "this folder holds a shop that is not the demo's: name an empty one with --data";
@@ -32,7 +31,7 @@ pub async fn history(carillon: &Carillon, seed: u64) -> anyhow::Result<u64> {
         }
         None => {
             let until = carillon.clock.now();
-            keep(carillon, SHOP, format!("{seed} {}", until.millis())).await?;
+            keep(carillon, DEMO_SHOP, format!("{seed} {}", until.millis())).await?;
             (seed, until)
         }
     };

@@ -17,6 +17,7 @@ use crate::config::{Config, LogFormat};
 use crate::http::admin::{self, Admin};
 use crate::http::pages as shown;
 use crate::telemetry::traces::{self, Exporter};
+use crate::worker::doctor::LINKS_ADVICE;
 use crate::worker::restored::hold_by_hand;
 use crate::worker::service::Workers;
 
@@ -51,6 +52,13 @@ pub async fn serve(
         anyhow::bail!(
             "a demo moved the clock of {folder} {offset} ahead, and messages would leave through a real provider: use a \
              fresh data folder for them"
+        );
+    }
+    let links = &server.carillon.links;
+    if server.carillon.smtp.is_some() && links.lead_home_only() {
+        tracing::warn!(
+            base = links.base(),
+            "nobody who gets a mail can follow its links, that of unsubscribing among them: {LINKS_ADVICE}"
         );
     }
     let address = server.whereabouts.address.clone();

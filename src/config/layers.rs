@@ -20,14 +20,18 @@ const SECRETS: [&str; 3] = ["database.url", "redis.url", "smtp.url"];
 /// Default values by dotted key: the keys there are, and the type each has.
 type Known = BTreeMap<String, Value>;
 
+/// Keys that the environment sets, each with its variable.
+pub(super) type Variables = BTreeMap<String, String>;
+
+/// The settings, and which of them are the environment's.
 pub(super) fn read(
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Config, Refused> {
+) -> Result<(Config, Variables), Refused> {
     let defaults = Toml::string(DEFAULTS);
     let known = keys_of(dict_of(&defaults, "the defaults")?);
     let mut figment = Figment::from(defaults);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut variables) = (Vec::new(), Variables::new());
     if let Some(path) = file {
         let place = path.display().to_string();
         // Read here, so that a missing or unreadable file has its own words.
@@ -39,14 +43,20 @@ pub(super) fn read(
     for (name, text) in environment {
         let Some(key) = key_of(&name) else { continue };
         match known.get(&key) {
-            Some(default) => figment = figment.merge(Serialized::default(&key, typed(default, text))),
+            Some(default) => {
+                figment = figment.merge(Serialized::default(&key, typed(default, text)));
+                variables.insert(key, name);
+            }
             None => wrong.push(unknown_in_environment(name, &known)),
         }
     }
     if !wrong.is_empty() {
         return Err(Refused(wrong));
     }
-    figment.extract::<Config>().map(tidied).map_err(|errors| Refused(errors.into_iter().map(wrong_value).collect()))
+    match figment.extract::<Config>() {
+        Ok(config) => Ok((tidied(config), variables)),
+        Err(errors) => Err(Refused(errors.into_iter().map(|error| wrong_value(error, &variables)).collect())),
+    }
 }
 
 fn refused(place: &str, key: &str, message: String) -> Refused {
@@ -125,8 +135,13 @@ fn typed(default: &Value, text: String) -> Value {
     }
 }
 
-fn wrong_value(error: figment::Error) -> Wrong {
+fn wrong_value(error: figment::Error, variables: &Variables) -> Wrong {
     let key = error.path.join(".");
+    // An item of a list is a part of its key.
+    let variable = variables
+        .iter()
+        .find(|(set, _)| key.strip_prefix(set.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
+    let variable = variable.map(|(_, name)| name.clone());
     let source = error.metadata.as_ref().and_then(|metadata| metadata.source.as_ref()).map(ToString::to_string);
     let message = match &error.kind {
         _ if SECRETS.contains(&key.as_str()) => "is written as text".to_owned(),
@@ -138,7 +153,7 @@ fn wrong_value(error: figment::Error) -> Wrong {
         Kind::UnknownField(found, known) => nearest(found, known.iter().copied()),
         _ => None,
     };
-    Wrong { place: source.unwrap_or_default(), key, message, nearest }
+    Wrong { place: variable.or(source).unwrap_or_default(), key, message, nearest }
 }
 
 /// Where another part's settings say "none" by an empty text.

@@ -82,10 +82,26 @@ fn a_wrong_value_is_refused_by_its_key() {
         ("CARILLON_REDIS__URL", "memcached://x", "redis.url"),
         ("CARILLON_WORKSPACE__TIMEZONE", "Mars/Olympus", "workspace.timezone"),
         ("CARILLON_INGEST__REQUESTS_BURST", "0", "ingest.requests_burst"),
+        ("CARILLON_SENDER__REPLY_TO", "garbage", "sender.reply_to"),
+        ("CARILLON_SMTP__HELLO", "a b", "smtp.hello"),
+        ("CARILLON_SMTP__CA_FILE", "no/such/file.pem", "smtp.ca_file"),
+        ("CARILLON_RETRY__AGE_MAX", "0s", "retry.age_max"),
+        ("CARILLON_RETRY__DELAYS", "1m, soon", "retry.delays"),
+        ("CARILLON_LOG__LEVEL", "", "log.level"),
+        ("CARILLON_LOG__LEVEL", "infoo", "log.level"),
+        ("CARILLON_LOG__LEVEL", "info,carillon=debgu", "log.level"),
     ] {
         let error = from_env(&[(variable, value)]).unwrap_err().to_string();
-        assert!(error.contains(&format!("{key}: ")), "{variable}={value}: {error}");
+        assert!(error.contains(&format!("\n  {variable}: {key}")), "{variable}={value}: {error}");
+        assert!(!error.contains(".rs:"), "{error}");
     }
+    let error = from_env(&[("CARILLON_LOG__LEVEL", "infoo")]).unwrap_err().to_string();
+    assert!(error.contains("error, warn, info") && error.contains("did you mean `info`?"), "{error}");
+    for level in ["info", "OFF", "info,carillon::worker=debug", "warn,carillon=trace"] {
+        from_env(&[("CARILLON_LOG__LEVEL", level)]).unwrap();
+    }
+    let error = from_file("[sender]\nreply_to = \"garbage\"\n").unwrap_err();
+    assert!(error.contains("\n  sender.reply_to: "), "{error}");
     assert!(from_file("[server\n").unwrap_err().contains("FILE: "));
     assert!(Config::load(Some(Path::new("no/such/file.toml")), env(&[])).is_err());
 }

@@ -301,7 +301,7 @@ impl<'a> Turn<'a> {
             && let Some(traits) = event.traits()
             && !traits.is_empty()
         {
-            self.set_traits(event, traits);
+            self.set_traits(event, &traits);
         }
         self.learn_consent(event);
         self.learn_zone(event);

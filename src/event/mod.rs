@@ -9,10 +9,11 @@ pub mod pattern;
 pub mod source;
 pub mod track_api;
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::ids::{EventId, Timestamp, TraceContext};
 
@@ -205,10 +206,19 @@ impl Event {
         json::lookup(self.body.document(), path)
     }
 
-    /// Traits an identify or group call carries: `traits`, else `context.traits`.
-    pub fn traits(&self) -> Option<&serde_json::Map<String, Value>> {
+    /// Traits an identify or group call carries, in `traits`, in `context.traits` or in both: then what `traits` says of
+    /// a name goes before.
+    pub fn traits(&self) -> Option<Cow<'_, Map<String, Value>>> {
         let document = self.body.document();
         let at = |path| json::lookup(document, path).and_then(Value::as_object);
-        at("traits").or_else(|| at("context.traits"))
+        let (Some(named), Some(context)) = (at("traits"), at("context.traits")) else {
+            return at("traits").or_else(|| at("context.traits")).map(Cow::Borrowed);
+        };
+        if context.keys().all(|name| named.contains_key(name)) {
+            return Some(Cow::Borrowed(named));
+        }
+        let mut both = context.clone();
+        both.extend(named.iter().map(|(name, value)| (name.clone(), value.clone())));
+        Some(Cow::Owned(both))
     }
 }

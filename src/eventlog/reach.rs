@@ -43,7 +43,7 @@ pub async fn before<C: ConnectionTrait>(
             continue;
         }
         let Some(traits) = event.traits() else { continue };
-        let subjects = addresses_of(traits);
+        let subjects = addresses_of(&traits);
         if !subjects.is_empty() {
             let gives = Gives { place, draft, event, subjects };
             by_workspace.entry(draft.workspace).or_default().push(gives);

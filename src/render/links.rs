@@ -269,6 +269,22 @@ impl Links {
         format!("{}/{}/preview", self.base, kind.path())
     }
 
+    /// Whether what they begin with is a place that only this machine can reach.
+    pub fn lead_home_only(&self) -> bool {
+        let host = url::Url::parse(&self.base).ok().and_then(|base| base.host().map(|host| host.to_owned()));
+        match host {
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback() || ip.is_unspecified(),
+            Some(url::Host::Ipv6(ip)) => ip.to_canonical().is_loopback() || ip.is_unspecified(),
+            None => false,
+        }
+    }
+
+    /// What they begin with.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Whether an address is one of these: who asks for it may do something in somebody's name.
     pub fn is_ours(&self, url: &str) -> bool {
         let path = url.strip_prefix(&*self.base).and_then(|rest| rest.strip_prefix('/'));

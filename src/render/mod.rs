@@ -68,6 +68,13 @@ pub struct Sender {
 #[error("`{0}` is not an e-mail address to send from")]
 pub struct NotASender(String);
 
+impl NotASender {
+    /// What was given for one.
+    pub fn address(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Sender {
     /// # Errors
     /// When an address is not one with a domain.

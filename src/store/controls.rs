@@ -13,6 +13,9 @@ use crate::store::rows::{Error, Rows};
 /// The scope that stops everything.
 pub const PAUSE_ALL: &str = "all";
 
+/// The setting that only a demo's database has: which shop it was filled with. Nobody else's clock may be moved.
+pub const DEMO_SHOP: &str = "demo_shop";
+
 /// An entry that could not be applied.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Parked {

@@ -14,6 +14,7 @@ use crate::channel::smtp::Smtp;
 use crate::definition::DocumentKind;
 use crate::eventlog::{EventLog, Queue};
 use crate::ids::{Span, Timestamp, WorkspaceId};
+use crate::render::links::Links;
 use crate::store::Store;
 use crate::store::controls::PAUSE_ALL;
 use crate::store::leases::shared_by;
@@ -37,6 +38,9 @@ const AHEAD_MAX: Span = Span::from_seconds(300);
 
 /// Seconds in which the parts of a process that ended are taken by others.
 const SHARED_WITHIN: u32 = 6;
+
+/// Where the links in mails lead to this machine alone.
+pub const LINKS_ADVICE: &str = "set sender.public_url (CARILLON_SENDER__PUBLIC_URL) to how mail readers reach this service, such as https://mail.shop.example";
 
 /// One check and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -86,6 +90,8 @@ pub struct Patient<'a> {
     pub folder: &'a Path,
     /// The relay that mail leaves through; none: nothing real is sent.
     pub smtp: Option<&'a Smtp>,
+    /// Of unsubscribing, preferences and clicks, as they stand in mails.
+    pub links: &'a Links,
     /// Which name server is asked; none: the system's.
     pub resolver: Option<SocketAddr>,
 }
@@ -118,7 +124,7 @@ async fn within(patient: Patient<'_>) -> Vec<Check> {
         // Whatever asks it waits as long, one check after the other.
         let mut checks = vec![database];
         checks.extend(machine::disk(patient.folder).await);
-        checks.push(sender(patient));
+        checks.extend([sender(patient), links(patient)]);
         checks.extend(channels(patient).await);
         return checks;
     }
@@ -132,7 +138,7 @@ async fn within(patient: Patient<'_>) -> Vec<Check> {
     checks.extend(machine::drift(patient.store, patient.log.clock().machine()).await);
     checks.push(pauses(patient).await);
     checks.push(restored(patient).await);
-    checks.push(sender(patient));
+    checks.extend([sender(patient), links(patient)]);
     checks.push(caps(patient).await);
     checks.extend(channels(patient).await);
     checks
@@ -352,6 +358,18 @@ fn sender(patient: Patient<'_>) -> Check {
         return Check::bad(name, detail, "set CARILLON_SENDER__ADDRESS to an address of your own");
     }
     Check::good(name, format!("mail is from {address}"))
+}
+
+/// A mail whose way out leads nowhere may not be sent, and what was sent cannot be mended.
+fn links(patient: Patient<'_>) -> Check {
+    let name = "links in mails";
+    let base = patient.links.base();
+    if patient.is_real() && patient.links.lead_home_only() {
+        let detail =
+            format!("they begin with {base}: nobody who gets a mail can unsubscribe, and no click is heard of");
+        return Check::bad(name, detail, LINKS_ADVICE);
+    }
+    Check::good(name, format!("they begin with {base}"))
 }
 
 fn domain_of(patient: Patient<'_>) -> String {

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use carillon::app::{Carillon, Options};
 use carillon::channel::{Channel, Unusable};
 use carillon::clock::Clock;
+use carillon::eventlog::Queue;
 use carillon::fault::Faults;
 use carillon::http;
 use carillon::ids::Span;
 use carillon::message::{Outcome, RetryPolicy};
 use carillon::render::{Rendered, Sender, Workspace};
+use carillon::store::controls::{DEMO_SHOP, set_setting};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -152,6 +154,11 @@ impl House {
             carrier,
         };
         let carillon = Carillon::open(options).await.unwrap();
+        // So that its clock may be moved.
+        let writer = carillon.log.writer();
+        let demo = writer
+            .change(Queue::Effects, |tx, _| Box::pin(async move { Ok(set_setting(tx, DEMO_SHOP, "1 0").await?) }));
+        demo.await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

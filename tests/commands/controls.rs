@@ -1,9 +1,21 @@
 //! The switches a person needs, with a server and without, and the check-up.
 
+use carillon::store::controls::{DEMO_SHOP, set_setting};
 use serde_json::json;
 
 use crate::database::Backend;
 use crate::program::{Folder, Server, root};
+
+/// What `carillon demo` leaves in a folder by which its clock may be moved.
+pub fn made_a_demo(folder: &Folder) {
+    std::fs::write(folder.data().join("demo-key"), "as a demo has one").unwrap();
+    let making = async {
+        let database = carillon::store::open(folder.address()).await.unwrap();
+        set_setting(&database.writer, DEMO_SHOP, "1 0").await.unwrap();
+        database.close().await;
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(making);
+}
 
 fn shop() -> Folder {
     let folder = Folder::new();
@@ -52,9 +64,19 @@ fn a_folder_whose_clock_was_moved_never_sends_for_real() {
     let said = folder.run(&["demo", "forward", "1h"]);
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.err.contains("not a demo's folder") && said.err.contains("carillon demo --data"), "{}", said.err);
-    drop(Server::start(&folder, &["serve"]));
+    let server = Server::start(&folder, &["serve"]);
+    for with_a_key_like_a_demos in [false, true] {
+        if with_a_key_like_a_demos {
+            std::fs::write(folder.data().join("demo-key"), "as if a demo had made this folder").unwrap();
+        }
+        let said = folder.run(&["demo", "forward", "1h"]);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert!(said.err.contains("only a demo's clock can be moved"), "{}", said.err);
+    }
+    drop(server);
+    assert_eq!(folder.run(&["demo", "forward", "1h"]).code, 1);
 
-    std::fs::write(folder.data().join("demo-key"), "a demo made this folder").unwrap();
+    made_a_demo(&folder);
     folder.ok(&["demo", "forward", "1h"]);
     let mut serve = folder.command();
     serve.args(["serve", "--listen", "127.0.0.1:0"]).env("CARILLON_SMTP__URL", "smtp://127.0.0.1:1");

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::controls::made_a_demo;
 use crate::program::{Folder, root};
 
 const CALLS: &str = r#"{"type":"identify","userId":"ann","messageId":"m1","timestamp":"2026-03-01T09:00:00Z","traits":{"email":"ann@example.com","tier":"gold"}}
@@ -15,7 +16,7 @@ fn shop() -> Folder {
     folder.ok(&["apply", root().join("templates").to_str().unwrap()]);
     let calls = folder.write("calls.jsonl", CALLS);
     folder.ok(&["import", calls.to_str().unwrap(), "--format", "jsonl"]);
-    std::fs::write(folder.data().join("demo-key"), "a demo made this folder").unwrap();
+    made_a_demo(&folder);
     folder
 }
 

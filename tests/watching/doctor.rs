@@ -31,6 +31,7 @@ impl Post {
             ("CARILLON_SMTP__CA_FILE", authority.as_str()),
             ("CARILLON_SENDER__ADDRESS", "hello@Mail.Shop-Of-Tests.org"),
             ("CARILLON_SENDER__RESOLVER", resolver.as_str()),
+            ("CARILLON_SENDER__PUBLIC_URL", "https://mail.shop-of-tests.org"),
         ];
         all.extend(settings);
         let server = Server::start_with(&folder, &["serve"], &all);
@@ -109,6 +110,21 @@ fn a_domain_that_is_set_up_as_it_should_be_is_all_well() {
     }
     let people = post.folder.ok(&["doctor"]);
     assert!(people.contains("\u{2713} SPF: ") && people.contains("all is well"), "{people}");
+}
+
+#[test]
+fn links_that_lead_to_this_machine_alone_are_told_at_the_start_and_by_the_doctor() {
+    let home = Post::open("", &[("CARILLON_SENDER__PUBLIC_URL", "")]);
+    let (status, seen, advice) = home.check("links in mails");
+    assert!(status == "failed" && seen.contains("http://127.0.0.1:"), "{seen}");
+    assert!(advice.contains("CARILLON_SENDER__PUBLIC_URL"), "{advice}");
+    let log = || std::fs::read_to_string(home.folder.path("stderr.txt")).unwrap();
+    assert!(log().contains("WARN") && log().contains("set sender.public_url"), "{}", log());
+    drop(home);
+    let away = Post::open("", &[]);
+    assert_eq!(away.check("links in mails").0, "ok");
+    let log = std::fs::read_to_string(away.folder.path("stderr.txt")).unwrap();
+    assert!(!log.contains("sender.public_url"), "{log}");
 }
 
 #[test]

@@ -81,6 +81,29 @@ fn rudder_clients_use_other_fields_for_time_and_traits() {
 }
 
 #[test]
+fn traits_come_from_both_places_and_a_name_in_both_is_what_the_call_itself_says() {
+    use serde_json::{Value, json};
+    let traits = |fields: &str| {
+        let event = single(Kind::Identify, &format!(r#"{{"userId":"ann","messageId":"m",{fields}}}"#)).unwrap();
+        event.traits().map(|traits| Value::Object(traits.into_owned()))
+    };
+    let context = r#""context":{"traits":{"email":"ann@example.com","x":1}}"#;
+    assert_eq!(
+        traits(&format!(r#""traits":{{"x":2}},{context}"#)),
+        Some(json!({ "email": "ann@example.com", "x": 2 }))
+    );
+    assert_eq!(
+        traits(&format!(r#""traits":{{"x":null}},{context}"#)),
+        Some(json!({ "email": "ann@example.com", "x": null }))
+    );
+    assert_eq!(traits(&format!(r#""traits":null,{context}"#)), Some(json!({ "email": "ann@example.com", "x": 1 })));
+    assert_eq!(traits(context), Some(json!({ "email": "ann@example.com", "x": 1 })));
+    assert_eq!(traits(r#""traits":{"x":2},"context":{"traits":{"x":1}}"#), Some(json!({ "x": 2 })));
+    assert_eq!(traits(r#""traits":{"x":2}"#), Some(json!({ "x": 2 })));
+    assert_eq!(traits(r#""context":{}"#), None);
+}
+
+#[test]
 fn the_batch_s_context_reaches_the_items_that_lack_it() {
     let events: Vec<Event> = events(&fixture("shared_context_batch")).into_iter().map(Result::unwrap).collect();
     assert_eq!(events[0].user_id.as_deref(), Some("4711"));

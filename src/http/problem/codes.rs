@@ -197,7 +197,8 @@ codes! {
     InvalidDefinitions, "invalid_definitions", UNPROCESSABLE_ENTITY, "Definitions not accepted",
         "The files hold mistakes; nothing was applied.", "`problems` lists every one with file, line and column.";
     ClockIsReal, "clock_is_real", CONFLICT, "The clock is real",
-        "Messages leave through a real provider here, so nobody may move the clock.", "Move the demo's clock.";
+        "This is no demo, or its messages leave through a real provider, so nobody may move the clock.",
+        "Move the clock of what `carillon demo` made.";
     TestNotSent, "test_not_sent", UNPROCESSABLE_ENTITY, "Test not sent",
         "The test message could not be made or was not handed over.", "`detail` says why.";
     NotRendered, "not_rendered", UNPROCESSABLE_ENTITY, "Not rendered",

@@ -73,7 +73,7 @@ pub enum Refusal {
     #[error("{} found and nothing was applied", found(.0.len()))]
     Definitions(Vec<definition::Problem>),
     #[error(
-        "messages leave through a real provider here, so nobody may move the clock; the demo's clock moves only in the sandbox"
+        "only a demo's clock can be moved, in the sandbox: this service was not made by `carillon demo`, or its messages leave through a real provider"
     )]
     ClockIsReal,
     #[error("the test message was not sent: {cause}")]

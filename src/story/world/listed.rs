@@ -40,7 +40,7 @@ impl World<'_> {
             return;
         }
         let Some(traits) = event.traits() else { return };
-        for address in addresses_in(traits) {
+        for address in addresses_in(&traits) {
             let suppressions = self.closed(&address);
             let effect = Effect::Reach { subject: address.subject(), suppressions };
             if let Some(one) = self.people.get_mut(who) {

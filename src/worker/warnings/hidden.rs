@@ -37,7 +37,8 @@ pub(super) async fn of_documents(
     let mut set: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in store.entries_apart(positions).await?.into_values() {
         let Logged::Event(event) = entry.logged else { continue };
-        for key in keys.keys().filter(|key| event.traits().is_some_and(|traits| traits.contains_key(*key))) {
+        let Some(traits) = event.traits() else { continue };
+        for key in keys.keys().filter(|key| traits.contains_key(*key)) {
             *set.entry(key).or_default() += 1;
         }
     }
