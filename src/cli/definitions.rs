@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Refused};
 use crate::cli::table::{cell, list};
 use crate::cli::{Answer, Usage, print, print_json, tell};
 use crate::definition::{self, Problem, SourceFile};
@@ -80,11 +80,11 @@ pub struct Test {
 /// `carillon apply`; the files are read before the service is asked.
 pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> anyhow::Result<Answer> {
     let path = format!("/api/v1/definitions?dry_run={}&yes={}", asked.dry_run, asked.yes);
-    let answer = client.post(&path, body(&files)).await?;
+    let answer = client.post(&path, body(&files)).await;
     if asked.json {
-        print_json(&answer);
-        return Ok(Answer::Yes);
+        return answer_as_json(answer);
     }
+    let answer = answer?;
     let (created, changed) = (list(&answer, "created"), list(&answer, "changed"));
     for (mark, names) in [("+", created), ("~", changed)] {
         for name in names {
@@ -96,6 +96,19 @@ pub async fn apply(client: &Client, asked: &Apply, files: Vec<SourceFile>) -> an
     print(&format!("{counts}{}\n", if asked.dry_run { "; nothing was applied" } else { "" }));
     warn(&answer);
     Ok(Answer::Yes)
+}
+
+/// What stands in the way of files is an answer too.
+fn answer_as_json(answer: anyhow::Result<Value>) -> anyhow::Result<Answer> {
+    let (answer, said) = match answer {
+        Ok(answer) => (answer, Answer::Yes),
+        Err(error) => match error.downcast::<Refused>()? {
+            refused if refused.answer["problems"].is_array() => (refused.answer, Answer::No),
+            refused => return Err(refused.into()),
+        },
+    };
+    print_json(&answer);
+    Ok(said)
 }
 
 /// What does not fit the events that came: for whoever looks, beside the answer.

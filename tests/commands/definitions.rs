@@ -54,6 +54,10 @@ fn a_campaign_without_its_template_says_where_to_put_it() {
         let said = folder.run(&[command, file.to_str().unwrap()]);
         let place = format!("at {}/cart_reminder/", file.parent().unwrap().display());
         assert!(said.code == 1 && said.err.contains(&place), "{said:?}");
+        let said = folder.run(&[command, file.to_str().unwrap(), "--json"]);
+        let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"));
+        let problem = &answer["problems"][0];
+        assert!(said.code == 1 && problem["line"].is_u64() && problem["message"].is_string(), "{answer}");
     }
 }
 
