@@ -18,6 +18,7 @@ mod guides;
 mod import;
 mod joined;
 mod keys;
+mod links;
 mod permission;
 mod plan;
 mod program;
