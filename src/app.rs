@@ -9,7 +9,7 @@ mod part;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,7 +36,8 @@ use crate::http::door::DoorCounts;
 use crate::http::tracking::{self, LinkPages};
 use crate::http::{self, Ingest};
 use crate::ids::{Span, WorkspaceId};
-use crate::message::RetryPolicy;
+use crate::intake::imports::{Imports, Suppress};
+use crate::message::{self, RetryPolicy};
 use crate::money::Currency;
 use crate::render::links::{KeyRing, Links, Tracks};
 use crate::render::{Sender, Workspace};
@@ -46,7 +47,7 @@ use crate::worker::backup::kept::Backups;
 use crate::worker::dispatcher::{Channels, Dispatcher, Parts};
 use crate::worker::leases::Leases;
 use crate::worker::live::Definitions;
-use crate::worker::permission::Desk;
+use crate::worker::permission::{ByHand, Desk};
 use crate::worker::privacy::Privacy;
 use crate::worker::processors::Processors;
 use crate::worker::restored::Boots;
@@ -88,7 +89,7 @@ pub struct Options {
     pub zone: TimeZone,
     pub settle: Span,
     /// Messages a second a channel's provider takes at most; a channel without a limit is unlimited.
-    pub per_second: BTreeMap<crate::message::Channel, NonZeroU32>,
+    pub per_second: BTreeMap<message::Channel, NonZeroU32>,
     /// People a second that are looked at after segments have changed; none: as many as there is room for.
     pub looked_at_per_second: Option<NonZeroU32>,
     /// Threads that answer requests; 0: one for each processor.
@@ -128,6 +129,7 @@ pub struct Carillon {
     part: Part,
     boots: Arc<Boots>,
     pub privacy: Privacy,
+    imports: Imports,
     backups: Backups,
     retention: Retention,
     /// The data folder.
@@ -196,8 +198,7 @@ impl Carillon {
             Some(clock) => clock.clone(),
             None => clock_of(&database).await?,
         };
-        let store = Store::new(database.reader.clone());
-        let log = EventLog::start(&database, clock.clone()).await?;
+        let (store, log) = (Store::new(database.reader.clone()), EventLog::start(&database, clock.clone()).await?);
         let definitions =
             Arc::new(Definitions::load_with(store.clone(), options.currency, Some(options.zone.clone())).await?);
         let sandbox = Sandbox::open(data).context("the sandbox's inbox cannot be made")?;
@@ -214,6 +215,7 @@ impl Carillon {
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());
         let ingest = web::Data::new(ingest.shared(read_anew(&store, &definitions, &keys)));
         let (folder, resolver, inside) = (options.data.clone(), options.resolver, options.inside);
+        let imports = imports(&folder, &log, &store, &definitions);
         let privacy = Privacy {
             log: log.clone(),
             store: store.clone(),
@@ -248,6 +250,7 @@ impl Carillon {
             part,
             boots,
             privacy,
+            imports,
             backups,
             retention: Retention::default(),
         };
@@ -260,6 +263,12 @@ impl Carillon {
     #[must_use]
     pub fn keeping(self, retention: Retention) -> Self {
         Self { retention, ..self }
+    }
+
+    /// Where its backups stand; none: in the data folder.
+    #[must_use]
+    pub fn backing_up_to(self, folder: Option<PathBuf>) -> Self {
+        Self { backups: self.backups.kept_in(folder), ..self }
     }
 
     /// Reads the write keys and their sources again, after a change of either.
@@ -292,9 +301,10 @@ impl Carillon {
             self.definitions.clone(),
             self.keys.clone(),
             self.part.clone(),
-            stopped,
+            stopped.clone(),
         ));
-        Running { stop, tasks: vec![loops, chores, keys] }
+        let imports = tokio::spawn(self.imports.clone().run(stopped));
+        Running { stop, tasks: vec![loops, chores, keys, imports] }
     }
 
     /// Serves until `stop` resolves: the loops run, requests are answered; then the doors close, what is in hand is
@@ -404,6 +414,22 @@ impl Running {
             }
         }
     }
+}
+
+/// The imports, with where their suppression lists go.
+fn imports(folder: &Path, log: &EventLog, store: &Store, definitions: &Arc<Definitions>) -> Imports {
+    let desk = Desk { log: log.clone(), store: store.clone(), definitions: definitions.clone() };
+    let suppress: Suppress = Arc::new(move |stops| {
+        let desk = desk.clone();
+        Box::pin(async move {
+            let all = stops.into_iter().filter_map(|stop| {
+                let address = message::Address::parse(message::Channel::parse(&stop.channel)?, &stop.address)?;
+                Some(ByHand { address, kind: message::SuppressionKind::parse(&stop.kind), source: stop.source })
+            });
+            desk.suppress(WORKSPACE, all.collect()).await
+        })
+    });
+    Imports::new(folder, log.clone(), store.clone(), WORKSPACE, suppress)
 }
 
 async fn clock_of(database: &Database) -> anyhow::Result<Clock> {

@@ -67,6 +67,9 @@ pub struct Server {
 #[serde(deny_unknown_fields)]
 pub struct Data {
     pub folder: PathBuf,
+    /// None: in the data folder.
+    #[serde(deserialize_with = "unless_empty")]
+    pub backups: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -34,7 +34,7 @@ caps        ids message guard
 worker      pure clock fault telemetry channel eventlog store caps
 intake      pure clock eventlog store
 demo        pure clock eventlog store
-http        pure clock telemetry eventlog store caps channel::sandbox worker demo
+http        pure clock telemetry eventlog store caps channel::sandbox worker intake demo
 config      pure channel eventlog store caps telemetry worker http
 app         all
 cli         all

@@ -44,6 +44,7 @@ mod m20261122_000215_definitions_by_position;
 mod m20261122_000220_reach;
 mod m20261123_000225_ids_by_time;
 mod m20261123_000235_long_addresses;
+mod m20261123_000240_imports;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -89,6 +90,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000220_reach::Migration),
             Box::new(m20261123_000225_ids_by_time::Migration),
             Box::new(m20261123_000235_long_addresses::Migration),
+            Box::new(m20261123_000240_imports::Migration),
         ]
     }
 }

@@ -93,6 +93,7 @@ impl Carillon {
             settings: self.settings.clone(),
             streams: Arc::default(),
             privacy: self.privacy.clone(),
+            imports: self.imports.clone(),
             backups: self.backups.clone(),
             scrape: self.scrape(scraper),
             stopping: self.stopping.clone(),

@@ -134,7 +134,8 @@ pub async fn import(place: &Place, asked: &Import) -> anyhow::Result<Answer> {
     let held = place.take("import")?.map_err(|holder| {
         anyhow::anyhow!(
             "{} is in use by {holder}: history is lived through on a clock of its own, which a running server cannot \
-             lend; stop it first, or import into another folder with --data",
+             lend; stop it first, import into another folder with --data, or hand it the file as history that starts \
+             nothing: POST /api/v1/imports (docs/imports.md)",
             place.folder().display()
         )
     })?;

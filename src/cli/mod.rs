@@ -19,7 +19,6 @@ mod restore;
 mod seed;
 mod segments;
 mod serving;
-mod suppression_file;
 mod table;
 mod token;
 mod trace;

@@ -7,10 +7,10 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
-use crate::cli::suppression_file::{List, read};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, Usage, print, print_json};
 use crate::intake::Rejects;
+use crate::intake::suppressions::{FILE_BYTES_MAX, List, NotAList, read};
 
 /// Addresses sent in one request.
 const SLICE: usize = 500;
@@ -219,7 +219,11 @@ async fn put_on_list(
     (channel, kind): (&str, Option<&str>),
     json: bool,
 ) -> anyhow::Result<Answer> {
-    let List { mut rows, refused } = read(file, channel, kind)?;
+    let List { mut rows, refused } =
+        read(file, channel, kind, FILE_BYTES_MAX).map_err(|error| match error.downcast::<NotAList>() {
+            Ok(error) => Usage(error.to_string()).into(),
+            Err(error) => error,
+        })?;
     let (mut added, mut known) = (0, 0);
     // Seen by who sits before it alone. Whoever stops it and begins again is told what was there already.
     let bar = ProgressBar::new(rows.len() as u64).with_message("putting addresses on the list");

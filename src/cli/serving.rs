@@ -92,6 +92,7 @@ impl Server {
         let scraped = place.config.metrics.listen().map_err(anyhow::Error::msg)?.map(scrape_listener).transpose()?;
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?.keeping(place.config.retention);
+        let carillon = carillon.backing_up_to(place.config.data.backups.clone());
         tokio::spawn(look_for_caps(carillon.workers.clone()));
         let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
         Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, traced, held })

@@ -20,7 +20,7 @@ Examples:
   export TOKEN=$(carillon token create --name script --scope events:read --json | jq -r .secret)
 
 Scopes: events:read messages:read profiles:read permission:read permission:write definitions:read
-definitions:write control:write keys:write tokens:write privacy:write backups:write settings:read.
+definitions:write control:write keys:write tokens:write privacy:write imports:read imports:write backups:write settings:read.
 `read` stands for every scope that ends so, `all` for every scope.")]
     Create {
         /// Who or what uses it

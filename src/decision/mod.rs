@@ -230,7 +230,7 @@ impl<'a> Turn<'a> {
         let is_new = event.is_some() && person.version == 0 && person.profile.history.is_empty();
         let depth = match event.map(|event| &event.origin) {
             Some(Origin::Decided { depth, .. }) => *depth,
-            Some(Origin::Live | Origin::Import { .. } | Origin::Replay { .. }) | None => 0,
+            Some(Origin::Live | Origin::Import { .. } | Origin::Replay { .. } | Origin::Past { .. }) | None => 0,
         };
         Self { at, snapshot, person, decision: Decision::default(), answers: Answers::default(), is_new, depth }
     }

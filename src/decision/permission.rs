@@ -222,7 +222,7 @@ fn declared(event: &Event) -> Option<(About, Consent)> {
 /// Clients cannot say which way they came; what we make ourselves says it.
 fn via_of(event: &Event, said: Option<&str>) -> Via {
     match (event.kind, &event.origin) {
-        (_, Origin::Import { .. } | Origin::Replay { .. }) => Via::Import,
+        (_, Origin::Import { .. } | Origin::Replay { .. } | Origin::Past { .. }) => Via::Import,
         (Kind::Own, Origin::Live | Origin::Decided { .. }) => said.and_then(Via::parse).unwrap_or(Via::Link),
         (
             Kind::Track | Kind::Identify | Kind::Page | Kind::Screen | Kind::Group | Kind::Alias,
@@ -239,7 +239,7 @@ fn in_context(event: &Event) -> Vec<(Channel, Consent)> {
     let Some(answers) = event.lookup("context.consent").and_then(Value::as_object) else { return Vec::new() };
     let via = match event.origin {
         Origin::Live | Origin::Decided { .. } => Via::Context,
-        Origin::Import { .. } | Origin::Replay { .. } => Via::Import,
+        Origin::Import { .. } | Origin::Replay { .. } | Origin::Past { .. } => Via::Import,
     };
     let read = |(name, value): (&String, &Value)| {
         let channel = Channel::parse(name)?;

@@ -31,13 +31,16 @@ const INSTANTS_MAX: usize = 100;
 
 /// Whether a membership's event, or a file's row about a person, says that it starts nothing.
 pub fn is_backfill(event: &Event) -> bool {
+    if matches!(event.origin, Origin::Past { .. }) {
+        return true;
+    }
     let is_ours = event.kind == Kind::Own || matches!(event.origin, Origin::Import { .. });
     is_ours && event.body.may_name("cause") && event.lookup("properties.cause").is_some_and(|cause| cause == BACKFILL)
 }
 
 /// Whether what the event says happened in the past or by an operator's file: what comes of it starts nothing.
 pub(super) fn is_past(event: &Event) -> bool {
-    matches!(event.origin, Origin::Import { .. }) || (event.kind == Kind::Own && event.name == LIST_CHANGED)
+    event.origin.is_of_a_file() || (event.kind == Kind::Own && event.name == LIST_CHANGED)
 }
 
 /// Adds what the segments and computed traits must see that this input may change.

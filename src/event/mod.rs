@@ -82,6 +82,31 @@ pub enum Origin {
     Replay { position: i64 },
     /// Made by a decision on the entry at `cause`. `depth` counts such events in a row back to what a person did.
     Decided { cause: i64, depth: u8 },
+    /// A row of a file taken in beside the live doors: decided as of when it came, and starting nothing. `redriven` is
+    /// where it was parked before.
+    Past { file: String, row: u64, redriven: Option<i64> },
+}
+
+impl Origin {
+    /// It was in the log before, under the same id.
+    pub fn is_redriven(&self) -> bool {
+        matches!(self, Self::Replay { .. } | Self::Past { redriven: Some(_), .. })
+    }
+
+    /// A file told it; whoever has the file may tell it again at any time.
+    pub fn is_of_a_file(&self) -> bool {
+        matches!(self, Self::Import { .. } | Self::Past { .. })
+    }
+
+    /// The same, to be decided once more after it was parked at `position`.
+    #[must_use]
+    pub fn redriven(self, position: i64) -> Self {
+        match self {
+            // What is of the past stays so: it must start nothing the second time either.
+            Self::Past { file, row, .. } => Self::Past { file, row, redriven: Some(position) },
+            _ => Self::Replay { position },
+        }
+    }
 }
 
 /// The stored envelope of one event.

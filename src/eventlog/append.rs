@@ -386,7 +386,7 @@ impl Appender {
 /// The range in which an event's id is kept.
 fn range_of(event: &Event, now: Timestamp) -> i64 {
     match event.origin {
-        Origin::Import { .. } => event_ids::FOR_EVER,
+        Origin::Import { .. } | Origin::Past { .. } => event_ids::FOR_EVER,
         _ => event_ids::range_of(now.day()),
     }
 }
@@ -421,7 +421,7 @@ fn given_profile(draft: &Draft) -> Option<ProfileId> {
 /// An event whose id must be new; a redriven one has its old id on purpose.
 fn deduped(logged: &Logged) -> Option<&Event> {
     match logged {
-        Logged::Event(event) if !matches!(event.origin, Origin::Replay { .. }) => Some(event),
+        Logged::Event(event) if !event.origin.is_redriven() => Some(event),
         _ => None,
     }
 }

@@ -15,6 +15,7 @@ mod explain;
 pub mod gate;
 pub mod health;
 pub mod keys;
+mod imports;
 mod link_check;
 mod live;
 mod messages;
@@ -49,6 +50,7 @@ use crate::caps::Unreachable;
 use crate::event::json;
 use crate::eventlog::EventLog;
 use crate::ids::{Span, WorkspaceId};
+use crate::intake::imports::Imports;
 use crate::message::{Message, Reason, Status};
 use crate::render::Rendered;
 use crate::store::{Store, Workspace};
@@ -107,6 +109,7 @@ pub struct Admin {
     /// Of live streams that are open.
     pub streams: Arc<Streams>,
     pub privacy: Privacy,
+    pub imports: Imports,
     pub backups: Backups,
     pub scrape: Scrape,
     pub stopping: Arc<AtomicBool>,
@@ -182,6 +185,7 @@ pub fn operations() -> Vec<Operation> {
         control::operations(),
         restore::operations(),
         privacy::operations(),
+        imports::operations(),
         backups::operations(),
         checks::operations(),
         link_check::operations(),

@@ -45,6 +45,55 @@ pub async fn read(
     tokio::time::timeout(deadline, reading).await.unwrap_or(Err(Problem::BodyTooSlow { deadline }))
 }
 
+/// A long body as it arrives, however it is packed: bounded in size, and each part of it in time.
+pub struct Pieces<'p> {
+    payload: &'p mut Payload,
+    limit: u64,
+    deadline: Duration,
+    taken: u64,
+    says_gzip: bool,
+}
+
+impl<'p> Pieces<'p> {
+    /// # Errors
+    /// Its head shows that it is too large, or packed in a way nobody knows.
+    pub fn of(
+        request: &HttpRequest,
+        payload: &'p mut Payload,
+        limit: u64,
+        deadline: Duration,
+    ) -> Result<Self, Problem> {
+        let says_gzip = is_gzip(request)?;
+        let pieces = Self { payload, limit, deadline, taken: 0, says_gzip };
+        if declared(request).is_some_and(|length| length > limit) { Err(pieces.too_large()) } else { Ok(pieces) }
+    }
+
+    fn too_large(&self) -> Problem {
+        Problem::BodyTooLarge { limit: usize::try_from(self.limit).unwrap_or(usize::MAX) }
+    }
+
+    /// The next bytes, about as many as asked for; none at the end.
+    ///
+    /// # Errors
+    /// It is too large, too slow, broken, or not packed as it says.
+    pub async fn next(&mut self, about: usize) -> Result<Bytes, Problem> {
+        let mut piece = Vec::new();
+        while piece.len() < about {
+            let arriving = tokio::time::timeout(self.deadline, self.payload.next()).await;
+            let Some(chunk) = arriving.map_err(|_| Problem::BodyTooSlow { deadline: self.deadline })? else { break };
+            piece.extend_from_slice(&chunk.map_err(broken)?);
+            if self.taken + piece.len() as u64 > self.limit {
+                return Err(self.too_large());
+            }
+        }
+        if self.taken == 0 && self.says_gzip && !piece.starts_with(&[0x1f, 0x8b]) {
+            return Err(Problem::NotGzip);
+        }
+        self.taken += piece.len() as u64;
+        Ok(piece.into())
+    }
+}
+
 fn declared(request: &HttpRequest) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

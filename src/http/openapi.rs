@@ -20,7 +20,7 @@ use super::body;
 use super::page::{escape, page};
 use super::problem::Problem;
 use super::problem::codes::Code;
-pub use types::{AnyJson, AnyObject, ScopeName, SpanText};
+pub use types::{AnyJson, AnyObject, ImportFormat, ImportStateName, ScopeName, SpanText};
 
 const TITLE: &str = "Carillon";
 const ABOUT: &str = "What customers do becomes the message that helps them, and the reason is always known. Every answer \
@@ -155,7 +155,7 @@ fn described(one: &Operation) -> Value {
         }
     }
     let says = if says.is_empty() { "Done".to_owned() } else { says };
-    responses.insert("200".to_owned(), json!({ "description": says, "content": content }));
+    responses.insert(one.success.to_string(), json!({ "description": says, "content": content }));
     let names_something = one.path.contains('{');
     let writes: &[u16] = if one.is_write() { &WRITES } else { &[] };
     let named: &[u16] = if names_something { &[404] } else { &[] };
@@ -181,6 +181,11 @@ fn described(one: &Operation) -> Value {
         // Without a body is with an empty one.
         let needs = takes.named.first().is_some_and(|(_, schema)| value(schema)["required"].is_array());
         fields.insert("requestBody".to_owned(), json!({ "required": needs, "content": content }));
+    }
+    if let Some(fields) = operation.as_object_mut().filter(|_| one.takes_file) {
+        let content = json!({ "application/octet-stream": { "schema": {} } });
+        let says = "The file: as it is, or packed by gzip";
+        fields.insert("requestBody".to_owned(), json!({ "required": true, "description": says, "content": content }));
     }
     operation
 }

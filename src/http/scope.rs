@@ -28,6 +28,10 @@ pub enum Scope {
     TokensWrite,
     /// Hand out all that is stored of a person, and erase people.
     PrivacyWrite,
+    /// Imports, how far they are, and the rows that were refused.
+    ImportsRead,
+    /// Take in files of people, their answers, what they did, and whom not to write to, and stop that.
+    ImportsWrite,
     /// Make backups, fetch and remove them: all that is stored, the key of the links too.
     BackupsWrite,
     /// The settings without their secrets, and the doctor.
@@ -35,7 +39,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::EventsRead,
         Self::MessagesRead,
         Self::ProfilesRead,
@@ -47,6 +51,8 @@ impl Scope {
         Self::KeysWrite,
         Self::TokensWrite,
         Self::PrivacyWrite,
+        Self::ImportsRead,
+        Self::ImportsWrite,
         Self::BackupsWrite,
         Self::SettingsRead,
     ];
@@ -64,6 +70,8 @@ impl Scope {
             Self::KeysWrite => "keys:write",
             Self::TokensWrite => "tokens:write",
             Self::PrivacyWrite => "privacy:write",
+            Self::ImportsRead => "imports:read",
+            Self::ImportsWrite => "imports:write",
             Self::BackupsWrite => "backups:write",
             Self::SettingsRead => "settings:read",
         }
@@ -82,6 +90,10 @@ impl Scope {
             Self::KeysWrite => "write keys of sources: list, make, end",
             Self::TokensWrite => "API tokens: list, make, rotate, end; none with more scopes than one's own",
             Self::PrivacyWrite => "hand out all that is stored of a person, and erase people",
+            Self::ImportsRead => "imports, how far they are, and the rows that were refused",
+            Self::ImportsWrite => {
+                "take in files of people, their answers, what they did, and whom not to write to, and stop that"
+            }
             Self::BackupsWrite => "make backups, fetch and remove them: all that is stored, the key of the links too",
             Self::SettingsRead => "the settings without their secrets, and the doctor",
         }

@@ -141,7 +141,7 @@ impl Stamp {
         let message_id = format!("import:{}:{what}:{}", self.file, digest(&[user_id.as_bytes()]));
         let name = if kind == Kind::Own { what } else { kind.event_name() };
         let row = match &first.origin {
-            Origin::Import { row, .. } => *row,
+            Origin::Import { row, .. } | Origin::Past { row, .. } => *row,
             Origin::Live | Origin::Replay { .. } | Origin::Decided { .. } => 0,
         };
         self.envelope(Made { row, at: first.at, kind, name, who: Who::user(user_id), message_id, call })

@@ -18,6 +18,8 @@ use super::{OpenError, RowFault};
 
 /// Bytes of one physical line.
 const LINE_BYTES_MAX: usize = 256 * 1024;
+/// A packed file may have been packed once more on its way.
+const PACKED_MAX: usize = 2;
 /// Lines one quoted value may span.
 const RECORD_LINES_MAX: usize = 20;
 
@@ -52,14 +54,14 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn open(path: &Path, shape: Shape) -> Result<Self, OpenError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let mut file = BufReader::with_capacity(64 * 1024, Counted(File::open(path)?, Arc::clone(&bytes_read)));
-        // By content and not by name: a renamed download is still gzip.
-        let compressed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        let mut input: Box<dyn BufRead + Send> = if compressed {
-            Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(file)))
-        } else {
-            Box::new(file)
-        };
+        let file = BufReader::with_capacity(64 * 1024, Counted(File::open(path)?, Arc::clone(&bytes_read)));
+        let mut input: Box<dyn BufRead + Send> = Box::new(file);
+        for _ in 0..PACKED_MAX {
+            // By content and not by name: a renamed download is still gzip.
+            if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+                input = Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input)));
+            }
+        }
         let start = input.fill_buf()?;
         if start.starts_with(b"PK\x03\x04") {
             return Err(OpenError::Spreadsheet);

@@ -35,7 +35,7 @@ impl Sink for LogSink {
     }
 }
 
-fn report(receipts: &[Receipt]) -> SinkReport {
+pub(super) fn report(receipts: &[Receipt]) -> SinkReport {
     let repeated = receipts.iter().filter(|receipt| matches!(receipt, Receipt::Duplicate)).count() as u64;
     SinkReport { stored: receipts.len() as u64 - repeated, repeated }
 }

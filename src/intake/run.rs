@@ -1,5 +1,6 @@
 //! The import itself: read all rows, put the events in order, hand them on in batches, and say what became of the file.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
@@ -15,7 +16,7 @@ use super::figures::{Counted, Figures};
 use super::mapping::Mapping;
 use super::people::{ConsentGiven, People};
 use super::rejects::Rejects;
-use super::time_order::TimeOrder;
+use super::time_order::{Ordered, TimeOrder};
 use super::{Format, Provenance, Reader, RowFault};
 use crate::event::Event;
 
@@ -74,29 +75,59 @@ pub struct Summary {
 /// Imports a file into a sink; a progress bar shows on a terminal.
 pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sink: &mut S) -> anyhow::Result<Summary> {
     let Read { time_order, figures, faults, rejects } = read(path, format, options)?;
-    let stamp = Stamp::new(path, &options.provenance);
-    let mut people = People::new(stamp, options.consent.clone(), options.address_domain.clone());
     let mut summary = Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults, rejects };
-    let mut ordered = time_order.finish().context("the events cannot be put in order")?;
-    let bar = Progress::new(ordered.count(), "events", "{human_pos} of {human_len} events, {per_sec}, {eta} left");
-    let mut batch = Vec::with_capacity(BATCH_EVENTS_MAX);
-    while let Some(event) = ordered.next().context("the events cannot be put in order")? {
-        let before = people.before(&event);
-        summary.added += before.len() as u64;
-        for event in before.into_iter().chain([event]) {
-            batch.push(event);
-            if batch.len() == BATCH_EVENTS_MAX {
-                bar.to(bar.0.position() + BATCH_EVENTS_MAX as u64);
-                summary.hand_on(std::mem::take(&mut batch), sink).await?;
-            }
+    let mut batches = Batches::of(time_order, path, options)?;
+    let bar = Progress::new(batches.count(), "events", "{human_pos} of {human_len} events, {per_sec}, {eta} left");
+    while let Some(batch) = batches.next()? {
+        if batch.len() == BATCH_EVENTS_MAX {
+            bar.to(bar.0.position() + BATCH_EVENTS_MAX as u64);
         }
-    }
-    if !batch.is_empty() {
         summary.hand_on(batch, sink).await?;
     }
     bar.0.finish_and_clear();
-    summary.people = people.count();
+    (summary.people, summary.added) = (batches.people(), batches.added);
     Ok(summary)
+}
+
+/// A file's events in the order they happened, each person's first behind what is said of them.
+pub(super) struct Batches {
+    ordered: Ordered,
+    people: People,
+    /// Events of our own making that are among them so far.
+    pub(super) added: u64,
+    /// Said and not handed on yet.
+    over: VecDeque<Event>,
+}
+
+impl Batches {
+    pub(super) fn of(events: TimeOrder, path: &Path, options: &Options) -> anyhow::Result<Self> {
+        let stamp = Stamp::new(path, &options.provenance);
+        let people = People::new(stamp, options.consent.clone(), options.address_domain.clone());
+        let ordered = events.finish().context("the events cannot be put in order")?;
+        Ok(Self { ordered, people, added: 0, over: VecDeque::new() })
+    }
+
+    /// Events of the file itself.
+    pub(super) fn count(&self) -> u64 {
+        self.ordered.count()
+    }
+
+    /// Who was seen so far.
+    pub(super) fn people(&self) -> u64 {
+        self.people.count()
+    }
+
+    /// At most [`BATCH_EVENTS_MAX`], none at the end.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Vec<Event>>> {
+        while self.over.len() < BATCH_EVENTS_MAX {
+            let Some(event) = self.ordered.next().context("the events cannot be put in order")? else { break };
+            let before = self.people.before(&event);
+            self.added += before.len() as u64;
+            self.over.extend(before.into_iter().chain([event]));
+        }
+        let batch: Vec<Event> = self.over.drain(..self.over.len().min(BATCH_EVENTS_MAX)).collect();
+        Ok(Some(batch).filter(|batch| !batch.is_empty()))
+    }
 }
 
 /// What a file would become: nothing is stored, and no file written.

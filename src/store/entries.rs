@@ -250,8 +250,8 @@ pub async fn ids_after<C: ConnectionTrait>(conn: &C, after: Position) -> Result<
             || event_ids::range_of(Timestamp::from_millis(row.try_get_by_index(2).unwrap_or_default()).day());
         // A damaged row stops nobody: what is left of it is recognised.
         let range = match meta_of(&packed).as_ref().map(|meta| meta.origin.as_ref()) {
-            Ok(Origin::Replay { .. }) => continue,
-            Ok(Origin::Import { .. }) => event_ids::FOR_EVER,
+            Ok(origin) if origin.is_redriven() => continue,
+            Ok(origin) if origin.is_of_a_file() => event_ids::FOR_EVER,
             _ => received(),
         };
         let Ok(id) = EventId::try_from(id.as_slice()) else { continue };

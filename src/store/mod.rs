@@ -23,6 +23,7 @@ pub mod filed;
 pub mod gauges;
 pub mod hits;
 pub mod idempotency;
+pub mod imports;
 pub mod inclusions;
 pub mod keys;
 pub mod leases;

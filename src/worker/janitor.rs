@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::eventlog::{EventLog, Queue};
-use crate::ids::WorkspaceId;
+use crate::ids::{Span, WorkspaceId};
 use crate::store::event_ids::forget_old;
 use crate::store::idempotency::forget_answers;
+use crate::store::imports::forget_rejects;
 use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::telemetry;
@@ -25,6 +26,8 @@ use crate::worker::service::Workers;
 const ROUND: Duration = Duration::from_secs(1);
 /// Rows deleted in one transaction: few, so that nobody waits for the janitor; some milliseconds where each was decided on.
 const FORGET_SLICE: u32 = 1_000;
+/// Of rows that an import refused, after its end.
+const REJECTS_KEPT_FOR: Span = Span::from_days(30);
 const ROUNDS_PER_FORGETTING: u32 = 60;
 /// Hourly; first half a minute after the start.
 const ROUNDS_PER_PRUNING: u32 = 3_600;
@@ -116,7 +119,19 @@ impl Janitor {
             }
         }
         while self.forget_answers().await? == u64::from(FORGET_SLICE) {}
+        while self.forget_rejects().await? == u64::from(FORGET_SLICE) {}
         Ok(())
+    }
+
+    /// Rows that imports refused, a month after.
+    async fn forget_rejects(&self) -> anyhow::Result<u64> {
+        let before = self.log.clock().machine().minus(REJECTS_KEPT_FOR);
+        self.log
+            .writer()
+            .change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+                Box::pin(async move { Ok(forget_rejects(tx, before, FORGET_SLICE).await?) })
+            })
+            .await
     }
 
     /// Answers kept for requests that come again.

@@ -156,6 +156,7 @@ impl Privacy {
         self.sandbox.forget(letters).await.context("the sandbox's inbox")?;
         self.forget_slots(id, &people, subjects).await;
         self.empty_answers(id).await?;
+        self.empty_rejects(id).await?;
         match erasure.entries.take() {
             Some(found) => self.scrub(&erasure, found).await?,
             // Begun by an older version, or a page of the history is damaged.
@@ -184,6 +185,19 @@ impl Privacy {
             let writer = self.log.writer();
             let emptying = writer.change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
                 Box::pin(async move { Ok(workspace(tx, id).empty_answers(until, ANSWERS_AT_ONCE).await?) })
+            });
+            if emptying.await? < u64::from(ANSWERS_AT_ONCE) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Empties what is said of rows that imports refused: it may quote the person's.
+    async fn empty_rejects(&self, id: WorkspaceId) -> anyhow::Result<()> {
+        loop {
+            let writer = self.log.writer();
+            let emptying = writer.change_in(Queue::Sends, ShardSet::NONE, move |tx, _| {
+                Box::pin(async move { Ok(workspace(tx, id).empty_rejects(ANSWERS_AT_ONCE).await?) })
             });
             if emptying.await? < u64::from(ANSWERS_AT_ONCE) {
                 return Ok(());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::clock::Stopwatch;
 use crate::decision::{self, At, Catalog, Decision, Input, Other, Snapshot};
-use crate::event::{Event, Kind, Origin};
+use crate::event::{Event, Kind};
 use crate::eventlog::{Draft, EventLog, Queue, logged};
 use crate::fault::Faults;
 use crate::ids::{Position, ProfileId, Span, WorkspaceId};
@@ -429,7 +429,8 @@ pub async fn redrive(log: &EventLog, store: &Store, id: WorkspaceId, position: P
     let Some(entry) = store.workspace(id).entries_at(&[position]).await?.remove(&position) else { return Ok(false) };
     let draft = match entry.logged {
         Logged::Event(mut event) => {
-            Arc::make_mut(&mut event).origin = Origin::Replay { position: position.0 };
+            let again = Arc::make_mut(&mut event);
+            again.origin = std::mem::take(&mut again.origin).redriven(position.0);
             Draft { profile: entry.profile, joins: entry.joins, ..Draft::event(id, event) }
         }
         input @ (Logged::Timer | Logged::MessageEnded { .. }) => logged(id, entry.profile, entry.now, input),

@@ -1,10 +1,12 @@
 //! Backups over HTTP: made while the service goes on, fetched whole, and removed; nothing else of the folder is handed
 //! out.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::world::World;
-use crate::house::TOKEN;
+use crate::house::{Moody, TOKEN};
 
 async fn made(world: &World) -> Value {
     let answer = world.post("/api/v1/backups", json!({})).await;
@@ -85,5 +87,28 @@ async fn a_backup_that_is_asked_for_twice_by_one_name_is_made_once() {
     }
     assert_eq!(told[0], told[1]);
     assert_eq!(world.get("/api/v1/backups").await.ok()["backups"].as_array().unwrap().len(), 1);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_folder_is_listed_after_a_restart_and_whoever_put_it_there() {
+    let world = World::small().await;
+    let ours = made(&world).await;
+    let world = world.again(Arc::new(Moody::default())).await;
+    // As `carillon backup` beside the service leaves one: another process, another name.
+    let folder = world.folder().join("backups");
+    let (from, to) = (folder.join(ours["name"].as_str().unwrap()), folder.join("monday"));
+    std::fs::create_dir(&to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().map(|file| file.unwrap()) {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let listed = world.get("/api/v1/backups").await.ok();
+    let names: Vec<&Value> = listed["backups"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, [&json!("monday"), &ours["name"]], "{listed}");
+    let manifest = world.get("/api/v1/backups/monday/files/manifest.json").await;
+    assert_eq!((manifest.status, manifest.json()), (200, ours["manifest"].clone()));
+    let third = made(&world).await;
+    assert_ne!(third["name"], ours["name"]);
+    assert_eq!(world.get("/api/v1/backups").await.ok()["backups"].as_array().unwrap().len(), 3);
     world.close().await;
 }

@@ -36,6 +36,11 @@ async fn shop(world: &World) -> Ids {
     let park = "INSERT INTO parked (position, workspace, profile, cause, parked_at) SELECT position, workspace, profile, 'odd', now
                 FROM entries WHERE workspace = 1 AND profile IS NOT NULL ORDER BY position LIMIT 1";
     world.change(park).await;
+    let name = "/api/v1/imports?format=profiles&name=people.jsonl";
+    let imported =
+        world.ask(world.request("POST", name).bearer_auth(crate::house::TOKEN).body("{\"userId\":\"bo\"}\nx\n"));
+    let import = imported.await.json()["id"].as_str().unwrap().to_owned();
+    super::imports::ended(world, &import).await;
     let (token, _) = world.token(&["events:read"]).await;
     let stopped = json!({ "suppressions": [{ "channel": "email", "address": "bo@b.example" }] });
     world.post("/api/v1/suppressions", stopped).await.ok();
@@ -45,6 +50,7 @@ async fn shop(world: &World) -> Ids {
         ("event", given(&["add-c1"])),
         ("address", given(&["bo@b.example"])),
         ("token", vec![token]),
+        ("import", vec![import]),
     ]);
     for (path, list, name, class) in [
         ("profiles", "profiles", "id", "person"),
@@ -81,6 +87,7 @@ fn asked_by<'i>(ids: &'i Ids, name: &str) -> Vec<&'i String> {
         }
         "keys" => "key",
         "tokens" => "token",
+        "imports" => "import",
         "parked" => "parked",
         "correlation_id" => "correlation",
         "address" | "suppressions" => "address",
@@ -100,7 +107,7 @@ fn body_of(operation: &Operation, id: &str) -> Option<Value> {
         "uploadSegmentMembers" => json!({ "members": ["ann"] }),
         "redriveMessages" => json!({ "campaign": id }),
         "unsuppress" => json!({ "channel": "email", "address": id }),
-        "rotateToken" | "redriveParked" | "redriveMessage" => json!({}),
+        "rotateToken" | "redriveParked" | "redriveMessage" | "stopImport" => json!({}),
         _ => return None,
     };
     Some(body)
@@ -205,9 +212,18 @@ async fn nothing_of_another_workspace_is_seen_or_changed_by_any_request_that_nam
     let ids = shop(&world).await;
     let world = world.given_away().await;
     let before = rows(&world).await;
-    for table in
-        ["entries", "profiles", "messages", "enrollments", "identifiers", "definitions", "api_tokens", "parked"]
-    {
+    for table in [
+        "entries",
+        "profiles",
+        "messages",
+        "enrollments",
+        "identifiers",
+        "definitions",
+        "api_tokens",
+        "parked",
+        "imports",
+        "import_rejects",
+    ] {
         assert!(before[table].is_some(), "{table} has nothing of another workspace");
     }
     let (mut asked, mut operations_asked) = (0, 0);
@@ -235,7 +251,9 @@ async fn nothing_of_another_workspace_is_seen_or_changed_by_any_request_that_nam
         }
     }
     assert!(operations_asked > 25 && asked > 60, "{operations_asked} operations, {asked} requests");
-    for path in ["profiles", "events", "messages", "parked", "suppressions", "keys", "tokens", "erasures", "pauses"] {
+    for path in
+        ["profiles", "events", "messages", "parked", "suppressions", "keys", "tokens", "erasures", "pauses", "imports"]
+    {
         let listed = world.get(&format!("/api/v1/{path}")).await.ok();
         let empty = listed.as_object().unwrap().values().all(|value| value.is_null() || *value == json!([]));
         assert!(empty, "{path}: {listed}");

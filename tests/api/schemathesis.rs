@@ -60,7 +60,9 @@ async fn no_request_makes_it_fail_and_every_answer_is_as_documented() {
     let said = std::fs::read_to_string(&report).unwrap();
     assert!(ended.success(), "{said}");
     assert!(said.contains("passed"), "{said}");
-    for reached in ["GET /api/v1/profiles/{id}", "GET /api/v1/messages/{id}", "GET /api/v1/inbox/{id}"] {
+    for reached in
+        ["GET /api/v1/profiles/{id}", "GET /api/v1/messages/{id}", "GET /api/v1/inbox/{id}", "GET /api/v1/imports/{id}"]
+    {
         assert!(!said.contains(&format!("- {reached}\n")), "{reached} was never found: {said}");
     }
     let books = house.get("/api/v1/accounting").await.ok();
@@ -76,7 +78,11 @@ async fn known(house: &House) -> PathBuf {
     let message = of(house.get("/api/v1/messages?profile=ann").await.ok(), "messages", "id");
     let event = of(house.get("/api/v1/events?profile=ann").await.ok(), "events", "id");
     let letter = of(house.get("/api/v1/inbox").await.ok(), "messages", "message");
+    let people = house.request("POST", "/api/v1/imports?format=profiles&name=people.jsonl").bearer_auth(TOKEN);
+    let taken = house.ask(people.body("{\"userId\":\"di\"}\nnobody\n")).await.json();
+    let import = taken["id"].as_str().unwrap();
     let places = [
+        (r"imports/\{id\}", "path.id", import),
         (r"profiles/\{id\}(/(consent|export|timeline))?$", "path.id", "ann"),
         (r"profiles/\{id\}/erase$", "path.id", "cy"),
         (r"messages/\{id\}", "path.id", &message),

@@ -2,6 +2,7 @@
 
 mod backups;
 mod hostile;
+mod imports;
 mod isolation;
 mod keys_elsewhere;
 mod live;

@@ -139,6 +139,17 @@ fn a_newcomer_enters_by_coming_and_an_import_starts_nothing() {
 }
 
 #[test]
+fn the_past_told_beside_a_service_that_goes_on_starts_nothing_nor_when_it_is_redriven() {
+    let past = Origin::Past { file: "a.csv".into(), row: 1, redriven: None };
+    for origin in [past.clone(), past.redriven(7)] {
+        let mut ann = life(&[LAPSED], &[("view", "entry: { event: Page Viewed }")]);
+        let told = Event { origin, ..event("Page Viewed", at(0), at(60), "{}") };
+        assert_eq!(live(&mut ann, at(60), &Input::Event(told.into())), ["backfill", "+lapsed!"]);
+        assert_eq!(track(&mut ann, 120, "Page Viewed"), ["entered", "queued"], "what happens does");
+    }
+}
+
+#[test]
 fn a_changed_base_is_a_changed_definition_for_what_is_built_on_it() {
     let mut life = life(&[VIP, LAPSED, CORE], &[]);
     track(&mut life, 0, "Order Completed");

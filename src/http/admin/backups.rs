@@ -26,7 +26,7 @@ const CHUNK: usize = 256 * 1024;
 pub fn operations() -> Vec<Operation> {
     vec![
         read("/backups", Scope::BackupsWrite, list)
-            .says("listBackups", "The backups this process made, the newest first")
+            .says("listBackups", "The backups that stand in its folder, whoever made them, the newest first")
             .answers::<BackupsOut>(),
         write("/backups", Scope::BackupsWrite, make)
             .says("makeBackup", "Copy the database and the key of its links while the service goes on")

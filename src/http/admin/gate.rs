@@ -62,6 +62,13 @@ fn is_write(request: &ServiceRequest) -> bool {
     is_known && matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
 }
 
+/// Whether its body is a file, which is for its handler alone.
+pub fn takes_file(request: &ServiceRequest) -> bool {
+    let pattern = request.match_pattern().unwrap_or_default();
+    let rules = request.app_data::<web::Data<Rules>>();
+    rules.and_then(|rules| rules.find(&pattern, request.method())).is_some_and(|rule| rule.takes_file)
+}
+
 async fn pass(admin: &Admin, request: &ServiceRequest) -> Result<Caller, Problem> {
     let caller = caller(admin, request.headers()).await?;
     // No name of anything has it, and PostgreSQL's text cannot hold it.

@@ -57,7 +57,11 @@ pub struct Operation {
     pub summary: &'static str,
     pub parameters: Vec<Parameter>,
     pub takes: Option<Described>,
+    /// Its body is a file, of which its handler keeps no more than a piece in memory.
+    pub takes_file: bool,
     pub answers: Vec<Answers>,
+    /// Of an answer that is no problem.
+    pub success: u16,
     /// Statuses of problems beyond those that every operation of its kind may answer.
     pub statuses: Vec<u16>,
     /// Asked for without a token by whoever sees the pages.
@@ -90,7 +94,9 @@ where
         id: "",
         summary: "",
         takes: None,
+        takes_file: false,
         answers: Vec::new(),
+        success: 200,
         statuses: Vec::new(),
         is_open_here: false,
     }
@@ -143,6 +149,16 @@ impl Operation {
         Self { takes: Some(Described::of::<T>()), ..self }
     }
 
+    /// A file of any kind, streamed.
+    pub fn takes_file(self) -> Self {
+        Self { takes_file: true, ..self }
+    }
+
+    /// What was asked is done later: 202.
+    pub fn accepts(self) -> Self {
+        Self { success: 202, ..self }
+    }
+
     pub fn answers<T: ToSchema>(mut self) -> Self {
         self.answers.push(Answers::Json(Box::new(Described::of::<T>())));
         self
@@ -178,6 +194,8 @@ pub struct Rule {
     pub scope: Scope,
     /// Names its query may hold.
     pub query: Vec<String>,
+    /// Nobody but its handler may read the body.
+    pub takes_file: bool,
 }
 
 /// The rules of all operations, by path pattern and method.
@@ -189,7 +207,10 @@ impl Rules {
         let rules = operations.iter().map(|one| {
             let in_query = one.parameters.iter().filter(|parameter| Operation::is_in_query(parameter));
             let query = in_query.map(|parameter| parameter.name.clone()).collect();
-            ((format!("/api/v1{}", one.path), one.method.to_string()), Rule { scope: one.scope, query })
+            (
+                (format!("/api/v1{}", one.path), one.method.to_string()),
+                Rule { scope: one.scope, query, takes_file: one.takes_file },
+            )
         });
         Self(rules.collect())
     }

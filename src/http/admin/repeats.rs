@@ -13,7 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Payload};
-use actix_web::{Error, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 use super::definitions::FILES_BYTES_MAX;
@@ -33,6 +33,9 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Beside an answer that has nothing of any customer: it is kept whoever is erased.
 pub struct OfNobody;
+
+/// The name of a request whose body is read by its handler.
+struct Key(String);
 
 /// The name that the caller gave the request; none where they gave none.
 fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
@@ -61,12 +64,17 @@ pub async fn write<B: MessageBody + 'static>(
             return Ok(request.into_response(body::refused(refusal.into(), payload)));
         }
     };
+    if super::gate::takes_file(&request) {
+        // Its handler names it, once the file is there.
+        request.extensions_mut().insert(Key(key));
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
     let mut payload = request.extract::<Payload>().await?;
     let bytes = match body::read(request.request(), &mut payload, FILES_BYTES_MAX, BODY_DEADLINE).await {
         Ok(bytes) => bytes,
         Err(problem) => return Ok(request.into_response(body::refused(problem, payload))),
     };
-    let named = named(&admin, &caller, &key, &request, &bytes);
+    let named = named(&admin, &caller, &key, request.request(), &bytes);
     put_back(&mut request, bytes);
     match begin(&admin, named.clone()).await {
         Ok(Known::Ours) => {}
@@ -88,7 +96,30 @@ pub async fn write<B: MessageBody + 'static>(
     }
 }
 
-fn named(admin: &Admin, caller: &Caller, key: &str, request: &ServiceRequest, body: &[u8]) -> Named {
+/// Carries out a request whose handler has read the body, once where it is named; `digest` is the body's.
+pub async fn once(
+    admin: Controls,
+    request: &HttpRequest,
+    digest: &[u8],
+    work: impl Future<Output = Result<HttpResponse, Problem>> + 'static,
+) -> Result<HttpResponse, Problem> {
+    let key = request.extensions().get::<Key>().map(|key| key.0.clone());
+    let caller = request.extensions().get::<Arc<Caller>>().cloned();
+    let (Some(key), Some(caller)) = (key, caller) else { return work.await };
+    let named = named(&admin, &caller, &key, request, digest);
+    match begin(&admin, named.clone()).await? {
+        Known::Ours => {}
+        known => return told(known, &seal_of(&caller, &named)),
+    }
+    // Goes on when the caller goes away.
+    let doing = actix_web::rt::spawn(async move {
+        let answered = work.await.unwrap_or_else(HttpResponse::from);
+        keep_response(&admin, &caller, &named, answered).await
+    });
+    doing.await.map_err(anyhow::Error::from)?
+}
+
+fn named(admin: &Admin, caller: &Caller, key: &str, request: &HttpRequest, body: &[u8]) -> Named {
     let mut name = blake3::Hasher::new_derive_key("carillon name of a request");
     name.update(&admin.workspace.0.to_le_bytes()).update(&caller.seal).update(key.as_bytes());
     let mut asked = blake3::Hasher::new_derive_key("carillon fingerprint of a request");
@@ -148,6 +179,16 @@ async fn keep<B: MessageBody + 'static>(
     answered: ServiceResponse<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let (request, response) = answered.into_parts();
+    let kept = keep_response(admin, caller, named, response).await?;
+    Ok(ServiceResponse::new(request, kept))
+}
+
+async fn keep_response<B: MessageBody + 'static>(
+    admin: &Admin,
+    caller: &Caller,
+    named: &Named,
+    response: HttpResponse<B>,
+) -> Result<HttpResponse, Problem> {
     let is_of_nobody = response.extensions().get::<OfNobody>().is_some();
     let (head, body) = response.into_parts();
     let body = to_bytes(body).await.map_err(|_| Problem::from(Refusal::Unavailable))?;
@@ -171,8 +212,7 @@ async fn keep<B: MessageBody + 'static>(
         // It is done: the caller must hear so.
         tracing::warn!(%error, "the answer to a named request was not kept");
     }
-    let (head, body) = (head, BoxBody::new(body));
-    Ok(ServiceResponse::new(request, head.set_body(body)))
+    Ok(head.set_body(BoxBody::new(body)))
 }
 
 fn seal_of(caller: &Caller, named: &Named) -> [u8; 32] {

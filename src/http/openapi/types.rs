@@ -15,6 +15,7 @@ use crate::decision::{Enrollment, Finding};
 use crate::event::Origin;
 use crate::http::scope::Scope;
 use crate::ids::{EnrollmentId, EventId, MessageId, Position, ProfileId, Timestamp};
+use crate::intake::imports::Holds;
 use crate::message::{Channel, Outcome, Purpose, Suppression};
 use crate::render::Content;
 use crate::render::kept::{Kept, KeptSummary};
@@ -106,6 +107,12 @@ pub struct ScopeName;
 /// A duration as people write it.
 pub struct SpanText;
 
+/// What a file that is taken in holds.
+pub struct ImportFormat;
+
+/// Where an import stands.
+pub struct ImportStateName;
+
 /// A JSON object of any shape.
 pub struct AnyObject;
 
@@ -124,6 +131,9 @@ described! {
     Purpose as "Purpose" => one_of("Marketing asks consent and caps; transactional belongs to an order or account",
         ["marketing", "transactional"]);
     ScopeName as "Scope" => one_of("What a token may do", Scope::ALL.map(Scope::as_str));
+    ImportFormat as "ImportFormat" => one_of("What a file holds", Holds::names());
+    ImportStateName as "ImportState" => one_of("Where an import stands; interrupted: the process that has its file does not run, and it goes on when that does",
+        ["waiting", "running", "interrupted", "done", "stopped", "failed"]);
     SpanText as "Duration" => text("A whole number and a unit: 90s, 30m, 24h, 7d, 2w")
         .pattern(Some(r"^(0|[1-9][0-9]{0,3})(s|m|h|d|w)$"));
     AnyObject as "AnyObject" => open_object("A JSON object");

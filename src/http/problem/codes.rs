@@ -157,10 +157,20 @@ codes! {
     UnknownToken, "unknown_token", NOT_FOUND, "Token not known",
         "No live token has this id.", "`carillon token list` shows them.";
     UnknownBackup, "unknown_backup", NOT_FOUND, "Backup not known",
-        "This process has no whole backup of that name, or the backup has no such file.",
+        "There is no whole backup of that name in the folder of this process, or the backup has no such file.",
         "`GET /api/v1/backups` lists them; each manifest names its files.";
+    UnknownImport, "unknown_import", NOT_FOUND, "Import not known",
+        "There is no import of that id.", "`GET /api/v1/imports` lists them.";
+    TooManyImports, "too_many_imports", CONFLICT, "Too many imports",
+        "As many files wait to be taken in as this process keeps.",
+        "Send it again when one of them is done, or stop one: `GET /api/v1/imports` lists them.";
+    UnreadableFile, "unreadable_file", UNPROCESSABLE_ENTITY, "File not readable",
+        "The file is not what `format` says: empty, a spreadsheet, or without a column that is needed.",
+        "`detail` says what is missing; docs/imports.md describes every format.";
+    InvalidMapping, "invalid_mapping", UNPROCESSABLE_ENTITY, "Mapping not accepted",
+        "`map` holds mistakes; nothing was taken in.", "`detail` lists every one with its line; docs/imports.md has the fields.";
     BackupUnderWay, "backup_under_way", CONFLICT, "Backup under way",
-        "This process is making a backup; it makes one at a time, because each reads the whole database.",
+        "A backup is being made in the folder of this process; one at a time, because each reads the whole database.",
         "Try again when it is in the list of `GET /api/v1/backups`.";
     // Questions.
     InvalidParameter, "invalid_parameter", BAD_REQUEST, "Parameter not accepted",

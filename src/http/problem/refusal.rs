@@ -68,6 +68,14 @@ pub enum Refusal {
     TooManyStreams { limit: usize },
     #[error("there is no backup, and no file of one, called `{asked}`")]
     UnknownBackup { asked: String },
+    #[error("there is no import `{asked}`")]
+    UnknownImport { asked: String },
+    #[error("{limit} imports wait already, which is as many as this process keeps")]
+    TooManyImports { limit: usize },
+    #[error("the file {cause}")]
+    UnreadableFile { cause: String },
+    #[error("{cause}")]
+    Mapping { cause: String },
     #[error("another backup is being made")]
     BackupUnderWay,
     #[error("{} found and nothing was applied", found(.0.len()))]
@@ -110,6 +118,10 @@ impl Refusal {
             Self::UnknownKey { .. } => Code::UnknownKey,
             Self::UnknownToken { .. } => Code::UnknownToken,
             Self::UnknownBackup { .. } => Code::UnknownBackup,
+            Self::UnknownImport { .. } => Code::UnknownImport,
+            Self::TooManyImports { .. } => Code::TooManyImports,
+            Self::UnreadableFile { .. } => Code::UnreadableFile,
+            Self::Mapping { .. } => Code::InvalidMapping,
             Self::BackupUnderWay => Code::BackupUnderWay,
             Self::NotParked { .. } => Code::NotParked,
             Self::NotADeadLetter { .. } => Code::NotADeadLetter,
@@ -132,7 +144,7 @@ impl Refusal {
         match self {
             Self::DatabaseUnreachable | Self::Unavailable => Some(2),
             Self::IdempotencyConflict => Some(1),
-            Self::TooManyStreams { .. } | Self::BackupUnderWay => Some(5),
+            Self::TooManyStreams { .. } | Self::BackupUnderWay | Self::TooManyImports { .. } => Some(5),
             _ => None,
         }
     }
@@ -140,6 +152,7 @@ impl Refusal {
     pub(super) fn field(&self) -> Option<&'static str> {
         match self {
             Self::Parameter { field, .. } => Some(field),
+            Self::Mapping { .. } => Some("map"),
             Self::UnknownProfile { .. } => Some("profile"),
             Self::UnknownCampaign { .. } => Some("campaign"),
             Self::UnknownTemplate { .. } => Some("template"),

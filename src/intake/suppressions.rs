@@ -6,14 +6,16 @@ use std::path::Path;
 
 use anyhow::Context;
 use flate2::read::MultiGzDecoder;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use crate::cli::Usage;
-use crate::intake::plain;
+use super::plain;
 use crate::message::{Address, Channel, SuppressionKind};
 
 /// Of a file, unpacked: some millions of addresses.
-const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// A packed file may have been packed once more on its way.
+const PACKED_MAX: usize = 2;
 
 /// By what other systems call the column, the likeliest first; letters and digits alone.
 const ADDRESSES: [&str; 11] = [
@@ -43,10 +45,23 @@ const OF_ONE_KIND: [(&str, &str); 6] = [
 
 /// A file's rows.
 pub struct List {
-    /// As the API takes them.
-    pub rows: Vec<Value>,
+    pub rows: Vec<Stop>,
     pub refused: Vec<Refused>,
 }
+
+/// An address that is not to be written to, as the API takes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stop {
+    pub channel: String,
+    pub address: String,
+    pub kind: String,
+    pub source: String,
+}
+
+/// A file that is no such list, in words for whoever has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAList(pub String);
 
 /// A row that is on no list.
 pub struct Refused {
@@ -64,14 +79,14 @@ struct Columns {
     reasons: Vec<usize>,
 }
 
-/// Reads a list; a bad row is refused by itself. `kind` is what was asked for where the file does not say it, else what
+/// Reads a list of at most so many bytes; a bad row is refused by itself. `kind` is what was asked for where the file does not say it, else what
 /// its columns are known by, else a person's hand.
 ///
 /// # Errors
-/// The file cannot be read, or is no such list.
-pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<List> {
-    let name = file.display();
-    let text = text_of(file)?;
+/// The file cannot be read, or is no such list ([`NotAList`]).
+pub fn read(file: &Path, channel: &str, kind: Option<&str>, bytes_max: u64) -> anyhow::Result<List> {
+    let name = file.file_name().map_or_else(|| file.display().to_string(), |own| own.display().to_string());
+    let text = text_of(file, &name, bytes_max)?;
     let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -81,12 +96,11 @@ pub fn read(file: &Path, channel: &str, kind: Option<&str>) -> anyhow::Result<Li
     let heads = reader.headers()?.clone();
     let Some(columns) = Columns::of(&heads) else {
         let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
-        return Err(Usage(message).into());
+        return Err(NotAList(message).into());
     };
     let known = OF_ONE_KIND.iter().find(|(head, _)| heads.iter().any(|it| plain(it) == *head)).map(|(_, kind)| *kind);
     let kind = kind.or(known).unwrap_or("manual");
-    let source =
-        format!("import {}", file.file_name().map_or_else(|| name.to_string(), |own| own.display().to_string()));
+    let source = format!("import {name}");
     let mut list = List { rows: Vec::new(), refused: Vec::new() };
     for record in reader.records() {
         let record = record.with_context(|| format!("{name} cannot be read"))?;
@@ -123,7 +137,7 @@ impl Columns {
         record: &csv::StringRecord,
         width: usize,
         (channel, kind, source): (&str, &str, &str),
-    ) -> Result<Option<Value>, String> {
+    ) -> Result<Option<Stop>, String> {
         let given = |at: usize| record.get(at).filter(|text| !text.is_empty());
         let Some(address) = given(self.address) else { return Ok(None) };
         if record.len() != width {
@@ -139,7 +153,8 @@ impl Columns {
             return Err(mistake);
         }
         let source = self.source.and_then(given).unwrap_or(source);
-        Ok(Some(json!({ "channel": channel, "address": address, "kind": kind, "source": source })))
+        let [channel, address, kind, source] = [channel, address, kind, source].map(str::to_owned);
+        Ok(Some(Stop { channel, address, kind, source }))
     }
 }
 
@@ -169,14 +184,16 @@ fn separator(text: &str) -> u8 {
     [b',', b';', b'\t'].into_iter().find(|one| heads.as_bytes().contains(one)).unwrap_or(b',')
 }
 
-fn text_of(file: &Path) -> anyhow::Result<String> {
-    let name = file.display();
+fn text_of(file: &Path, name: &str, bytes_max: u64) -> anyhow::Result<String> {
     let opened = File::open(file).with_context(|| format!("{name} cannot be read"))?;
-    let mut bytes = bounded(opened).with_context(|| format!("{name} cannot be read"))?;
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        bytes = bounded(MultiGzDecoder::new(&bytes[..])).with_context(|| format!("{name} cannot be unpacked"))?;
+    let mut bytes = bounded(opened, bytes_max).with_context(|| format!("{name} cannot be read"))?;
+    for _ in 0..PACKED_MAX {
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            let unpacked = bounded(MultiGzDecoder::new(&bytes[..]), bytes_max);
+            bytes = unpacked.with_context(|| format!("{name} cannot be unpacked"))?;
+        }
     }
-    let refuse = |what: &str| anyhow::Error::from(Usage(format!("{name} {what}; save it as CSV in UTF-8")));
+    let refuse = |what: &str| anyhow::Error::from(NotAList(format!("{name} {what}; save it as CSV in UTF-8")));
     if bytes.starts_with(b"PK\x03\x04") {
         return Err(refuse("is a spreadsheet or an archive"));
     }
@@ -195,10 +212,10 @@ fn text_of(file: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn bounded(from: impl Read) -> anyhow::Result<Vec<u8>> {
+fn bounded(from: impl Read, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    anyhow::ensure!(bytes.len() as u64 <= FILE_BYTES_MAX, "it has more than {FILE_BYTES_MAX} bytes");
+    from.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    anyhow::ensure!(bytes.len() as u64 <= bytes_max, "it has more than {bytes_max} bytes");
     Ok(bytes)
 }
 
@@ -218,14 +235,11 @@ mod tests {
     fn read_as(bytes: &[u8], kind: Option<&str>) -> Result<List, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        super::read(file.path(), "email", kind).map_err(|error| format!("{error:#}"))
+        super::read(file.path(), "email", kind, FILE_BYTES_MAX).map_err(|error| format!("{error:#}"))
     }
 
     fn told(list: &List) -> Vec<String> {
-        list.rows
-            .iter()
-            .map(|row| format!("{} {}", row["address"].as_str().unwrap(), row["kind"].as_str().unwrap()))
-            .collect()
+        list.rows.iter().map(|row| format!("{} {}", row.address, row.kind)).collect()
     }
 
     #[test]
