@@ -92,7 +92,9 @@ Examples:
   carillon pause --campaign cart_reminder
   carillon resume --all
 
-What is due while paused waits, and is sent after resuming if it has not expired.")]
+What is due while paused waits, and is sent after resuming if it has not expired. While all is paused, people go on
+entering campaigns. While one campaign is paused, nobody new enters it: the events of that time begin nothing, and
+resuming does not make up for them; `carillon explain` says campaign_paused.")]
 #[group(skip)]
 #[command(group = ArgGroup::new("scope").required(true).args(["all", "campaign"]))]
 pub struct Scope {

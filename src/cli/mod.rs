@@ -20,6 +20,8 @@ mod seed;
 mod segments;
 mod serving;
 mod table;
+#[cfg(test)]
+mod tests;
 mod token;
 mod trace;
 mod traits;

@@ -1,16 +1,22 @@
 //! Looking into what happened: messages with their states and reasons, and why a campaign did or did not speak.
 
+use std::num::NonZeroUsize;
+
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use crate::cli::client::{Client, segment};
 use crate::cli::outline::outline;
 use crate::cli::table::{cell, list, table};
-use crate::cli::{Answer, print, print_json};
+use crate::cli::{Answer, print, print_json, tell};
 use crate::ids::Timestamp;
 
+/// Messages that are shown to whoever does not say how many.
+pub const SHOWN: NonZeroUsize = NonZeroUsize::new(50).unwrap();
 /// Messages asked for at once.
 const PAGE: usize = 200;
+/// Messages that are counted, to say how many are not shown.
+const COUNTED_MAX: usize = 2_000;
 /// Events of one request that are explained at once.
 const EVENTS_OF_REQUEST_MAX: usize = 50;
 
@@ -40,8 +46,8 @@ pub struct Messages {
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
     /// How many, the newest first
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    limit: usize,
+    #[arg(long, default_value_t = SHOWN, value_name = "N")]
+    limit: NonZeroUsize,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
@@ -107,7 +113,7 @@ pub async fn messages(client: &Client, asked: &Messages) -> anyhow::Result<Answe
         show(&answer, asked.json);
         return Ok(Answer::Yes);
     }
-    let found = pages(client, asked).await?;
+    let (found, next) = pages(client, asked).await?;
     if asked.json {
         print_json(&json!({ "messages": found }));
         return Ok(Answer::Yes);
@@ -118,31 +124,58 @@ pub async fn messages(client: &Client, asked: &Messages) -> anyhow::Result<Answe
     }
     let rows: Vec<_> = found.iter().map(row).collect();
     print(&table(["ID", "CREATED", "PERSON", "CAMPAIGN", "CHANNEL", "STATE", "WHY"], &rows));
+    tell_of_more(client, asked, found.len(), next).await?;
     Ok(Answer::Yes)
 }
 
-/// As many pages as it takes.
-async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<Vec<Value>> {
+/// As many pages as it takes, and where the next one begins, if there is one.
+async fn pages(client: &Client, asked: &Messages) -> anyhow::Result<(Vec<Value>, Option<String>)> {
     let mut found = Vec::new();
     let mut cursor: Option<String> = None;
-    while found.len() < asked.limit {
-        let limit = (asked.limit - found.len()).min(PAGE).to_string();
-        let query = [
-            ("profile", asked.profile.as_deref()),
-            ("campaign", asked.campaign.as_deref()),
-            ("status", asked.status.as_deref()),
-            ("reason", asked.reason.as_deref()),
-            ("limit", Some(limit.as_str())),
-            ("cursor", cursor.as_deref()),
-        ];
-        let answer = client.get("/api/v1/messages", &query).await?;
-        found.extend_from_slice(list(&answer, "messages"));
-        match answer["next"].as_str() {
-            Some(next) => cursor = Some(next.to_owned()),
-            None => break,
+    while found.len() < asked.limit.get() {
+        let limit = (asked.limit.get() - found.len()).min(PAGE);
+        let (messages, next) = page(client, asked, limit, cursor.as_deref()).await?;
+        found.extend(messages);
+        cursor = next;
+        if cursor.is_none() {
+            break;
         }
     }
-    Ok(found)
+    Ok((found, cursor))
+}
+
+async fn page(
+    client: &Client,
+    asked: &Messages,
+    limit: usize,
+    cursor: Option<&str>,
+) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+    let limit = limit.to_string();
+    let query = [
+        ("profile", asked.profile.as_deref()),
+        ("campaign", asked.campaign.as_deref()),
+        ("status", asked.status.as_deref()),
+        ("reason", asked.reason.as_deref()),
+        ("limit", Some(limit.as_str())),
+        ("cursor", cursor),
+    ];
+    let answer = client.get("/api/v1/messages", &query).await?;
+    Ok((list(&answer, "messages").to_vec(), answer["next"].as_str().map(str::to_owned)))
+}
+
+/// A list that is cut must not be taken for all there is.
+async fn tell_of_more(client: &Client, asked: &Messages, shown: usize, mut next: Option<String>) -> anyhow::Result<()> {
+    let mut all = shown;
+    while let Some(cursor) = next.take_if(|_| all < COUNTED_MAX) {
+        let (messages, more) = page(client, asked, PAGE, Some(&cursor)).await?;
+        all += messages.len();
+        next = more;
+    }
+    if all > shown {
+        let at_least = if next.is_some() { "more than " } else { "" };
+        tell(&format!("{shown} of {at_least}{all}; --limit N shows more\n"));
+    }
+    Ok(())
 }
 
 fn row(message: &Value) -> [String; 7] {

@@ -210,7 +210,7 @@ where
     Args: actix_web::FromRequest + 'static,
     F::Output: actix_web::Responder + 'static,
 {
-    resource(path, "GET", [web::get().to(answer)])
+    resource(path, "GET, HEAD", [web::get().to(answer.clone()), web::head().to(answer)])
 }
 
 /// The query, of which every part must be known.

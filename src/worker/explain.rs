@@ -372,12 +372,17 @@ fn lines(question: &Question, rows: &Rows) -> Vec<Told> {
         }
     }
     for (message, steps) in &rows.messages {
-        told.extend(steps.iter().enumerate().map(|(n, step)| Told {
-            campaign: Some(message.campaign.clone()),
-            enrollment: Some(message.enrollment),
-            message: Some(message.id),
-            position: None,
-            ..line(step.at, words::state(message, n, &step.state, &rows.named), (message.cause, n + 2))
+        let lost = words::lost(message, steps);
+        told.extend(steps.iter().enumerate().map(|(n, step)| {
+            let after_loss = words::lost_state(&step.state).filter(|_| lost == Some(n));
+            let said = after_loss.unwrap_or_else(|| words::state(message, n, &step.state, &rows.named));
+            Told {
+                campaign: Some(message.campaign.clone()),
+                enrollment: Some(message.enrollment),
+                message: Some(message.id),
+                position: None,
+                ..line(step.at, said, (message.cause, n + 2))
+            }
         }));
     }
     told.extend(rows.parked.iter().map(|one| line(one.parked_at, words::parked(one), (one.position, 1))));

@@ -65,6 +65,11 @@ async fn nobody_passes_without_the_token() {
     for open in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(house.ask(house.request("GET", open)).await.status, 200, "{open}");
     }
+    for asked in ["/healthz", "/readyz", "/metrics", "/"] {
+        let (whole, head) =
+            (house.ask(house.request("GET", asked)).await, house.ask(house.request("HEAD", asked)).await);
+        assert_eq!((head.status, &head.kind, head.text.as_str()), (whole.status, &whole.kind, ""), "{asked}");
+    }
     house.close().await;
 }
 

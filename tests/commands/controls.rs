@@ -37,6 +37,33 @@ fn sending_is_paused_and_resumed() {
 }
 
 #[test]
+fn a_list_that_is_cut_says_so_and_who_enters_a_paused_campaign_is_told() {
+    let folder = shop();
+    for arguments in [["pause", "--help"], ["resume", "--help"]] {
+        assert!(folder.ok(&arguments).contains("nobody new enters it"));
+    }
+    let calls: String = (0..3)
+        .flat_map(|n| {
+            let who = format!(r#""userId":"u{n}","timestamp":"2026-03-01T10:00:00Z""#);
+            let traits = format!(r#""traits":{{"email":"u{n}@example.com"}}"#);
+            [
+                format!("{{\"type\":\"identify\",\"messageId\":\"i{n}\",{who},{traits}}}\n"),
+                format!(
+                    "{{\"type\":\"track\",\"messageId\":\"t{n}\",{who},\"event\":\"Product Added\",\"properties\":{{\"cart_id\":\"c\"}}}}\n"
+                ),
+            ]
+        })
+        .collect();
+    let file = folder.write("calls.jsonl", &calls);
+    folder.ok(&["import", file.to_str().unwrap(), "--format", "jsonl", "--consent", "email=granted"]);
+    let said = folder.run(&["messages", "--limit", "2"]);
+    assert!(said.code == 0 && said.err.contains("2 of 3; --limit N shows more"), "{said:?}");
+    let said = folder.run(&["messages"]);
+    assert!(said.code == 0 && !said.err.contains("shows more"), "{said:?}");
+    assert_eq!(folder.run(&["messages", "--limit", "0"]).code, 2);
+}
+
+#[test]
 fn a_test_message_is_in_the_inbox_and_a_wrong_name_is_told_the_nearest() {
     let folder = shop();
     let sent = folder.ok(&["send-test", "--template", "cart_reminder", "--to", "me@example.com"]);

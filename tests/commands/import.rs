@@ -72,7 +72,7 @@ fn every_number_opens(folder: &Folder, answer: &Value) {
     let outcomes = answer["outcomes"].as_array().unwrap();
     for outcome in outcomes {
         let words: Vec<&str> = outcome["open"].as_str().unwrap().split(' ').skip(1).collect();
-        let listed = folder.json(&[&words[..], &["--json", "--limit", "100000"]].concat());
+        let listed = folder.json(&[&words[..], &["--json"]].concat());
         let count = listed["messages"].as_array().unwrap().len();
         assert_eq!(outcome["count"], count, "{outcome}");
     }

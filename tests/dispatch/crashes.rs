@@ -69,6 +69,9 @@ async fn an_answer_lost_twice_is_not_repeated_again() {
     assert_eq!(world.statuses().await, ["retrying"]);
     world.after(3_600).await;
     assert_eq!(world.statuses().await, ["unknown"]);
+    let told = world.explained().await;
+    let once = "attempt 1 ended without an answer: the connection broke; nobody knows whether it was accepted";
+    assert!(told.contains(once) && told.contains("attempt 2 began at") && !told.contains("was not accepted"), "{told}");
     assert_eq!(world.carrier.handed().len(), 2);
 }
 

@@ -19,6 +19,7 @@ use carillon::store::definitions::{StoredDefinition, StoredFile};
 use carillon::store::shards::ShardSet;
 use carillon::store::{self, Address, Store};
 use carillon::worker::dispatcher::{CapStores, Channels, Dispatcher, Parts};
+use carillon::worker::explain::{Question, explain};
 use carillon::worker::leases::Leases;
 use carillon::worker::live::Definitions;
 use carillon::worker::permission::Desk;
@@ -366,6 +367,19 @@ impl World {
         let mut all = self.messages().await;
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
+    }
+
+    /// What is told of the only message.
+    pub async fn explained(&self) -> String {
+        let message = self.only().await;
+        let question = Question {
+            profile: message.profile,
+            person: "ann".to_owned(),
+            campaign: None,
+            event: None,
+            message: Some(message.id),
+        };
+        explain(self.store.workspace(WorkspaceId(1)), &question).await.unwrap().text
     }
 
     pub async fn statuses(&self) -> Vec<&'static str> {

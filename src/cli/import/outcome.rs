@@ -6,6 +6,7 @@ use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
 use crate::app::WORKSPACE;
+use crate::cli::trace::SHOWN;
 use crate::store::Rows;
 use crate::store::shards::Heads;
 
@@ -32,7 +33,9 @@ struct Messages {
 impl Messages {
     fn open(&self) -> String {
         let reason = if self.reason.is_empty() { String::new() } else { format!(" --reason {}", self.reason) };
-        format!("carillon messages --campaign {} --status {}{reason}", self.campaign, self.status)
+        let is_cut = usize::try_from(self.count).is_ok_and(|count| count > SHOWN.get());
+        let limit = if is_cut { format!(" --limit {}", self.count) } else { String::new() };
+        format!("carillon messages --campaign {} --status {}{reason}{limit}", self.campaign, self.status)
     }
 }
 

@@ -70,7 +70,8 @@ pub fn configure(pages: Pages) -> impl FnOnce(&mut ServiceConfig) {
     move |app| {
         let add = |path: &str, routes: Vec<Route>| at(path, routes).app_data(pages.clone());
         let (get, post) = (web::get, web::post);
-        app.service(add("/", vec![get().to(overview::show)]))
+        // Monitors ask whether it is there without wanting to read it.
+        app.service(add("/", vec![get().to(overview::show), web::head().to(overview::show)]))
             .service(add("/pause", vec![post().to(overview::pause)]))
             .service(add("/resume", vec![post().to(overview::resume)]))
             .service(add("/why", vec![get().to(why::show)]))

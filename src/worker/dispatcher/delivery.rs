@@ -12,7 +12,7 @@ use crate::audience::Whereabouts;
 use crate::eventlog::{Appender, Queue};
 use crate::guard::{Cleared, Subject, neighbours, quiet_hours};
 use crate::ids::{MessageId, Position, Timestamp, WorkspaceId};
-use crate::message::{Message, Reason, Status};
+use crate::message::{Message, Outcome, Reason, Status};
 use crate::render::{Occasion, RenderError, Rendered, Scope, links, render};
 use crate::store::leases::Fences;
 use crate::store::locks::Reach;
@@ -372,7 +372,14 @@ impl Dispatcher {
         }
         let status = message.status.name();
         let reply = outcome.words();
-        tracing::info!(message = %message.id, %correlation, attempt, status, reply, "a message was handed over");
+        let happened = match outcome {
+            Outcome::Accepted { .. } => "a message was handed over",
+            Outcome::Unknown { .. } => "a message may have been handed over: the answer was lost",
+            Outcome::Retry { .. } | Outcome::Rejected { .. } | Outcome::TransportDown { .. } => {
+                "a message was not handed over"
+            }
+        };
+        tracing::info!(message = %message.id, %correlation, attempt, status, reply, "{happened}");
         Moved { workspace, before, message, answered: Some((attempt, outcome)) }
     }
 }

@@ -10,6 +10,7 @@ use crate::event::pattern::clipped;
 use crate::ids::{MessageId, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::store::controls::Parked;
+use crate::store::messages::Step;
 use crate::worker::explain::Sign;
 
 /// How a person recognises a message.
@@ -170,6 +171,22 @@ pub fn state(message: &Message, n: usize, state: &Status, named: &BTreeMap<Messa
             Said::did_not(format!("failed, kept for redrive: {}", sentence(reason, named)), reason_code)
         }
     }
+}
+
+/// Which of the states a message was in follows an answer that was lost: nobody knows whether that try was accepted.
+pub fn lost(message: &Message, steps: &[Step]) -> Option<usize> {
+    let lost_at = message.answer_lost_at?;
+    let tried = |step: &&Step| matches!(step.state, Status::Retrying { .. } | Status::Unknown { .. });
+    steps.iter().position(|step| step.at >= lost_at && tried(&step))
+}
+
+/// The state after a lost answer, where the message is tried once more.
+pub fn lost_state(state: &Status) -> Option<Said> {
+    let Status::Retrying { attempt, at, cause } = state else { return None };
+    let text = format!(
+        "attempt {attempt} ended without an answer: {cause}; nobody knows whether it was accepted; the next is at {at}"
+    );
+    Some(Said::did_not(text, None))
 }
 
 /// A reason's sentence, with messages named so that a person recognises them.

@@ -155,7 +155,9 @@ impl Standing {
             Self::Waiting { until: None } => (format!("{person} waited in {campaign}"), None),
             Self::Queued => ("its message was in the outbox".to_owned(), None),
             Self::Sending => ("its message was on its way".to_owned(), None),
-            Self::Retrying => ("its message was not accepted and is tried again".to_owned(), None),
+            Self::Retrying => {
+                ("its message was not accepted, or the answer was lost, and it is tried again".to_owned(), None)
+            }
             Self::Sent => ("its message was sent".to_owned(), None),
             Self::Unanswered => ("sending began and no answer came".to_owned(), None),
             Self::Exited { by } => (format!("it had ended: {by}"), None),
