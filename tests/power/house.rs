@@ -232,7 +232,7 @@ impl House {
             match self.carillon.log.append(WORKSPACE, events.clone()).await {
                 Ok(_) => accepted.extend(events),
                 Err(error) => {
-                    assert!(n >= 10 && n < 40, "there is room: {error}");
+                    assert!((10..40).contains(&n), "there is room: {error}");
                     refused += 1;
                 }
             }
