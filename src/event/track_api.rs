@@ -12,6 +12,7 @@
 mod fields;
 mod instant;
 mod merge;
+mod text;
 
 use std::borrow::Cow;
 
@@ -20,6 +21,7 @@ use crate::event::{Body, EVENT_BYTES_MAX, Event, Kind, NAME_CHARS_MAX, Origin};
 use crate::ids::{EventId, Timestamp, TraceContext, WorkspaceId};
 
 use fields::{Envelope, Fields, Scalar, Unread, read_envelope, read_fields, scalar};
+pub use text::BatchText;
 
 /// Bytes of one batch, decoded.
 pub const BATCH_BYTES_MAX: usize = 500 * 1024;
@@ -148,13 +150,12 @@ impl<'a> Single<'a> {
 pub struct Batch<'a> {
     envelope: Envelope<'a>,
     items: Vec<&'a str>,
+    text: &'a BatchText<'a>,
 }
 
 /// Reads the body of `/v1/batch`; what is wrong with single items is said by [`Batch::events`].
-pub fn parse_batch(body: &[u8]) -> Result<Batch<'_>, Fault> {
-    let body = without_bom(body);
-    let text = std::str::from_utf8(body).map_err(|error| JsonFault::InvalidUtf8 { at: error.valid_up_to() })?;
-    let mut envelope = read_envelope(text).map_err(|unread| match unread {
+pub fn parse_batch<'a>(text: &'a BatchText<'a>) -> Result<Batch<'a>, Fault> {
+    let mut envelope = read_envelope(&text.text).map_err(|unread| match unread {
         Unread::Syntax(fault) => Fault::Json(fault),
         Unread::Shape => Fault::NotABatch,
     })?;
@@ -162,7 +163,10 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch<'_>, Fault> {
     if items.too_many {
         return Err(Fault::TooManyItems);
     }
-    Ok(Batch { envelope, items: items.texts })
+    match text.unreadable_beside(&items.texts) {
+        Some(at) => Err(Fault::Json(JsonFault::InvalidUtf8 { at })),
+        None => Ok(Batch { envelope, items: items.texts, text }),
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -190,7 +194,8 @@ impl<'a> Batch<'a> {
         let mut budget = BATCH_BYTES_MAX;
         let mut events = Vec::with_capacity(self.items.len());
         for (index, item) in self.items.iter().enumerate() {
-            let fields = match checked(item) {
+            let readable = self.text.unreadable_in(item).map_or(Ok(()), |at| Err(JsonFault::InvalidUtf8 { at }));
+            let fields = match readable.map_err(Complaint::from).and_then(|()| checked(item)) {
                 Ok(fields) => fields,
                 Err(complaint) => {
                     events.push(Err(complaint.at(index, &Fields::default())));

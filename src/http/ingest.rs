@@ -11,7 +11,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, Batch, Endpoint, ItemFault, parse_batch, parse_single};
+use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, BatchText, Endpoint, ItemFault, parse_batch, parse_single};
 use crate::event::{EVENT_BYTES_MAX, Event, Kind};
 use crate::eventlog::Receipt;
 use crate::ids::Span;
@@ -200,7 +200,8 @@ async fn batch(
     key: Option<Arc<WriteKey>>,
     body: &[u8],
 ) -> Result<HttpResponse, Problem> {
-    let batch: Batch<'_> = parse_batch(body)?;
+    let text = BatchText::of(body);
+    let batch = parse_batch(&text)?;
     let key = match key {
         Some(key) => key,
         None => ingest.admitted(request, &batch.write_key().ok_or(Problem::MissingKey)?).await?,

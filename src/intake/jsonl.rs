@@ -6,7 +6,7 @@ use serde::de::IgnoredAny;
 use super::envelope::Stamp;
 use super::lines::Record;
 use super::{Out, RowFault, Rows};
-use crate::event::track_api::{Arrival, Times, parse_batch};
+use crate::event::track_api::{Arrival, BatchText, Times, parse_batch};
 use crate::event::{Event, json};
 use crate::ids::Timestamp;
 
@@ -37,7 +37,7 @@ impl Items {
             times: Times::AsGiven,
         };
         let no_call = |message: String| RowFault::new(row, None, "not_a_call", message);
-        let event = parse_batch(batch.as_bytes())
+        let event = parse_batch(&BatchText::of(batch.as_bytes()))
             .and_then(|batch| batch.events(&arrival, || self.stamp.message_id(row, line.as_bytes())))
             .map_err(|fault| no_call(fault.to_string()))?
             .pop()

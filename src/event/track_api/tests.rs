@@ -28,7 +28,7 @@ fn events(body: &[u8]) -> Vec<Result<Event, ItemFault>> {
         made += 1;
         format!("made-{made}")
     };
-    parse_batch(body).unwrap().events(&arrival(), new_id).unwrap()
+    parse_batch(&BatchText::of(body)).unwrap().events(&arrival(), new_id).unwrap()
 }
 
 fn single(kind: Kind, body: &str) -> Result<Event, ItemFault> {
@@ -42,7 +42,8 @@ fn time(text: &str) -> Timestamp {
 #[test]
 fn a_node_batch_is_corrected_by_its_one_sending_time() {
     let body = fixture("segment_node_batch");
-    let batch = parse_batch(&body).unwrap();
+    let text = BatchText::of(&body);
+    let batch = parse_batch(&text).unwrap();
     assert_eq!(batch.write_key().unwrap(), "wk_demo");
     let events: Vec<Event> = events(&body).into_iter().map(Result::unwrap).collect();
     assert_eq!((events[0].at, events[1].at), (time("2026-11-20T10:00:08Z"), time("2026-11-20T10:00:09Z")));
@@ -122,7 +123,7 @@ fn a_small_body_cannot_grow_by_merging() {
     let context = format!(r#"{{"a":"{}"}}"#, "x".repeat(20_000));
     let items = vec![r#"{"type":"track","event":"E","userId":"u"}"#; 2_000].join(",");
     let body = format!(r#"{{"context":{context},"batch":[{items}]}}"#);
-    let fault = parse_batch(body.as_bytes()).unwrap().events(&arrival(), String::new).unwrap_err();
+    let fault = parse_batch(&BatchText::of(body.as_bytes())).unwrap().events(&arrival(), String::new).unwrap_err();
     assert_eq!(fault, Fault::TooLargeMerged);
 }
 
@@ -175,6 +176,21 @@ fn one_bad_item_leaves_the_others_and_is_named() {
 }
 
 #[test]
+fn an_item_that_is_no_utf_8_costs_no_other_item() {
+    let good = "{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Caf\u{e9}\u{fffd}\"}".as_bytes().to_vec();
+    let bad = [br#"{"type":"track","userId":"u","event":"Caf"#.to_vec(), vec![0xE9, b'"', b'}']].concat();
+    let items = [good.clone(), bad.clone(), good.clone(), bad, good].join(&b","[..]);
+    let results = events(&[br#"{"batch":["#.to_vec(), items, b"]}".to_vec()].concat());
+    let codes: Vec<_> = results.iter().map(|it| it.as_ref().map(|_| "").unwrap_or_else(|fault| fault.code)).collect();
+    assert_eq!(codes, ["", "invalid_utf8", "", "invalid_utf8", ""]);
+    assert_eq!(results[3].as_ref().unwrap_err().index, 3);
+    assert_eq!(results[4].as_ref().unwrap().name, "Caf\u{e9}\u{fffd}", "what somebody wrote stands");
+    let all = [br#"{"batch":[""#.to_vec(), vec![0xFF; 500_000], b"\"]}".to_vec()].concat();
+    let text = BatchText::of(&all);
+    assert!(parse_batch(&text).is_err(), "a text of nothing else");
+}
+
+#[test]
 fn bodies_that_are_no_batch_are_refused_whole() {
     for (body, code) in [
         (&b"{"[..], "Json(Syntax"),
@@ -184,15 +200,21 @@ fn bodies_that_are_no_batch_are_refused_whole() {
         (br#"{"batch":null}"#, "NotABatch"),
         (br#"{"batch":{}}"#, "NotABatch"),
         (br#"{"batch":[]} x"#, "Json(Syntax"),
-        (b"{\"batch\":[\"\xff\"]}", "Json(InvalidUtf8"),
+        (b"{\"batch\":[1],\"context\":\"\xff\"}", "Json(InvalidUtf8"),
+        (b"{\"context\":\"\xff\",\"batch\":[\"\xff\"]}", "Json(InvalidUtf8"),
+        (b"{\"batch\":[\xff]}", "Json(Syntax"),
         (br#"{"batch":[NaN]}"#, "Json(Syntax"),
     ] {
-        let fault = format!("{:?}", parse_batch(body).unwrap_err());
+        let fault = format!("{:?}", parse_batch(&BatchText::of(body)).unwrap_err());
         assert!(fault.starts_with(code), "{fault}");
     }
     let many = vec!["1"; BATCH_ITEMS_MAX + 1].join(",");
-    assert_eq!(parse_batch(format!(r#"{{"batch":[{many}]}}"#).as_bytes()).unwrap_err(), Fault::TooManyItems);
-    assert!(parse_batch(b"\xef\xbb\xbf{\"batch\":[]}").unwrap().is_empty(), "a byte order mark is no fault");
+    let many = format!(r#"{{"batch":[{many}]}}"#);
+    assert_eq!(parse_batch(&BatchText::of(many.as_bytes())).unwrap_err(), Fault::TooManyItems);
+    assert!(
+        parse_batch(&BatchText::of(b"\xef\xbb\xbf{\"batch\":[]}")).unwrap().is_empty(),
+        "a byte order mark is no fault"
+    );
 }
 
 #[test]
@@ -233,7 +255,8 @@ fn instants_are_read_in_every_form_clients_send() {
 fn an_import_keeps_its_times_and_live_traffic_corrects_them() {
     let body = br#"{"batch":[{"type":"track","event":"E","userId":"u","timestamp":"2020-01-01T00:00:00Z"}],
         "sentAt":"2026-11-20T10:00:09Z"}"#;
-    let batch = parse_batch(body).unwrap();
+    let text = BatchText::of(body);
+    let batch = parse_batch(&text).unwrap();
     let at = |times| batch.events(&Arrival { times, ..arrival() }, String::new).unwrap().remove(0).unwrap().at;
     assert_eq!(at(Times::AsGiven), time("2020-01-01T00:00:00Z"));
     assert_eq!(at(Times::Corrected), time("2020-01-01T00:00:01Z"));
@@ -294,7 +317,7 @@ fn instant_text() -> impl Strategy<Value = Option<i64>> {
 proptest! {
     #[test]
     fn no_bytes_make_a_body_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(batch) = parse_batch(&bytes) {
+        if let Ok(batch) = parse_batch(&BatchText::of(&bytes)) {
             let _ = batch.events(&arrival(), String::new);
         }
         if let Ok(single) = parse_single(&bytes) {
