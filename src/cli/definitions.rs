@@ -241,7 +241,21 @@ pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     if found.is_empty() {
         return Err(Usage("there are no definitions there: files end in .yaml, .yml or .json".to_owned()).into());
     }
-    found.iter().map(|path| read(path)).collect()
+    let (mut files, mut refused) = (Vec::with_capacity(found.len()), Vec::new());
+    for path in &found {
+        match read(path) {
+            Ok(file) => files.push(file),
+            Err(error) => refused.push(error),
+        }
+    }
+    match refused.pop() {
+        None => Ok(files),
+        Some(only) if refused.is_empty() => Err(only),
+        Some(last) => {
+            let lines: Vec<String> = refused.iter().chain([&last]).map(|error| format!("{error:#}")).collect();
+            Err(Usage(lines.join("\n")).into())
+        }
+    }
 }
 
 /// In the order of names, without hidden files; links to folders are not followed.

@@ -43,6 +43,9 @@ fn a_file_that_is_no_text_is_refused_with_its_line() {
             assert!(said.err.contains("topic.yaml:3: ") && said.err.contains(words), "{}", said.err);
         }
     }
+    std::fs::write(folder.write("another.yaml", ""), b"kind: topic\nkey: \xff\n").unwrap();
+    let said = folder.run(&["apply", folder.path(".").to_str().unwrap()]);
+    assert!(said.err.contains("topic.yaml:3: ") && said.err.contains("another.yaml:2: "), "{}", said.err);
 }
 
 #[test]
