@@ -116,6 +116,8 @@ fn every_other_command_of_the_readme_does_what_it_says() {
     run("printf 'Customer ID;Order Date;Event Type;Total Price\\n7;01.07.2026 09:00;purchase;12,50\\n' > shop.csv");
     run("printf '%s\\n' InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country \
          '536365,85123A,LAMP,6,2010-12-01 08:26:00,2.55,17850,United Kingdom' | gzip > invoices.csv.gz");
+    // The folder of the service that is started there.
+    run("ln -s \"$CARILLON_DATA\" real-shop");
     run(&format!("curl -sf -u '{key}:' {address}/v1/identify -d '{{\"userId\":\"ann\"}}'"));
     let commands = commands();
     assert!(commands.len() >= 14, "{commands:#?}");
