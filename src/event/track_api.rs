@@ -155,16 +155,17 @@ pub struct Batch<'a> {
 
 /// Reads the body of `/v1/batch`; what is wrong with single items is said by [`Batch::events`].
 pub fn parse_batch<'a>(text: &'a BatchText<'a>) -> Result<Batch<'a>, Fault> {
+    let unreadable = text.unreadable().map(|at| JsonFault::InvalidUtf8 { at });
     let mut envelope = read_envelope(&text.text).map_err(|unread| match unread {
-        Unread::Syntax(fault) => Fault::Json(fault),
+        Unread::Syntax(fault) => Fault::Json(unreadable.clone().unwrap_or(fault)),
         Unread::Shape => Fault::NotABatch,
     })?;
     let items = envelope.items.take().ok_or(Fault::NotABatch)?;
     if items.too_many {
         return Err(Fault::TooManyItems);
     }
-    match text.unreadable_beside(&items.texts) {
-        Some(at) => Err(Fault::Json(JsonFault::InvalidUtf8 { at })),
+    match unreadable.filter(|_| !text.is_readable_beside(&items.texts)) {
+        Some(fault) => Err(Fault::Json(fault)),
         None => Ok(Batch { envelope, items: items.texts, text }),
     }
 }

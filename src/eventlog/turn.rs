@@ -51,9 +51,13 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// It is on disk.
-    pub fn kept(self, readers: &Readers) {
+    /// It is on disk, as of now.
+    pub fn measure(&self) {
         telemetry::committed(self.statements, self.watch.elapsed().saturating_sub(self.statements));
+    }
+
+    /// It is on disk, and everybody is told.
+    pub fn kept(self, readers: &Readers) {
         readers.recent.committed(readers.layout, self.entries.into_iter());
         readers.pulses.committed(self.head, self.appended, self.changed);
         reply(self.answers.into_iter().zip(self.receipts).map(|((to, _), receipts)| (to, Ok(receipts))));
@@ -114,6 +118,7 @@ async fn write_through(mut connection: PgConnection, mut turns: mpsc::Receiver<T
                 turn.in_doubt(&error.to_string());
             }
         } else {
+            turn.measure();
             turn.kept(&readers);
         }
     }

@@ -343,7 +343,10 @@ impl Loop {
                 let turn = Turn { answers, receipts, told, entries, head, appended, changed, watch, statements };
                 match &self.line {
                     Some(line) => line.add(turn).await,
-                    None => self.unheard = Some(turn),
+                    None => {
+                        turn.measure();
+                        self.unheard = Some(turn);
+                    }
                 }
             }
             Err(error) => {

@@ -186,8 +186,8 @@ fn an_item_that_is_no_utf_8_costs_no_other_item() {
     assert_eq!(results[3].as_ref().unwrap_err().index, 3);
     assert_eq!(results[4].as_ref().unwrap().name, "Caf\u{e9}\u{fffd}", "what somebody wrote stands");
     let all = [br#"{"batch":[""#.to_vec(), vec![0xFF; 500_000], b"\"]}".to_vec()].concat();
-    let text = BatchText::of(&all);
-    assert!(parse_batch(&text).is_err(), "a text of nothing else");
+    let fault = parse_batch(&BatchText::of(&all)).unwrap_err();
+    assert_eq!(fault, Fault::Json(JsonFault::InvalidUtf8 { at: 11 }), "a text of nothing else");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn bodies_that_are_no_batch_are_refused_whole() {
         (br#"{"batch":[]} x"#, "Json(Syntax"),
         (b"{\"batch\":[1],\"context\":\"\xff\"}", "Json(InvalidUtf8"),
         (b"{\"context\":\"\xff\",\"batch\":[\"\xff\"]}", "Json(InvalidUtf8"),
-        (b"{\"batch\":[\xff]}", "Json(Syntax"),
+        (b"{\"batch\":[\xff]}", "Json(InvalidUtf8"),
         (br#"{"batch":[NaN]}"#, "Json(Syntax"),
     ] {
         let fault = format!("{:?}", parse_batch(&BatchText::of(body)).unwrap_err());

@@ -43,13 +43,17 @@ impl<'a> BatchText<'a> {
         self.unreadable.get(first).filter(|at| **at < end).map(|at| at - start)
     }
 
-    /// The first such place in none of these parts, which are in the order of the text.
-    pub(super) fn unreadable_beside(&self, parts: &[&str]) -> Option<usize> {
-        let is_inside = |at: &usize| {
+    /// The first such place.
+    pub(super) fn unreadable(&self) -> Option<usize> {
+        self.unreadable.first().copied()
+    }
+
+    /// Whether each such place is in one of these parts, which are in the order of the text.
+    pub(super) fn is_readable_beside(&self, parts: &[&str]) -> bool {
+        self.unreadable.iter().all(|at| {
             let after = parts.partition_point(|part| self.range_of(part).start <= *at);
             after.checked_sub(1).is_some_and(|n| self.range_of(parts[n]).contains(at))
-        };
-        self.unreadable.iter().copied().find(|at| !is_inside(at))
+        })
     }
 
     fn range_of(&self, part: &str) -> Range<usize> {
