@@ -194,7 +194,22 @@ impl ProfileId {
         // Fibonacci hashing: ids are handed out in order, their top product bits are spread evenly.
         ((self.0 as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as u16
     }
+
+    /// How somebody is asked for by this number. A number alone is never one of ours: shops call their customers so.
+    pub fn spelled(self) -> String {
+        format!("{SPELLED}{self}")
+    }
+
+    /// None for what is an id of the shop's.
+    pub fn of_spelled(text: &str) -> Option<Self> {
+        let number = text.strip_prefix(SPELLED)?;
+        // As it is written, and in no other way.
+        number.parse().ok().map(Self).filter(|id| id.0.to_string() == number)
+    }
 }
+
+/// Stands before the number of a profile.
+const SPELLED: &str = "profile:";
 
 impl fmt::Display for ProfileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -37,7 +37,7 @@ restored into this folder is erased again at its start.")]
 
 #[derive(Debug, Args)]
 pub struct Export {
-    /// By user id, anonymous id or number
+    /// By user id, anonymous id or number (profile:17)
     #[arg(long, value_name = "ID")]
     profile: String,
     /// The file to write, for its owner alone [default: to the terminal]
@@ -47,7 +47,7 @@ pub struct Export {
 
 #[derive(Debug, Args)]
 pub struct Erase {
-    /// By user id, anonymous id or number
+    /// By user id, anonymous id or number (profile:17)
     #[arg(long, value_name = "ID")]
     profile: String,
     /// Why; it is kept, so without the person's name

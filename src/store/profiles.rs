@@ -42,6 +42,17 @@ impl Unsaved {
     }
 }
 
+/// Who is meant by a text that somebody asked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meant {
+    One(ProfileId),
+    Nobody,
+    /// It is the number of one profile, and another is `called` so: nobody can tell who is meant.
+    Two {
+        called: ProfileId,
+    },
+}
+
 fn read(row: &QueryResult) -> Result<Person, Error> {
     let id = ProfileId(row.try_get_by_index(0)?);
     let traits: String = row.try_get_by_index(4)?;
@@ -96,6 +107,26 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     pub async fn person(&self, id: ProfileId) -> Result<Option<Person>, Error> {
         self.people(&[id]).await?.remove(&id).transpose()
+    }
+
+    /// Who is meant by a text: the user id, else the anonymous id of somebody, or `profile:17`. Never by a number alone:
+    /// shops have such ids, and who was erased is known by theirs no more; whoever asks for them again must not get
+    /// somebody else.
+    pub async fn meant(&self, asked: &str) -> Result<Meant, Error> {
+        // No id has one, and PostgreSQL takes none in a text.
+        if asked.contains('\0') {
+            return Ok(Meant::Nobody);
+        }
+        let by_id = self.profile_by_id(asked).await?;
+        let by_number = match ProfileId::of_spelled(asked) {
+            Some(number) if !self.people(&[number]).await?.is_empty() => Some(number),
+            _ => None,
+        };
+        match (by_id, by_number) {
+            (Some(called), Some(_)) => Ok(Meant::Two { called }),
+            (Some(found), None) | (None, Some(found)) => Ok(Meant::One(self.current_profile(found).await?)),
+            (None, None) => Ok(Meant::Nobody),
+        }
     }
 
     /// The profile known by this user id, else by this anonymous id.

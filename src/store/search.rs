@@ -119,7 +119,7 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
     async fn exactly(&self, typed: &str) -> Result<Vec<ProfileId>, Error> {
         let sql = "SELECT profile FROM identifiers WHERE workspace = ? AND kind IN (0, 1) AND value = ? ORDER BY kind";
         let mut found = self.ids(sql, vec![self.id.0.into(), typed.into()]).await?;
-        if let Ok(number) = typed.parse::<i64>() {
+        if let Some(ProfileId(number)) = typed.parse().ok().map(ProfileId).or_else(|| ProfileId::of_spelled(typed)) {
             let sql = "SELECT id FROM profiles WHERE workspace = ? AND id = ?";
             found.extend(self.ids(sql, vec![self.id.0.into(), number.into()]).await?);
         }

@@ -102,6 +102,7 @@ async fn bad_questions_get_a_problem_with_its_code() {
         ("/api/v1/explain", 400, "invalid_parameter"),
         ("/api/v1/explain?profile=nobody", 404, "unknown_profile"),
         ("/api/v1/explain?profile=9223372036854775807", 404, "unknown_profile"),
+        ("/api/v1/explain?profile=profile:9223372036854775807", 404, "unknown_profile"),
         ("/api/v1/profiles/nobody", 404, "unknown_profile"),
         ("/api/v1/parked?limit=0", 400, "invalid_parameter"),
         ("/api/v1/nothing-here", 404, "not_found"),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod called;
 mod engagement;
 mod doors;
 mod house;

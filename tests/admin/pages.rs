@@ -134,7 +134,7 @@ async fn what_is_not_known_is_a_page_that_says_so() {
         "/why?person=ann",
         "/why?profile=ann&campaign=none_such",
         "/customers/nobody",
-        "/customers/999999999999999999999",
+        "/customers/profile:999999999999999999999",
         "/customers/%00",
         "/caps?profile=nobody",
         "/preview/none_such",
@@ -154,7 +154,7 @@ async fn what_is_not_known_is_a_page_that_says_so() {
     for path in [
         "/why?status=gone",
         "/why?before=x",
-        "/customers/1?before=x",
+        "/customers/profile:1?before=x",
         "/dead-letters/redrive",
         "/inbox?limit=many",
         "/inbox?after=x",
@@ -181,7 +181,11 @@ async fn what_a_customer_wrote_is_text_on_every_page() {
     let (message, person) = (one["id"].as_str().unwrap().to_owned(), one["profile"].to_string());
     let asked = form(&[("q", HOSTILE)]);
     let mut pages = vec!["/".to_owned(), "/why".to_owned(), format!("/why?{asked}"), format!("/customers?{asked}")];
-    pages.extend([format!("/why?message={message}"), format!("/why?person={person}"), format!("/customers/{person}")]);
+    pages.extend([
+        format!("/why?message={message}"),
+        format!("/why?person={person}"),
+        format!("/customers/profile:{person}"),
+    ]);
     pages.extend([format!("/why?{}", form(&[("event", HOSTILE)])), "/dead-letters".to_owned(), "/inbox".to_owned()]);
     pages.push(format!("/preview/cart_reminder?{}", form(&[("as", HOSTILE), ("event", HOSTILE)])));
     for path in pages {
@@ -265,7 +269,7 @@ async fn whoever_is_not_at_this_machine_signs_in_first() {
         "/",
         "/why",
         "/customers",
-        "/customers/1",
+        "/customers/profile:1",
         "/preview",
         "/preview/cart_reminder",
         "/dead-letters",

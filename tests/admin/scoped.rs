@@ -62,9 +62,15 @@ async fn who_may_only_read_sees_everything_and_no_button_that_works() {
     let all = ["events:read", "messages:read", "profiles:read", "permission:read", "definitions:read"];
     let (_, secret) = token(&house, &all).await;
     let reader = Visitor::sign_in(&house, &secret).await.unwrap();
-    for path in
-        ["/", "/why", "/why?profile=ann", "/customers/1", "/preview/cart_reminder?as=ann", "/dead-letters", "/inbox"]
-    {
+    for path in [
+        "/",
+        "/why",
+        "/why?profile=ann",
+        "/customers/profile:1",
+        "/preview/cart_reminder?as=ann",
+        "/dead-letters",
+        "/inbox",
+    ] {
         let (status, page) = reader.get(path).await;
         assert_eq!(status, 200, "{path}: {page}");
         for button in ["Pause all sending", "Put back all", "action=\"/pause\""] {
@@ -100,7 +106,7 @@ async fn a_page_beyond_a_token_says_what_it_lacks_and_is_in_no_menu() {
         ("/why?profile=ann", "profiles:read"),
         ("/why?event=add-c1", "events:read"),
         ("/customers", "profiles:read"),
-        ("/customers/1", "profiles:read"),
+        ("/customers/profile:1", "profiles:read"),
         ("/caps?profile=ann", "profiles:read"),
         ("/preview/cart_reminder?as=ann", "profiles:read"),
         ("/preview/cart_reminder/html?as=ann", "profiles:read"),
@@ -115,7 +121,7 @@ async fn a_page_beyond_a_token_says_what_it_lacks_and_is_in_no_menu() {
     }
     let (_, people) = token(&house, &["profiles:read"]).await;
     let people = Visitor::sign_in(&house, &people).await.unwrap();
-    let (_, ann) = people.get("/customers/1").await;
+    let (_, ann) = people.get("/customers/profile:1").await;
     assert!(ann.contains("Frequency caps") && !ann.contains("by telephone") && !ann.contains("Suppressions"), "{ann}");
     house.close().await;
 }

@@ -199,7 +199,7 @@ async fn what_was_done_before_the_login_is_found_under_every_id() {
     house.send(&key, "identify", json!({ "userId": "ann", "anonymousId": "device-1", "messageId": "login" })).await;
     house.send(&key, "alias", json!({ "previousId": "ann", "userId": "anna", "messageId": "rename" })).await;
     house.forward("1h").await;
-    for asked in ["ann", "anna", "device-1", &before.to_string()] {
+    for asked in ["ann", "anna", "device-1", &format!("profile:{before}")] {
         let profile = house.get(&format!("/api/v1/profiles/{asked}")).await.ok();
         assert_ne!(profile["id"], before);
         assert_eq!((&profile["user_id"], &profile["traits"]["first_name"]), (&"anna".into(), &"Ann".into()));

@@ -27,7 +27,7 @@ pub fn operations() -> Vec<Operation> {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// By user id, anonymous id or number.
+    /// By user id, anonymous id or number (profile:17).
     profile: String,
 }
 

@@ -52,7 +52,7 @@ struct RenderIn {
     /// In place of the template's own sample; without `profile` and `event`.
     #[schema(value_type = Option<AnyObject>)]
     sample: Option<Map<String, Value>>,
-    /// Rendered for this person: a user id, an anonymous id or the number of a profile. Needs `profiles:read`.
+    /// Rendered for this person: a user id, an anonymous id or the number of a profile (profile:17). Needs `profiles:read`.
     profile: Option<String>,
     /// About this event: a position, an id or a messageId; without it, the person's newest that begins a campaign with
     /// this template. Needs `profiles:read` and `events:read`.

@@ -12,6 +12,7 @@ use crate::audience::{Consent, Traits};
 use crate::decision::{Enrollment, Person};
 use crate::definition::problem::nearest;
 use crate::ids::{Position, ProfileId, Timestamp};
+use crate::store::profiles::Meant;
 use crate::store::trace::MessageFilter;
 use crate::worker::explain::instant::{Asked as InstantAsked, How, Instant, at_instant};
 use crate::worker::explain::{Explanation, Question, explain};
@@ -38,7 +39,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Instant>()
             .may(&[404]),
         read("/profiles/{id}", Scope::ProfilesRead, profile)
-            .says("getProfile", "All that is known of a person; by user id, anonymous id or number")
+            .says("getProfile", "All that is known of a person; by user id, anonymous id or number (profile:17)")
             .answers::<ProfileOut>(),
     ]
 }
@@ -46,7 +47,7 @@ pub fn operations() -> Vec<Operation> {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// By user id, anonymous id or number.
+    /// By user id, anonymous id or number (profile:17).
     profile: Option<String>,
     campaign: Option<String>,
     /// A position, an event's id or its messageId.
@@ -57,7 +58,7 @@ struct Asked {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct AskedOfInstant {
-    /// By user id, anonymous id or number.
+    /// By user id, anonymous id or number (profile:17).
     profile: String,
     campaign: String,
     /// By what was in force and recorded at this instant, RFC 3339.
@@ -140,24 +141,24 @@ async fn question(admin: &Admin, asked: &Asked) -> Result<Question, Problem> {
     Ok(Question { profile, person: person.clone(), campaign, event: None, message: None })
 }
 
-/// The person's user id, else the number of the profile.
+/// How to ask for them: the person's user id, else the number of the profile.
 async fn called(admin: &Admin, profile: ProfileId) -> Result<String, Problem> {
     let profile = admin.db().current_profile(profile).await?;
     let person = admin.db().person(profile).await?;
-    Ok(person.and_then(|person| person.profile.user_id).unwrap_or_else(|| profile.to_string()))
+    Ok(person.and_then(|person| person.profile.user_id).unwrap_or_else(|| profile.spelled()))
 }
 
-/// By user id, by anonymous id, else by the number of the profile or of one that was merged into it.
+/// By user id, by anonymous id, or by the number of the profile or of one that was merged into it.
 pub(super) async fn profile_known(admin: &Admin, asked: &str) -> Result<ProfileId, Problem> {
-    if let Some(profile) = admin.db().profile_by_id(asked).await? {
-        return Ok(profile);
+    match admin.db().meant(asked).await? {
+        Meant::One(profile) => Ok(profile),
+        Meant::Nobody => Err(Refusal::UnknownProfile { asked: asked.chars().take(80).collect() }.into()),
+        Meant::Two { called } => {
+            let called = called.spelled();
+            let cause = format!("`{asked}` is the number of one profile and an id of another, which is {called}");
+            Err(Refusal::Parameter { field: "profile", cause }.into())
+        }
     }
-    if let Ok(number) = asked.parse()
-        && !admin.db().people(&[ProfileId(number)]).await?.is_empty()
-    {
-        return Ok(admin.db().current_profile(ProfileId(number)).await?);
-    }
-    Err(Refusal::UnknownProfile { asked: asked.chars().take(80).collect() }.into())
 }
 
 pub(super) fn campaign_known(admin: &Admin, asked: &str) -> Result<(), Problem> {

@@ -88,7 +88,7 @@ struct LookedAt {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// Say whether this person is in it, and why: by user id, anonymous id or number.
+    /// Say whether this person is in it, and why: by user id, anonymous id or number (profile:17).
     profile: Option<String>,
     /// How many of its people to show.
     #[param(minimum = 1, maximum = 200)]

@@ -25,7 +25,7 @@ pub fn operations() -> Vec<Operation> {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// Say what they come to for this person, and why: by user id, anonymous id or number.
+    /// Say what they come to for this person, and why: by user id, anonymous id or number (profile:17).
     profile: Option<String>,
 }
 

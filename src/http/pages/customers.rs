@@ -87,7 +87,7 @@ fn found_table(found: &[Person]) -> Html {
             let profile = &person.profile;
             let id = profile.user_id.clone().unwrap_or_else(|| format!("anonymous {}", profile.id));
             html!(
-                "<tr><td><a href=\"/customers/{}\">{}</a></td><td>{}</td><td class=\"wide\">{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td><a href=\"/customers/profile:{}\">{}</a></td><td>{}</td><td class=\"wide\">{}</td><td>{}</td><td>{}</td></tr>",
                 profile.id,
                 id,
                 name_of(profile),
@@ -107,7 +107,8 @@ pub(super) async fn caps(desk: Pages, visitor: Visitor, request: HttpRequest) ->
         Ok(()) => found_by(&desk, query.get("profile").unwrap_or_default()).await,
         Err(nothing) => Err(nothing),
     };
-    or_say(&desk, &visitor, Part::Customers, made.map(|id| redirect(&format!("/customers/{id}#caps")))).await
+    or_say(&desk, &visitor, Part::Customers, made.map(|id| redirect(&format!("/customers/{}#caps", id.spelled()))))
+        .await
 }
 
 async fn found_by(desk: &Desk, asked: &str) -> Result<ProfileId, Nothing> {
@@ -121,16 +122,17 @@ pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) ->
     or_say(&desk, &visitor, Part::Customers, made).await
 }
 
-/// Numbers are of profiles; whatever else somebody is known by leads there.
+/// The number of a profile; whatever else somebody is known by leads there.
 async fn shown(desk: &Desk, visitor: &Visitor, asked: &str, query: &Query) -> Result<HttpResponse, Nothing> {
     visitor.must(Scope::ProfilesRead)?;
-    let is_number = asked.parse::<i64>().is_ok();
-    let known = if is_number { looked_up::numbered(desk, asked).await? } else { None };
-    let Some(id) = known else {
-        return found_by(desk, asked).await.map(|id| redirect(&format!("/customers/{id}")));
+    let to = |id: ProfileId| redirect(&format!("/customers/{}", id.spelled()));
+    let known = match ProfileId::of_spelled(asked) {
+        Some(number) => looked_up::numbered(desk, &number.to_string()).await?,
+        None => None,
     };
-    if id.to_string() != asked {
-        return Ok(redirect(&format!("/customers/{id}")));
+    let Some(id) = known else { return found_by(desk, asked).await.map(to) };
+    if id.spelled() != asked {
+        return Ok(to(id));
     }
     let now = desk.admin.log.clock().now();
     let person = desk.db().person(id).await?.unwrap_or_else(|| Person::new(id, now));
@@ -338,5 +340,5 @@ fn rule(rule: &RuleUse) -> Html {
 
 /// The address of the next page of somebody's timeline.
 pub(super) fn older(id: ProfileId, before: &str) -> Html {
-    html!("<p class=\"pager\"><a href=\"/customers/{}?before={}#timeline\">Older</a></p>", id, encoded(before))
+    html!("<p class=\"pager\"><a href=\"/customers/profile:{}?before={}#timeline\">Older</a></p>", id, encoded(before))
 }

@@ -144,7 +144,7 @@ fn parked(parked: &[Parked], may: bool) -> Html {
     }
     let shown = causes.into_iter().map(|(cause, all)| {
         let rows = all.iter().take(EXAMPLES as usize).map(|one| {
-            let who = one.profile.map(|id| html!("<a href=\"/customers/{}\">profile {}</a>", id, id));
+            let who = one.profile.map(|id| html!("<a href=\"/customers/profile:{}\">profile {}</a>", id, id));
             html!(
                 "<tr><td>{}</td><td><a href=\"/why?event={}\">{}</a></td><td class=\"wide\">{}</td><td>{}</td></tr>",
                 one.parked_at,

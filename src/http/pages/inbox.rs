@@ -96,7 +96,7 @@ async fn message_page(desk: &Desk, visitor: &Visitor, id: &str) -> Result<HttpRe
             html!("<a href=\"/preview/{}\">{}</a>, version {}", kept.template, kept.template, kept.template_version),
         ),
         ("Purpose", kept.purpose.as_str().shown()),
-        ("Profile", html!("<a href=\"/customers/{}\">{}</a>", kept.profile, kept.profile)),
+        ("Profile", html!("<a href=\"/customers/profile:{}\">{}</a>", kept.profile, kept.profile)),
         ("Message", html!("<a href=\"/why?message={}\"><code>{}</code></a>", kept.message, kept.message)),
     ]);
     let body = html!(

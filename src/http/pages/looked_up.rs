@@ -10,6 +10,7 @@ use crate::event::{Event, track_api};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp};
 use crate::message::Message;
 use crate::store::entries::{Entry, Logged};
+use crate::store::profiles::Meant;
 
 use super::html::{Html, html};
 use super::{Desk, Nothing};
@@ -49,26 +50,18 @@ pub async fn names(desk: &Desk, people: impl IntoIterator<Item = ProfileId>) -> 
 
 pub fn person(names: &Names, id: ProfileId) -> Html {
     let name = names.get(&id).cloned().unwrap_or_else(|| format!("profile {id}"));
-    html!("<a href=\"/customers/{}\">{}</a>", id, name)
+    html!("<a href=\"/customers/profile:{}\">{}</a>", id, name)
 }
 
-/// By user id, by anonymous id, else by the number of the profile or of one that was merged into it.
+/// By user id, by anonymous id, or by the number of the profile or of one that was merged into it: `profile:17`.
 pub async fn profile(desk: &Desk, asked: &str) -> Result<Option<ProfileId>, Nothing> {
-    match identified(desk, asked).await? {
-        Some(profile) => Ok(Some(profile)),
-        None => numbered(desk, asked).await,
-    }
-}
-
-/// By user id or anonymous id.
-pub async fn identified(desk: &Desk, asked: &str) -> Result<Option<ProfileId>, Nothing> {
-    // No id has one, and PostgreSQL takes none in a text.
-    if asked.contains('\0') {
-        return Ok(None);
-    }
-    match desk.db().profile_by_id(asked).await? {
-        Some(profile) => Ok(Some(desk.db().current_profile(profile).await?)),
-        None => Ok(None),
+    match desk.db().meant(asked).await? {
+        Meant::One(profile) => Ok(Some(profile)),
+        Meant::Nobody => Ok(None),
+        Meant::Two { called } => Err(Nothing::Senseless(format!(
+            "{asked} is the number of one profile and an id of another, which is {}.",
+            called.spelled()
+        ))),
     }
 }
 

@@ -83,7 +83,7 @@ async fn found(desk: &Desk, asked: &str) -> Result<String, Nothing> {
         return Ok(format!("/why?message={}", encoded(asked)));
     }
     // A shop's own number for a customer comes before our numbers for anything.
-    if let Some(profile) = looked_up::identified(desk, asked).await? {
+    if let Some(profile) = looked_up::profile(desk, asked).await? {
         return Ok(format!("/why?person={profile}"));
     }
     if desk.admin.definitions.live(desk.admin.workspace).catalog.campaign(asked).is_some() {
@@ -234,7 +234,7 @@ async fn story_page(
     };
     let about = campaign.map(|key| html!(" and {}", key));
     let body = html!(
-        "<p class=\"crumb\"><a href=\"/why\">Messages</a></p><h1>Why: {}{}</h1><p>{} · <a href=\"/customers/{}\">All that is \
+        "<p class=\"crumb\"><a href=\"/why\">Messages</a></p><h1>Why: {}{}</h1><p>{} · <a href=\"/customers/profile:{}\">All that is \
          known of this customer</a></p><form class=\"row\" action=\"/why\"><input type=\"hidden\" name=\"person\" \
          value=\"{}\"><label for=\"campaign\">Campaign</label><select id=\"campaign\" name=\"campaign\"><option value=\"\">\
          All</option>{}</select><button class=\"plain\">Show</button></form>{}{}",

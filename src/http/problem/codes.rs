@@ -184,7 +184,8 @@ codes! {
         "The body is JSON and not of the form that is asked for: a field is missing, unknown or of the wrong kind.",
         "`detail` says which; `/api/v1/openapi.json` has the form.";
     UnknownProfile, "unknown_profile", NOT_FOUND, "Profile not known",
-        "Nobody is known by this user id, anonymous id or number.", "Search with `GET /api/v1/profiles?q=`.";
+        "Nobody is known by this user id or anonymous id, or has this number where it is one (`profile:17`).",
+        "Search with `GET /api/v1/profiles?q=`.";
     UnknownCampaign, "unknown_campaign", NOT_FOUND, "Campaign not known",
         "No campaign in force has this key.", "`nearest` names one that was meant, maybe.";
     UnknownSegment, "unknown_segment", NOT_FOUND, "Segment not known",

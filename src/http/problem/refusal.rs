@@ -28,7 +28,9 @@ pub enum Refusal {
     Body { cause: String },
     #[error("{0}")]
     Json(JsonFault),
-    #[error("nobody is known as `{asked}`: give the userId or the anonymousId that the shop sends")]
+    #[error(
+        "nobody is known as `{asked}`: give the userId or the anonymousId that the shop sends, or a profile's number as profile:17"
+    )]
     UnknownProfile { asked: String },
     #[error("there is no campaign `{asked}`")]
     UnknownCampaign { asked: String, nearest: Option<String> },
