@@ -11,7 +11,8 @@ use crate::cli::definitions::{body, files, warn};
 use crate::cli::table::{cell, list, table};
 use crate::cli::{Answer, print, print_json, tell};
 use crate::definition::SourceFile;
-use crate::worker::lists::read;
+use crate::intake::members::{Limits, read};
+use crate::worker::lists::{MEMBERS_MAX, UPLOAD_BYTES_MAX};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -120,7 +121,8 @@ pub async fn segments(client: &Client, asked: &Segments, files: Vec<SourceFile>)
 
 async fn upload(client: &Client, key: &str, file: &Path, asked: &Segments) -> anyhow::Result<Answer> {
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    let lines = read(&bytes).with_context(|| file.display().to_string())?;
+    let limits = Limits { bytes: UPLOAD_BYTES_MAX, members: MEMBERS_MAX };
+    let lines = read(&bytes, limits).with_context(|| file.display().to_string())?;
     let members: Vec<&str> = lines.iter().map(|(_, id)| id.as_str()).collect();
     let mode = match asked.mode {
         Mode::Replace => "replace",

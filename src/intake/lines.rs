@@ -35,6 +35,13 @@ pub(super) enum Shape {
 /// One record: the values of a CSV row, or a line as its only value.
 pub(super) type Record = Vec<String>;
 
+/// Lines of a file, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
 pub(super) struct Lines {
     input: Box<dyn BufRead + Send>,
     shape: Shape,
@@ -69,6 +76,15 @@ impl Lines {
         if let Some(width) = Width::of(start) {
             input = Box::new(BufReader::with_capacity(64 * 1024, Utf16::new(input, width)));
         }
+        Self::of(input, shape, bytes_read)
+    }
+
+    /// Those of a text that is in memory.
+    pub(super) fn of_text(text: String) -> Result<Self, OpenError> {
+        Self::of(Box::new(io::Cursor::new(text.into_bytes())), Shape::Csv, Arc::default())
+    }
+
+    fn of(mut input: Box<dyn BufRead + Send>, shape: Shape, bytes_read: Arc<AtomicU64>) -> Result<Self, OpenError> {
         let start = input.fill_buf()?;
         let mark = if start.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
         let separator = separator(&start[mark..]);
@@ -95,6 +111,12 @@ impl Lines {
     /// A first record that names no columns is a row.
     pub(super) fn take_header_back(&mut self) {
         self.again.push_front((self.line, Ok(self.raw.clone())));
+    }
+
+    /// The lines of the file that the last record takes.
+    pub(super) fn span(&self) -> Span {
+        let more = self.raw.iter().filter(|byte| **byte == b'\n').count() as u64;
+        Span { first: self.line, last: self.line + more }
     }
 
     pub(super) fn bytes_read(&self) -> u64 {

@@ -16,6 +16,7 @@ mod lines;
 mod log_sink;
 mod mapped;
 mod mapping;
+pub mod members;
 mod orders;
 mod people;
 mod profiles;

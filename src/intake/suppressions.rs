@@ -1,4 +1,7 @@
 //! The rows of a suppression list as other systems export them: UTF-8 or UTF-16, packed or not, with whichever separator.
+//!
+//! A row that is passed over is an address that is written to again. So whatever quotes stand in a file, each of its lines is
+//! on the list or among the refused: a row whose text may be other rows is refused.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,8 +11,11 @@ use anyhow::Context;
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 
-use super::plain;
+use super::lines::{Lines, Record, Span};
+use super::{OpenError, plain};
 use crate::message::{Address, Channel, SuppressionKind};
+
+const NO_COLUMNS: &str = "the first line names the columns, one of them `address` or `email`";
 
 /// Of a file, unpacked: some millions of addresses.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -72,6 +78,7 @@ pub struct Refused {
 
 /// Which column is which.
 struct Columns {
+    width: usize,
     address: usize,
     channel: Option<usize>,
     kind: Option<usize>,
@@ -86,31 +93,30 @@ struct Columns {
 /// The file cannot be read, or is no such list ([`NotAList`]).
 pub fn read(file: &Path, channel: &str, kind: Option<&str>, bytes_max: u64) -> anyhow::Result<List> {
     let name = file.file_name().map_or_else(|| file.display().to_string(), |own| own.display().to_string());
-    let text = text_of(file, &name, bytes_max)?;
-    let text = text.trim_start_matches('\u{feff}');
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .flexible(true)
-        .delimiter(separator(text))
-        .from_reader(text.as_bytes());
-    let heads = reader.headers()?.clone();
-    let Some(columns) = Columns::of(&heads) else {
-        let message = format!("{name}: the first line names the columns, one of them `address` or `email`");
-        return Err(NotAList(message).into());
+    let mut lines = Lines::of_text(text_of(file, &name, bytes_max)?)?;
+    let refuse = |what: &str| anyhow::Error::from(NotAList(format!("{name}: {what}")));
+    let heads = match lines.header() {
+        Ok(heads) if lines.span().first == lines.span().last => heads,
+        Ok(_) => return Err(refuse("the first line opens a quote that it does not close")),
+        Err(OpenError::Header(fault)) => return Err(refuse(&format!("the first line names no columns: {fault}"))),
+        Err(OpenError::Empty) => return Err(refuse(NO_COLUMNS)),
+        Err(error) => return Err(error).with_context(|| format!("{name} cannot be read")),
     };
+    let Some(columns) = Columns::of(&heads) else { return Err(refuse(NO_COLUMNS)) };
     let known = OF_ONE_KIND.iter().find(|(head, _)| heads.iter().any(|it| plain(it) == *head)).map(|(_, kind)| *kind);
     let kind = kind.or(known).unwrap_or("manual");
     let source = format!("import {name}");
     let mut list = List { rows: Vec::new(), refused: Vec::new() };
-    for record in reader.records() {
-        let record = record.with_context(|| format!("{name} cannot be read"))?;
-        match columns.row(&record, heads.len(), (channel, kind, &source)) {
+    while let Some((_, record)) = lines.next() {
+        let taken = match record {
+            Ok(record) => columns.row(&record, (channel, kind, &source), lines.span()),
+            Err(fault) => Err(fault.message),
+        };
+        match taken {
             Ok(row) => list.rows.extend(row),
             Err(reason) => {
-                let (line, byte) = record.position().map_or((0, 0), |at| (at.line(), at.byte()));
-                let rest = text.get(usize::try_from(byte)?..).unwrap_or_default();
-                let text = rest.lines().find(|line| !line.is_empty()).unwrap_or_default().to_owned();
-                list.refused.push(Refused { line, reason, text });
+                let (line, text) = lines.place();
+                list.refused.push(Refused { line, reason, text: String::from_utf8_lossy(text).into_owned() });
             }
         }
     }
@@ -118,10 +124,11 @@ pub fn read(file: &Path, channel: &str, kind: Option<&str>, bytes_max: u64) -> a
 }
 
 impl Columns {
-    fn of(heads: &csv::StringRecord) -> Option<Self> {
+    fn of(heads: &Record) -> Option<Self> {
         let column = |name: &str| heads.iter().position(|head| plain(head) == name);
-        let exact = |name: &str| heads.iter().position(|head| head.eq_ignore_ascii_case(name));
+        let exact = |name: &str| heads.iter().position(|head| head.trim().eq_ignore_ascii_case(name));
         Some(Self {
+            width: heads.len(),
             // Beside `Email`, a column `E-Mail` may hold anything.
             address: ADDRESSES.into_iter().find_map(|name| exact(name).or_else(|| column(name)))?,
             channel: column("channel"),
@@ -131,22 +138,33 @@ impl Columns {
         })
     }
 
-    /// A row without an address is none.
+    /// A row without an address is none, unless one stands elsewhere in it.
     fn row(
         &self,
-        record: &csv::StringRecord,
-        width: usize,
+        record: &Record,
         (channel, kind, source): (&str, &str, &str),
+        span: Span,
     ) -> Result<Option<Stop>, String> {
-        let given = |at: usize| record.get(at).filter(|text| !text.is_empty());
-        let Some(address) = given(self.address) else { return Ok(None) };
-        if record.len() != width {
-            return Err(format!("{} values, {width} columns", record.len()));
+        let given = |at: usize| record.get(at).map(|text| text.trim()).filter(|text| !text.is_empty());
+        if record.iter().all(|cell| cell.trim().is_empty()) {
+            return Ok(None);
+        }
+        if record.len() != self.width {
+            return Err(format!("{} values, {} columns", record.len(), self.width));
         }
         if record.iter().any(|cell| cell.contains(char::REPLACEMENT_CHARACTER)) {
             return Err("the row is not UTF-8 text".to_owned());
         }
         let channel = self.channel.and_then(given).unwrap_or(channel);
+        let address = given(self.address);
+        if let Some(other) = self.another(record, channel, address) {
+            let Span { first, last } = span;
+            return match address {
+                Some(_) => Err(format!("a quote makes lines {first} to {last} one row, with `{other}` in its text")),
+                None => Err(format!("no address in its column, and `{other}` elsewhere")),
+            };
+        }
+        let Some(address) = address else { return Ok(None) };
         let reason = || self.reasons.iter().filter_map(|at| given(*at)).find_map(kind_of);
         let kind = self.kind.and_then(given).or_else(reason).unwrap_or(kind);
         if let Some(mistake) = mistake_in(channel, address, kind) {
@@ -156,6 +174,33 @@ impl Columns {
         let [channel, address, kind, source] = [channel, address, kind, source].map(str::to_owned);
         Ok(Some(Stop { channel, address, kind, source }))
     }
+
+    /// What may be the address of another line: a quote that somebody forgot makes rows the text of the one before.
+    fn another<'r>(&self, record: &'r Record, channel: &str, address: Option<&str>) -> Option<&'r str> {
+        let channel = Channel::parse(channel).unwrap_or(Channel::Email);
+        let own = address.and_then(|text| Address::parse(channel, text));
+        let is_other = |text: &str| {
+            let found = Address::parse(channel, text);
+            found.is_some_and(|found| own.as_ref().is_none_or(|own| own.normalised() != found.normalised()))
+        };
+        let is_broken =
+            |word: &str| channel == Channel::Email && word.contains('@') && Address::parse(channel, word).is_none();
+        let hides = |(at, cell): &(usize, &String)| *at != self.address && (address.is_none() || cell.contains('\n'));
+        let cells = || record.iter().enumerate().filter(hides).map(|(_, cell)| cell.as_str());
+        // A number may be written with blanks, so values are looked at as well as words.
+        let mut found = cells().flat_map(values).filter(|value| is_other(value));
+        found.next().or_else(|| cells().flat_map(words).find(|word| is_other(word) || is_broken(word)))
+    }
+}
+
+/// A text's values, if it is rows.
+fn values(text: &str) -> impl Iterator<Item = &str> {
+    text.split(['\n', ',', ';', '\t', '|', '"']).map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| c.is_whitespace() || ",;|\"'<>()[]".contains(c));
+    words.map(|word| word.trim_end_matches(['.', ':', '!', '?'])).filter(|word| !word.is_empty())
 }
 
 /// What others call our kinds; anything else says nothing.
@@ -175,13 +220,8 @@ fn mistake_in(channel: &str, address: &str, kind: &str) -> Option<String> {
     if SuppressionKind::parse(kind).is_none() {
         return Some(format!("`{kind}` is no kind"));
     }
-    Address::parse(of, address).is_none().then(|| format!("`{address}` is no address for {channel}"))
-}
-
-/// The one that the first line has.
-fn separator(text: &str) -> u8 {
-    let heads = text.lines().next().unwrap_or("");
-    [b',', b';', b'\t'].into_iter().find(|one| heads.as_bytes().contains(one)).unwrap_or(b',')
+    let shown = || address.replace('\n', "\\n");
+    Address::parse(of, address).is_none().then(|| format!("`{}` is no address for {channel}", shown()))
 }
 
 fn text_of(file: &Path, name: &str, bytes_max: u64) -> anyhow::Result<String> {
@@ -201,15 +241,20 @@ fn text_of(file: &Path, name: &str, bytes_max: u64) -> anyhow::Result<String> {
         let units = bytes.chunks(2).map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)]));
         char::decode_utf16(units).collect::<Result<String, _>>().map_err(|_| refuse("is broken UTF-16"))
     };
-    match bytes.get(..2) {
-        Some([0xff, 0xfe]) => utf16(u16::from_le_bytes),
-        Some([0xfe, 0xff]) => utf16(u16::from_be_bytes),
+    let text = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => utf16(u16::from_le_bytes)?,
+        Some([0xfe, 0xff]) => utf16(u16::from_be_bytes)?,
         // A row that is no UTF-8 is refused by itself.
         _ => {
             let text = String::from_utf8_lossy(&bytes).into_owned();
-            if text.contains('\0') { Err(refuse("is no text, or UTF-16 without its mark")) } else { Ok(text) }
+            if text.contains('\0') {
+                return Err(refuse("is no text, or UTF-16 without its mark"));
+            }
+            text
         }
-    }
+    };
+    // Whoever reads lines knows one kind of end.
+    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
 }
 
 fn bounded(from: impl Read, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
@@ -305,9 +350,74 @@ mod tests {
         }
     }
 
+    /// What is on the list, and the lines that are refused with why.
+    fn read_lines(text: &str, kind: &str) -> (Vec<String>, Vec<String>) {
+        let list = read_as(text.as_bytes(), Some(kind)).unwrap();
+        let rows = list.rows.iter().map(|row| row.address.clone()).collect();
+        (rows, list.refused.iter().map(|it| format!("{} {}", it.line, it.reason)).collect())
+    }
+
+    #[test]
+    fn a_quote_that_somebody_forgot_hides_nobody() {
+        let unclosed = |line: u64| format!("{line} a quote is opened and not closed");
+        let forgotten = "email,first name\nann@x.com,\"Ann\nbob@x.com,Bob\ndan@x.com,\"Dan\neve@x.com,Eve\n";
+        let (rows, refused) = read_lines(forgotten, "unsubscribed");
+        assert_eq!((rows, refused), (vec!["bob@x.com".into(), "eve@x.com".into()], vec![unclosed(2), unclosed(4)]));
+        let (rows, refused) = read_lines("email\n\"one@y.com\ntwo@y.com\nthree@y.com\n", "manual");
+        assert_eq!((rows, refused), (vec!["two@y.com".into(), "three@y.com".into()], vec![unclosed(2)]));
+        // The next quote closes it, and what stands between may be rows or Ann's own words.
+        let (rows, refused) = read_lines("email,name\nann@x.com,\"Ann\nbob@x.com,\"Bob\"\neve@x.com,Eve\n", "manual");
+        assert_eq!(rows, ["eve@x.com"]);
+        assert_eq!(refused, ["2 a quote makes lines 2 to 3 one row, with `bob@x.com` in its text"]);
+        let (rows, refused) = read_lines("name,email\n\"Ann,ann@x.com\",\n\"Eve,eve@x.com\"\n,\nMia,\n", "manual");
+        assert!(rows.is_empty());
+        assert_eq!(refused, ["2 no address in its column, and `ann@x.com` elsewhere", "3 1 values, 2 columns"]);
+    }
+
+    #[test]
+    fn what_a_mail_server_said_may_go_over_lines() {
+        let said = "email,reason\nann@x.com,\"550 5.1.1 <ann@x.com>:\nno such user\"\neve@x.com,\"mailbox, full\"\n";
+        assert_eq!(read_lines(said, "bounced"), (vec!["ann@x.com".into(), "eve@x.com".into()], vec![]));
+        assert_eq!(read_lines("email\rann@x.com\reve@x.com\r", "manual").0, ["ann@x.com", "eve@x.com"]);
+    }
+
+    proptest::proptest! {
+        /// Wherever quotes stand below the first line, every line's address is on the list or in the text of a refused row.
+        #[test]
+        fn no_quote_loses_an_address(
+            width in 1_usize..4,
+            column in 0_usize..3,
+            lines in proptest::collection::vec(proptest::collection::vec(("[a-d ]{0,3}", 0_u8..12, 0_u8..12), 3), 1..30),
+        ) {
+            let column = column % width;
+            let title = |at: usize| if at == column { "email".to_owned() } else { format!("more{at}") };
+            let mut text = (0..width).map(title).collect::<Vec<_>>().join(",") + "\n";
+            let mut addresses = Vec::new();
+            for (n, line) in lines.iter().enumerate() {
+                let address = format!("p{n}@example.com");
+                let quote = |one: u8| if one == 0 { "\"" } else { "" };
+                let cells = line.iter().take(width).enumerate().map(|(at, (word, before, after))| {
+                    let value = if at == column { &address } else { word };
+                    format!("{}{value}{}", quote(*before), quote(*after))
+                });
+                text.push_str(&(cells.collect::<Vec<_>>().join(",") + "\n"));
+                addresses.push(address);
+            }
+            let list = read_as(text.as_bytes(), Some("manual")).unwrap();
+            for address in addresses {
+                let listed = list.rows.iter().any(|row| row.address == address);
+                let told = list.refused.iter().any(|it| it.text.contains(&address));
+                proptest::prop_assert!(listed || told, "{address} is lost of\n{text}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_list_is_refused_in_plain_words() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 7] = [
+            (b"email,\"name\nann@x.com,Ann\n", "names no columns: a quote is opened and not closed"),
+            (b"email,\"name\nann@x.com,Ann\"\n", "the first line opens a quote that it does not close"),
+            (b"\n", "the first line names the columns"),
             (b"PK\x03\x04rest", "is a spreadsheet or an archive; save it as CSV in UTF-8"),
             (b"e\0m\0a\0i\0l\0", "is no text, or UTF-16 without its mark; save it as CSV in UTF-8"),
             (b"\x1f\x8bnothing", "cannot be unpacked"),

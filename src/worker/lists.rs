@@ -64,69 +64,10 @@ pub struct BadMember {
 /// Why nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    #[error("the file has {0} bytes; at most {UPLOAD_BYTES_MAX} are allowed")]
-    TooLarge(usize),
     #[error("more than {MEMBERS_MAX} members at once; send them in parts, the first to replace and the others to add")]
     TooMany,
-    #[error("the file is not UTF-8")]
-    NotText,
-    #[error("the file is no list of ids: {0}")]
-    NotAList(String),
     #[error("none of the {0} members is known; the list stays what it was")]
     NobodyKnown(u64),
-}
-
-/// Ids as they are written, with the lines (of JSON: the places) they stand on.
-pub type Lines = Vec<(u64, String)>;
-
-/// A JSON list of ids (or of objects with `user_id` or `id`), or CSV: the column `user_id` or `id`, else the first.
-///
-/// # Errors
-/// The file is neither, or too large.
-pub fn read(bytes: &[u8]) -> Result<Lines, Refused> {
-    if bytes.len() > UPLOAD_BYTES_MAX {
-        return Err(Refused::TooLarge(bytes.len()));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| Refused::NotText)?;
-    // One kind of line's end, so that lines are counted as editors do.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
-    let lines = if text.trim_start().starts_with('[') { of_json(&text)? } else { of_csv(&text)? };
-    if lines.len() > MEMBERS_MAX { Err(Refused::TooMany) } else { Ok(lines) }
-}
-
-fn of_json(text: &str) -> Result<Lines, Refused> {
-    let items: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| Refused::NotAList(error.to_string()))?;
-    let id_of = |item: &serde_json::Value| {
-        let named = item.get("user_id").or_else(|| item.get("id")).unwrap_or(item);
-        named.as_str().map_or_else(|| if named.is_number() { named.to_string() } else { String::new() }, str::to_owned)
-    };
-    Ok((1..).zip(items.iter().map(id_of)).collect())
-}
-
-fn of_csv(text: &str) -> Result<Lines, Refused> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let (mut lines, mut column) = (Lines::new(), 0);
-    for (n, record) in reader.records().enumerate() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => return Err(Refused::NotAList(error.to_string())),
-        };
-        if n == 0 {
-            let titles: Vec<String> = record.iter().map(|title| title.trim().to_ascii_lowercase()).collect();
-            let named = ["user_id", "userid", "id"].iter().find_map(|name| titles.iter().position(|it| it == name));
-            if let Some(named) = named {
-                column = named;
-                continue;
-            }
-        }
-        let line = record.position().map_or(0, csv::Position::line);
-        lines.push((line, record.get(column).unwrap_or_default().to_owned()));
-        if lines.len() > MEMBERS_MAX {
-            return Err(Refused::TooMany);
-        }
-    }
-    Ok(lines)
 }
 
 fn checked(text: &str) -> Result<String, String> {
@@ -233,34 +174,4 @@ async fn append(log: &EventLog, id: WorkspaceId, key: &str, changes: Vec<(Profil
             .await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn ids(text: &str) -> Vec<(u64, String)> {
-        read(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn ids_are_found_in_csv_with_and_without_titles_and_in_json() {
-        let two = vec![(2, "ann".to_owned()), (3, "bob, jr".to_owned())];
-        assert_eq!(ids("\u{feff}name,User_Id\r\nAnn,ann\r\nBob,\"bob, jr\"\r\n"), two);
-        assert_eq!(ids("ann\nbob\n"), [(1, "ann".to_owned()), (2, "bob".to_owned())]);
-        assert_eq!(
-            ids(r#"[ "ann", { "user_id": "bob" }, 7, null ]"#)[1..],
-            [(2, "bob".to_owned()), (3, "7".to_owned()), (4, String::new())]
-        );
-        assert_eq!(ids(""), []);
-    }
-
-    #[test]
-    fn what_is_no_list_is_refused_with_why() {
-        assert!(matches!(read(b"[ \"ann\""), Err(Refused::NotAList(_))));
-        assert_eq!(read(&[0xff, 0xfe, b'a']), Err(Refused::NotText));
-        assert_eq!(read("a\n".repeat(MEMBERS_MAX + 1).as_bytes()), Err(Refused::TooMany));
-        assert_eq!(read(&vec![b'a'; UPLOAD_BYTES_MAX + 1]), Err(Refused::TooLarge(UPLOAD_BYTES_MAX + 1)));
-    }
 }
