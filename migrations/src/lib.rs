@@ -7,6 +7,7 @@ use sea_orm_migration::prelude::{ConnectionTrait, DbErr, MigrationTrait, async_t
 pub use sea_orm_migration::prelude::{MigratorTrait, SchemaManager};
 use sea_orm_migration::sea_orm::DbBackend;
 
+mod byte_order;
 mod m20261120_000001_create_log;
 mod m20261120_000002_create_people;
 mod m20261120_000003_create_messages;
@@ -45,6 +46,8 @@ mod m20261122_000220_reach;
 mod m20261123_000225_ids_by_time;
 mod m20261123_000235_long_addresses;
 mod m20261123_000240_imports;
+
+pub use byte_order::order_text_by_bytes;
 
 /// Every change, oldest first.
 pub struct Migrator;
@@ -115,7 +118,9 @@ async fn run_on_postgres(manager: &SchemaManager<'_>, statements: &[&str]) -> Re
     }
 }
 
-/// SQLite's integers are of 64 bits.
+/// SQLite's integers are of 64 bits, and its text is ordered by its bytes.
 fn in_postgres(sql: &str) -> String {
-    sql.replace(" INTEGER", " BIGINT").replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", "")
+    let sql = sql.replace(" INTEGER", " BIGINT").replace(" BLOB", " BYTEA").replace(" WITHOUT ROWID", "");
+    let makes_columns = ["CREATE TABLE", "ALTER TABLE"].iter().any(|start| sql.trim_start().starts_with(start));
+    if makes_columns { sql.replace(" TEXT", " TEXT COLLATE \"C\"") } else { sql }
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::app::{Carillon, Options};
+use crate::cli::Usage;
 use crate::cli::place::{Held, Place, Whereabouts, new_token};
 use crate::cli::serving::pages;
 
@@ -153,7 +154,7 @@ impl Client {
     /// # Errors
     /// [`Refused`], or the service cannot be reached.
     pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
-        let mut url = self.base.join(path)?;
+        let mut url = self.address(path)?;
         for (name, value) in query {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
@@ -183,7 +184,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::get`].
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.call(Method::POST, self.base.join(path)?, Some(body)).await
+        self.call(Method::POST, self.address(path)?, Some(body)).await
     }
 
     /// An answer of many lines of JSON, each told as it comes.
@@ -191,7 +192,7 @@ impl Client {
     /// # Errors
     /// As for [`Client::get`].
     pub async fn post_lines(&self, path: &str, body: Value, mut tell: impl FnMut(Value)) -> anyhow::Result<()> {
-        let request = self.http.post(self.base.join(path)?).bearer_auth(&self.token).json(&body);
+        let request = self.http.post(self.address(path)?).bearer_auth(&self.token).json(&body);
         let mut answer = request.send().await.context("the server cannot be reached; is it still running?")?;
         let status = answer.status();
         let mut waiting: Vec<u8> = Vec::new();
@@ -234,7 +235,15 @@ impl Client {
     /// # Errors
     /// As for [`Client::get`].
     pub async fn delete(&self, path: &str) -> anyhow::Result<Value> {
-        self.call(Method::DELETE, self.base.join(path)?, None).await
+        self.call(Method::DELETE, self.address(path)?, None).await
+    }
+
+    fn address(&self, path: &str) -> anyhow::Result<Url> {
+        // However they are written, an address is another without them.
+        if let Some(part) = path.split('/').skip(1).find(|part| matches!(*part, "" | "." | "..")) {
+            return Err(Usage(format!("`{part}` cannot be asked for: no address holds it")).into());
+        }
+        Ok(self.base.join(path)?)
     }
 
     async fn call(&self, method: Method, url: Url, body: Option<Value>) -> anyhow::Result<Value> {

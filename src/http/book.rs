@@ -58,6 +58,15 @@ impl Book for Desk {
     fn answer(&self, link: Link, answers: Vec<Answer>) -> Told<()> {
         let desk = self.clone();
         Box::pin(async move {
+            match desk.is_erased(link.workspace, link.profile).await {
+                Ok(false) => {}
+                // Whoever has the address now gets mail for which this link says nothing: they must not hear that it is over.
+                Ok(true) => return Err(NotDone::Unknown),
+                // A no is stored also where nothing can be read.
+                Err(error) => {
+                    unavailable(&error);
+                }
+            }
             let stored = desk.answer(link.workspace, link.profile, answers).await;
             stored.map(drop).map_err(|error| unavailable(&error))
         })

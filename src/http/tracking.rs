@@ -133,7 +133,7 @@ fn to_preferences(pages: &LinkPages, link: &Link, words: &Words) -> String {
 
 fn not_done(words: &Words, error: NotDone) -> HttpResponse {
     match error {
-        NotDone::Unknown => broken(words),
+        NotDone::Unknown => said(words, StatusCode::NOT_FOUND, words.broken, words.gone_text),
         NotDone::Unavailable => {
             let mut response = said(words, StatusCode::SERVICE_UNAVAILABLE, words.not_yet, words.not_yet_text);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("60"));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use carillon_migrations::{Migrator, MigratorTrait};
+use carillon_migrations::{Migrator, MigratorTrait, order_text_by_bytes};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Connection as _;
@@ -160,12 +160,24 @@ async fn open_postgres(url: &SecretString) -> anyhow::Result<Database> {
     // The pool has one connection, so the lock is held by the one that migrates. Ours is the only lock it takes so far.
     let locking = format!("SELECT pg_advisory_lock({MIGRATING})");
     writer.execute_unprepared(&locking).await.context("the database does not lend its lock")?;
-    let migrated = Migrator::up(&writer, None).await.context("the schema could not be brought up to date");
+    let migrated = bring_up_to_date(&writer).await.context("the schema could not be brought up to date");
     writer.execute_unprepared(&format!("SELECT pg_advisory_unlock({MIGRATING})")).await?;
     migrated?;
     let reader = connect_postgres(url, POSTGRES_READERS_MAX, true).await?;
     let keeper = Some(connect_postgres(url, 1, false).await?);
     Ok(Database { reader, writer, file: None, keeper, server: Some(url.clone()) })
+}
+
+async fn bring_up_to_date(writer: &DatabaseConnection) -> anyhow::Result<()> {
+    Migrator::up(writer, None).await?;
+    let changed = order_text_by_bytes(writer).await?;
+    if changed > 0 {
+        tracing::info!(
+            tables = changed,
+            "the text of tables is ordered by its bytes now, whatever the database's locale"
+        );
+    }
+    Ok(())
 }
 
 /// A pool tries for half a minute and then says only that; one connection says at once what is wrong.

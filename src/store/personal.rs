@@ -122,6 +122,14 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         Ok(found)
     }
 
+    /// Whether who this was, or whom they became, is erased.
+    pub async fn is_erased(&self, profile: ProfileId) -> Result<bool, Error> {
+        let now = self.current_profile(profile).await?;
+        let sql = "SELECT 1 FROM erasures WHERE workspace = ? AND profile IN (?, ?)";
+        let values = vec![self.id.0.into(), profile.0.into(), now.0.into()];
+        Ok(Rows(self.conn).one(sql, values).await?.is_some())
+    }
+
     /// Every id the profile is known by: (is anonymous, id).
     pub async fn all_identifiers_of(&self, profile: ProfileId) -> Result<Vec<(bool, String)>, Error> {
         let sql = "SELECT kind, value FROM identifiers WHERE profile = ? AND workspace = ? ORDER BY kind, value";

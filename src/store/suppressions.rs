@@ -33,7 +33,7 @@ pub struct Listed {
 pub struct ListFilter {
     pub channel: Option<Channel>,
     pub kind: Option<SuppressionKind>,
-    /// An address by its normal form, on any channel.
+    /// An address by its normal form, on any channel; one that is kept by a hash alone too.
     pub address: Option<String>,
     /// Removed ones too.
     pub history: bool,
@@ -214,9 +214,9 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
             values.push(kind.to_string().into());
         }
         if let Some(address) = &filter.address {
-            which.push_str(&format!(" AND subject IN ({})", marks(Channel::ALL.len())));
-            let filed = |channel| filed_under(&subject(channel, address)).into_owned().into();
-            values.extend(Channel::ALL.map(filed));
+            let subjects = self.all_kept_as(address).await?;
+            which.push_str(&format!(" AND subject IN ({})", marks(subjects.len())));
+            values.extend(subjects.into_iter().map(sea_orm::Value::from));
         }
         let mut paged = values.clone();
         let after = filter.after.clone().unwrap_or_default();
@@ -228,6 +228,18 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         values.extend(paged);
         let rows = Rows(self.conn).all(&sql, values).await?;
         rows.iter().map(|row| read(row).map(|(_, listed)| listed)).collect()
+    }
+
+    /// As what an address may stand on the list: on whichever channel, also after whoever had it was erased.
+    async fn all_kept_as(&self, address: &str) -> Result<Vec<String>, Error> {
+        let key = erasure_key(self.conn).await?;
+        let mut found = Vec::new();
+        for channel in Channel::ALL {
+            let subject = subject(channel, address);
+            found.extend(key.iter().flat_map(|key| kept_as(&subject, key)));
+            found.push(filed_under(&subject).into_owned());
+        }
+        Ok(found)
     }
 
     /// What these people said of any address, as it stands on the list.

@@ -104,6 +104,14 @@ impl Desk {
             .await
     }
 
+    /// Whether the person is erased: then nobody knows which address their mail went to, and a no would stop nothing.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn is_erased(&self, id: WorkspaceId, profile: ProfileId) -> anyhow::Result<bool> {
+        Ok(self.store.workspace(id).is_erased(profile).await?)
+    }
+
     /// A person's choices; none where nobody is known by this id.
     ///
     /// # Errors

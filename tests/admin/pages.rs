@@ -122,6 +122,21 @@ async fn whatever_is_typed_leads_to_what_it_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_customer_is_found_by_an_id_with_signs_that_addresses_have_too() {
+    let (house, key) = lived().await;
+    for (user, written) in
+        [("a+b", "a%2Bb"), ("c/d", "c%2Fd"), ("e%f", "e%25f"), ("g%2Bh", "g%252Bh"), ("i j", "i%20j")]
+    {
+        let person = json!({ "userId": user, "messageId": user, "traits": { "first_name": user } });
+        house.send(&key, "identify", person).await;
+        house.forward("1s").await;
+        let page = house.page(&format!("/customers/{written}")).await;
+        assert!(page.contains(&format!("<h1>{user}")), "{user}: {page}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_known_is_a_page_that_says_so() {
     let (house, _) = lived().await;
     for path in [

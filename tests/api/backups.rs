@@ -91,6 +91,29 @@ async fn a_backup_that_is_asked_for_twice_by_one_name_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_failed_is_made_when_it_is_asked_for_again_by_the_same_name() {
+    let world = World::small().await;
+    let in_the_way = world.folder().join("backups");
+    std::fs::write(&in_the_way, "a file").unwrap();
+    let ask = async || {
+        let request =
+            world.request("POST", "/api/v1/backups").bearer_auth(TOKEN).header("Idempotency-Key", "nightly-1");
+        let told = world.ask(request.body("{}")).await.text;
+        serde_json::from_str::<Value>(told.lines().last().unwrap()).unwrap()
+    };
+    for _ in 0..2 {
+        let failed = ask().await;
+        assert!(failed["error"].is_string(), "{failed}");
+    }
+    std::fs::remove_file(&in_the_way).unwrap();
+    let made = ask().await;
+    assert!(made["backup"].is_object(), "{made}");
+    assert_eq!(ask().await, made, "what was made is not made again");
+    assert_eq!(world.get("/api/v1/backups").await.ok()["backups"].as_array().unwrap().len(), 1);
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_the_folder_is_listed_after_a_restart_and_whoever_put_it_there() {
     let world = World::small().await;
     let ours = made(&world).await;

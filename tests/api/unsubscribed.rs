@@ -143,3 +143,41 @@ async fn under_load_opening_a_link_changes_nothing_and_after_a_post_nothing_goes
     assert!(stopped >= racing(), "the fourth cart of each: {stopped}");
     world.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_of_somebody_erased_says_that_it_stops_nothing_and_what_stands_on_the_list_is_found_by_its_address() {
+    let provider = Arc::new(Provider::default());
+    let world = World::carried_by(provider.clone()).await;
+    world.post("/api/v1/definitions", json!({ "files": [{ "name": "shop.yaml", "text": SHOP }] })).await.ok();
+    let key = world.key().await;
+    let arrives = async |user: &str| {
+        let person = json!({ "userId": user, "messageId": user, "traits": { "email": "Ann@shop.example" } });
+        world.send(&key, "identify", person).await;
+        let cart = json!({ "userId": user, "messageId": format!("c {user}"), "event": "Product Added",
+            "properties": { "cart_id": user } });
+        world.send(&key, "track", cart).await;
+        world.forward("1m").await;
+        provider.links.lock().unwrap().remove("Ann@shop.example")
+    };
+    let erase = async |user: &str| {
+        let why = json!({ "by": "me", "reason": "asked" });
+        world.post(&format!("/api/v1/profiles/{user}/erase"), why).await.ok();
+        world.forward("1m").await;
+    };
+    let old = arrives("ann").await.expect("the first letter");
+    erase("ann").await;
+    let newer = arrives("anna").await.expect("who registers anew is written to");
+    let answer = world.ask(world.request("POST", &old).header("content-type", FORM).body("")).await;
+    assert_eq!((answer.status, answer.text.contains("Unsubscribed")), (404, false));
+    assert!(answer.text.contains("data that was erased"), "{}", answer.text);
+    let asked = "/api/v1/suppressions?address=ann%40shop.example";
+    assert_eq!(world.get(asked).await.ok()["suppressions"], json!([]));
+    assert_eq!(world.visit("POST", &newer, FORM, "").await, 200);
+    assert_eq!(world.get(asked).await.ok()["suppressions"][0]["address"], "ann@shop.example");
+    erase("anna").await;
+    let kept = world.get(asked).await.ok()["suppressions"].clone();
+    assert!(kept[0]["address"].as_str().is_some_and(|kept| kept.starts_with('#')), "{kept}");
+    assert_eq!(world.get("/api/v1/suppressions?address=eve%40shop.example").await.ok()["suppressions"], json!([]));
+    assert_eq!(arrives("annabel").await, None, "the address is still stopped");
+    world.close().await;
+}

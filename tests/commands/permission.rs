@@ -56,6 +56,10 @@ fn answers_are_said_for_a_person_and_kept_with_way_and_source() {
         assert!(said.code != 0 && said.err.contains(part), "{wrong}: {said:?}");
     }
     assert_eq!(folder.run(&["consent", "--profile", "nobody"]).code, 1);
+    for no_name in [".", "..", ""] {
+        let said = folder.run(&["consent", "--profile", no_name]);
+        assert!(said.code == 2 && said.err.contains("no address holds it"), "{no_name}: {said:?}");
+    }
     assert_eq!(folder.run(&["consent", "--profile", "ann", "--source", "x"]).code, 2);
 }
 

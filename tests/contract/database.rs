@@ -28,6 +28,8 @@ pub struct Place {
     named: Option<(String, String)>,
 }
 
+const LOCALE: &str = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'";
+
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Place {
@@ -50,10 +52,10 @@ impl Place {
         }
     }
 
-    /// A database on this PostgreSQL.
+    /// A database on this PostgreSQL, with the order of texts that most servers have: words and not bytes.
     pub async fn on(server: &str) -> Self {
         let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        on_server(server, &format!("CREATE DATABASE {name}")).await;
+        on_server(server, &format!("CREATE DATABASE {name} {LOCALE}")).await;
         Self { folder: tempfile::tempdir().unwrap(), named: Some((server.to_owned(), name)) }
     }
 

@@ -12,6 +12,7 @@ mod reach;
 mod refused;
 mod segments;
 pub mod support;
+mod text_order;
 mod traits;
 mod warnings;
 mod who_is_who;

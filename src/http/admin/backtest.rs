@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::definitions::{FILES_BYTES_MAX, FileIn, sources};
 use super::live::STREAMS_MAX;
 use super::operation::{Operation, write};
+use super::repeats::LINES;
 use super::{Answer, Controls, Refusal, read_json};
 use crate::definition::Problem as Wrong;
 use crate::http::scope::Scope;
@@ -33,7 +34,7 @@ pub fn operations() -> Vec<Operation> {
             .says("backtestDefinitions", "What definitions would have done over stored events, and where that differs")
             .takes::<BacktestIn>()
             .answers_text(
-                "application/x-ndjson",
+                LINES,
                 "A line of JSON each: `done` and `of` count people; the last one has the `report`, or an `error`",
             )
             .may(&[429]),
@@ -136,7 +137,7 @@ fn line(value: &Value) -> Bytes {
 
 fn lines(pieces: impl futures::Stream<Item = Bytes> + 'static) -> HttpResponse {
     HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/x-ndjson"))
+        .insert_header((CONTENT_TYPE, LINES))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"))
         .streaming(pieces.map(Ok::<Bytes, actix_web::Error>))

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::operation::{Operation, read, remove, write};
-use super::repeats::OfNobody;
+use super::repeats::{LINES, OfNobody};
 use super::{Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, json_answer, read_json};
 use crate::http::openapi::AnyObject;
 use crate::http::scope::Scope;
@@ -32,7 +32,7 @@ pub fn operations() -> Vec<Operation> {
             .says("makeBackup", "Copy the database and the key of its links while the service goes on")
             .takes::<Nothing>()
             .answers_text(
-                "application/x-ndjson",
+                LINES,
                 "A line of JSON each: `copying` or `checking`, with bytes `done` and `of`; the last one has the `backup`, or an `error`",
             )
             .may(&[409]),
@@ -140,7 +140,7 @@ async fn make(admin: Controls, request: HttpRequest, payload: Payload) -> Answer
         .filter_map(|line| std::future::ready(line.ok()));
     let lines = futures::stream::iter(first).chain(rest);
     let mut answer = HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/x-ndjson"))
+        .insert_header((CONTENT_TYPE, LINES))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"))
         .streaming(lines.map(|line| Ok::<Bytes, actix_web::Error>(Bytes::from(format!("{line}\n")))).boxed_local());

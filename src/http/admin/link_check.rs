@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::live::STREAMS_MAX;
 use super::operation::{Operation, write};
+use super::repeats::LINES;
 use super::{Admin, Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, read_json};
 use crate::decision::Campaign;
 use crate::definition::problem::nearest;
@@ -33,7 +34,7 @@ pub fn operations() -> Vec<Operation> {
             .says("checkLinks", "Ask whether anybody answers behind the links and pictures of templates in force")
             .takes::<CheckIn>()
             .answers_text(
-                "application/x-ndjson",
+                LINES,
                 "A line of JSON each: `done` and `of` count addresses; the last one has the `report`, or an `error`",
             )
             .may(&[404, 429]),
@@ -78,7 +79,7 @@ async fn check(admin: Controls, request: HttpRequest, payload: Payload) -> Answe
     });
     let lines = futures::stream::poll_fn(move |context| hears.poll_recv(context));
     Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/x-ndjson"))
+        .insert_header((CONTENT_TYPE, LINES))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("X-Accel-Buffering", "no"))
         .streaming(lines.map(|line| Ok::<Bytes, actix_web::Error>(Bytes::from(format!("{line}\n"))))))

@@ -28,6 +28,8 @@ use crate::store::workspace;
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const REPLAYED: &str = "Idempotency-Replayed";
 const KEY_CHARS_MAX: usize = 255;
+/// The media type of an answer that is a line of JSON for each step, and one for the end.
+pub const LINES: &str = "application/x-ndjson";
 /// A longer answer is not kept; the request is done again.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -191,13 +193,17 @@ async fn keep_response<B: MessageBody + 'static>(
 ) -> Result<HttpResponse, Problem> {
     let is_of_nobody = response.extensions().get::<OfNobody>().is_some();
     let (head, body) = response.into_parts();
-    let body = to_bytes(body).await.map_err(|_| Problem::from(Refusal::Unavailable))?;
+    let body = to_bytes(body).await;
     let status = head.status();
-    // What was refused did nothing, and may be asked for again, put right.
-    let passes = status.is_client_error() || status.is_server_error();
     let kind = head.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let sealed =
-        (!passes && body.len() <= ANSWER_BYTES_MAX).then(|| seal(&seal_of(caller, named), kind, &body)).flatten();
+    // What was refused did nothing, and may be asked for again, put right.
+    let is_refused = status.is_client_error() || status.is_server_error();
+    let sealed = match &body {
+        Ok(body) if !is_refused && came_through(kind, body) && body.len() <= ANSWER_BYTES_MAX => {
+            seal(&seal_of(caller, named), kind, body)
+        }
+        _ => None,
+    };
     let (space, which) = (admin.workspace, named.clone());
     let keeping = admin.log.writer().change_in(Queue::Effects, ShardSet::NONE, move |tx, _| {
         Box::pin(async move {
@@ -212,7 +218,19 @@ async fn keep_response<B: MessageBody + 'static>(
         // It is done: the caller must hear so.
         tracing::warn!(%error, "the answer to a named request was not kept");
     }
+    let body = body.map_err(|_| Problem::from(Refusal::Unavailable))?;
     Ok(head.set_body(BoxBody::new(body)))
+}
+
+/// Whether what an answer tells line by line was done: its status was said before. The last line says how it ended; where
+/// there is none of that, it broke off.
+fn came_through(kind: &str, body: &[u8]) -> bool {
+    if kind != LINES {
+        return true;
+    }
+    let last = body.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty());
+    let last = last.and_then(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    last.is_some_and(|last| last.is_object() && last.get("error").is_none() && last.get("done").is_none())
 }
 
 fn seal_of(caller: &Caller, named: &Named) -> [u8; 32] {
@@ -253,6 +271,17 @@ mod tests {
         for cut in [0, 5, NONCE_LEN, sealed.len() - 1] {
             assert_eq!(open(&mine, sealed[..cut].to_vec()), None);
         }
+    }
+
+    #[test]
+    fn of_an_answer_in_lines_the_last_one_says_whether_it_was_done() {
+        let ended = |body: &str| came_through(LINES, body.as_bytes());
+        assert!(ended("{\"step\":\"copying\",\"done\":1,\"of\":2}\n{\"backup\":{}}\n"));
+        assert!(ended("{\"report\":{\"error\":1,\"done\":2}}"));
+        for failed in ["", "{\"error\":\"no room\"}\n", "{\"done\":1,\"of\":2}\n", "{\"done\":1,\"of\":2}\n{\"rep"] {
+            assert!(!ended(failed), "{failed}");
+        }
+        assert!(came_through("application/json", b"{\"error\":1}"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::audience::Profile;
 use crate::decision::Person;
@@ -116,8 +116,12 @@ async fn found_by(desk: &Desk, asked: &str) -> Result<ProfileId, Nothing> {
     found.ok_or_else(|| Nothing::Unknown(format!("There is no customer {}.", start_of(asked))))
 }
 
-pub(super) async fn show(desk: Pages, visitor: Visitor, request: HttpRequest) -> HttpResponse {
-    let asked = request.match_info().query("id").to_owned();
+pub(super) async fn show(
+    desk: Pages,
+    visitor: Visitor,
+    request: HttpRequest,
+    asked: web::Path<String>,
+) -> HttpResponse {
     let made = shown(&desk, &visitor, &asked, &Query::of(&request)).await;
     or_say(&desk, &visitor, Part::Customers, made).await
 }
