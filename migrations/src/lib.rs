@@ -46,6 +46,7 @@ mod m20261122_000220_reach;
 mod m20261123_000225_ids_by_time;
 mod m20261123_000235_long_addresses;
 mod m20261123_000240_imports;
+mod m20261123_000245_imported_files;
 
 pub use byte_order::order_text_by_bytes;
 
@@ -94,6 +95,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000225_ids_by_time::Migration),
             Box::new(m20261123_000235_long_addresses::Migration),
             Box::new(m20261123_000240_imports::Migration),
+            Box::new(m20261123_000245_imported_files::Migration),
         ]
     }
 }

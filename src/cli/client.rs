@@ -2,15 +2,20 @@
 //! own that answers and does nothing else.
 
 use std::fmt;
-use std::io::{Write, stderr};
+use std::fs::File;
+use std::io::{self, Read, Write, stderr};
 use std::net::TcpListener;
-use std::pin::pin;
+use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context as Waiting, Poll};
 use std::time::Duration;
 
+use actix_web::web::Bytes;
 use anyhow::Context;
+use http_body::{Body, Frame, SizeHint};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -47,7 +52,7 @@ struct Own {
 }
 
 /// Who serves the folder.
-enum Found {
+pub enum Found {
     There(Whereabouts),
     /// Nobody: it is ours now.
     Free(Held),
@@ -79,8 +84,20 @@ impl Client {
     /// # Errors
     /// The folder is held by something that does not answer, or cannot be used.
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
+        match Self::look_for(place, "a command").await? {
+            Found::There(there) => Self::to(&there),
+            // However long opening takes, nobody else holds the folder.
+            Found::Free(held) => Self::alone(place, held).await,
+        }
+    }
+
+    /// Finds the server of the folder, or takes the folder for `command`; whoever is about to answer is waited for.
+    ///
+    /// # Errors
+    /// The folder is held by something that does not answer.
+    pub async fn look_for(place: &Place, command: &str) -> anyhow::Result<Found> {
         let folder = place.folder().display();
-        let mut find = pin!(Self::find(place));
+        let mut find = pin!(Self::find(place, command));
         let found = match tokio::time::timeout(TOLD_AFTER, &mut find).await {
             Ok(found) => found?,
             Err(_) => {
@@ -96,16 +113,12 @@ impl Client {
                 found?
             }
         };
-        match found {
-            Found::There(there) => Self::to(&there),
-            // However long opening takes, nobody else holds the folder.
-            Found::Free(held) => Self::alone(place, held).await,
-        }
+        Ok(found)
     }
 
-    async fn find(place: &Place) -> anyhow::Result<Found> {
+    async fn find(place: &Place, command: &str) -> anyhow::Result<Found> {
         loop {
-            let holder = match place.take("a command")? {
+            let holder = match place.take(command)? {
                 Ok(held) => return Ok(Found::Free(held)),
                 Err(holder) => holder,
             };
@@ -154,13 +167,17 @@ impl Client {
     /// # Errors
     /// [`Refused`], or the service cannot be reached.
     pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
+        self.call(Method::GET, self.url(path, query)?, None).await
+    }
+
+    fn url(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Url> {
         let mut url = self.address(path)?;
         for (name, value) in query {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
             }
         }
-        self.call(Method::GET, url, None).await
+        Ok(url)
     }
 
     /// All pages of a list as one answer, by the name its rows stand under.
@@ -185,6 +202,19 @@ impl Client {
     /// As for [`Client::get`].
     pub async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.call(Method::POST, self.address(path)?, Some(body)).await
+    }
+
+    /// Sends a file as it is.
+    ///
+    /// # Errors
+    /// As for [`Client::get`], or the file cannot be read.
+    pub async fn send_file(&self, path: &str, query: &[(&str, Option<&str>)], file: &Path) -> anyhow::Result<Value> {
+        let cannot = || format!("{} cannot be read", file.display());
+        let content = File::open(file).with_context(cannot)?;
+        let left = content.metadata().with_context(cannot)?.len();
+        let body = reqwest::Body::wrap(FileBody { content, left });
+        let request = self.http.post(self.url(path, query)?).bearer_auth(&self.token).body(body);
+        Self::answered(request).await
     }
 
     /// An answer of many lines of JSON, each told as it comes.
@@ -251,6 +281,10 @@ impl Client {
         if let Some(body) = &body {
             request = request.json(body);
         }
+        Self::answered(request).await
+    }
+
+    async fn answered(request: RequestBuilder) -> anyhow::Result<Value> {
         let answer = request.send().await.context("the server cannot be reached; is it still running?")?;
         let status = answer.status();
         let text = answer.text().await.context("the server's answer broke off")?;
@@ -268,6 +302,35 @@ impl Client {
         carillon.close().await;
         drop(held);
         ended
+    }
+}
+
+/// Of a file that is sent, at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// A file on its way, read piece by piece.
+struct FileBody {
+    content: File,
+    left: u64,
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Waiting<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let wanted = usize::try_from(self.left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        if wanted == 0 {
+            return Poll::Ready(None);
+        }
+        let mut piece = vec![0; wanted];
+        let read = self.content.read_exact(&mut piece);
+        self.left -= wanted as u64;
+        Poll::Ready(Some(read.map(|()| Frame::data(piece.into()))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 

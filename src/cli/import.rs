@@ -1,6 +1,7 @@
 //! Importing what happened elsewhere: lived through on a clock of its own, so that every campaign decides as it would
 //! have then. Nothing real is sent. People are no history: they are stored as of today, and start nothing.
 
+mod beside;
 mod outcome;
 
 use std::io::Write;
@@ -9,9 +10,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{Carillon, Options, WORKSPACE};
+use crate::cli::client::{Client, Found};
 use crate::cli::place::Place;
 use crate::cli::serving::log_to_stderr;
 use crate::cli::{Answer, Usage, print, print_json};
@@ -40,11 +42,12 @@ Examples:
   carillon import people.jsonl --format profiles --data ./carillon-data
 
 Apply campaigns first, and import history into a folder of its own: events are decided at the
-time they happened, messages go to the sandbox's inbox, and no server may run on the folder
-meanwhile. The same file again changes nothing, and an import that was stopped goes on where it
-was. People (profiles, or a mapping of `kind: profile`) are stored as of today: they start
-nothing, so they may go into the folder you serve. A bad row stops no file: all of them are in
-FILE.rejects.csv, with line and reason. docs/imports.md has every format and the mapping.")]
+time they happened, and messages go to the sandbox's inbox. Where a service runs on the folder,
+it takes the file in beside its work: events are then history that starts nothing. The same
+file again changes nothing, under whatever name, and an import that was stopped goes on where
+it was. People (profiles, or a mapping of `kind: profile`) are stored as of today and start
+nothing. A bad row stops no file: all of them are in FILE.rejects.csv, with line and reason.
+docs/imports.md has every format and the mapping.")]
 pub struct Import {
     /// The file: plain or packed by gzip, UTF-8 or UTF-16, with commas, semicolons, tabs or bars
     file: PathBuf,
@@ -75,13 +78,9 @@ pub struct Import {
 }
 
 impl Import {
-    fn options(&self, mapping: Option<Mapping>) -> intake::Options {
+    fn options(&self, mapping: Option<Mapping>, not_after: Timestamp) -> intake::Options {
         intake::Options {
-            provenance: Provenance {
-                workspace: WORKSPACE,
-                source: self.source.clone(),
-                not_after: Clock::system(Span::ZERO).now(),
-            },
+            provenance: Provenance { workspace: WORKSPACE, source: self.source.clone(), not_after, known_as: None },
             mapping,
             consent: self.consent.clone(),
             address_domain: self.address_domain.clone(),
@@ -90,8 +89,8 @@ impl Import {
         }
     }
 
-    /// How the table is read: from a file where there is one of this name, else as written.
-    fn mapping(&self) -> anyhow::Result<Option<Mapping>> {
+    /// How the table is read, as text and its name: from a file, or as it is written into the command.
+    fn mapping_text(&self) -> anyhow::Result<Option<(&str, String)>> {
         let Some(map) = &self.map else { return Ok(None) };
         if self.format != Format::Csv {
             return Err(Usage(format!("--map belongs to --format csv; {} needs none", self.format.as_str())).into());
@@ -101,7 +100,22 @@ impl Import {
             true => ("--map", map.clone()),
             false => (map.as_str(), std::fs::read_to_string(map).with_context(|| format!("{map} cannot be read"))?),
         };
-        Ok(Some(Mapping::read(name, &text).map_err(|error| Usage(error.to_string()))?))
+        Ok(Some((name, text)))
+    }
+
+    /// Says what became of the file, and what came of that, as JSON or in print.
+    fn tell(&self, summary: &intake::Summary, (mut answer, words): (Value, String)) -> Answer {
+        let nothing = summary.figures.rows > 0 && summary.figures.events == 0;
+        if self.json {
+            answer["file"] = summary.to_json();
+            print_json(&answer);
+        } else if nothing {
+            let format = self.format.as_str();
+            print(&format!("{summary}\nNothing was imported: no row is an event of the format {format}.\n"));
+        } else {
+            print(&format!("{summary}{words}"));
+        }
+        if nothing { Answer::No } else { Answer::Yes }
     }
 
     /// Writes a first mapping beside the file.
@@ -125,23 +139,25 @@ pub async fn import(place: &Place, asked: &Import) -> anyhow::Result<Answer> {
     if asked.map.as_deref() == Some("guess") {
         return asked.guess();
     }
-    let mapping = asked.mapping()?;
+    let map = asked.mapping_text()?;
+    let mapping = map.as_ref().map(|(name, text)| Mapping::read(name, text)).transpose();
+    let mapping = mapping.map_err(|error| Usage(error.to_string()))?;
     let is_of_people = asked.format == Format::Profiles || mapping.as_ref().is_some_and(Mapping::is_of_people);
-    let options = asked.options(mapping);
+    let mut options = asked.options(mapping, Clock::system(Span::ZERO).now());
     if asked.dry_run {
         return preview(asked, &options);
     }
-    let held = place.take("import")?.map_err(|holder| {
-        anyhow::anyhow!(
-            "{} is in use by {holder}: history is lived through on a clock of its own, which a running server cannot \
-             lend; stop it first, import into another folder with --data, or hand it the file as history that starts \
-             nothing: POST /api/v1/imports (docs/imports.md)",
-            place.folder().display()
-        )
-    })?;
+    let held = match Client::look_for(place, "import").await? {
+        Found::Free(held) => held,
+        Found::There(there) => {
+            let taken = beside::TakenIn { place, is_of_people, map: map.map(|(_, text)| text) };
+            return taken.by(&Client::to(&there)?, asked, options).await;
+        }
+    };
     let clock = (!is_of_people).then(|| Clock::fixed(Timestamp::from_millis(0)));
     let parts = Options { smtp: None, redis: None, clock, ..Options::of(&place.config, "http://127.0.0.1")? };
     let carillon = Arc::new(Carillon::open(parts).await?);
+    options.provenance.known_as = intake::known_as(&carillon.log, WORKSPACE, &asked.file).await?;
     let imported = match is_of_people {
         true => take_in(&carillon, asked, &options).await.map(|summary| (summary, None)),
         false => live_through(&carillon, asked, &options).await.map(|(summary, outcome)| (summary, Some(outcome))),
@@ -149,20 +165,11 @@ pub async fn import(place: &Place, asked: &Import) -> anyhow::Result<Answer> {
     carillon.close().await;
     drop(held);
     let (summary, outcome) = imported?;
-    let nothing = summary.figures.rows > 0 && summary.figures.events == 0;
-    if asked.json {
-        let mut answer = outcome.map_or_else(|| json!({}), |outcome| outcome.to_json());
-        answer["file"] = summary.to_json();
-        print_json(&answer);
-    } else if nothing {
-        let format = asked.format.as_str();
-        print(&format!("{summary}\nNothing was imported: no row is an event of the format {format}.\n"));
-    } else if let Some(outcome) = outcome {
-        print(&format!("{summary}\n{outcome}"));
-    } else {
-        print(&summary.to_string());
-    }
-    Ok(if nothing { Answer::No } else { Answer::Yes })
+    let told = match &outcome {
+        Some(outcome) => (outcome.to_json(), format!("\n{outcome}")),
+        None => (json!({}), String::new()),
+    };
+    Ok(asked.tell(&summary, told))
 }
 
 fn preview(asked: &Import, options: &intake::Options) -> anyhow::Result<Answer> {

@@ -34,9 +34,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Found};
 use crate::cli::place::Place;
 use crate::config::Refused;
+use crate::store::newest_schema;
 
 /// What customers do becomes the message that helps them, and the reason is always known.
 #[derive(Debug, Parser)]
@@ -96,7 +97,7 @@ SIGTERM and Ctrl-C stop gracefully: what was accepted is stored, what is in hand
     },
     /// Run the service with a demo shop: customers, 90 days of history, live visitors
     Demo(demo::Demo),
-    /// Bring the database's schema up to date; serve does it by itself
+    /// Bring the database's schema up to date; serve does it by itself, and one that runs is asked
     #[command(after_help = "Examples:\n  carillon migrate --data ./shop")]
     Migrate {
         /// Print the answer as JSON
@@ -288,17 +289,39 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<Answer> {
 }
 
 async fn migrate(place: &Place, json: bool) -> anyhow::Result<Answer> {
-    let held = place.take_or_explain("migrate")?;
-    let address = place.config.database_address();
-    let database = crate::store::open(address.clone()).await?;
-    database.close().await;
-    drop(held);
+    let shown = place.config.database_address().shown();
+    let there = match Client::look_for(place, "migrate").await? {
+        Found::Free(held) => {
+            let database = crate::store::open(place.config.database_address()).await?;
+            database.close().await;
+            drop(held);
+            None
+        }
+        Found::There(there) => Some(there),
+    };
+    // A service that runs has done it at its start, as far as its own program knows.
+    let (schema, by) = match &there {
+        None => (newest_schema(), String::new()),
+        Some(there) => {
+            let settings = Client::to(there)?.get("/api/v1/settings", &[]).await?;
+            (table::cell(&settings["schema"]), format!(": the service at {} saw to it at its start", there.address))
+        }
+    };
+    let is_newest = schema == newest_schema();
     if json {
-        print_json(&serde_json::json!({ "database": address.shown(), "state": "up to date" }));
+        let state = if is_newest { "up to date" } else { "another program's" };
+        let service = there.as_ref().map(|there| &there.address);
+        print_json(&serde_json::json!({ "database": shown, "state": state, "schema": schema, "service": service }));
+    } else if is_newest {
+        print(&format!("{shown} is up to date{by}\n"));
     } else {
-        print(&format!("{} is up to date\n", address.shown()));
+        let newest = newest_schema();
+        print(&format!(
+            "{shown} stands at {schema}, and this program's newest change is {newest}: another version serves it. Start \
+             the service again with this one, which changes the schema at its start\n"
+        ));
     }
-    Ok(Answer::Yes)
+    Ok(if is_newest { Answer::Yes } else { Answer::No })
 }
 
 /// Connects, asks, and leaves nothing behind.

@@ -39,6 +39,8 @@ pub struct Held {
     folder: PathBuf,
     /// Where the database is that is not in the folder.
     elsewhere: Option<String>,
+    /// There was no such folder before.
+    is_new: bool,
 }
 
 /// Who holds a folder, as they wrote into the lock file.
@@ -93,6 +95,7 @@ impl Place {
     /// The folder cannot be made or written.
     pub fn take(&self, command: &str) -> anyhow::Result<Result<Held, Holder>> {
         let folder = self.folder();
+        let is_new = !folder.exists();
         // People's addresses are in it: for its owner alone.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.with_context(|| format!("the data folder {} cannot be made", folder.display()))?;
@@ -112,7 +115,7 @@ impl Place {
         writeln!(lock, "{} {command}", std::process::id())?;
         // What a server left that ended without a farewell leads nowhere.
         let _ = fs::remove_file(folder.join(WHEREABOUTS));
-        Ok(Ok(Held { _lock: lock, folder: folder.to_owned(), elsewhere }))
+        Ok(Ok(Held { _lock: lock, folder: folder.to_owned(), elsewhere, is_new }))
     }
 
     /// Where the database is, unless it is in the folder. An empty one of the folder's own would look like an empty shop
@@ -168,6 +171,15 @@ impl Held {
             write_private(&self.folder.join(ELSEWHERE), elsewhere)?;
         }
         write_private(&self.folder.join(WHEREABOUTS), &serde_json::to_string(whereabouts)?)
+    }
+
+    /// Nothing came of it: a folder that was made for it goes again, for it would look like an empty shop.
+    pub fn abandon(self) {
+        if self.is_new
+            && let Err(error) = fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!(%error, "{} was made for nothing, and cannot be removed", self.folder.display());
+        }
     }
 
     pub fn withdraw(&self) {

@@ -85,6 +85,26 @@ impl Server {
         let traced = tokio::task::spawn_blocking(|| traces::start(|name| std::env::var(name).ok())).await?;
         let traced = traced.map_err(anyhow::Error::msg)?;
         let held = place.take_or_explain(command)?;
+        match Self::parts(place, listen, options).await {
+            Ok((listener, scraped, carillon, address)) => {
+                let carillon = Arc::new(carillon);
+                tokio::spawn(look_for_caps(carillon.workers.clone()));
+                let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
+                Ok(Self { carillon, whereabouts, templates: None, listener, scraped, traced, held })
+            }
+            Err(error) => {
+                held.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    /// Its port, that of the metrics, everything behind them, and its address.
+    async fn parts(
+        place: &Place,
+        listen: Option<SocketAddr>,
+        options: impl FnOnce(&str) -> anyhow::Result<Options>,
+    ) -> anyhow::Result<(TcpListener, Option<TcpListener>, Carillon, String)> {
         let listen = listen.unwrap_or(place.config.server.listen);
         let listener = TcpListener::bind(listen)
             .with_context(|| format!("cannot listen on {listen}; another address is given with --listen"))?;
@@ -93,9 +113,7 @@ impl Server {
         let address = format!("http://{}", reachable(listener.local_addr()?));
         let carillon = Carillon::open(options(&address)?).await?.keeping(place.config.retention);
         let carillon = carillon.backing_up_to(place.config.data.backups.clone());
-        tokio::spawn(look_for_caps(carillon.workers.clone()));
-        let whereabouts = Whereabouts { address, token: new_token(), pid: std::process::id() };
-        Ok(Self { carillon: Arc::new(carillon), whereabouts, templates: None, listener, scraped, traced, held })
+        Ok((listener, scraped, carillon, address))
     }
 
     /// Serves until a signal comes; `beside` runs as soon as requests are taken, and its failure stops the server.

@@ -5,6 +5,7 @@
 
 pub mod append;
 mod checkpoint;
+mod health;
 pub mod identity;
 mod reach;
 pub mod recent;

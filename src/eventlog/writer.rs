@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::clock::Stopwatch;
 use crate::eventlog::append::{Appender, Draft};
 use crate::eventlog::checkpoint::Checkpoints;
+use crate::eventlog::health::Health;
 use crate::eventlog::recent::Recent;
 use crate::eventlog::replies::{Reply, reply};
 use crate::eventlog::turn::{Answer, Line, Readers, Turn};
@@ -25,7 +26,6 @@ use crate::store::Database;
 use crate::store::locks::Reach;
 use crate::store::lost::NotCommitted;
 use crate::store::shards::ShardSet;
-use crate::telemetry;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
@@ -98,9 +98,11 @@ pub struct Writer {
     connection: DatabaseConnection,
     stopping: Arc<AtomicBool>,
     wake: Arc<Notify>,
+    pub(super) health: Health,
 }
 
 struct Loop {
+    health: Health,
     database: Database,
     appender: Appender,
     appends: mpsc::Receiver<AppendJob>,
@@ -133,9 +135,11 @@ impl Writer {
             connection: database.writer.clone(),
             stopping: Arc::default(),
             wake: Arc::default(),
+            health: Health::default(),
         };
         let readers = Readers { layout: appender.layout(), pulses, recent };
         let turn = Loop {
+            health: writer.health.clone(),
             database,
             appender,
             appends: append_jobs,
@@ -338,6 +342,7 @@ impl Loop {
         self.tell();
         match result {
             Ok((receipts, statements)) => {
+                self.health.appended(!receipts.is_empty());
                 let (head, appended) = (self.appender.head(), self.appender.appended());
                 let entries = self.appender.committed().collect();
                 let turn = Turn { answers, receipts, told, entries, head, appended, changed, watch, statements };
@@ -353,7 +358,7 @@ impl Loop {
                 if !was_stale {
                     tracing::error!(%error, "a commit failed; nothing of it is stored");
                 }
-                telemetry::commit_failed();
+                self.health.commit_failed(&error);
                 self.is_stale = true;
                 let cause = error.to_string();
                 reply(answers.into_iter().map(|(to, _)| (to, Err(AppendError::Failing(cause.clone())))));

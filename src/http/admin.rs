@@ -21,6 +21,7 @@ mod live;
 mod messages;
 pub mod operation;
 mod paging;
+pub(super) use paging::rows_asked;
 mod parked;
 mod people;
 mod permission;

@@ -14,7 +14,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::web::{Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use flate2::write::GzDecoder;
+use flate2::write::MultiGzDecoder;
 use futures::StreamExt;
 
 use self::room::{ROOM, Share};
@@ -29,8 +29,8 @@ const SKIP_DEADLINE: Duration = Duration::from_secs(1);
 /// Reads at most `limit` bytes, encoded and decoded alike, within `deadline`.
 ///
 /// A body that arrives in pieces while others hold all the room there is for such is refused as overload.
-/// Content-Encoding may be absent, `identity` or `gzip` (one member, as every client sends). After an error the rest is
-/// unread; see [`refused`].
+/// Content-Encoding may be absent, `identity` or `gzip` (of one member or several, bounded together). After an error
+/// the rest is unread; see [`refused`].
 pub async fn read(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -175,7 +175,7 @@ async fn collect(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> 
 }
 
 async fn inflate(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
-    let mut decoder = GzDecoder::new(Bounded::of(limit));
+    let mut decoder = MultiGzDecoder::new(Bounded::of(limit));
     let mut encoded = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(broken)?;
@@ -193,7 +193,7 @@ async fn inflate(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> 
     }
 }
 
-fn not_inflated(decoder: &GzDecoder<Bounded>) -> Problem {
+fn not_inflated(decoder: &MultiGzDecoder<Bounded>) -> Problem {
     let taken = decoder.get_ref();
     if taken.is_over || taken.is_crowded { taken.refusal() } else { Problem::NotGzip }
 }
@@ -262,7 +262,7 @@ mod tests {
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 40_000);
         let limit = 100_000;
-        let mut decoder = GzDecoder::new(Bounded::of(limit));
+        let mut decoder = MultiGzDecoder::new(Bounded::of(limit));
         assert!(decoder.write_all(&bomb).is_err());
         assert!(decoder.get_ref().is_over);
         assert!(decoder.get_ref().bytes.capacity() <= limit);

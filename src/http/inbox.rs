@@ -62,6 +62,7 @@ pub(super) fn operations() -> Vec<Operation> {
 struct AskedJson {
     /// Messages of the page.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::admin::rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,

@@ -22,6 +22,19 @@ pub(super) struct Stamp {
     file: String,
 }
 
+/// What a file is called in the ids of its rows.
+pub(super) fn name_of(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Packing a file does not make its rows happen again.
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let file: String = name.chars().filter(|c| !c.is_control()).collect();
+    if file.chars().count() <= FILE_CHARS_MAX {
+        return file;
+    }
+    let hash = digest(&[name.as_bytes()]);
+    file.chars().take(FILE_CHARS_MAX - hash.len()).chain(hash.chars()).collect()
+}
+
 /// What a row says.
 pub(super) struct Said<'a> {
     pub(super) row: u64,
@@ -58,14 +71,7 @@ impl<'a> Who<'a> {
 
 impl Stamp {
     pub(super) fn new(path: &Path, provenance: &Provenance) -> Self {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        // Packing a file does not make its rows happen again.
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        let mut file: String = name.chars().filter(|c| !c.is_control()).collect();
-        if file.chars().count() > FILE_CHARS_MAX {
-            let hash = digest(&[name.as_bytes()]);
-            file = file.chars().take(FILE_CHARS_MAX - hash.len()).chain(hash.chars()).collect();
-        }
+        let file = provenance.known_as.clone().unwrap_or_else(|| name_of(path));
         Self { workspace: provenance.workspace, source: provenance.source.clone(), file }
     }
 

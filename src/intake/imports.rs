@@ -252,6 +252,7 @@ impl Imports {
             workspace: self.workspace,
             source: asked.options.source.clone(),
             not_after: self.log.clock().now(),
+            known_as: None,
         }
     }
 }

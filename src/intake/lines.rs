@@ -58,25 +58,31 @@ pub(super) struct Lines {
     broken: bool,
 }
 
+/// What a file says, in UTF-8 and however it was packed.
+pub(super) fn decoded(file: impl Read + Send + 'static) -> Result<Box<dyn BufRead + Send>, OpenError> {
+    let mut input: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(64 * 1024, file));
+    for _ in 0..PACKED_MAX {
+        // By content and not by name: a renamed download is still gzip.
+        if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+            input = Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input)));
+        }
+    }
+    let start = input.fill_buf()?;
+    if start.starts_with(b"PK\x03\x04") {
+        return Err(OpenError::Spreadsheet);
+    }
+    if let Some(width) = Width::of(start) {
+        input = Box::new(BufReader::with_capacity(64 * 1024, Utf16::new(input, width)));
+    }
+    let mark = if input.fill_buf()?.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
+    input.consume(mark);
+    Ok(input)
+}
+
 impl Lines {
     pub(super) fn open(path: &Path, shape: Shape) -> Result<Self, OpenError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
-        let file = BufReader::with_capacity(64 * 1024, Counted(File::open(path)?, Arc::clone(&bytes_read)));
-        let mut input: Box<dyn BufRead + Send> = Box::new(file);
-        for _ in 0..PACKED_MAX {
-            // By content and not by name: a renamed download is still gzip.
-            if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
-                input = Box::new(BufReader::with_capacity(64 * 1024, MultiGzDecoder::new(input)));
-            }
-        }
-        let start = input.fill_buf()?;
-        if start.starts_with(b"PK\x03\x04") {
-            return Err(OpenError::Spreadsheet);
-        }
-        if let Some(width) = Width::of(start) {
-            input = Box::new(BufReader::with_capacity(64 * 1024, Utf16::new(input, width)));
-        }
-        Self::of(input, shape, bytes_read)
+        Self::of(decoded(Counted(File::open(path)?, Arc::clone(&bytes_read)))?, shape, bytes_read)
     }
 
     /// Those of a text that is in memory.

@@ -12,6 +12,7 @@ mod guess;
 mod history_sink;
 pub mod imports;
 mod jsonl;
+mod known_files;
 mod lines;
 mod log_sink;
 mod mapped;
@@ -43,12 +44,13 @@ use crate::ids::{Timestamp, WorkspaceId};
 
 pub use figures::{Counted, Figures, Sum};
 pub use guess::guess;
+pub use known_files::known_as;
 pub use log_sink::LogSink;
 pub use mapping::Mapping;
 pub use people::{ConsentGiven, NotAConsent};
 pub use record::plain;
 pub use rejects::Rejects;
-pub use run::{BATCH_EVENTS_MAX, Options, Preview, Sink, SinkReport, Summary, import, preview};
+pub use run::{BATCH_EVENTS_MAX, Options, Preview, Progress, Sink, SinkReport, Summary, import, look_over, preview};
 
 use envelope::Stamp;
 use lines::{Lines, Shape};
@@ -155,6 +157,8 @@ pub struct Provenance {
     pub source: String,
     /// The present: no row can have happened after it.
     pub not_after: Timestamp,
+    /// The name its rows are known by; none: the file's own.
+    pub known_as: Option<String>,
 }
 
 /// Why a file cannot be read at all.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::future::Future;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::envelope::Stamp;
 use super::figures::{Counted, Figures};
+use super::known_files::other_name;
 use super::mapping::Mapping;
 use super::people::{ConsentGiven, People};
 use super::rejects::Rejects;
@@ -70,12 +71,14 @@ pub struct Summary {
     pub faults: Vec<RowFault>,
     /// Where all of them are.
     pub rejects: Option<PathBuf>,
+    /// What the file was called when it was imported before, where that is another name.
+    pub known_as: Option<String>,
 }
 
 /// Imports a file into a sink; a progress bar shows on a terminal.
 pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sink: &mut S) -> anyhow::Result<Summary> {
-    let Read { time_order, figures, faults, rejects } = read(path, format, options)?;
-    let mut summary = Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults, rejects };
+    let mut time_order = TimeOrder::new();
+    let mut summary = read(path, format, options, |event| time_order.push(event))?;
     let mut batches = Batches::of(time_order, path, options)?;
     let bar = Progress::new(batches.count(), "events", "{human_pos} of {human_len} events, {per_sec}, {eta} left");
     while let Some(batch) = batches.next()? {
@@ -84,9 +87,17 @@ pub async fn import<S: Sink>(path: &Path, format: Format, options: &Options, sin
         }
         summary.hand_on(batch, sink).await?;
     }
-    bar.0.finish_and_clear();
+    bar.finish();
     (summary.people, summary.added) = (batches.people(), batches.added);
     Ok(summary)
+}
+
+/// Reads a file that another process takes in: its figures and its refused rows, and nothing of what became of them.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn look_over(path: &Path, format: Format, options: &Options) -> anyhow::Result<Summary> {
+    read(path, format, options, |_| Ok(()))
 }
 
 /// A file's events in the order they happened, each person's first behind what is said of them.
@@ -162,24 +173,21 @@ fn open(path: &Path, format: Format, options: &Options) -> anyhow::Result<Reader
     reader.with_context(|| path.display().to_string())
 }
 
-struct Read {
-    time_order: TimeOrder,
-    figures: Figures,
-    faults: Vec<RowFault>,
-    rejects: Option<PathBuf>,
-}
-
-fn read(path: &Path, format: Format, options: &Options) -> anyhow::Result<Read> {
+fn read(
+    path: &Path,
+    format: Format,
+    options: &Options,
+    mut take: impl FnMut(Event) -> io::Result<()>,
+) -> anyhow::Result<Summary> {
     let mut reader = open(path, format, options)?;
     let mut listing = options.errors.as_deref().map(|errors| listing(path, errors)).transpose()?;
     let mut rejects = options.rejects.then(|| Rejects::of(path));
     let size = std::fs::metadata(path).with_context(|| path.display().to_string())?.len();
     let bar = Progress::new(size, "rows", "{bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left");
-    let mut time_order = TimeOrder::new();
     let mut faults = Vec::new();
     while let Some(read) = reader.next() {
         match read {
-            Ok(event) => time_order.push(event).context("the events cannot be put in order")?,
+            Ok(event) => take(event).context("the events cannot be put in order")?,
             Err(fault) => {
                 if let Some(listing) = &mut listing {
                     serde_json::to_writer(&mut *listing, &fault).context("the list of errors cannot be written")?;
@@ -207,7 +215,8 @@ fn read(path: &Path, format: Format, options: &Options) -> anyhow::Result<Read> 
     }
     let rejects = rejects.and_then(|rejects| rejects.finish().ok().flatten());
     bar.0.finish_and_clear();
-    Ok(Read { time_order, figures: reader.figures().clone(), faults, rejects })
+    let (figures, known_as) = (reader.figures().clone(), other_name(path, options.provenance.known_as.as_deref()));
+    Ok(Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults, rejects, known_as })
 }
 
 fn listing(path: &Path, errors: &Path) -> anyhow::Result<BufWriter<File>> {
@@ -218,16 +227,20 @@ fn listing(path: &Path, errors: &Path) -> anyhow::Result<BufWriter<File>> {
 }
 
 /// How far we are: drawn on stderr where that is a terminal, else said in lines.
-struct Progress(ProgressBar);
+pub struct Progress(ProgressBar);
 
 impl Progress {
-    fn new(length: u64, what: &'static str, amounts: &str) -> Self {
+    pub fn new(length: u64, what: &'static str, amounts: &str) -> Self {
         let template = format!("{{msg:>7}} {{bar:30}} {amounts}");
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         Self(ProgressBar::new(length).with_style(style).with_message(what))
     }
 
-    fn to(&self, position: u64) {
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+
+    pub fn to(&self, position: u64) {
         let bar = &self.0;
         if bar.is_hidden() && bar.position() / TOLD_EVERY < position / TOLD_EVERY {
             let (done, all) = (HumanCount(position), HumanCount(bar.length().unwrap_or(0)));
@@ -260,6 +273,7 @@ impl Summary {
             "rows_without_event": self.figures.rows_without_event, "events": self.figures.events,
             "people": self.people, "added": self.added, "stored": self.stored, "repeated": self.repeated,
             "money": money.collect::<Vec<Value>>(), "faults": self.faults, "rejects": self.rejects,
+            "known_as": self.known_as,
         })
     }
 }
@@ -278,6 +292,9 @@ impl fmt::Display for Summary {
         line("addresses, consents added", self.added)?;
         line("stored", self.stored)?;
         line("known already", self.repeated)?;
+        if let Some(name) = &self.known_as {
+            writeln!(f, "the same file was imported as {name}: its rows are known by that name")?;
+        }
         for ((sum, currency), Counted { rows, total }) in &figures.money {
             let (exact, rounded) = (total.to_string(), total.rounded(*currency));
             let exactly = if exact == rounded { String::new() } else { format!(" (exactly {exact})") };

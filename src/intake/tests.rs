@@ -49,6 +49,7 @@ pub(super) fn provenance() -> Provenance {
         workspace: WorkspaceId(1),
         source: "import".to_owned(),
         not_after: "2026-11-01T00:00Z".parse().unwrap(),
+        known_as: None,
     }
 }
 

@@ -140,6 +140,11 @@ pub async fn open(address: impl Into<Address>) -> anyhow::Result<Database> {
     }
 }
 
+/// The newest change of the schema that this program makes.
+pub fn newest_schema() -> String {
+    Migrator::migrations().last().map(|newest| newest.name().to_owned()).unwrap_or_default()
+}
+
 async fn open_sqlite(path: PathBuf) -> anyhow::Result<Database> {
     // People's addresses are in it: for its owner alone, and so are the files that SQLite puts beside it. Before SQLite is
     // there: closing any descriptor of a file drops the locks this process has on it.

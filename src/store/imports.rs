@@ -75,6 +75,9 @@ pub struct ImportProgress {
     pub repeated: u64,
     /// Rejected rows that are listed.
     pub rejects_listed: u64,
+    /// The name of the file before, where the same was imported under another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -166,6 +169,15 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
         ];
         Rows(self.conn).run(sql, values).await?;
         Ok(())
+    }
+
+    /// The name under which rows of a file with this content are known: of whoever brought it first.
+    pub async fn file_known_as(&self, digest: &str, name: &str) -> Result<String, Error> {
+        let sql = "INSERT INTO imported_files (workspace, digest, name) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        Rows(self.conn).run(sql, vec![self.id.0.into(), digest.into(), name.into()]).await?;
+        let sql = "SELECT name FROM imported_files WHERE workspace = ? AND digest = ?";
+        let known = Rows(self.conn).scalar(sql, vec![self.id.0.into(), digest.into()]).await?;
+        Ok(known.unwrap_or_else(|| name.to_owned()))
     }
 
     pub async fn import(&self, id: &str) -> Result<Option<StoredImport>, Error> {

@@ -59,7 +59,7 @@ pub mod trace;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};
 
 use crate::ids::WorkspaceId;
-pub use connect::{Address, Database, open};
+pub use connect::{Address, Database, newest_schema, open};
 pub use rows::{Error, Rows};
 
 /// The handle queries hang on: a connection or transaction, seen from one workspace.

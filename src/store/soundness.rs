@@ -71,6 +71,12 @@ pub async fn about<C: ConnectionTrait>(conn: &C) -> Result<About, Error> {
     Ok(About { version: version.unwrap_or_default(), migrations, bytes: bytes(conn).await? })
 }
 
+/// The newest change of the schema that was made.
+pub async fn schema<C: ConnectionTrait>(conn: &C) -> Result<String, Error> {
+    let sql = "SELECT version FROM seaql_migrations ORDER BY version DESC LIMIT 1";
+    Ok(Rows(conn).scalar(sql, vec![]).await?.unwrap_or_default())
+}
+
 /// What time it is where the database runs; none where that is here.
 pub async fn database_now<C: ConnectionTrait>(conn: &C) -> Result<Option<Timestamp>, Error> {
     if conn.get_database_backend() != DbBackend::Postgres {

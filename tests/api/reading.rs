@@ -33,6 +33,21 @@ async fn shop() -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_of_rows_that_is_none_is_refused_with_what_was_expected() {
+    let world = World::small().await;
+    let lists = ["messages", "events", "profiles", "parked", "imports", "suppressions", "profiles/ann/timeline"];
+    for list in lists {
+        for asked in ["-1", "0", "201.5", "many", "99999999999"] {
+            let answer = world.get(&format!("/api/v1/{list}?limit={asked}")).await;
+            assert_eq!(answer.status, 400, "{list} {asked}: {answer:?}");
+            let said = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(said.contains("`limit` is 1 to 200"), "{list} {asked}: {said}");
+        }
+    }
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_are_paged_and_one_life_is_told_in_order() {
     let world = shop().await;
     let people = all(&world, "/api/v1/profiles", "profiles").await;

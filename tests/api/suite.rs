@@ -11,6 +11,7 @@ mod redriven;
 mod repeats;
 mod stopped;
 mod tokens;
+mod unready;
 mod unsubscribed;
 mod world;
 

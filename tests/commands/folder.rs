@@ -107,6 +107,29 @@ fn a_wrong_setting_is_named_with_the_nearest_and_nothing_is_made() {
 }
 
 #[test]
+fn a_server_that_cannot_start_leaves_no_new_folder_behind_and_touches_none_that_was_there() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let wrong: [(&[&str], &str, &str); 3] = [
+        (&["--listen", &port], "CARILLON_LOG__LEVEL", "info"),
+        (&["--listen", "127.0.0.1:0"], "CARILLON_DATABASE__URL", "postgres://carillon@127.0.0.1:1/shop"),
+        (&["--listen", "127.0.0.1:0"], "CARILLON_METRICS__LISTEN", &port),
+    ];
+    for (arguments, name, value) in wrong {
+        let folder = Folder::new();
+        let serve =
+            |folder: &Folder| crate::program::said(folder.command().arg("serve").args(arguments).env(name, value));
+        let said = serve(&folder);
+        assert_ne!(said.code, 0, "{said:?}");
+        assert!(!folder.data().exists(), "{said:?}");
+        std::fs::create_dir_all(folder.data()).unwrap();
+        std::fs::write(folder.data().join("mine"), "kept").unwrap();
+        assert_ne!(serve(&folder).code, 0);
+        assert!(folder.data().join("mine").exists());
+    }
+}
+
+#[test]
 fn a_database_that_is_not_there_is_told_at_once_and_by_its_place() {
     let folder = Folder::new();
     let url = "postgres://carillon:hunter2@127.0.0.1:1/shop";

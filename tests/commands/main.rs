@@ -5,6 +5,7 @@
 
 mod backtest;
 mod backup;
+mod beside;
 mod contents;
 mod controls;
 #[allow(dead_code, reason = "suites that run on both say where they are")]

@@ -70,6 +70,24 @@ fn other_encodings_are_refused_and_the_right_one_named() {
 }
 
 #[test]
+fn a_body_packed_in_several_members_is_their_whole_and_bounded_as_one() {
+    let world = World::start();
+    let (start, end) = BATCH.as_bytes().split_at(BATCH.len() / 2);
+    let members = [gzip(start), gzip(b""), gzip(end)].concat();
+    let send = |body: Vec<u8>| world.send(&Request::post("/v1/b", body).header("Content-Encoding", "gzip").key("wk"));
+    assert_eq!(send(members.clone()).status, 200);
+    let whole = world.log.events().len();
+    assert!(whole > 0);
+    for broken in [[&members[..], b"and more"].concat(), members[..members.len() - 3].to_vec()] {
+        assert_eq!(send(broken).code(), "invalid_gzip");
+    }
+    // Each would fit.
+    let large = gzip(&vec![b' '; 200 * 1024]);
+    assert_eq!(send([&large[..], &large, &large].concat()).status, 413);
+    assert_eq!(world.log.events().len(), whole);
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused_before_the_rest_and_the_connection_closed() {
     let world = World::start();
     for (path, limit) in [("/v1/batch", BATCH_BYTES_MAX), ("/v1/track", EVENT_BYTES_MAX)] {

@@ -69,6 +69,7 @@ struct Asked {
     version: Option<u32>,
     /// Rows of the list of versions.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` said: the versions before those.
     cursor: Option<String>,

@@ -56,6 +56,7 @@ struct Asked {
     after: Option<i64>,
     /// Events of the page: 1 to 200, with `after` 1 to 1000. With a filter a page may hold fewer and not be the last.
     #[param(minimum = 1, maximum = 1000)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// Those Carillon made itself as well; with a `name` they are there anyway.
     #[serde(default)]

@@ -8,7 +8,6 @@ use actix_web::web::ServiceConfig;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use crate::eventlog::Queue;
 use crate::store::shards::{ShardSet, backlog};
 use crate::telemetry;
 use crate::telemetry::family::Format;
@@ -76,10 +75,8 @@ async fn ready(admin: Controls) -> HttpResponse {
         }
         Err(_) => (Err("the database did not answer in time".to_owned()), Ok(None)),
     };
-    let writing = admin.log.writer().change(Queue::Sends, |_, _| Box::pin(async { Ok(()) }));
-    let writer = match tokio::time::timeout(CHECK_DEADLINE, writing).await {
-        Ok(Ok(())) => Ok(None),
-        Ok(Err(_)) => Err("the log's writer has stopped or fails".to_owned()),
+    let writer = match tokio::time::timeout(CHECK_DEADLINE, admin.log.writer().check()).await {
+        Ok(checked) => checked.map(|()| None),
         Err(_) => Err("the log's writer did not answer in time".to_owned()),
     };
     let mut checks = vec![

@@ -61,7 +61,7 @@ struct Wanted {
     /// What the file holds.
     #[param(value_type = ImportFormat)]
     format: String,
-    /// What the file is called: rows are known by name, place and content, so that the same file again changes nothing.
+    /// What the file is called. The same file again changes nothing, under whatever name.
     #[param(min_length = 1, max_length = 200)]
     name: String,
     /// How a csv is read: the mapping, as YAML or JSON.
@@ -118,12 +118,16 @@ struct ImportOut {
     events: u64,
     /// Seen so far.
     people: u64,
+    /// Events about the people that `consent` asked for.
+    added: u64,
     /// Events stored, those that `consent` asked for among them; of a suppression list, addresses put onto it.
     stored: u64,
     /// Known already: of this file, from before a restart too, or by their `messageId`.
     repeated: u64,
     /// Rejected rows that `/rejects` lists.
     rejects_listed: u64,
+    /// What the file was called when the same was imported before; none where that is no other name.
+    known_as: Option<String>,
     /// Why it failed.
     failure: Option<String>,
     created_at: Timestamp,
@@ -182,9 +186,11 @@ fn out(admin: &Admin, import: StoredImport) -> ImportOut {
         reasons: progress.rows_without_event,
         events: progress.events,
         people: progress.people,
+        added: progress.added,
         stored: progress.stored,
         repeated: progress.repeated,
         rejects_listed: progress.rejects_listed,
+        known_as: progress.known_as,
         failure,
         created_at,
         began_at,

@@ -58,6 +58,7 @@ struct Asked {
     reason: Option<String>,
     /// Messages of the page.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,

@@ -1,7 +1,7 @@
 //! Lists in pages: how many rows are asked for and behind which place, and where a page that is not the last ended.
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::IntoParams;
 
 use super::{Problem, ROWS_DEFAULT, ROWS_MAX, rows};
@@ -13,9 +13,15 @@ use crate::http::cursor;
 pub struct Paged {
     /// Rows of the page.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,
+}
+
+/// What no number of rows is, such as -1, is out of range: whoever asked hears what is wanted.
+pub fn rows_asked<'de, D: Deserializer<'de>>(asked: D) -> Result<Option<u32>, D::Error> {
+    Ok(Some(String::deserialize(asked)?.parse().unwrap_or(0)))
 }
 
 impl Paged {

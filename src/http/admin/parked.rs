@@ -51,6 +51,7 @@ pub fn operations() -> Vec<Operation> {
 struct Asked {
     /// Entries of the page.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,

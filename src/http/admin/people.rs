@@ -45,6 +45,7 @@ struct Asked {
     q: Option<String>,
     /// People of the page; with `q` one may hold fewer and not be the last.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,
@@ -110,6 +111,7 @@ async fn list(admin: Controls, request: HttpRequest) -> Answer {
 struct AskedTimeline {
     /// Moments of the page.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` of the page before said.
     cursor: Option<String>,

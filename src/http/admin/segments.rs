@@ -92,6 +92,7 @@ struct Asked {
     profile: Option<String>,
     /// How many of its people to show.
     #[param(minimum = 1, maximum = 200)]
+    #[serde(default, deserialize_with = "super::paging::rows_asked")]
     limit: Option<u32>,
     /// What `next` said: its people after those.
     cursor: Option<String>,

@@ -11,6 +11,7 @@ use super::{Answer, Controls, Problem, Refusal, json_answer, query};
 use crate::http::openapi::{AnyObject, SpanText};
 use crate::http::scope::Scope;
 use crate::ids::{Span, Timestamp};
+use crate::store::soundness::schema;
 use crate::store::tallies::Tally;
 
 const LOOKED_BACK: Span = Span::from_days(7);
@@ -79,11 +80,14 @@ struct Settings {
     version: &'static str,
     /// The instant its clock shows.
     now: Timestamp,
+    /// The newest change of the database's schema that was made.
+    schema: String,
     #[schema(value_type = AnyObject)]
     settings: Value,
 }
 
 async fn settings(admin: Controls) -> Answer {
     let (now, settings) = (admin.log.clock().now(), admin.settings.clone());
-    Ok(json_answer(&Settings { version: env!("CARGO_PKG_VERSION"), now, settings }))
+    let schema = schema(admin.store.reader()).await?;
+    Ok(json_answer(&Settings { version: env!("CARGO_PKG_VERSION"), now, schema, settings }))
 }

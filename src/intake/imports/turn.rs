@@ -1,7 +1,7 @@
 //! One import carried out: the file is read where waiting holds nobody up, its events are put in order and stored batch
 //! by batch, and each second the database is told how far it is and asked whether to go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use tokio::sync::watch;
 
 use super::{Asked, Holds, Imports, REJECTS_LISTED_MAX, blocking, list};
 use crate::intake::history_sink::HistorySink;
+use crate::intake::known_files::{digest, known_by, other_name};
 use crate::intake::run::Batches;
 use crate::intake::suppressions::Refused;
 use crate::intake::time_order::TimeOrder;
-use crate::intake::{Figures, Format, Options, RowFault};
+use crate::intake::{Figures, Format, Options, Provenance, RowFault};
 use crate::store::imports::{ImportProgress, ImportState, Reject, StoredImport};
 
 const TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -166,8 +167,11 @@ impl Imports {
             Holds::Rows(format) => format,
             Holds::Suppressions => return self.take_list(path, asked, ledger).await,
         };
+        let Some(known_as) = self.known_as(&path, ledger).await? else { return Ok(Over::Halted) };
+        let other = other_name(&path, known_as.as_deref());
+        ledger.change(|progress| progress.known_as = other);
         let options = Options {
-            provenance: self.provenance(&asked),
+            provenance: Provenance { known_as, ..self.provenance(&asked) },
             mapping: asked.mapping.clone(),
             consent: asked.consent.clone(),
             address_domain: None,
@@ -203,6 +207,16 @@ impl Imports {
             sink.give_way(&ledger.halt).await;
         }
         Ok(Over::Halted)
+    }
+
+    /// The name its rows are known by; none where it was halted, and none within where it cannot be read.
+    async fn known_as(&self, path: &Path, ledger: &Arc<Ledger>) -> anyhow::Result<Option<Option<String>>> {
+        let (heard, read) = (ledger.clone(), path.to_owned());
+        match blocking(move || digest(&read, || heard.is_halted())).await? {
+            Some(digest) => Ok(Some(Some(known_by(&self.log, self.workspace, path, digest).await?))),
+            None if ledger.is_halted() => Ok(None),
+            None => Ok(Some(None)),
+        }
     }
 
     /// Puts addresses on the list; those that are there already are counted as known.
