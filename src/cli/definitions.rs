@@ -244,18 +244,31 @@ pub fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<SourceFile>> {
     let (mut files, mut refused) = (Vec::with_capacity(found.len()), Vec::new());
     for path in &found {
         match read(path) {
-            Ok(file) => files.push(file),
-            Err(error) => refused.push(error),
+            Ok(file) => files.push((path, file)),
+            Err(error) => refused.push((path, error)),
         }
     }
-    match refused.pop() {
-        None => Ok(files),
-        Some(only) if refused.is_empty() => Err(only),
-        Some(last) => {
-            let lines: Vec<String> = refused.iter().chain([&last]).map(|error| format!("{error:#}")).collect();
-            Err(Usage(lines.join("\n")).into())
-        }
+    if refused.is_empty() {
+        return Ok(files.into_iter().map(|(_, file)| file).collect());
     }
+    // What is wrong with the others is told as well, as far as they do without these.
+    let missed: Vec<&Path> = refused.iter().flat_map(|(path, _)| homes(path)).collect();
+    files.retain(|(path, _)| !missed.iter().any(|home| path.starts_with(home)));
+    let whole: Vec<SourceFile> = files.into_iter().map(|(_, file)| file).collect();
+    let problems = definition::read(&whole).err().unwrap_or_default();
+    if problems.is_empty() && refused.len() == 1 {
+        return Err(refused.remove(0).1);
+    }
+    let lines = refused.iter().map(|(_, error)| format!("{error:#}"));
+    let lines: Vec<String> = lines.chain(problems.iter().map(ToString::to_string)).collect();
+    Err(Usage(lines.join("\n")).into())
+}
+
+/// The folders of templates that a file belongs to: they are not whole without it.
+fn homes(path: &Path) -> Vec<&Path> {
+    let folders = || path.ancestors().skip(1);
+    let shelf = folders().find(|folder| folder.file_name().is_some_and(|name| name == FOLDER)).and_then(Path::parent);
+    folders().filter(|folder| folder.join("template.yaml").is_file()).chain(shelf).collect()
 }
 
 /// In the order of names, without hidden files; links to folders are not followed.

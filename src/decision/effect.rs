@@ -163,7 +163,8 @@ pub struct Finding {
 pub enum FindingVerdict {
     Entered {
         key: String,
-        until: Timestamp,
+        /// The end of its delay; none where it has none.
+        until: Option<Timestamp>,
     },
     /// A repeat that updated or restarted the enrollment.
     Repeated {

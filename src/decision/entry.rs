@@ -10,7 +10,7 @@ use crate::decision::permission::denies_marketing;
 use crate::decision::segments::is_backfill;
 use crate::decision::{At, Began, Campaign, Effect, Enrollment, FINDINGS_MAX, Finding, FindingVerdict, State, Turn};
 use crate::event::Event;
-use crate::ids::Timestamp;
+use crate::ids::{Span, Timestamp};
 use crate::message::{Message, Purpose, QuietUse, Reason, Status};
 
 /// Active enrollments of one person over all campaigns and keys; a person with more is a machine.
@@ -113,7 +113,7 @@ impl Turn<'_> {
         let At { position, now } = self.at;
         let ids_by_time = position > self.snapshot.catalog.terms.ids_by_time_after;
         let enrollment = Enrollment::begin(campaign, profile, key, event, position, now, ids_by_time);
-        let until = self.at.now.plus(campaign.delay);
+        let until = (campaign.delay > Span::ZERO).then(|| self.at.now.plus(campaign.delay));
         let key = enrollment.key.clone();
         self.push(Effect::Enrollment(enrollment));
         FindingVerdict::Entered { key, until }

@@ -215,18 +215,23 @@ impl TemplateFolder<'_> {
 
     fn document(&self, at: &At<'_>) -> Option<Document> {
         let map = at.open_map()?;
-        map.required("kind")?.choice(&[("template", ())], &[])?;
+        let kind = map.required("kind").and_then(|kind| kind.choice(&[("template", ())], &[]));
         let folder_key = own_name(folder(&self.main.name));
         let key = match map.get("key") {
-            Some(key) => key.key()?,
-            None if is_key(folder_key) => folder_key.to_owned(),
-            None => map.required("key")?.key()?,
+            Some(key) => key.key(),
+            None if is_key(folder_key) => Some(folder_key.to_owned()),
+            None => map.required("key").and_then(|key| key.key()),
         };
-        if is_key(folder_key) && key != folder_key {
-            return map.get("key")?.wrong(format!("the folder is called `{folder_key}`; both must be the same"));
-        }
+        let key = match (key, map.get("key")) {
+            (Some(key), Some(place)) if is_key(folder_key) && key != folder_key => {
+                place.wrong(format!("the folder is called `{folder_key}`; both must be the same"))
+            }
+            (key, _) => key,
+        };
         let parts = self.all();
-        let definition = definition(at, DocumentKind::Template, &key, &parts)?;
+        // A template without a name is looked at as well.
+        let definition = definition(at, DocumentKind::Template, key.as_deref().unwrap_or(folder_key), &parts);
+        let (key, definition, ()) = (key?, definition?, kind?);
         Some(Document {
             kind: DocumentKind::Template,
             file: self.main.name.clone(),

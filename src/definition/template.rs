@@ -72,47 +72,64 @@ pub fn read(at: &At<'_>, key: &str, files: &[PartFile<'_>]) -> Option<Template> 
     let variants = variants(at, &map, files);
     let partials = partials(&map, files);
     let (parts, variants, partials) = (parts?, variants?, partials?);
+    let mut right = true;
     if parts == Parts::default() {
-        return at.wrong("a template has at least one part: email, sms, push, whatsapp or webhook");
+        at.wrong::<()>("a template has at least one part: email, sms, push, whatsapp or webhook");
+        right = false;
     }
     for (tag, variant) in &variants {
-        if let Some(channel) = Channel::ALL.into_iter().find(|it| variant.has(*it) && !parts.has(*it)) {
+        for channel in Channel::ALL.into_iter().filter(|it| variant.has(*it) && !parts.has(*it)) {
             let channel = channel.as_str();
-            return at.wrong(format!("{channel} is written for `{tag}` and not for everybody else"));
+            at.wrong::<()>(format!("{channel} is written for `{tag}` and not for everybody else"));
+            right = false;
         }
     }
+    // What is wrong elsewhere hides nothing of what is wrong in the parts.
     let mut template = Template {
         key: key.to_owned(),
         version: 0,
-        name: name?,
-        topic: topic?,
-        defaults: defaults?,
-        sample: sample?,
-        tracks: tracks?,
-        locale: own?,
+        name: name.clone().flatten(),
+        topic: topic.clone().flatten(),
+        defaults: defaults.clone().unwrap_or_default(),
+        sample: sample.clone().unwrap_or_default(),
+        tracks: tracks.unwrap_or(Tracks::ALL),
+        locale: own.clone().flatten(),
         parts,
         variants,
         partials,
     };
     let used = includes::included(&template);
-    template_check::check(at, &template, files)?;
+    // Without defaults a sample would lack what it does not.
+    if defaults.is_none() {
+        template.sample.clear();
+    }
+    right &= template_check::check(at, &template, files).is_some();
     let unknown = |file: &&PartFile<'_>| !file.is_part() && !file.is_shared && !used.contains(file.name);
     let unknown: Vec<_> = files.iter().filter(unknown).collect();
     unknown.iter().for_each(|file| unknown_file(at.reader, file));
     template.partials.retain(|name, _| used.contains(name));
-    unknown.is_empty().then_some(template)
+    let (_, _, _, _, _, _) = (name?, topic?, defaults?, sample?, tracks?, own?);
+    (right && unknown.is_empty()).then_some(template)
 }
 
 /// What parts may include: under `partials`, in the folder, or beside it, the nearest first.
 fn partials(map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, String>> {
     let inline = map.maybe("partials", |at| at.open_map())?;
-    let mut all = BTreeMap::new();
+    let (mut all, mut right) = (BTreeMap::new(), true);
     for (key, place) in inline.iter().flat_map(Map::iter) {
         if !may_be_included(&key.text) || key.text.split('/').any(|step| step.is_empty() || step.starts_with('.')) {
             let endings = includes::ENDINGS.join(", .");
-            return place.wrong(format!("wanted the name of a file that ends in .{endings}"));
+            place.wrong::<()>(format!("wanted the name of a file that ends in .{endings}"));
+            right = false;
+            continue;
         }
-        all.insert(format!("{}/{}", includes::FOLDER, key.text), place.text()?.to_owned());
+        match place.text() {
+            Some(text) => drop(all.insert(format!("{}/{}", includes::FOLDER, key.text), text.to_owned())),
+            None => right = false,
+        }
+    }
+    if !right {
+        return None;
     }
     let (shared, own): (Vec<&PartFile<'_>>, Vec<&PartFile<'_>>) =
         files.iter().filter(|file| !file.is_part() && may_be_included(file.name)).partition(|file| file.is_shared);
@@ -125,11 +142,14 @@ fn partials(map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, St
 /// What readers of some places get instead: under `locales`, or in folders named for them.
 fn variants(at: &At<'_>, map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeMap<String, Parts>> {
     let inline = map.maybe("locales", |at| at.open_map())?;
+    let mut right = true;
     let mut tags: BTreeSet<String> =
         files.iter().filter(|it| it.is_part()).filter_map(|it| locale_of(it.name).0).map(str::to_owned).collect();
     for (key, place) in inline.iter().flat_map(Map::iter) {
         if !is_locale(&key.text) {
-            return place.wrong(format!("`{}` is not a locale such as de or de-AT", key.text));
+            place.wrong::<()>(format!("`{}` is not a locale such as de or de-AT", key.text));
+            right = false;
+            continue;
         }
         tags.insert(key.text.clone());
     }
@@ -140,14 +160,19 @@ fn variants(at: &At<'_>, map: &Map<'_>, files: &[PartFile<'_>]) -> Option<BTreeM
     let mut read = BTreeMap::new();
     for tag in tags {
         let inside = inline.as_ref().and_then(|map| map.get(&tag));
-        let here = match &inside {
-            Some(at) => Some(at.map(&PARTS, &[])?),
-            None => None,
-        };
+        let here = inside.as_ref().map(|at| at.map(&PARTS, &[]));
+        if matches!(here, Some(None)) {
+            right = false;
+            continue;
+        }
+        let here = here.flatten();
         let folder = Folder { at: inside.as_ref().unwrap_or(at), map: here.as_ref(), files, locale: Some(&tag) };
-        read.insert(tag.clone(), folder.parts()?);
+        match folder.parts() {
+            Some(parts) => drop(read.insert(tag.clone(), parts)),
+            None => right = false,
+        }
     }
-    Some(read)
+    right.then_some(read)
 }
 
 fn locale(at: &At<'_>) -> Option<String> {

@@ -12,12 +12,20 @@ use crate::render::includes::FOLDER;
 use crate::render::template::Template;
 use crate::render::{Compiled, RenderError, Scope, Sender, TemplateError, preview};
 
+/// Of what a sample lacks, so much is told of one channel.
+const MISSING_MAX: usize = 50;
+
 /// Whether every part compiles and, where there is a sample, can be rendered with it; what is wrong is noted.
 pub fn check(at: &At<'_>, template: &Template, files: &[PartFile<'_>]) -> Option<()> {
     let place = Place { at, files };
     let compiled = match Compiled::new(template) {
         Ok(compiled) => compiled,
-        Err(TemplateError { part, line, column, message }) => return place.note(&part, line, column, message),
+        Err(_) => {
+            for TemplateError { part, line, column, message, .. } in Compiled::faults(template) {
+                place.note(&part, line, column, message);
+            }
+            return None;
+        }
     };
     // Without a sample nothing can be known of the variables.
     if template.sample.is_empty() {
@@ -34,6 +42,25 @@ pub fn check(at: &At<'_>, template: &Template, files: &[PartFile<'_>]) -> Option
         right = right.and(place.check_with(&compiled, &Template { parts: parts.clone(), ..template.clone() }, &reader));
     }
     right
+}
+
+/// Puts an empty text where a sample has nothing; false where that is not by its path, or something is there.
+fn fill(sample: &mut Map<String, Value>, path: &str) -> bool {
+    let mut steps: Vec<&str> = path.split('.').collect();
+    let Some(last) = steps.pop().filter(|_| !steps.is_empty()) else { return false };
+    let mut inside = sample;
+    for step in steps {
+        let next = inside.entry(step).or_insert_with(|| Map::new().into());
+        match next.as_object_mut() {
+            Some(object) => inside = object,
+            None => return false,
+        }
+    }
+    let is_free = inside.get(last).is_none_or(Value::is_null);
+    if is_free {
+        inside.insert(last.to_owned(), "".into());
+    }
+    is_free
 }
 
 /// The sample as somebody of another place.
@@ -60,22 +87,48 @@ struct Place<'p, 'a> {
 impl Place<'_, '_> {
     fn check_with(&self, compiled: &Compiled, template: &Template, sample: &Map<String, Value>) -> Option<()> {
         let sender = Sender::new(None, "preview@example.com", None).ok()?;
-        let scope = Scope::sample(Timestamp::from_millis(0), sample);
-        let (place, at) = (self, self.at);
+        let place = self;
         let mut right = Some(());
         for channel in Channel::ALL.into_iter().filter(|channel| template.parts.has(*channel)) {
-            right = right.and(match preview(compiled, channel, &scope, &sender, "sample@example.com") {
-                Ok(_) => Some(()),
-                Err(RenderError::Missing { part, variable, line, column }) => {
-                    place.note(&part, line, column, format!("the sample has no `{variable}`, and it has no default"))
+            right = right.and(place.try_with(compiled, channel, sample, &sender));
+        }
+        right
+    }
+
+    /// What a sample lacks is taken for an empty text, so that everything it lacks is told.
+    fn try_with(
+        &self,
+        compiled: &Compiled,
+        channel: Channel,
+        sample: &Map<String, Value>,
+        sender: &Sender,
+    ) -> Option<()> {
+        let (place, at) = (self, self.at);
+        let mut sample = sample.clone();
+        let mut right = Some(());
+        for _ in 0..MISSING_MAX {
+            let scope = Scope::sample(Timestamp::from_millis(0), &sample);
+            let failed = match preview(compiled, channel, &scope, sender, "sample@example.com") {
+                Ok(_) => return right,
+                Err(failed) => failed,
+            };
+            match failed {
+                RenderError::Missing { part, variable, line, column } => {
+                    place.note(&part, line, column, format!("the sample has no `{variable}`, and it has no default"));
+                    right = None;
+                    if !fill(&mut sample, &variable) {
+                        return None;
+                    }
                 }
-                Err(RenderError::Failed { part, line, column, message }) => place.note(&part, line, column, message),
-                Err(RenderError::Limit { part, limit }) => place.note(&part, 1, 1, limit),
-                Err(RenderError::UnsafeAddress { part, address }) => {
-                    place.note(&part, 1, 1, format!("with the sample, {address}"))
+                // That may come of the empty text.
+                _ if right.is_none() => return None,
+                RenderError::Failed { part, line, column, message } => return place.note(&part, line, column, message),
+                RenderError::Limit { part, limit } => return place.note(&part, 1, 1, limit),
+                RenderError::UnsafeAddress { part, address } => {
+                    return place.note(&part, 1, 1, format!("with the sample, {address}"));
                 }
-                Err(missing @ RenderError::NoPart { .. }) => at.wrong(missing.to_string()),
-            });
+                missing @ RenderError::NoPart { .. } => return at.wrong(missing.to_string()),
+            }
         }
         right
     }

@@ -9,8 +9,8 @@ use super::log_sink::report;
 use crate::event::{Event, Origin};
 use crate::eventlog::{AppendError, EventLog};
 use crate::ids::{Timestamp, WorkspaceId};
-use crate::store::Store;
-use crate::store::shards::{ShardSet, backlog};
+use crate::store::shards::{Heads, ShardSet, backlog, cursors, heads};
+use crate::store::{Error, Store};
 
 /// Entries that may wait to be decided before an import goes on: a second's work or two, which a live event waits behind.
 const UNDECIDED_MAX: i64 = 10_000;
@@ -53,6 +53,31 @@ impl HistorySink {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(WAIT_MAX);
         }
+    }
+
+    /// Until all that is stored by now is decided on, so that whoever asks of it sees it; or `halt`.
+    pub(super) async fn decided(&self, halt: &AtomicBool) {
+        let mut wait = FIRST_WAIT;
+        let mut until: Option<Heads> = None;
+        while !halt.load(Ordering::Acquire) {
+            match self.ahead(&mut until).await {
+                Ok(false) => return,
+                Ok(true) => {}
+                Err(error) => tracing::debug!(%error, "an import waits for the database"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(WAIT_MAX);
+        }
+    }
+
+    /// Whether `until`, which is the end of the log when this is asked first, is still to be decided on.
+    async fn ahead(&self, until: &mut Option<Heads>) -> Result<bool, Error> {
+        let reader = self.store.reader();
+        let until = match until {
+            Some(known) => known,
+            None => until.insert(heads(reader, ShardSet::EVERY).await?.0),
+        };
+        Ok(!until.are_reached_by(&cursors(reader).await?))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::message::Channel;
 use crate::money::Currency;
 use crate::render::direct::direct;
-use crate::render::includes::{Origins, Shelf};
+use crate::render::includes::Origins;
 use crate::render::pieces::{Maker, Piece, Pieces};
 use crate::render::places::{Place, move_back};
 use crate::render::template::Template;
@@ -34,6 +34,16 @@ pub struct TemplateError {
     pub line: usize,
     pub column: usize,
     pub message: String,
+    /// What else is wrong with the same part.
+    pub more: Vec<TemplateError>,
+}
+
+impl TemplateError {
+    /// This, and what else is wrong with the same part.
+    pub fn all(mut self) -> Vec<Self> {
+        let more = std::mem::take(&mut self.more);
+        std::iter::once(self).chain(more).collect()
+    }
 }
 
 /// What values are escaped for.
@@ -53,7 +63,7 @@ impl Origins {
         if file != part && message.contains(UNKNOWN_NAME) {
             message.push_str(", or are given where this is included: {{> … name=value}}");
         }
-        TemplateError { part: file.to_owned(), line, column, message }
+        TemplateError { part: file.to_owned(), line, column, message, more: Vec::new() }
     }
 }
 
@@ -103,21 +113,32 @@ impl Compiled {
     /// The first problem with the name of its part, line and column: bad syntax, `{{{raw}}}`, pieces that are not there,
     /// decorators, unknown names, too long, too deep.
     pub fn new(template: &Template) -> Result<Self, TemplateError> {
-        let variants = template.variants.iter().map(|(locale, parts)| {
-            let shelf = Shelf { partials: &template.partials, locale: Some(locale) };
-            let maker = Maker { folder: format!("{locale}/"), language: Some(locale), tracks: template.tracks, shelf };
-            Ok((locale.to_ascii_lowercase(), maker.pieces(parts)?))
-        });
-        let shelf = Shelf { partials: &template.partials, locale: None };
-        let language = template.locale.as_deref();
-        let maker = Maker { folder: String::new(), language, tracks: template.tracks, shelf };
+        let variants = template
+            .variants
+            .iter()
+            .map(|(locale, parts)| Ok((locale.to_ascii_lowercase(), Maker::of(template, Some(locale)).pieces(parts)?)));
         Ok(Self {
             key: template.key.clone(),
             version: template.version,
             defaults: template.defaults.iter().map(|(path, value)| (steps(path), value.clone())).collect(),
-            base: maker.pieces(&template.parts)?,
+            base: Maker::of(template, None).pieces(&template.parts)?,
             variants: variants.collect::<Result<_, _>>()?,
         })
+    }
+
+    /// What is wrong with every part, each told once; nothing where it can be compiled.
+    pub fn faults(template: &Template) -> Vec<TemplateError> {
+        let mut all: Vec<TemplateError> = Vec::new();
+        let own = std::iter::once((None, &template.parts));
+        for (locale, parts) in own.chain(template.variants.iter().map(|(tag, parts)| (Some(tag.as_str()), parts))) {
+            for fault in Maker::of(template, locale).faults(parts).into_iter().flat_map(TemplateError::all) {
+                // What several parts include is wrong in each of them.
+                if !all.contains(&fault) {
+                    all.push(fault);
+                }
+            }
+        }
+        all
     }
 
     pub fn key(&self) -> &str {
@@ -174,7 +195,12 @@ pub(super) fn compiled(of: &Source<'_>, escape: Escape, language: Option<&str>) 
         move_back(&mut tree, places);
     }
     let rules = Rules { inner: false, ours: places.is_some(), language };
-    prepare(&mut tree, rules).map_err(|((line, column), message)| error(line, column, message))?;
+    let mut problems = Vec::new();
+    prepare(&mut tree, rules, &mut problems);
+    let mut problems = problems.into_iter().map(|((line, column), message)| error(line, column, message));
+    if let Some(first) = problems.next() {
+        return Err(TemplateError { more: problems.collect(), ..first });
+    }
     let is_dressed = places.is_some() && dressing::is_dressed(source);
     let has_loops = source.contains("each");
     // Values are about as long as what names them; and so that one more loop fits.
@@ -196,37 +222,37 @@ struct Rules<'a> {
     language: Option<&'a str>,
 }
 
-/// Checks and rewrites a tree. Returns its size.
-fn prepare(tree: &mut Tree, rules: Rules<'_>) -> Result<usize, Problem> {
+/// Checks and rewrites a tree. Returns its size, which is right where there is no problem.
+fn prepare(tree: &mut Tree, rules: Rules<'_>, problems: &mut Vec<Problem>) -> usize {
     let mut size = 0;
     for (n, element) in tree.elements.iter_mut().enumerate() {
         let place = || tree.mapping.get(n).map_or((1, 1), |it| (it.0, it.1));
-        size += 1 + prepare_element(element, rules).map_err(|(inner_place, message)| {
-            // A problem inside a block brings its own place.
-            (inner_place.unwrap_or_else(place), message)
-        })?;
+        size += 1;
+        let inside = problems.len();
+        match prepare_element(element, rules, problems) {
+            Ok(inner) => size += inner,
+            // What holds others stands before them.
+            Err(message) => problems.insert(inside, (place(), message)),
+        }
     }
-    Ok(size)
+    size
 }
 
-type ElementProblem = (Option<Place>, String);
-
-fn here(message: impl Into<String>) -> ElementProblem {
-    (None, message.into())
-}
-
-fn prepare_element(element: &mut TemplateElement, rules: Rules<'_>) -> Result<usize, ElementProblem> {
+fn prepare_element(
+    element: &mut TemplateElement,
+    rules: Rules<'_>,
+    problems: &mut Vec<Problem>,
+) -> Result<usize, String> {
+    let here = |message: &str| Err(message.to_owned());
     match element {
         TemplateElement::RawString(_) | TemplateElement::Comment(_) => Ok(0),
-        TemplateElement::Expression(call) => prepare_expression(call, rules).map(|()| 0).map_err(here),
-        TemplateElement::HelperBlock(call) => prepare_block(call, rules),
-        TemplateElement::HtmlExpression(_) => Err(here("unescaped output ({{{…}}} or {{&…}}) is not allowed")),
+        TemplateElement::Expression(call) => prepare_expression(call, rules).map(|()| 0),
+        TemplateElement::HelperBlock(call) => prepare_block(call, rules, problems),
+        TemplateElement::HtmlExpression(_) => here("unescaped output ({{{…}}} or {{&…}}) is not allowed"),
         // All others were replaced by what they name.
-        TemplateElement::PartialExpression(_) => {
-            Err(here("`\\{{>` cannot stand here; without the \\ it includes a file"))
-        }
-        TemplateElement::PartialBlock(_) => Err(here("a piece is included by {{> name}}; {{#> …}} is not known")),
-        _ => Err(here("decorators ({{* …}}) are not allowed")),
+        TemplateElement::PartialExpression(_) => here("`\\{{>` cannot stand here; without the \\ it includes a file"),
+        TemplateElement::PartialBlock(_) => here("a piece is included by {{> name}}; {{#> …}} is not known"),
+        _ => here("decorators ({{* …}}) are not allowed"),
     }
 }
 
@@ -243,30 +269,27 @@ fn prepare_expression(call: &mut HelperTemplate, rules: Rules<'_>) -> Result<(),
     Ok(())
 }
 
-fn prepare_block(call: &mut HelperTemplate, rules: Rules<'_>) -> Result<usize, ElementProblem> {
+fn prepare_block(call: &mut HelperTemplate, rules: Rules<'_>, problems: &mut Vec<Problem>) -> Result<usize, String> {
     let name = call.name.as_name().unwrap_or_default().to_owned();
     let is_ours = rules.ours && name == dressing::MAIL;
     if !is_ours && !BLOCKS.contains(&name.as_str()) {
-        return Err(here(format!(
-            "`{{{{#{name}}}}}` is not known; use `{{{{#each {name}}}}}` or `{{{{#if {name}}}}}`"
-        )));
+        return Err(format!("`{{{{#{name}}}}}` is not known; use `{{{{#each {name}}}}}` or `{{{{#if {name}}}}}`"));
     }
-    check_parameters(call, rules).map_err(here)?;
+    let checked = check_parameters(call, rules);
     tell_language(call, rules.language);
     let rescoped = name == "each" || name == "with";
-    let place = |(place, message): Problem| (Some(place), message);
     let mut size = 0;
     if let Some(body) = &mut call.template {
-        let body_size = prepare(body, Rules { inner: rules.inner || rescoped, ..rules }).map_err(place)?;
+        let body_size = prepare(body, Rules { inner: rules.inner || rescoped, ..rules }, problems);
         if name == "each" {
-            charge(body, body_size + 1).map_err(here)?;
+            charge(body, body_size + 1)?;
         }
         size += body_size;
     }
     if let Some(otherwise) = &mut call.inverse {
-        size += prepare(otherwise, rules).map_err(place)?;
+        size += prepare(otherwise, rules, problems);
     }
-    Ok(size)
+    checked.map(|()| size)
 }
 
 /// Puts `{{step SIZE}}` before a loop's body.

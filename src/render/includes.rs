@@ -335,7 +335,7 @@ impl<'t> Expander<'t> {
     fn error(&self, file: usize, at: usize, what: impl Into<String>) -> TemplateError {
         let File { name, text } = self.files[file];
         let (line, column, message) = at_place(text, at, what.into());
-        TemplateError { part: name.to_owned(), line, column, message }
+        TemplateError { part: name.to_owned(), line, column, message, more: Vec::new() }
     }
 
     fn finish(mut self) -> Expanded {

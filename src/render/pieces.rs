@@ -12,7 +12,7 @@ use crate::render::includes::{self, Expanded, Kind, Origins, Shelf};
 use crate::render::links::Tracks;
 use crate::render::markup::{Part, parts};
 use crate::render::places::Place;
-use crate::render::template::{EmailPart, Markup, Parts};
+use crate::render::template::{EmailPart, Markup, Parts, Template};
 use crate::render::{mjml, plain_text, schemes, syntax};
 
 /// One compiled piece of a template: a subject, a body.
@@ -98,7 +98,52 @@ pub(super) struct Maker<'t> {
     pub(super) shelf: Shelf<'t>,
 }
 
-impl Maker<'_> {
+impl<'t> Maker<'t> {
+    /// Of everybody's parts, or of those for a locale.
+    pub(super) fn of(template: &'t Template, locale: Option<&'t str>) -> Self {
+        Self {
+            folder: locale.map_or_else(String::new, |locale| format!("{locale}/")),
+            language: locale.or(template.locale.as_deref()),
+            tracks: template.tracks,
+            shelf: Shelf { partials: &template.partials, locale },
+        }
+    }
+
+    /// What is wrong with each part by itself, and where nothing is, with how they go together.
+    pub(super) fn faults(&self, parts: &Parts) -> Vec<TemplateError> {
+        let mut faults = Vec::new();
+        let mut plain = |name: &str, source: &str| faults.extend(self.piece(name, source, Escape::Plain).err());
+        let Parts { email, sms, push, whatsapp, webhook } = parts;
+        if let Some(part) = email {
+            plain("subject", &part.subject);
+            part.text.iter().for_each(|it| plain("email.txt", it));
+        }
+        sms.iter().for_each(|it| plain("sms", it));
+        if let Some(part) = push {
+            plain("push title", &part.title);
+            plain("push body", &part.body);
+            part.link.iter().for_each(|it| plain("push link", it));
+        }
+        for (n, it) in whatsapp.iter().flat_map(|part| part.parameters.iter().enumerate()) {
+            plain(&format!("whatsapp parameter {}", n + 1), it);
+        }
+        faults.extend(webhook.as_ref().and_then(|it| self.piece("webhook.json", it, Escape::Json).err()));
+        if let Some(part) = email {
+            let preheader = part.preheader.as_ref();
+            faults.extend(preheader.and_then(|it| self.written("preheader", it, Kind::HTML).err()));
+            let body = self.whole(part.markup.part(), part.markup.source(), part.markup.kind());
+            faults.extend(body.and_then(|whole| self.body(&part.markup, &whole)).err());
+        }
+        if faults.is_empty() {
+            faults.extend(self.pieces(parts).err());
+        }
+        faults
+    }
+
+    fn written(&self, name: &str, source: &str, kind: Kind) -> Result<Piece, TemplateError> {
+        self.html_piece(&self.whole(name, source, kind)?)
+    }
+
     pub(super) fn pieces(&self, parts: &Parts) -> Result<Pieces, TemplateError> {
         let Parts { email, sms, push, whatsapp, webhook } = parts;
         let plain = |name: &str, source: &String| self.piece(name, source, Escape::Plain);
@@ -182,7 +227,7 @@ impl Maker<'_> {
             }
         };
         let preheader = part.preheader.as_ref();
-        let preheader = preheader.map(|it| self.html_piece(&self.whole("preheader", it, Kind::HTML)?));
+        let preheader = preheader.map(|it| self.written("preheader", it, Kind::HTML));
         Ok(EmailPieces {
             subject: self.piece("subject", &part.subject, Escape::Plain)?,
             preheader: preheader.transpose()?,

@@ -178,6 +178,11 @@ impl Heads {
         self.0.insert(shard, position);
     }
 
+    /// Whether these cursors have come as far, each in its shard.
+    pub fn are_reached_by(&self, cursors: &Self) -> bool {
+        self.0.iter().all(|(shard, head)| cursors.of(*shard) >= *head)
+    }
+
     /// `WHERE` this: positions of the column that come after these, each in its shard.
     pub fn before(&self, backend: DbBackend, column: &str) -> String {
         let layout = Layout::of(backend);

@@ -7,6 +7,7 @@ mod given;
 #[cfg(test)]
 mod tests;
 mod timeline;
+pub mod words;
 mod world;
 
 use std::collections::BTreeSet;

@@ -86,18 +86,18 @@ expect:
     );
     insta::assert_snapshot!(timeline, @r"
     2026-03-01T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+      → entered cart_reminder@v1 with key c1; its delay ends at 2026-03-01T11:00Z
     2026-03-01T10:10Z ann Product Added
-      → enrolled cart_reminder@v1 (c2), waits until 2026-03-01T11:10Z
+      → entered cart_reminder@v1 with key c2; its delay ends at 2026-03-01T11:10Z
     2026-03-01T10:20Z ann Product Added
-      ✗ not enrolled cart_reminder@v1: already enrolled with c2 since 2026-03-01T10:10:00Z
+      ✗ did not enter cart_reminder@v1: already enrolled with c2 since 2026-03-01T10:10:00Z
     2026-03-01T10:30Z ann Order Completed
-      → exited cart_reminder@v1 (c1): Order Completed
+      ✗ exited: Order Completed (cart_reminder, key c1)
     2026-03-01T11:10Z ann
       → queued email cart_reminder (c2)
       → sent email cart_reminder (c2)
     2026-03-02T10:30:30Z ann Order Completed
-      → converted cart_reminder@v1
+      → converted: the goal of cart_reminder was reached after email cart_reminder (c2)
     ");
 }
 
@@ -148,16 +148,16 @@ expect:
     );
     insta::assert_snapshot!(timeline, @r"
     2026-03-01T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+      → entered cart_reminder@v1 with key c1; its delay ends at 2026-03-01T11:00Z
     2026-03-01T11:00Z ann
       → queued email cart_reminder (c1)
       → sent email cart_reminder (c1)
     2026-03-01T12:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c3), waits until 2026-03-01T13:00Z
+      → entered cart_reminder@v1 with key c3; its delay ends at 2026-03-01T13:00Z
     2026-03-01T12:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c4), waits until 2026-03-01T13:00Z
+      → entered cart_reminder@v1 with key c4; its delay ends at 2026-03-01T13:00Z
     2026-03-01T12:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c5), waits until 2026-03-01T13:00Z
+      → entered cart_reminder@v1 with key c5; its delay ends at 2026-03-01T13:00Z
     2026-03-01T13:00Z ann
       → queued email cart_reminder (c3)
       → queued email cart_reminder (c4)
@@ -166,7 +166,7 @@ expect:
       → sent email cart_reminder (c4)
       ✗ not sent email cart_reminder (c5): capped by at most 3 per 1d: used by email cart_reminder (c1), email cart_reminder (c4), email cart_reminder (c3); a slot frees at 2026-03-02T11:00:00Z
     2026-03-02T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c6), waits until 2026-03-02T11:00Z
+      → entered cart_reminder@v1 with key c6; its delay ends at 2026-03-02T11:00Z
     2026-03-02T11:00Z ann
       → queued email cart_reminder (c6)
       → sent email cart_reminder (c6)
@@ -193,28 +193,28 @@ expect:
     );
     insta::assert_snapshot!(timeline, @r"
     2026-03-01T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c1), waits until 2026-03-01T11:00Z
+      → entered cart_reminder@v1 with key c1; its delay ends at 2026-03-01T11:00Z
     2026-03-01T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c2), waits until 2026-03-01T11:00Z
+      → entered cart_reminder@v1 with key c2; its delay ends at 2026-03-01T11:00Z
     2026-03-01T10:00Z ann Product Added
-      → enrolled cart_reminder@v1 (c3), waits until 2026-03-01T11:00Z
+      → entered cart_reminder@v1 with key c3; its delay ends at 2026-03-01T11:00Z
     2026-03-01T11:00Z ann
       → queued email cart_reminder (c1)
       → queued email cart_reminder (c2)
       → queued email cart_reminder (c3)
     2026-03-01T11:00Z ann Offer Due
-      → enrolled vip_offer@v1
+      → entered vip_offer@v1
       → queued email cart_reminder
       → sent email cart_reminder
       → sent email cart_reminder (c1)
       → sent email cart_reminder (c2)
       ✗ not sent email cart_reminder (c3): capped by at most 3 per 1d: used by email cart_reminder (c2), email cart_reminder (c1), email cart_reminder; a slot frees at 2026-03-02T11:00:00Z
     2026-03-02T00:00Z ann Offer Due
-      → enrolled vip_offer@v1
+      → entered vip_offer@v1
       → queued email cart_reminder
     2026-03-02T00:00Z ann Offer Due
-      ✗ not enrolled vip_offer@v1: the event pattern did not match: properties.tier is `silver`, wanted `gold`
-      ✗ deferred email cart_reminder to 2026-03-02T11:00Z (capped by at most 3 per 1d: used by email cart_reminder (c2), email cart_reminder (c1), email cart_reminder; a slot frees at 2026-03-02T11:00:00Z)
+      ✗ did not enter vip_offer@v1: the event pattern did not match: properties.tier is `silver`, wanted `gold`
+      ✗ deferred email cart_reminder until 2026-03-02T11:00Z: capped by at most 3 per 1d: used by email cart_reminder (c2), email cart_reminder (c1), email cart_reminder; a slot frees at 2026-03-02T11:00:00Z
     2026-03-02T11:00Z ann
       → sent email cart_reminder
     ");
@@ -316,12 +316,12 @@ expect:
   → left segment quiet: not (Product Added performed 1 times within 2h, wanted at least 1)
 2026-03-01T12:00Z ann
   → entered segment quiet: not (Product Added performed 0 times within 2h, wanted at least 1)
-  → enrolled hello@v1
+  → entered hello@v1
   → queued email cart_reminder
   → sent email cart_reminder
 2026-03-01T13:00Z bob
   → entered segment quiet: not (Product Added performed 0 times within 2h, wanted at least 1)
-  ✗ not enrolled hello@v1: the condition was not met: not (in segment staff (trait plan is `staff`, wanted `staff`))
+  ✗ did not enter hello@v1: the condition was not met: not (in segment staff (trait plan is `staff`, wanted `staff`))
 "
     );
 }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! 2026-03-01T10:00Z ann Product Added
-//!   → enrolled cart_reminder@v1 (c1)
+//!   → entered cart_reminder@v1 with key c1; its delay ends at 2026-03-01T11:00Z
 //! 2026-03-01T11:00Z ann
 //!   → queued email cart_reminder
-//!   ✗ not sent: …
+//!   ✗ not sent email cart_reminder (c1): …
 //! ```
 
 use crate::ids::Timestamp;

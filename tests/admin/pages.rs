@@ -115,7 +115,14 @@ async fn whatever_is_typed_leads_to_what_it_names() {
         assert!(page.contains(leads_to), "{typed}: {page}");
     }
     let story = house.page("/why?profile=ann&campaign=cart_reminder").await;
-    has_all(&story, &["Product Added received", "not sent: consent for email is denied", "sent email cart_reminder"]);
+    has_all(
+        &story,
+        &[
+            "Product Added received",
+            "not sent email cart_reminder: consent for email is denied",
+            "sent email cart_reminder",
+        ],
+    );
     let event = house.page("/why?event=add-c2").await;
     has_all(&event, &["entered cart_reminder@v1 with key c2", "Not sent", "Walnut desk lamp"]);
     house.close().await;

@@ -65,7 +65,7 @@ async fn the_tour_can_be_taken_and_every_step_is_explained() {
         "Product Added received",
         "entered cart_reminder@v1 with key c1",
         "queued email cart_reminder",
-        "rendered from template cart_reminder version 1",
+        "rendered email cart_reminder from template cart_reminder version 1",
         "sent email cart_reminder to a***@example.com at 2026-03-01T11:00",
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");

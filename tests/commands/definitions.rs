@@ -46,6 +46,16 @@ fn a_file_that_is_no_text_is_refused_with_its_line() {
     std::fs::write(folder.write("another.yaml", ""), b"kind: topic\nkey: \xff\n").unwrap();
     let said = folder.run(&["apply", folder.path(".").to_str().unwrap()]);
     assert!(said.err.contains("topic.yaml:3: ") && said.err.contains("another.yaml:2: "), "{}", said.err);
+    // What is wrong elsewhere is told as well, and no template is blamed for a part that cannot be read.
+    folder.write("caps.yaml", "kind: caps\nrule: []\n");
+    folder.write("hello/template.yaml", "kind: template\n");
+    std::fs::write(folder.write("hello/sms.hbs", ""), b"Hi \xff\n").unwrap();
+    let said = folder.run(&["apply", folder.path(".").to_str().unwrap()]);
+    assert_eq!(said.code, 2, "{said:?}");
+    for words in ["topic.yaml:3: ", "another.yaml:2: ", "hello/sms.hbs:1: ", "caps.yaml:2:1: rule: "] {
+        assert!(said.err.contains(words), "{words}: {}", said.err);
+    }
+    assert!(!said.err.contains("template.yaml"), "{}", said.err);
 }
 
 #[test]

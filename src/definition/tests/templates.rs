@@ -244,6 +244,61 @@ fn what_would_fail_when_sent_is_told_when_it_is_read() {
 }
 
 #[test]
+fn everything_that_is_wrong_with_a_template_is_told_at_once() {
+    let mut files = folder();
+    let write = |files: &mut Vec<SourceFile>, name: &str, text: &str| {
+        files.retain(|file| file.name != format!("x/templates/hello/{name}"));
+        files.push(file(&format!("x/templates/hello/{name}"), text));
+    };
+    write(&mut files, "template.yaml", "kind: template\nkey: other\ntopic: No Such\nsize: 3\n");
+    write(&mut files, "subject", "Hi {{person.name}}");
+    write(
+        &mut files,
+        "email.html",
+        "<p>{{nobody.a}}\n{{#if event.a}}{{{event.b}}}{{else}}{{nobody.c}}{{/if}}</p>\n{{event.d.}}",
+    );
+    write(&mut files, "preheader", "{{#if event.name}}");
+    write(&mut files, "sms.hbs", "{{> nothing}}");
+    write(&mut files, "whatsapp.yaml", "name: hello\nlanguage: en\nparameters: [ \"{{a}}\", \"{{b}}\" ]\n");
+    write(&mut files, "de/sms.hbs", "Hallo {{wer}}");
+    write(&mut files, "emial.html", "x");
+    let told = lines(&read(&files).unwrap_err());
+    for words in [
+        "template.yaml:2:6: key: the folder is called `hello`",
+        "template.yaml:3:8: topic: ",
+        "template.yaml:4:1: size: unknown field",
+        "subject:1:4: subject: `person.name` is not known",
+        "preheader:1:1: preheader: {{#if}} begins a block that never ends",
+        "sms.hbs:1:1: sms: there is no partials/nothing",
+        "whatsapp parameter 1: `a` is not known",
+        "whatsapp parameter 2: `b` is not known",
+        "de/sms.hbs:1:7: de/sms: `wer` is not known",
+        "emial.html:1:1: emial.html: not a part of a template",
+    ] {
+        assert!(told.contains(words), "{words}\n{told}");
+    }
+    // Tags that can be read are all looked at.
+    write(&mut files, "email.html", "<p>{{nobody.a}}\n{{#if event.a}}{{{event.b}}}{{else}}{{nobody.c}}{{/if}}</p>");
+    let told = lines(&read(&files).unwrap_err());
+    for (place, words) in
+        [("1:4", "`nobody.a` is not known"), ("2:16", "unescaped output"), ("2:37", "`nobody.c` is not known")]
+    {
+        assert!(told.contains(&format!("email.html:{place}: email.html: {words}")), "{words}\n{told}");
+    }
+}
+
+#[test]
+fn everything_a_sample_lacks_is_told_and_nothing_that_only_follows_from_it() {
+    let told = bad("kind: template\nkey: hello\nsample: { event: { properties: { a: 1 } } }\n\
+                    sms: '{{event.properties.a}} {{event.properties.b}} {{#if event.properties.c}}{{event.properties.d}}{{/if}}'\n\
+                    email: { subject: '{{profile.traits.name}}', html: '<p>{{event.properties.b}} {{campaign.e.f}}</p>' }\n");
+    for words in ["event.properties.b", "profile.traits.name", "campaign.e.f"] {
+        assert!(told.contains(&format!("the sample has no `{words}`")), "{words}\n{told}");
+    }
+    assert!(!told.contains("properties.a`") && !told.contains("properties.d`"), "{told}");
+}
+
+#[test]
 fn an_address_that_is_not_a_page_a_mail_or_a_call_is_refused_where_it_is_written() {
     let with = |html: &str| {
         let mut files = folder();

@@ -59,8 +59,8 @@ async fn strange_addresses_are_not_found_and_strange_questions_refused() {
         assert_eq!(ask(&sandbox, &path).await.0, 404, "{path}");
     }
     for (query, code) in [
-        ("limit=many", "invalid_query"),
-        ("limit=-1", "invalid_query"),
+        ("limit=many", "invalid_parameter"),
+        ("limit=-1", "invalid_parameter"),
         ("limt=1", "invalid_query"),
         ("limit=0", "invalid_parameter"),
         ("limit=201", "invalid_parameter"),

@@ -194,7 +194,10 @@ impl Imports {
             batches = back;
             let batch = match batch {
                 Ok(Some(batch)) => batch,
-                Ok(None) => return Ok(Over::Done),
+                Ok(None) => {
+                    sink.decided(&ledger.halt).await;
+                    return Ok(Over::Done);
+                }
                 Err(error) => return Ok(Over::Failed(format!("{error:#}"))),
             };
             let Some(report) = sink.accept(batch, &ledger.halt).await else { return Ok(Over::Halted) };

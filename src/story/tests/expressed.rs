@@ -81,7 +81,7 @@ expect: [ {{ nell: never sent }} ]
         "2026-03-01T10:00Z nell Identified
   → email changed from nothing to `nell@shop.example`: identified by Identified
   → entered segment noorder: not (Order Completed performed 0 times within 30d, wanted at least 1)
-  → enrolled nudge@v1
+  → entered nudge@v1
   → queued email hello
   → sent email hello
 "

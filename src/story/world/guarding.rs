@@ -15,6 +15,7 @@ use crate::ids::{MessageId, Timestamp};
 use crate::message::{Message, Reason, Status, Suppression};
 use crate::story::Someone;
 use crate::story::timeline::instant;
+use crate::story::words;
 
 impl World<'_> {
     /// Messages that are due, the most important first.
@@ -46,7 +47,7 @@ impl World<'_> {
                     self.timeline.did_not(
                         now,
                         &person,
-                        &format!("not sent {}: {}", self.named(&message), self.sentence(&reason)),
+                        &words::not_sent(&self.named(&message), &self.sentence(&reason)),
                     );
                 }
                 self.note_message(now, &person, &message, What::NotSent(reason.clone()));
@@ -55,11 +56,7 @@ impl World<'_> {
             Some(Verdict::Defer { until, reason }) => {
                 if self.tells {
                     let why = self.sentence(&reason);
-                    self.timeline.did_not(
-                        now,
-                        &person,
-                        &format!("deferred {} to {} ({why})", self.named(&message), instant(until)),
-                    );
+                    self.timeline.did_not(now, &person, &words::deferred(&self.named(&message), &instant(until), &why));
                 }
                 self.messages[index].wait_for(&reason);
                 if matches!(reason, Reason::Capped { .. }) {
@@ -87,7 +84,7 @@ impl World<'_> {
         self.people[owner].person.note_message(message.id, &message.campaign, None);
         if let Status::Sent { at, .. } = status {
             if self.tells {
-                let what = format!("sent {}", self.named(&message));
+                let what = words::sent(&self.named(&message));
                 self.timeline.did(at, &person, &what);
             }
             self.note_message(at, &person, &message, What::Sent);

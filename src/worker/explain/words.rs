@@ -11,6 +11,7 @@ use crate::ids::{MessageId, Timestamp};
 use crate::message::{Channel, Message, Reason, Status};
 use crate::store::controls::Parked;
 use crate::store::messages::Step;
+use crate::story::words::{self, of_key};
 use crate::worker::explain::Sign;
 
 /// How a person recognises a message.
@@ -54,43 +55,43 @@ pub fn parked(parked: &Parked) -> Said {
 /// What a campaign made of an input.
 pub fn finding(now: Timestamp, finding: &Finding) -> Said {
     let Finding { campaign, version, verdict } = finding;
-    let with = |key: &str| if key.is_empty() { String::new() } else { format!(" with key {key}") };
+    let called = format!("{campaign}@v{version}");
     match verdict {
         FindingVerdict::Entered { key, until } => {
-            Said::did(format!("entered {campaign}@v{version}{}; its delay ends at {until}", with(key)))
+            // One that was stored with no delay ends as it begins.
+            let until = until.filter(|until| *until > now).map(|until| until.to_string());
+            Said::did(words::entered(&of_key(&called, key), until.as_deref()))
         }
-        FindingVerdict::Repeated { key, until: Some(until) } => {
-            Said::did(format!("repeated {campaign}@v{version}{}; its delay now ends at {until}", with(key)))
-        }
-        FindingVerdict::Repeated { key, until: None } => {
-            Said::did(format!("repeated {campaign}@v{version}{}; the newest event counts", with(key)))
+        FindingVerdict::Repeated { key, until } => {
+            let until = until.map(|until| until.to_string());
+            Said::did(words::repeated(&of_key(&called, key), until.as_deref()))
         }
         FindingVerdict::Exited { key, by } => exited(now, by, campaign, key),
         FindingVerdict::Queued { key, message } => {
-            Said::did(format!("{campaign}@v{version}{}: the delay is over, message {message}", with(key)))
+            Said::did(words::queued(&format!("message {message} of {}", of_key(&called, key))))
         }
         FindingVerdict::Completed { key, message, status } => {
-            Said::did(format!("completed {campaign}@v{version}{}: message {message} is {status}", with(key)))
+            Said::did(format!("completed {}: message {message} is {status}", of_key(&called, key)))
         }
-        FindingVerdict::Converted { message } => {
-            Said::did(format!("converted: the goal of {campaign} was reached after message {message}"))
-        }
+        FindingVerdict::Converted { message } => Said::did(words::converted(campaign, &format!("message {message}"))),
         FindingVerdict::Merged(merged) => Said::did(self::merged(merged)),
         FindingVerdict::NotEntered { reason } => {
-            Said::did_not(format!("did not enter {campaign}@v{version}: {}", reason.sentence()), Some(reason.code()))
+            Said::did_not(words::did_not_enter(&called, &reason.sentence()), Some(reason.code()))
         }
         FindingVerdict::Segment { segment, entered, backfill, because } => {
-            let verb = if *entered { "entered" } else { "left" };
-            let how = if *backfill { " by a merge, a changed definition or an import" } else { "" };
-            Said::did(format!("{verb} segment {segment}{how}: {because}"))
+            Said::did(words::of_segment(segment, *entered, quietly(*backfill), because))
         }
         FindingVerdict::Trait { name, from, to, backfill, because } => {
-            let how = if *backfill { " by a merge, a changed definition or an import" } else { "" };
             let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), clipped);
-            Said::did(format!("{name} changed from {} to {}{how}: {because}", text(from), text(to)))
+            Said::did(words::of_trait(name, (&text(from), &text(to)), quietly(*backfill), because))
         }
         FindingVerdict::Noted { reason } => Said::did_not(reason.sentence(), Some(reason.code())),
     }
+}
+
+/// How something came about that starts nothing.
+fn quietly(backfill: bool) -> &'static str {
+    if backfill { " by a merge, a changed definition or an import" } else { "" }
 }
 
 /// Two profiles were one person.
@@ -115,8 +116,7 @@ fn merged(merged: &Merged) -> String {
 /// The same without an instant, for a place that shows one beside it.
 pub fn found_sentence(found: &Finding) -> String {
     match &found.verdict {
-        FindingVerdict::Exited { key, by } if key.is_empty() => format!("exited {}: {by}", found.campaign),
-        FindingVerdict::Exited { key, by } => format!("exited {} with key {key}: {by}", found.campaign),
+        FindingVerdict::Exited { key, by } => words::exited(by, None, &found.campaign, key),
         // No other sentence says when it was found.
         _ => finding(Timestamp::default(), found).text,
     }
@@ -124,29 +124,28 @@ pub fn found_sentence(found: &Finding) -> String {
 
 /// An enrollment that ended before its message went.
 pub fn exited(at: Timestamp, by: &str, campaign: &str, key: &str) -> Said {
-    let which = if key.is_empty() { campaign.to_owned() } else { format!("{campaign}, key {key}") };
-    Said::did_not(format!("exited: {by} at {at} ({which})"), Some("exited"))
+    Said::did_not(words::exited(by, Some(&at.to_string()), campaign, key), Some("exited"))
 }
 
 /// A state of a message; `n` counts from 0 along its path.
 pub fn state(message: &Message, n: usize, state: &Status, named: &BTreeMap<MessageId, Named>) -> Said {
-    let (channel, template) = (message.channel.as_str(), &message.template);
+    let template = &message.template;
+    let what = format!("{} {template}", message.channel.as_str());
+    let id = format!("(message {})", message.id);
     let reason_code = state.reason().map(Reason::code);
     match state {
-        Status::Queued { due_at } if n == 0 => {
-            Said::did(format!("queued {channel} {template}: due at {due_at} (message {})", message.id))
-        }
-        Status::Queued { due_at } => Said::did(format!("back in the queue: due at {due_at}")),
+        Status::Queued { due_at } if n == 0 => Said::did(format!("{}: due at {due_at} {id}", words::queued(&what))),
+        Status::Queued { due_at } => Said::did(format!("{} once more: due at {due_at} {id}", words::queued(&what))),
         Status::Deferred { until, reason } => {
-            Said::did_not(format!("deferred until {until}: {}", sentence(reason, named)), reason_code)
+            Said::did_not(words::deferred(&what, &until.to_string(), &sentence(reason, named)), reason_code)
         }
         Status::Claimed { .. } => {
             let slot = message.slot_at.map_or_else(String::new, |at| format!(", with the slot of {at}"));
-            Said::did(format!("cleared by the guard{slot}"))
+            Said::did(format!("cleared {what} by the guard{slot} {id}"))
         }
         Status::Sending { attempt, .. } => {
             let version = message.template_version.map_or_else(String::new, |version| format!(" version {version}"));
-            Said::did(format!("rendered from template {template}{version}; attempt {attempt} began"))
+            Said::did(format!("rendered {what} from template {template}{version}; attempt {attempt} began {id}"))
         }
         Status::Retrying { attempt, at, cause } => {
             Said::did_not(format!("attempt {attempt} was not accepted: {cause}; the next is at {at}"), None)
@@ -156,19 +155,19 @@ pub fn state(message: &Message, n: usize, state: &Status, named: &BTreeMap<Messa
                 .address
                 .as_deref()
                 .map_or_else(String::new, |to| format!(" to {}", masked(message.channel, to)));
-            Said::did(format!("sent {channel} {template}{to} at {at}; the provider answered: {reply}"))
+            Said::did(format!("{}{to} at {at}; the provider answered: {reply}", words::sent(&what)))
         }
         Status::Unknown { attempt, since } => {
             Said::did_not(format!("attempt {attempt} began at {since} and no answer came; it is not repeated"), None)
         }
         Status::Suppressed { reason, .. } => {
-            Said::did_not(format!("not sent: {}", sentence(reason, named)), reason_code)
+            Said::did_not(words::not_sent(&what, &sentence(reason, named)), reason_code)
         }
         Status::Cancelled { reason, .. } => {
-            Said::did_not(format!("cancelled: {}", sentence(reason, named)), reason_code)
+            Said::did_not(format!("cancelled {what}: {}", sentence(reason, named)), reason_code)
         }
         Status::Failed { reason, .. } => {
-            Said::did_not(format!("failed, kept for redrive: {}", sentence(reason, named)), reason_code)
+            Said::did_not(format!("failed {what}, kept for redrive: {}", sentence(reason, named)), reason_code)
         }
     }
 }
