@@ -79,7 +79,7 @@ async fn bad_questions_get_a_problem_with_its_code() {
     let questions = [
         ("/api/v1/events?limit=0", 400, "invalid_parameter"),
         ("/api/v1/events?limit=1001", 400, "invalid_parameter"),
-        ("/api/v1/events?limit=x", 400, "invalid_query"),
+        ("/api/v1/events?limit=x", 400, "invalid_parameter"),
         ("/api/v1/events?since=1", 400, "unknown_parameter"),
         ("/api/v1/accounting?colour=red", 400, "unknown_parameter"),
         ("/api/v1/events?after=0&name=Viewed", 400, "invalid_parameter"),
