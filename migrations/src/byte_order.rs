@@ -10,7 +10,7 @@ use sea_orm_migration::prelude::{ConnectionTrait, DbErr};
 use sea_orm_migration::sea_orm::{DbBackend, Statement};
 
 /// Those with text that were made in the database's own order; younger ones never were.
-const TABLES: [&str; 41] = [
+const TABLES: [&str; 42] = [
     "address_holders",
     "api_token_secrets",
     "api_tokens",
@@ -32,6 +32,7 @@ const TABLES: [&str; 41] = [
     "hits",
     "identifiers",
     "import_rejects",
+    "imported_files",
     "imports",
     "inclusions",
     "leases",

@@ -47,6 +47,7 @@ mod m20261123_000225_ids_by_time;
 mod m20261123_000235_long_addresses;
 mod m20261123_000240_imports;
 mod m20261123_000245_imported_files;
+mod m20261123_000260_taken_back;
 
 pub use byte_order::order_text_by_bytes;
 
@@ -96,6 +97,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000235_long_addresses::Migration),
             Box::new(m20261123_000240_imports::Migration),
             Box::new(m20261123_000245_imported_files::Migration),
+            Box::new(m20261123_000260_taken_back::Migration),
         ]
     }
 }

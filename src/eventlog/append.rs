@@ -13,7 +13,7 @@ use crate::eventlog::{Receipt, reach};
 use crate::ids::{EventId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::store::entries::{COLUMNS, Entry, INSERT, Logged};
 use crate::store::event_ids;
-use crate::store::locks::{self, Reach};
+use crate::store::locks::{self, Reach, TAKEN_BACK};
 use crate::store::merges::{Joined, add_joined};
 use crate::store::rows::{Error, Rows, Values};
 use crate::store::shards::{self, Heads, Layout, Shard, ShardSet};
@@ -53,6 +53,8 @@ pub struct Appender {
     heads: Heads,
     /// Shards in which the running transaction may take positions.
     locked: ShardSet,
+    /// What [`TAKEN_BACK`] said before the running transaction found out who its events are of; none: it has none.
+    found_at: Option<Option<String>>,
     last_now: Timestamp,
     identities: Identities,
     /// Ranges of ids that the table has.
@@ -106,6 +108,7 @@ impl Appender {
             layout,
             heads,
             locked: ShardSet::NONE,
+            found_at: None,
             last_now: Timestamp::from_millis(last_now.flatten().unwrap_or(0)),
             identities: Identities::load(conn).await?,
             ranges,
@@ -168,16 +171,23 @@ impl Appender {
     /// A transaction begins. SQLite's one writer may take every position; others must [`lock`](Self::lock) first.
     pub(super) fn begin(&mut self) {
         self.locked = if self.layout.is_shared() { ShardSet::NONE } else { ShardSet::EVERY };
+        self.found_at = None;
     }
 
     /// Makes this the transaction's own until it ends. Called once, after `resolve`, so that everybody waits for locks in
     /// the same order.
+    ///
+    /// # Errors
+    /// The database refuses; or somebody was erased while this waited, and who the events are of is to be found out anew.
     pub(super) async fn lock<C: ConnectionTrait>(&mut self, conn: &C, reach: &Reach) -> Result<(), Error> {
         if self.layout.is_shared() && !reach.is_empty() {
             let shards = reach.shards;
-            let (heads, last_now) = locks::lock(conn, reach).await?;
-            shards.iter().for_each(|shard| self.heads.set(shard, heads.of(shard)));
-            self.last_now = self.last_now.max(last_now);
+            let found = locks::lock(conn, reach).await?;
+            if !shards.is_empty() && self.found_at.as_ref().is_some_and(|before| *before != found.taken_back) {
+                return Err(Error::Overtaken);
+            }
+            shards.iter().for_each(|shard| self.heads.set(shard, found.heads.of(shard)));
+            self.last_now = self.last_now.max(found.last_now);
             self.locked = self.locked.or(shards);
         }
         Ok(())
@@ -202,7 +212,11 @@ impl Appender {
         let now = self.clock.now().max(self.last_now);
         self.last_now = now;
         let mark = self.identities.mark();
-        let (repeated, epoch) = self.repeated(conn, &groups, now).await?;
+        let (repeated, [epoch, taken_back]) = self.repeated(conn, &groups, now).await?;
+        if self.layout.is_shared() {
+            // Of several times in one transaction the first.
+            self.found_at.get_or_insert(taken_back);
+        }
         let events: Vec<(WorkspaceId, &Event)> = groups
             .iter()
             .flatten()
@@ -342,11 +356,11 @@ impl Appender {
         conn: &C,
         groups: &[Vec<Draft>],
         now: Timestamp,
-    ) -> Result<(BTreeSet<EventId>, Option<String>), Error> {
+    ) -> Result<(BTreeSet<EventId>, [Option<String>; 2]), Error> {
         let events = groups.iter().flatten().filter_map(|draft| deduped(&draft.logged));
         let ids: BTreeMap<EventId, i64> = events.map(|event| (event.id, range_of(event, now))).collect();
         if self.layout.is_shared() {
-            return event_ids::remember_first(conn, ids, now, identity::EPOCH).await;
+            return event_ids::remember_first(conn, ids, now, [identity::EPOCH, TAKEN_BACK]).await;
         }
         let ranges: Vec<i64> =
             self.ranges.iter().copied().filter(|range| event_ids::is_remembered(*range, now)).collect();
@@ -354,7 +368,7 @@ impl Appender {
             ids.into_keys().partition(|id| self.unstored.is_known(id, now));
         let mut known = event_ids::known(conn, &ranges, others).await?;
         known.extend(waiting);
-        Ok((known, None))
+        Ok((known, [None, None]))
     }
 
     /// Whether ids wait to be stored.

@@ -13,7 +13,7 @@ use sea_orm::ConnectionTrait;
 use crate::event::{Event, Kind};
 use crate::ids::{ProfileId, WorkspaceId};
 use crate::store::controls::{set_setting, setting};
-use crate::store::locks::lock_identities;
+use crate::store::locks::{TAKEN_BACK, lock_identities};
 use crate::store::merges::heirs_of;
 use crate::store::rows::{Error, Rows, Values, padded};
 use crate::store::shards::Layout;
@@ -81,15 +81,14 @@ impl Identities {
         if Layout::of(conn.get_database_backend()).is_shared() {
             lock_identities(conn).await?;
             self.next_epoch(conn).await?;
+            add_one(conn, TAKEN_BACK).await?;
         }
         self.next_profile = self.next_profile.max(next_profile(conn).await?);
         Ok(())
     }
 
     async fn next_epoch<C: ConnectionTrait>(&self, conn: &C) -> Result<(), Error> {
-        let known = setting(conn, EPOCH).await?;
-        let epoch = known.and_then(|epoch| epoch.parse::<i64>().ok()).unwrap_or(0) + 1;
-        set_setting(conn, EPOCH, &epoch.to_string()).await
+        add_one(conn, EPOCH).await
     }
 
     fn forget(&mut self) {
@@ -367,6 +366,13 @@ impl Identities {
             self.forget();
         }
     }
+}
+
+/// The caller's transaction has taken the lock of identities.
+async fn add_one<C: ConnectionTrait>(conn: &C, name: &str) -> Result<(), Error> {
+    let known = setting(conn, name).await?;
+    let next = known.and_then(|known| known.parse::<i64>().ok()).unwrap_or(0) + 1;
+    set_setting(conn, name, &next.to_string()).await
 }
 
 async fn next_profile<C: ConnectionTrait>(conn: &C) -> Result<i64, Error> {

@@ -81,10 +81,10 @@ pub async fn remember_first<C: ConnectionTrait>(
     conn: &C,
     ids: BTreeMap<EventId, i64>,
     now: Timestamp,
-    asked: &str,
-) -> Result<(BTreeSet<EventId>, Option<String>), Error> {
+    asked: [&str; 2],
+) -> Result<(BTreeSet<EventId>, [Option<String>; 2]), Error> {
     if ids.is_empty() {
-        return Ok((BTreeSet::new(), setting(conn, asked).await?));
+        return Ok((BTreeSet::new(), [setting(conn, asked[0]).await?, setting(conn, asked[1]).await?]));
     }
     let rows = ids.iter().map(|(id, range)| vec![id.as_bytes().to_vec().into(), (*range).into()]);
     let (rows, mut values) = Rows(conn).table(rows.collect());
@@ -92,15 +92,21 @@ pub async fn remember_first<C: ConnectionTrait>(
     let sql = format!(
         "WITH new AS (INSERT INTO event_ids (id, day) {rows} ON CONFLICT (id) DO UPDATE SET day = excluded.day
              WHERE event_ids.day <> {FOR_EVER} AND event_ids.day <= {} RETURNING id)
-         SELECT id, CAST(NULL AS TEXT) FROM new UNION ALL SELECT NULL, value FROM settings WHERE name = ?",
+         SELECT id, CAST(NULL AS TEXT), CAST(NULL AS TEXT) FROM new
+         UNION ALL SELECT NULL, name, value FROM settings WHERE name IN (?, ?)",
         forgotten_range(now)
     );
-    values.push(asked.into());
-    let (mut known, mut said) = (ids, None);
+    values.extend(asked.map(sea_orm::Value::from));
+    let (mut known, mut said) = (ids, [None, None]);
     for row in Rows(conn).all(&sql, values).await? {
         match row.try_get_by_index::<Option<Vec<u8>>>(0)? {
             Some(id) => drop(known.remove(&id_of(&id)?)),
-            None => said = row.try_get_by_index(1)?,
+            None => {
+                let name: String = row.try_get_by_index(1)?;
+                if let Some(n) = asked.iter().position(|asked| *asked == name) {
+                    said[n] = row.try_get_by_index(2)?;
+                }
+            }
         }
     }
     Ok((known.into_keys().collect(), said))

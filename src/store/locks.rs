@@ -71,16 +71,32 @@ fn key_of(workspace: WorkspaceId, subject: &str) -> i32 {
     i32::from_le_bytes([first, second, third, fourth])
 }
 
-/// Waits for these locks and holds them to the end of the transaction; the answer is where the shards end, which nobody
-/// else moves meanwhile, and the latest instant there.
-pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<(Heads, Timestamp), Error> {
+/// The setting that counts how often identifiers were taken from their people. The database's function knows its name.
+pub const TAKEN_BACK: &str = "identifiers_taken_back";
+
+/// What was found once the locks were there.
+#[derive(Debug, Clone, Default)]
+pub struct Locked {
+    /// Where the shards end, which nobody else moves meanwhile.
+    pub heads: Heads,
+    /// The latest instant there.
+    pub last_now: Timestamp,
+    /// What [`TAKEN_BACK`] says.
+    pub taken_back: Option<String>,
+}
+
+/// Waits for these locks and holds them to the end of the transaction.
+pub async fn lock<C: ConnectionTrait>(tx: &C, reach: &Reach) -> Result<Locked, Error> {
     let shards = Layout::of(tx.get_database_backend()).all().and(reach.shards);
     let of_shards = shards.iter().map(|shard| (SHARD_LOCKS, i32::try_from(shard.number()).unwrap_or_default()));
     let locks = of_shards.chain(reach.addresses.iter().map(|key| (ADDRESS_LOCKS, *key)));
     let (classes, keys): (Vec<i32>, Vec<i32>) = locks.unzip();
     // One statement, which takes them in this order, whatever their number, and then looks anew.
-    let sql = "SELECT of_shard, last_position, last_now FROM take_locks(?, ?, ?)";
-    read_heads(&Rows(tx).all(sql, vec![classes.into(), keys.into(), shards.bits().into()]).await?)
+    let sql = "SELECT of_shard, last_position, last_now, taken_back FROM take_locks_and_look(?, ?, ?)";
+    let rows = Rows(tx).all(sql, vec![classes.into(), keys.into(), shards.bits().into()]).await?;
+    let (heads, last_now) = read_heads(&rows)?;
+    let taken_back = rows.first().map_or(Ok(None), |row| row.try_get_by_index(3))?;
+    Ok(Locked { heads, last_now, taken_back })
 }
 
 /// Waits until nobody else gives or changes identifiers, to the end of the transaction.

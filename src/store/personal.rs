@@ -89,7 +89,10 @@ impl<C: ConnectionTrait> Workspace<'_, C> {
 
     pub async fn add_erasure(&self, one: &Erasure) -> Result<(), Error> {
         let sql = "INSERT INTO erasures (profile, workspace, created_at, erased_at, asked_by, reason, until, done,
-                   entries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   entries) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                   ON CONFLICT (profile) DO UPDATE SET erased_at = excluded.erased_at, asked_by = excluded.asked_by,
+                   reason = excluded.reason, until = excluded.until, done = excluded.done, entries = excluded.entries,
+                   finished_at = NULL";
         let values: Values = vec![
             one.profile.0.into(),
             self.id.0.into(),

@@ -31,7 +31,7 @@ fn of_query(error: &Error) -> Option<Refusal> {
         Error::Unreadable { what, .. } => {
             Some(Refusal { cause: error.to_string(), code: format!("unreadable {what}") })
         }
-        Error::Database(_) => None,
+        Error::Database(_) | Error::Overtaken => None,
     }
 }
 

@@ -15,6 +15,8 @@ use crate::store::dialect::{Unnested, array, translated};
 pub enum Error {
     #[error("the database answered: {0}")]
     Database(#[from] DbErr),
+    #[error("somebody was erased while this waited")]
+    Overtaken,
     #[error("a stored {what} cannot be read: {cause}")]
     Unreadable { what: &'static str, cause: String },
 }

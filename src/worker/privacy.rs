@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caps::History;
 use crate::channel::sandbox::Sandbox;
+use crate::decision::Person;
 use crate::eventlog::{Appender, EventLog, Queue, logged};
 use crate::guard::{CapVersion, Change, Subject, address_of};
 use crate::ids::{MessageId, Position, ProfileId, Timestamp, WorkspaceId};
@@ -74,7 +75,7 @@ struct Begun {
 }
 
 impl Privacy {
-    /// Erases a person; one who was erased is not erased again. Returns when nothing of them is left.
+    /// Erases a person; one who was erased, and of whom nothing is there, is not erased again. Returns when nothing of them is left.
     ///
     /// # Errors
     /// Something of the person is on its way and does not arrive, or the database or the folder cannot be written. What
@@ -83,11 +84,23 @@ impl Privacy {
         let _turn = self.turn.lock().await;
         let known = self.store.workspace(id).erasure(profile).await?;
         let begun = match known {
-            Some(known) if known.finished_at.is_some() => return Ok(known),
+            Some(known) if known.finished_at.is_some() => match self.is_back(id, profile).await? {
+                false => return Ok(known),
+                true => self.begin(id, profile, by, reason).await?,
+            },
             Some(erasure) => Begun { erasure, messages: Vec::new(), subjects: Vec::new() },
             None => self.begin(id, profile, by, reason).await?,
         };
         self.carry_out(begun).await
+    }
+
+    /// Whether something of somebody erased is there again: the release before let events that waited for the erasure go
+    /// to the number that nobody has any more.
+    async fn is_back(&self, id: WorkspaceId, profile: ProfileId) -> anyhow::Result<bool> {
+        let person = self.store.workspace(id).person(profile).await?;
+        Ok(person.is_some_and(|Person { profile, .. }| {
+            profile.user_id.is_some() || !profile.traits.is_empty() || profile.history.iter().next().is_some()
+        }))
     }
 
     /// Goes on with what was begun before a stop, and erases again whom an older database has brought back.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use carillon::clock::Clock;
-use carillon::eventlog::{Draft, EventLog, Queue};
+use carillon::eventlog::{Appender, Draft, EventLog, Queue, Receipt};
 use carillon::ids::Position;
 use carillon::store::entries::{Logged, read_after};
 use carillon::store::locks::{Reach, lock};
@@ -185,4 +185,34 @@ async fn whoever_files_people_waits_for_those_who_change_them_and_never_in_a_cir
     touch(people.iter().min().unwrap()).await;
     changes.commit().await.unwrap();
     assert_eq!(files.await.unwrap().unwrap(), Filed::Some);
+}
+
+#[tokio::test]
+async fn an_event_that_waited_while_its_person_was_erased_is_of_somebody_new() {
+    let house = House::new().await;
+    let erased = house.profiles(vec![event("a", "ann", "Viewed"), event("z", "ben", "Viewed")]).await[0];
+    let other = house.joined().await;
+    assert_eq!(other.profiles(vec![event("b", "ann", "Viewed")]).await, [erased], "the other process knows her, too");
+    let erasing = house.beside().await;
+    let erasure = erasing.begin().await.unwrap();
+    lock(&erasure, &ShardSet::EVERY.into()).await.unwrap();
+    let log = other.log.clone();
+    let appended = tokio::spawn(async move { log.append(WORKSPACE, vec![event("c", "ann", "Viewed")]).await });
+    let waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid IN
+                 (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    while Rows(house.store.reader()).one(waits, vec![]).await.unwrap().is_none() {
+        assert!(!appended.is_finished(), "it waits for whoever erases her");
+        tokio::task::yield_now().await;
+    }
+    let mut appender = Appender::load(&erasure, house.clock.clone()).await.unwrap();
+    carillon::store::workspace(&erasure, WORKSPACE).blank_people(&[erased]).await.unwrap();
+    appender.forget_people(&erasure).await.unwrap();
+    erasure.commit().await.unwrap();
+    let receipts = appended.await.unwrap().unwrap();
+    let Receipt::Stored { profile: Some(after), .. } = receipts[0] else { panic!("{receipts:?}") };
+    assert_ne!(after, erased, "she is nobody: a later event is of somebody new");
+    assert_eq!(other.profiles(vec![event("d", "ann", "Viewed")]).await, [after]);
+    assert_eq!(house.profiles(vec![event("e", "ann", "Viewed")]).await, [after], "in the process that erased her, too");
+    let ours = "SELECT count(*) FROM identifiers WHERE profile = ?";
+    assert_eq!(Rows(house.store.reader()).scalar::<i64>(ours, vec![erased.0.into()]).await.unwrap(), Some(0));
 }

@@ -326,6 +326,27 @@ async fn a_later_event_begins_a_new_empty_profile_and_the_address_stays_stopped(
 }
 
 #[tokio::test]
+async fn what_came_back_to_somebody_erased_goes_with_the_next_erasure() {
+    let place = Place::new(BACKEND).await;
+    let shop = shop(&place).await;
+    let profile = somebody(&shop).await;
+    erase(&shop, profile).await;
+    // As the release before left it.
+    let rows = Rows(&shop.house.database.writer);
+    let sql = "UPDATE profiles SET user_id = ?, traits = ? WHERE id = ?";
+    let traits = format!(r#"{{"email":"{}"}}"#, PLANTED[0]);
+    rows.run(sql, vec![PLANTED[3].into(), traits.into(), profile.0.into()]).await.unwrap();
+    let sql = "INSERT INTO identifiers (workspace, kind, value, profile) VALUES (?, 0, ?, ?)";
+    rows.run(sql, vec![WORKSPACE.0.into(), PLANTED[3].into(), profile.0.into()]).await.unwrap();
+    let again = shop.house.privacy.erase(WORKSPACE, profile, "the officer", "request 13").await.unwrap();
+    assert_eq!((again.reason.as_str(), again.finished_at.is_some()), ("request 13", true));
+    for needle in PLANTED {
+        assert_eq!(tables_with(&shop.house.database, needle).await, Vec::<String>::new(), "{needle}");
+    }
+    assert_eq!(erase(&shop, profile).await.reason, "request 13", "once is enough");
+}
+
+#[tokio::test]
 async fn a_person_gets_everything_that_is_stored_of_them() {
     let place = Place::new(BACKEND).await;
     let shop = shop(&place).await;
