@@ -22,6 +22,8 @@ const MILLISECOND_MAX: i64 = 253_402_300_799_999;
 impl Timestamp {
     /// The first instant there is.
     pub const FIRST: Self = Self(MILLISECOND_MIN);
+    /// The last.
+    pub const LAST: Self = Self(MILLISECOND_MAX);
 
     /// Clamped to the years RFC 3339 can write, so that printing never fails.
     pub fn from_millis(millis: i64) -> Self {

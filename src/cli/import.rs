@@ -19,9 +19,8 @@ use crate::cli::serving::log_to_stderr;
 use crate::cli::{Answer, Usage, print, print_json};
 use crate::clock::Clock;
 use crate::event::Event;
-use crate::eventlog::Receipt;
 use crate::ids::{Span, Timestamp};
-use crate::intake::{self, ConsentGiven, Format, LogSink, Mapping, Provenance, Sink, SinkReport};
+use crate::intake::{self, ConsentGiven, Format, LogSink, Mapping, Provenance, Sink, SinkReport, row_of};
 use crate::store::event_ids;
 use crate::store::shards::{ShardSet, heads};
 use outcome::Outcome;
@@ -246,9 +245,8 @@ impl Sink for Lived<'_> {
         let known = event_ids::known(self.carillon.store.reader(), &[event_ids::FOR_EVER], ids).await?;
         let (known, new): (Vec<Event>, Vec<Event>) = events.into_iter().partition(|event| known.contains(&event.id));
         self.known_until = self.known_until.max(known.iter().map(|event| event.at).max());
-        let receipts = self.carillon.workers.live_through(WORKSPACE, new, self.reaction).await?;
-        let repeated = receipts.iter().filter(|receipt| matches!(receipt, Receipt::Duplicate)).count() as u64;
-        let stored = receipts.len() as u64 - repeated;
-        Ok(SinkReport { stored, repeated: repeated + known.len() as u64 })
+        let rows: Vec<u64> = new.iter().map(row_of).collect();
+        let report = SinkReport::of(&rows, self.carillon.workers.live_through(WORKSPACE, new, self.reaction).await?);
+        Ok(SinkReport { repeated: report.repeated + known.len() as u64, ..report })
     }
 }

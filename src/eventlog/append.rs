@@ -168,6 +168,11 @@ impl Appender {
         self.layout
     }
 
+    /// The present, as entries have it.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now().max(self.last_now)
+    }
+
     /// A transaction begins. SQLite's one writer may take every position; others must [`lock`](Self::lock) first.
     pub(super) fn begin(&mut self) {
         self.locked = if self.layout.is_shared() { ShardSet::NONE } else { ShardSet::EVERY };

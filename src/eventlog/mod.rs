@@ -14,6 +14,7 @@ mod turn;
 mod unstored;
 pub mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -37,6 +38,9 @@ pub enum Receipt {
     Duplicate,
 }
 
+/// What became of one event among others that do not depend on it.
+pub type Taken = Result<Receipt, Unstorable>;
+
 /// Why events were not accepted; none of them is stored.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
@@ -46,6 +50,19 @@ pub enum AppendError {
     Failing(String),
     #[error("the service is stopping")]
     Stopping,
+    /// These, by their place in the call, are not taken for what they are, and will not be; by the database's code.
+    #[error("the database refuses {} of the events for what they are", .0.len())]
+    Refused(BTreeMap<usize, String>),
+}
+
+/// An event that the database does not take for what it is: the same again is not taken either.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the database does not take it ({code})")]
+pub struct Unstorable {
+    /// The database's word for why.
+    pub code: String,
+    /// What its client calls it.
+    pub message_id: Option<String>,
 }
 
 /// What the loops wait on, so that nothing polls.
@@ -103,6 +120,35 @@ impl EventLog {
     pub async fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> Result<Vec<Receipt>, AppendError> {
         let drafts = events.into_iter().map(|event| Draft::event(workspace, event)).collect();
         self.append_drafts(drafts).await
+    }
+
+    /// As `append`, and what the database refuses for what it is keeps nothing else from being stored.
+    ///
+    /// # Errors
+    /// As for `append`, except that others of the call may be stored; they are recognised when they come again.
+    pub async fn append_apart(&self, workspace: WorkspaceId, events: Vec<Event>) -> Result<Vec<Taken>, AppendError> {
+        let mut taken: Vec<Taken> = vec![Ok(Receipt::Duplicate); events.len()];
+        let drafts = events.into_iter().map(|event| Draft::event(workspace, event));
+        let mut rest: Vec<(usize, Draft)> = drafts.enumerate().collect();
+        loop {
+            match self.append_drafts(rest.iter().map(|(_, draft)| draft.clone()).collect()).await {
+                Err(AppendError::Refused(refused)) if !refused.is_empty() => {
+                    for (n, code) in refused.into_iter().rev() {
+                        let (place, Draft { logged, .. }) = rest.remove(n);
+                        let message_id = match logged {
+                            Logged::Event(event) => Some(event.message_id.clone()),
+                            _ => None,
+                        };
+                        taken[place] = Err(Unstorable { code, message_id });
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(receipts) => {
+                    rest.into_iter().zip(receipts).for_each(|((place, _), receipt)| taken[place] = Ok(receipt));
+                    return Ok(taken);
+                }
+            }
+        }
     }
 
     /// Stores any inputs.

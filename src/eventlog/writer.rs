@@ -4,6 +4,8 @@
 //! the commit. Appends of all requests become one bulk insert. A change that fails is rolled back by itself and does not
 //! disturb its neighbours.
 
+mod refused;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +28,7 @@ use crate::store::Database;
 use crate::store::locks::Reach;
 use crate::store::lost::NotCommitted;
 use crate::store::shards::ShardSet;
+use refused::RefusedEvents;
 
 /// Appends that may wait before callers are told to come back.
 const APPENDS_WAITING_MAX: usize = 8_192;
@@ -265,7 +268,10 @@ impl Loop {
                 }
                 continue;
             }
-            self.turn(appends, changes).await;
+            let refused = self.turn(appends, changes).await;
+            if !refused.is_empty() {
+                self.apart(refused).await;
+            }
             if stopping.load(Ordering::Acquire) {
                 wake.notify_one();
             }
@@ -302,14 +308,14 @@ impl Loop {
         }
     }
 
-    /// One transaction for all that was taken.
-    async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) {
+    /// One transaction for all that was taken. Requests of which the database refuses something are given back: nothing of
+    /// them is stored, and they are not answered.
+    async fn turn(&mut self, appends: Vec<AppendJob>, changes: Vec<Change>) -> Vec<AppendJob> {
         let (answers, drafts): (Vec<_>, Vec<_>) =
             appends.into_iter().map(|job| ((job.reply, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried again.
-        let mut kept = if self.appender.layout().is_shared() { drafts.clone() } else { Vec::new() };
+        let mut kept = drafts.clone();
         let was_stale = self.is_stale;
         if changed {
             // Changes may take long.
@@ -325,7 +331,9 @@ impl Loop {
         };
         for _ in 1..TRIES_MAX {
             let Err(error) = &result else { break };
-            if kept.is_empty() {
+            // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried
+            // again.
+            if kept.is_empty() || !self.appender.layout().is_shared() || error.is::<RefusedEvents>() {
                 break;
             }
             tracing::warn!(%error, "a commit failed; its events are tried again");
@@ -338,8 +346,16 @@ impl Loop {
             }
             result = self.try_transaction(kept.clone(), Vec::new(), &mut told).await;
         }
-        kept.clear();
         self.tell();
+        if let Err(error) = &result
+            && error.is::<RefusedEvents>()
+        {
+            tracing::warn!(%error, requests = kept.len(), "they are stored in halves, to find whose that is");
+            told.into_iter().for_each(|answer| answer(Err(error.to_string())));
+            let jobs = answers.into_iter().zip(kept);
+            return jobs.map(|((reply, waiting), drafts)| AppendJob { drafts, reply, waiting }).collect();
+        }
+        drop(kept);
         match result {
             Ok((receipts, statements)) => {
                 self.health.appended(!receipts.is_empty());
@@ -372,6 +388,7 @@ impl Loop {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.committed().await;
         }
+        Vec::new()
     }
 
     fn tell(&mut self) {
@@ -428,6 +445,7 @@ impl Loop {
         let watch = Stopwatch::start();
         let mut tx = self.database.writer.begin().await?;
         self.appender.begin();
+        let start = self.appender.mark();
         // Everybody waits in this order: for events, for people, for shards, for addresses.
         let reaches = changes.iter_mut().map(|change| std::mem::take(&mut change.reach));
         let reach = reaches.fold(Reach::default(), Reach::or).bounded();
@@ -455,9 +473,10 @@ impl Loop {
         }
         let mut receipts = Vec::new();
         if !drafts.is_empty() {
-            let resolved = self.appender.resolve(&tx, drafts).await?;
-            self.appender.lock(&tx, &reach.or(resolved.shards.into())).await?;
-            receipts = self.appender.place(&tx, resolved).await?;
+            receipts = match self.place(&tx, drafts, reach).await {
+                Ok(receipts) => receipts,
+                Err(error) => return Err(self.undone(tx, start, error).await),
+            };
         }
         for change in changes {
             let savepoint = tx.begin().await?;

@@ -6,16 +6,17 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::event::Event;
-use crate::eventlog::{AppendError, EventLog, Receipt};
+use crate::eventlog::{AppendError, EventLog, Taken};
 use crate::ids::WorkspaceId;
 
-/// Stores events durably. `Ok` means committed and on disk, one receipt per event in their order.
+/// Stores events durably. `Ok` means committed and on disk, one answer per event in their order; an event that the database
+/// does not take for what it is keeps no other from being stored.
 pub trait Append: Send + Sync {
-    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>>;
+    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>>;
 }
 
 impl Append for EventLog {
-    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
-        EventLog::append(self, workspace, events).boxed()
+    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>> {
+        self.append_apart(workspace, events).boxed()
     }
 }

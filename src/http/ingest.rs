@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::clock::Clock;
 use crate::event::track_api::{Arrival, BATCH_BYTES_MAX, BatchText, Endpoint, ItemFault, parse_batch, parse_single};
 use crate::event::{EVENT_BYTES_MAX, Event, Kind};
-use crate::eventlog::Receipt;
+use crate::eventlog::{Receipt, Taken};
 use crate::ids::Span;
 use crate::telemetry;
 use crate::telemetry::traces::TraceSpan;
@@ -96,7 +96,7 @@ impl Ingest {
         }
     }
 
-    async fn stored(&self, key: &WriteKey, events: Vec<Event>) -> Result<Vec<Receipt>, Problem> {
+    async fn stored(&self, key: &WriteKey, events: Vec<Event>) -> Result<Vec<Taken>, Problem> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
@@ -104,7 +104,7 @@ impl Ingest {
         span.note("carillon.events", || i64::try_from(events.len()).unwrap_or(i64::MAX));
         let appended = self.log.append(key.workspace, events);
         match tokio::time::timeout(duration(self.config.append_deadline), appended).await {
-            Ok(receipts) => Ok(receipts?),
+            Ok(taken) => Ok(taken?),
             Err(_) => {
                 span.failed(|| "the log did not answer in time".to_owned());
                 Err(Problem::StorageSlow)
@@ -113,8 +113,8 @@ impl Ingest {
     }
 }
 
-fn repeats(receipts: &[Receipt]) -> usize {
-    receipts.iter().filter(|receipt| **receipt == Receipt::Duplicate).count()
+fn repeats(taken: &[Taken]) -> usize {
+    taken.iter().filter(|one| **one == Ok(Receipt::Duplicate)).count()
 }
 
 fn duration(span: Span) -> Duration {
@@ -189,7 +189,9 @@ async fn single(
     if event.is_none() {
         telemetry::events_dropped(1);
     }
-    ingest.stored(&key, event.into_iter().collect()).await?;
+    for taken in ingest.stored(&key, event.into_iter().collect()).await? {
+        taken.map_err(Problem::NotStorable)?;
+    }
     Ok(success())
 }
 
@@ -209,16 +211,30 @@ async fn batch(
     let correlation_id = CorrelationId::of(request);
     let results = batch.events(&arrival((ingest, request), &key, &correlation_id, endpoint), || ingest.ids.next())?;
     let (mut events, mut rejected, mut dropped) = (Vec::with_capacity(results.len()), Vec::new(), 0_usize);
-    for result in results {
+    // Where in the batch each event stood.
+    let mut places = Vec::with_capacity(results.len());
+    for (index, result) in results.into_iter().enumerate() {
         match result {
             Ok(event) => match door::pass(&key.source, &ingest.counts, event) {
-                Some(event) => events.push(event),
+                Some(event) => {
+                    places.push(index);
+                    events.push(event);
+                }
                 None => dropped += 1,
             },
             Err(fault) => rejected.push(Rejected::from(fault)),
         }
     }
-    let receipts = ingest.stored(&key, events).await?;
+    let taken = ingest.stored(&key, events).await?;
+    let duplicates = repeats(&taken);
+    let accepted = taken.iter().filter(|one| one.is_ok()).count() - duplicates;
+    for (one, index) in taken.into_iter().zip(places) {
+        if let Err(unstorable) = one {
+            let (message_id, problem) = (unstorable.message_id.clone(), Problem::NotStorable(unstorable));
+            let (code, message) = (problem.code().as_str(), problem.to_string());
+            rejected.push(Rejected { index, message_id, code, field: None, message });
+        }
+    }
     if dropped > 0 {
         telemetry::events_dropped(dropped as u64);
     }
@@ -226,8 +242,7 @@ async fn batch(
         return Ok(success());
     }
     rejected.iter().for_each(|item| telemetry::event_refused(item.code));
-    let duplicates = repeats(&receipts);
-    let accepted = receipts.len() - duplicates;
+    rejected.sort_by_key(|item| item.index);
     Ok(HttpResponse::Ok().json(Partial { success: true, accepted, duplicates, dropped, rejected }))
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::definition;
 use crate::event::json::JsonFault;
 use crate::event::track_api::{Fault, ItemFault};
-use crate::eventlog::AppendError;
+use crate::eventlog::{AppendError, Unstorable};
 use crate::store;
 use crate::store::lost::is_of_connection;
 
@@ -58,6 +58,8 @@ pub enum Problem {
     KeysUnreadable,
     #[error("more is waiting to be stored than can be held at once")]
     Overloaded,
+    #[error("{0}; the same again is refused again")]
+    NotStorable(Unstorable),
     #[error("events cannot be stored at the moment; none of this request's were")]
     StorageFailing,
     #[error("the log did not answer in time; send the same again, repeats are recognised by messageId")]
@@ -117,6 +119,10 @@ impl From<AppendError> for Problem {
                 Self::StorageFailing
             }
             AppendError::Stopping => Self::Stopping,
+            AppendError::Refused(refused) => {
+                let code = refused.into_values().next().unwrap_or_default();
+                Self::NotStorable(Unstorable { code, message_id: None })
+            }
         }
     }
 }
@@ -173,6 +179,7 @@ impl Problem {
             Self::TooManyRequests(_) => Code::RateLimited,
             Self::KeysUnreadable => Code::KeysUnreadable,
             Self::Overloaded => Code::Overloaded,
+            Self::NotStorable(_) => Code::NotStorable,
             Self::StorageFailing => Code::StorageFailing,
             Self::StorageSlow => Code::StorageSlow,
             Self::Stopping => Code::Stopping,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::SinkReport;
-use super::log_sink::report;
+use super::run::row_of;
 use crate::event::{Event, Origin};
 use crate::eventlog::{AppendError, EventLog};
 use crate::ids::{Timestamp, WorkspaceId};
@@ -28,10 +28,11 @@ impl HistorySink {
     pub(super) async fn accept(&self, events: Vec<Event>, halt: &AtomicBool) -> Option<SinkReport> {
         let now = self.log.clock().now();
         let events: Vec<Event> = events.into_iter().map(|event| as_past(event, now)).collect();
+        let rows: Vec<u64> = events.iter().map(row_of).collect();
         let mut wait = FIRST_WAIT;
         while !halt.load(Ordering::Acquire) {
-            match self.log.append(self.workspace, events.clone()).await {
-                Ok(receipts) => return Some(report(&receipts)),
+            match self.log.append_apart(self.workspace, events.clone()).await {
+                Ok(taken) => return Some(SinkReport::of(&rows, taken)),
                 Err(AppendError::Stopping) => return None,
                 Err(error) => tracing::debug!(%error, "an import waits for the log"),
             }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::run::row_of;
 use super::{Sink, SinkReport};
 use crate::event::Event;
-use crate::eventlog::{AppendError, EventLog, Receipt};
+use crate::eventlog::{AppendError, EventLog};
 use crate::ids::WorkspaceId;
 
 /// Waits for a log that is overloaded, each twice as long as the one before: about 40 s in all.
@@ -25,17 +26,13 @@ impl LogSink {
 
 impl Sink for LogSink {
     async fn accept(&mut self, events: Vec<Event>) -> anyhow::Result<SinkReport> {
+        let rows: Vec<u64> = events.iter().map(row_of).collect();
         for wait in 0..WAITS {
-            match self.log.append(self.workspace, events.clone()).await {
+            match self.log.append_apart(self.workspace, events.clone()).await {
                 Err(AppendError::Overloaded) => tokio::time::sleep(FIRST_WAIT * 2_u32.pow(wait)).await,
-                answered => return Ok(report(&answered?)),
+                answered => return Ok(SinkReport::of(&rows, answered?)),
             }
         }
-        Ok(report(&self.log.append(self.workspace, events).await?))
+        Ok(SinkReport::of(&rows, self.log.append_apart(self.workspace, events).await?))
     }
-}
-
-pub(super) fn report(receipts: &[Receipt]) -> SinkReport {
-    let repeated = receipts.iter().filter(|receipt| matches!(receipt, Receipt::Duplicate)).count() as u64;
-    SinkReport { stored: receipts.len() as u64 - repeated, repeated }
 }

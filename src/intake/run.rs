@@ -19,7 +19,8 @@ use super::people::{ConsentGiven, People};
 use super::rejects::Rejects;
 use super::time_order::{Ordered, TimeOrder};
 use super::{Format, Provenance, Reader, RowFault};
-use crate::event::Event;
+use crate::event::{Event, Origin};
+use crate::eventlog::{Receipt, Taken};
 
 /// Events handed on at once.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
@@ -36,11 +37,38 @@ pub trait Sink {
 }
 
 /// What became of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SinkReport {
     pub stored: u64,
     /// Known already: the file, or this part of it, was imported before.
     pub repeated: u64,
+    /// Events that the database does not take, by the row they are of.
+    pub refused: Vec<RowFault>,
+}
+
+impl SinkReport {
+    /// `rows` are those of the events, in their order.
+    pub fn of(rows: &[u64], taken: Vec<Taken>) -> Self {
+        let mut report = Self::default();
+        for (row, one) in rows.iter().zip(taken) {
+            match one {
+                Ok(Receipt::Stored { .. }) => report.stored += 1,
+                Ok(Receipt::Duplicate) => report.repeated += 1,
+                Err(unstorable) => {
+                    report.refused.push(RowFault::new(*row, None, "not_storable", unstorable.to_string()));
+                }
+            }
+        }
+        report
+    }
+}
+
+/// Of the file, where it is known; 0 of events of our own making.
+pub fn row_of(event: &Event) -> u64 {
+    match &event.origin {
+        Origin::Import { row, .. } | Origin::Past { row, .. } => *row,
+        _ => 0,
+    }
 }
 
 /// What the one who imports asks for.
@@ -67,6 +95,8 @@ pub struct Summary {
     pub added: u64,
     pub stored: u64,
     pub repeated: u64,
+    /// Events that the database does not take for what they are.
+    pub refused: u64,
     /// The first rows that were refused.
     pub faults: Vec<RowFault>,
     /// Where all of them are.
@@ -216,7 +246,7 @@ fn read(
     let rejects = rejects.and_then(|rejects| rejects.finish().ok().flatten());
     bar.0.finish_and_clear();
     let (figures, known_as) = (reader.figures().clone(), other_name(path, options.provenance.known_as.as_deref()));
-    Ok(Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, faults, rejects, known_as })
+    Ok(Summary { figures, people: 0, added: 0, stored: 0, repeated: 0, refused: 0, faults, rejects, known_as })
 }
 
 fn listing(path: &Path, errors: &Path) -> anyhow::Result<BufWriter<File>> {
@@ -257,6 +287,12 @@ impl Summary {
         let report = sink.accept(batch).await.context("the events cannot be stored")?;
         self.stored += report.stored;
         self.repeated += report.repeated;
+        self.refused += report.refused.len() as u64;
+        for fault in report.refused {
+            if self.faults.len() < FAULTS_SHOWN {
+                self.faults.push(fault);
+            }
+        }
         Ok(())
     }
 
@@ -272,6 +308,7 @@ impl Summary {
             "rows": self.figures.rows, "rows_in_events": self.figures.rows_in_events,
             "rows_without_event": self.figures.rows_without_event, "events": self.figures.events,
             "people": self.people, "added": self.added, "stored": self.stored, "repeated": self.repeated,
+            "refused": self.refused,
             "money": money.collect::<Vec<Value>>(), "faults": self.faults, "rejects": self.rejects,
             "known_as": self.known_as,
         })
@@ -294,6 +331,9 @@ impl fmt::Display for Summary {
         line("known already", self.repeated)?;
         if let Some(name) = &self.known_as {
             writeln!(f, "the same file was imported as {name}: its rows are known by that name")?;
+        }
+        if self.refused > 0 {
+            line("refused by the database", self.refused)?;
         }
         for ((sum, currency), Counted { rows, total }) in &figures.money {
             let (exact, rounded) = (total.to_string(), total.rounded(*currency));

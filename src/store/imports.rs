@@ -73,6 +73,9 @@ pub struct ImportProgress {
     pub stored: u64,
     /// Known already.
     pub repeated: u64,
+    /// Events that the database does not take for what they are.
+    #[serde(default)]
+    pub refused: u64,
     /// Rejected rows that are listed.
     pub rejects_listed: u64,
     /// The name of the file before, where the same was imported under another.

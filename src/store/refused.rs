@@ -7,8 +7,9 @@ use sqlx::Error as Cause;
 
 use crate::store::rows::Error;
 
-/// PostgreSQL's classes of errors of data, of integrity, and of what is larger than it takes.
-const CLASSES: &[&str] = &["22", "23", "54"];
+/// PostgreSQL's classes of errors of data, of integrity, of what is larger than it takes, and of a trigger's own word, which
+/// is what `RAISE EXCEPTION` is: a trigger that means a database in trouble says so by another code.
+const CLASSES: &[&str] = &["22", "23", "54", "P0"];
 /// SQLite's errors: too big, a constraint (a trigger's word included), a value of the wrong type.
 const ERRORS: &[u32] = &[18, 19, 20];
 
@@ -108,9 +109,11 @@ mod tests {
 
     #[test]
     fn values_that_are_not_taken_are_told_from_what_passes_by_itself() {
-        // PostgreSQL: too long, out of range, no text, a constraint, an index row that is too large; SQLite: too big, a
-        // check, a trigger, a key that is there, a type.
-        for code in ["22001", "22003", "22021", "23502", "23505", "23514", "54000", "18", "275", "1811", "2067", "20"] {
+        // PostgreSQL: too long, out of range, no text, a constraint, an index row that is too large, a trigger; SQLite: too
+        // big, a check, a trigger, a key that is there, a type.
+        for code in
+            ["22001", "22003", "22021", "23502", "23505", "23514", "54000", "P0001", "18", "275", "1811", "2067", "20"]
+        {
             let found = refusal(&says(code));
             assert_eq!(found.as_ref().map(|one| one.code.as_str()), Some(code), "{found:?}");
             assert_eq!(found.map(|one| one.cause), Some(format!("the database refused it ({code}): no")));

@@ -1,6 +1,7 @@
 //! What became of mails that were sent: hits of their links and pictures are kept as they come, and become events a
 //! moment later, when it can be told which of them are machines'.
 
+use futures::FutureExt;
 use sea_orm::DatabaseTransaction;
 use serde_json::{Map, Value};
 
@@ -14,6 +15,7 @@ use crate::store::shards::ShardSet;
 use crate::store::{Store, workspace};
 use crate::worker::leases::Leases;
 use crate::worker::permission::{Desk, own_event};
+use crate::worker::set_aside::SetAside;
 
 /// Hits settled together.
 const HITS_MAX: u32 = 200;
@@ -42,45 +44,77 @@ impl Desk {
     }
 }
 
-/// Turns the oldest hits that have waited long enough into events; the answer is how many.
-///
-/// # Errors
-/// The database cannot be read or written; the hits stay.
-pub async fn settle_hits(log: &EventLog, store: &Store, leases: &Leases, now: Timestamp) -> anyhow::Result<usize> {
-    let waiting = waiting_hits(store.reader(), now.minus(BURST), HITS_MAX).await?;
-    let layout = store.layout();
-    let mut judged = Vec::with_capacity(waiting.len());
-    for one in waiting {
-        let here = store.workspace(one.workspace);
-        // The link may be older than a merge.
-        let profile = here.current_profile(one.profile).await?;
-        if !leases.held().contains(layout.shard_of(profile)) {
-            continue;
+/// Hits that wait for their judgement, and those of which the database refuses something.
+#[derive(Debug, Default)]
+pub struct Hits {
+    aside: SetAside<HitId>,
+}
+
+type HitId = [u8; 16];
+
+impl Hits {
+    /// Turns the oldest hits that have waited long enough into events; the answer is how many.
+    ///
+    /// # Errors
+    /// The database cannot be read or written; the hits stay.
+    pub async fn settle(
+        &self,
+        log: &EventLog,
+        store: &Store,
+        leases: &Leases,
+        now: Timestamp,
+    ) -> anyhow::Result<usize> {
+        let waiting = waiting_hits(store.reader(), now.minus(BURST), HITS_MAX + self.aside.count()).await?;
+        let layout = store.layout();
+        let mut judged = Vec::with_capacity(waiting.len());
+        for one in waiting.into_iter().filter(|one| self.aside.tried_at(one.id, one.hit.at) <= now) {
+            let here = store.workspace(one.workspace);
+            // The link may be older than a merge.
+            let profile = here.current_profile(one.profile).await?;
+            if !leases.held().contains(layout.shard_of(profile)) {
+                continue;
+            }
+            let message = here.message(one.message).await?;
+            let others: Vec<Hit> = here.hits_of(one.message).await?.into_iter().map(|other| other.hit).collect();
+            let verdict = machine(&one.hit, message.as_ref().and_then(delivered_at), &others);
+            judged.push(Judged { profile, message, verdict, one });
         }
-        let message = here.message(one.message).await?;
-        let others: Vec<Hit> = here.hits_of(one.message).await?.into_iter().map(|other| other.hit).collect();
-        let verdict = machine(&one.hit, message.as_ref().and_then(delivered_at), &others);
-        judged.push(Judged { profile, message, verdict, one });
+        if judged.is_empty() {
+            return Ok(0);
+        }
+        let log = log.clone();
+        let store = move |judged: Vec<Judged>| {
+            let (log, shards) = (log.clone(), judged.iter().map(|judged| layout.shard_of(judged.profile)).collect());
+            let storing = async move {
+                let shards: ShardSet = shards;
+                log.writer()
+                    .change_in(Queue::Effects, shards, move |tx, appender| {
+                        Box::pin(async move { store_judged(tx, appender, now, judged).await })
+                    })
+                    .await
+            };
+            storing.boxed()
+        };
+        self.aside.store(now, judged, |judged| judged.one.id, store).await
     }
-    if judged.is_empty() {
-        return Ok(0);
+
+    /// When the oldest hit that waits is to be judged.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn next_due(&self, store: &Store) -> anyhow::Result<Option<Timestamp>> {
+        let first = match self.aside.count() {
+            0 => first_waiting_hit(store.reader()).await?.map(|at| at.plus(BURST)),
+            aside => {
+                let first = waiting_hits(store.reader(), Timestamp::LAST, aside + 1).await?;
+                first.iter().map(|one| self.aside.tried_at(one.id, one.hit.at.plus(BURST))).min()
+            }
+        };
+        Ok(first)
     }
-    let shards: ShardSet = judged.iter().map(|judged| layout.shard_of(judged.profile)).collect();
-    log.writer()
-        .change_in(Queue::Effects, shards, move |tx, appender| {
-            Box::pin(async move { store_judged(tx, appender, now, judged).await })
-        })
-        .await
 }
 
-/// When the oldest hit that waits is to be judged.
-///
-/// # Errors
-/// The database cannot be read.
-pub async fn next_hit(store: &Store) -> anyhow::Result<Option<Timestamp>> {
-    Ok(first_waiting_hit(store.reader()).await?.map(|at| at.plus(BURST)))
-}
-
+#[derive(Clone)]
 struct Judged {
     profile: ProfileId,
     message: Option<Message>,

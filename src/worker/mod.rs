@@ -42,6 +42,7 @@ pub mod retention;
 pub mod scheduler;
 pub mod secret;
 pub mod service;
+mod set_aside;
 pub mod sharing;
 mod warnings;
 pub mod world;

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, RwLock, watch};
 use tokio::task::JoinSet;
 
 use crate::event::Event;
-use crate::eventlog::{EventLog, Receipt};
+use crate::eventlog::{EventLog, Taken};
 use crate::ids::{Position, Span, Timestamp, WorkspaceId};
 use crate::store::lost::may_go_well_again;
 use crate::worker::backfill::Backfill;
@@ -202,10 +202,10 @@ impl Workers {
         workspace: WorkspaceId,
         events: Vec<Event>,
         reaction: Span,
-    ) -> anyhow::Result<Vec<Receipt>> {
+    ) -> anyhow::Result<Vec<Taken>> {
         let _alone = self.turn.write().await;
         let clock = self.log.clock();
-        let mut receipts = Vec::with_capacity(events.len());
+        let mut taken = Vec::with_capacity(events.len());
         let mut events = events.into_iter().peekable();
         let mut next = self.settle_whole().await?.1;
         while let Some(first) = events.peek().map(|event| event.at) {
@@ -228,10 +228,10 @@ impl Workers {
                     break;
                 }
             }
-            receipts.extend(self.log.append(workspace, group).await?);
+            taken.extend(self.log.append_apart(workspace, group).await?);
             next = self.settle_whole().await?.1;
         }
-        Ok(receipts)
+        Ok(taken)
     }
 
     /// The next instant at which something happens by itself.

@@ -4,7 +4,7 @@ use carillon::ids::Span;
 use carillon::message::Channel;
 use carillon::render::links::Link;
 use carillon::store::{self, hits::HITS_PER_MESSAGE_MAX};
-use carillon::worker::engagement::settle_hits;
+use carillon::worker::engagement::Hits;
 
 use super::world::{HERE, World, campaign};
 
@@ -54,10 +54,10 @@ async fn a_hit_becomes_one_event_when_what_came_beside_it_is_known() {
     }
     world.clock.advance(Span::from_seconds(5));
     let leases = carillon::worker::leases::Leases::alone(world.store.layout());
-    let now = world.clock.now();
+    let (now, here, there) = (world.clock.now(), Hits::default(), Hits::default());
     let (one, two) = tokio::join!(
-        settle_hits(&world.log, &world.store, &leases, now),
-        settle_hits(&world.log, &world.store, &leases, now)
+        here.settle(&world.log, &world.store, &leases, now),
+        there.settle(&world.log, &world.store, &leases, now)
     );
     assert_eq!(one.unwrap() + two.unwrap(), 4, "each is said once, however many look");
     let heard = world.heard().await;

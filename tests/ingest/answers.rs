@@ -8,6 +8,7 @@ use carillon::ids::{Span, WorkspaceId};
 
 use super::world::World;
 use crate::client::Request;
+use crate::database::Backend;
 
 const TRACK: &str = r#"{"event":"Product Added","userId":"ann","messageId":"m1"}"#;
 
@@ -89,6 +90,49 @@ fn our_trouble_is_never_called_theirs() {
     }
     world.log.fail_with(None);
     world.track(TRACK);
+}
+
+/// A rule of the database's own stands against some events: whoever sends one hears it, at its place in a batch, and
+/// whoever sends another at the same time has it stored.
+#[test]
+fn an_event_that_the_database_does_not_take_is_told_to_its_sender_and_all_others_are_stored() {
+    let world = World::start();
+    world.refuse_events_named("Unwanted");
+    let code = if super::BACKEND == Backend::Sqlite { "1811" } else { "23514" };
+    let why = format!("the database does not take it ({code}); the same again is refused again");
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            let (address, why) = (world.address, why.clone());
+            std::thread::spawn(move || {
+                let mut connection = crate::client::Connection::open(address);
+                for n in 0..20 {
+                    let is_unwanted = sender == 3 && n % 5 == 0;
+                    let name = if is_unwanted { "Unwanted" } else { "Product Viewed" };
+                    let body = format!(r#"{{"event":"{name}","userId":"u{sender}","messageId":"m{sender}-{n}"}}"#);
+                    let answer = connection.send(&Request::post("/v1/t", body).key("wk"));
+                    if is_unwanted {
+                        assert_eq!((answer.status, answer.code().as_str()), (422, "not_storable"));
+                        assert_eq!(answer.json()["detail"], why);
+                        assert!(answer.header("retry-after").is_none());
+                    } else {
+                        assert_eq!(answer.body, r#"{"success":true}"#);
+                    }
+                }
+            })
+        })
+        .collect();
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    assert_eq!(world.log.events().len(), 8 * 20 - 4);
+    let item = |n: usize, name: &str| format!(r#"{{"type":"track","event":"{name}","userId":"u","messageId":"b{n}"}}"#);
+    let items = [item(0, "Viewed"), item(1, "Noise"), "{}".into(), item(3, "Unwanted"), item(4, "Viewed")];
+    let answer = world.send(&Request::post("/v1/batch", format!(r#"{{"batch":[{}]}}"#, items.join(","))).key("ruled"));
+    assert_eq!(answer.status, 200);
+    let told = answer.json();
+    assert_eq!((&told["accepted"], &told["dropped"], &told["duplicates"]), (&2.into(), &1.into(), &0.into()));
+    let codes: Vec<_> = told["rejected"].as_array().unwrap().iter().map(|one| (&one["index"], &one["code"])).collect();
+    assert_eq!(codes, [(&2.into(), &"missing_type".into()), (&3.into(), &"not_storable".into())]);
+    assert_eq!((&told["rejected"][1]["messageId"], &told["rejected"][1]["message"]), (&"b3".into(), &why.into()));
+    assert_eq!(world.log.events().len(), 8 * 20 - 2);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::event::pattern::Pattern;
 use carillon::event::source::{DoorRule, Source};
-use carillon::eventlog::{AppendError, EventLog, Receipt};
+use carillon::eventlog::{AppendError, EventLog, Receipt, Taken};
 use carillon::http::append::Append;
 use carillon::http::auth::{WriteKey, WriteKeys};
 use carillon::http::config::Config;
@@ -20,11 +20,12 @@ use carillon::store::entries::Logged;
 use carillon::store::{self, Rows, Store};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use sea_orm::ConnectionTrait;
 use tokio::runtime::{Handle, Runtime};
 
 use super::BACKEND;
 use crate::client::{Answer, Connection, Request};
-use crate::database::Place;
+use crate::database::{Backend, Place};
 
 /// The log behind the door, which can be told to fail.
 #[derive(Clone)]
@@ -72,7 +73,7 @@ impl TroubledLog {
 }
 
 impl Append for TroubledLog {
-    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+    fn append(&self, workspace: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>> {
         async move {
             if self.0.is_stuck.load(Ordering::SeqCst) {
                 return futures::future::pending().await;
@@ -80,13 +81,13 @@ impl Append for TroubledLog {
             if let Some(trouble) = self.0.trouble.lock().unwrap().clone() {
                 return Err(trouble);
             }
-            let receipts = self.0.log.append(workspace, events).await?;
-            let stored = receipts.iter().filter_map(|receipt| match receipt {
-                Receipt::Stored { position, .. } => Some((workspace, *position)),
-                Receipt::Duplicate => None,
+            let taken = self.0.log.append_apart(workspace, events).await?;
+            let stored = taken.iter().filter_map(|one| match one {
+                Ok(Receipt::Stored { position, .. }) => Some((workspace, *position)),
+                Ok(Receipt::Duplicate) | Err(_) => None,
             });
             self.0.stored.lock().unwrap().extend(stored);
-            Ok(receipts)
+            Ok(taken)
         }
         .boxed()
     }
@@ -168,6 +169,21 @@ impl World {
             Rows(&again.reader).scalar::<i64>("SELECT count(*) FROM entries", vec![]).await.unwrap()
         });
         usize::try_from(count.unwrap()).unwrap()
+    }
+
+    /// From now on the database takes no event of this name.
+    pub fn refuse_events_named(&self, name: &str) {
+        let rule = match BACKEND {
+            Backend::Sqlite => format!(
+                "CREATE TRIGGER refused BEFORE INSERT ON entries WHEN NEW.name = '{name}'
+                 BEGIN SELECT RAISE(ABORT, 'ann@example.com'); END"
+            ),
+            Backend::Postgres => format!("ALTER TABLE entries ADD CONSTRAINT refused CHECK (name <> '{name}')"),
+        };
+        self.runtime.block_on(async {
+            let again = store::open(self.place.address()).await.unwrap();
+            again.writer.execute_unprepared(&rule).await.unwrap();
+        });
     }
 
     pub fn connect(&self) -> Connection {

@@ -37,7 +37,7 @@ impl Illness {
                 let late = if fault == DatabaseFault::CommitFails { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
                 format!(
                     "CREATE OR REPLACE FUNCTION ill() RETURNS trigger LANGUAGE plpgsql AS
-                         $$ BEGIN RAISE EXCEPTION 'disk I/O error'; END $$;
+                         $$ BEGIN RAISE EXCEPTION 'disk I/O error' USING ERRCODE = 'io_error'; END $$;
                      CREATE {when} INSERT OR UPDATE ON {table} {late} FOR EACH ROW EXECUTE FUNCTION ill()"
                 )
             }

@@ -124,6 +124,8 @@ struct ImportOut {
     stored: u64,
     /// Known already: of this file, from before a restart too, or by their `messageId`.
     repeated: u64,
+    /// Events of sound rows that the database itself does not take, by a rule of its own; `/rejects` lists them too.
+    refused: u64,
     /// Rejected rows that `/rejects` lists.
     rejects_listed: u64,
     /// What the file was called when the same was imported before; none where that is no other name.
@@ -189,6 +191,7 @@ fn out(admin: &Admin, import: StoredImport) -> ImportOut {
         added: progress.added,
         stored: progress.stored,
         repeated: progress.repeated,
+        refused: progress.refused,
         rejects_listed: progress.rejects_listed,
         known_as: progress.known_as,
         failure,

@@ -123,6 +123,9 @@ codes! {
     // What passes by itself.
     Overloaded, "overloaded", TOO_MANY_REQUESTS, "Overloaded",
         "More waits to be stored than can be held at once.", "Try again after the seconds of `Retry-After`.";
+    NotStorable, "not_storable", UNPROCESSABLE_ENTITY, "Event not storable",
+        "The database does not take this event for what it is, as a rule that it must keep says; it takes others.",
+        "`detail` has the database's code and the service's log the cause; sent again as it is, it is refused again.";
     StorageFailing, "storage_failing", SERVICE_UNAVAILABLE, "Temporarily unavailable",
         "The disk or database refuses; nothing of this request was stored.",
         "Try again; the operator finds the cause in the log and with `carillon doctor`.";

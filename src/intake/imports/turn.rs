@@ -65,8 +65,12 @@ impl Ledger {
     }
 
     fn reject(&self, fault: RowFault) {
+        self.change(|progress| progress.rows_rejected += fault.rows);
+        self.list(fault);
+    }
+
+    fn list(&self, fault: RowFault) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.rows_rejected += fault.rows;
         if progress.rejects_listed == REJECTS_LISTED_MAX {
             return;
         }
@@ -205,8 +209,10 @@ impl Imports {
             ledger.change(|progress| {
                 progress.stored += report.stored;
                 progress.repeated += report.repeated;
+                progress.refused += report.refused.len() as u64;
                 (progress.people, progress.added) = (people, added);
             });
+            report.refused.into_iter().for_each(|fault| ledger.list(fault));
             sink.give_way(&ledger.halt).await;
         }
         Ok(Over::Halted)
