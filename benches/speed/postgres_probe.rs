@@ -7,7 +7,7 @@ use anyhow::Context;
 use carillon::audience::History;
 use carillon::clock::Clock;
 use carillon::event::Event;
-use carillon::eventlog::{AppendError, Receipt};
+use carillon::eventlog::{AppendError, Receipt, Taken};
 use carillon::http::append::Append;
 use carillon::ids::{MessageId, Position, Span, WorkspaceId};
 use carillon::store::event_ids::range_of;
@@ -253,7 +253,7 @@ fn meta_of(event: &Event) -> Vec<u8> {
     format!("{}{}{}{user}{:024}", event.message_id, event.source, event.correlation_id, 0).into_bytes()
 }
 
-type Job = (Vec<Event>, oneshot::Sender<Result<Vec<Receipt>, AppendError>>);
+type Job = (Vec<Event>, oneshot::Sender<Result<Vec<Taken>, AppendError>>);
 
 /// The probe behind the door: one connection, one commit for all that waits.
 pub struct PostgresProbeLog(mpsc::Sender<Job>);
@@ -278,9 +278,10 @@ impl PostgresProbeLog {
                 for (events, answer) in taken {
                     // A caller that has gone away needs no answer.
                     let _ = answer.send(match &stored {
-                        Ok(_) => {
-                            Ok(vec![Receipt::Stored { position: Position(probe.head), profile: None }; events.len()])
-                        }
+                        Ok(_) => Ok(vec![
+                            Ok(Receipt::Stored { position: Position(probe.head), profile: None });
+                            events.len()
+                        ]),
                         Err(error) => Err(AppendError::Failing(error.to_string())),
                     });
                 }
@@ -291,7 +292,7 @@ impl PostgresProbeLog {
 }
 
 impl Append for PostgresProbeLog {
-    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.try_send((events, answer)).map_err(|_| AppendError::Overloaded);
         async move {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 
 use carillon::event::Event;
-use carillon::eventlog::{AppendError, Receipt};
+use carillon::eventlog::{AppendError, Receipt, Taken};
 use carillon::http::append::Append;
 use carillon::ids::{Position, WorkspaceId};
 use futures::future::{BoxFuture, FutureExt};
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 const EVENTS_TOGETHER_MAX: usize = 4_096;
 const WAITING_MAX: usize = 8_192;
 
-type Job = (Vec<Event>, oneshot::Sender<Result<Vec<Receipt>, AppendError>>);
+type Job = (Vec<Event>, oneshot::Sender<Result<Vec<Taken>, AppendError>>);
 
 /// Stops with its last user.
 pub struct Queued(mpsc::SyncSender<Job>);
@@ -35,7 +35,9 @@ impl Queued {
                 for (events, answer) in taken {
                     // A caller that has gone away needs no answer.
                     let _ = answer.send(match &stored {
-                        Ok(position) => Ok(vec![Receipt::Stored { position: *position, profile: None }; events.len()]),
+                        Ok(position) => {
+                            Ok(vec![Ok(Receipt::Stored { position: *position, profile: None }); events.len()])
+                        }
                         Err(error) => Err(AppendError::Failing(error.to_string())),
                     });
                 }
@@ -46,7 +48,7 @@ impl Queued {
 }
 
 impl Append for Queued {
-    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
+    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>> {
         let (answer, answered) = oneshot::channel();
         let sent = self.0.try_send((events, answer)).map_err(|_| AppendError::Overloaded);
         async move {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use carillon::clock::Clock;
 use carillon::event::Event;
 use carillon::event::source::Source;
-use carillon::eventlog::{AppendError, Receipt};
+use carillon::eventlog::{AppendError, Receipt, Taken};
 use carillon::eventlog::{EventLog, Queue};
 use carillon::fault::Faults;
 use carillon::http::append::Append;
@@ -49,8 +49,8 @@ pub enum Behind {
 struct StoresNothing;
 
 impl Append for StoresNothing {
-    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Receipt>, AppendError>> {
-        future::ready(Ok(vec![Receipt::Stored { position: Position(1), profile: None }; events.len()])).boxed()
+    fn append(&self, _: WorkspaceId, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Taken>, AppendError>> {
+        future::ready(Ok(vec![Ok(Receipt::Stored { position: Position(1), profile: None }); events.len()])).boxed()
     }
 }
 

@@ -315,47 +315,22 @@ impl Loop {
             appends.into_iter().map(|job| ((job.reply, job.waiting), job.drafts)).unzip();
         let mut told: Vec<Answer> = Vec::with_capacity(changes.len());
         let changed = !changes.is_empty();
-        let mut kept = drafts.clone();
-        let was_stale = self.is_stale;
         if changed {
             // Changes may take long.
             self.tell();
         }
-        let watch = Stopwatch::start();
-        let mut result = match self.refresh().await {
-            Ok(()) => self.try_transaction(drafts, changes, &mut told).await,
-            Err(error) => {
-                kept.clear();
-                Err(error)
-            }
-        };
-        for _ in 1..TRIES_MAX {
-            let Err(error) = &result else { break };
-            // Several processes write to PostgreSQL: what failed for a lock, or for a connection that was lost, is tried
-            // again.
-            if kept.is_empty() || !self.appender.layout().is_shared() || error.is::<RefusedEvents>() {
-                break;
-            }
-            tracing::warn!(%error, "a commit failed; its events are tried again");
-            let cause = error.to_string();
-            told.drain(..).for_each(|answer| answer(Err(cause.clone())));
-            self.is_stale = true;
-            if self.refresh().await.is_err() {
-                // Away: whoever waits is told now, and comes again.
-                break;
-            }
-            result = self.try_transaction(kept.clone(), Vec::new(), &mut told).await;
-        }
+        let (was_stale, watch) = (self.is_stale, Stopwatch::start());
+        let result = self.stored(&drafts, changes, &mut told).await;
         self.tell();
         if let Err(error) = &result
             && error.is::<RefusedEvents>()
         {
-            tracing::warn!(%error, requests = kept.len(), "they are stored in halves, to find whose that is");
+            tracing::warn!(%error, requests = drafts.len(), "they are stored in halves, to find whose that is");
             told.into_iter().for_each(|answer| answer(Err(error.to_string())));
-            let jobs = answers.into_iter().zip(kept);
+            let jobs = answers.into_iter().zip(drafts);
             return jobs.map(|((reply, waiting), drafts)| AppendJob { drafts, reply, waiting }).collect();
         }
-        drop(kept);
+        drop(drafts);
         match result {
             Ok((receipts, statements)) => {
                 self.health.appended(!receipts.is_empty());
@@ -389,6 +364,34 @@ impl Loop {
             checkpoints.committed().await;
         }
         Vec::new()
+    }
+
+    /// Runs a transaction, and again without its changes where that may help: several processes write to PostgreSQL, and
+    /// what failed for a lock, or for a connection that was lost, is tried again.
+    async fn stored(
+        &mut self,
+        drafts: &[Vec<Draft>],
+        changes: Vec<Change>,
+        told: &mut Vec<Answer>,
+    ) -> anyhow::Result<(Vec<Vec<Receipt>>, Duration)> {
+        self.refresh().await?;
+        let mut result = self.try_transaction(drafts.to_vec(), changes, told).await;
+        for _ in 1..TRIES_MAX {
+            let Err(error) = &result else { break };
+            if drafts.is_empty() || !self.appender.layout().is_shared() || error.is::<RefusedEvents>() {
+                break;
+            }
+            tracing::warn!(%error, "a commit failed; its events are tried again");
+            let cause = error.to_string();
+            told.drain(..).for_each(|answer| answer(Err(cause.clone())));
+            self.is_stale = true;
+            if self.refresh().await.is_err() {
+                // Away: whoever waits is told now, and comes again.
+                break;
+            }
+            result = self.try_transaction(drafts.to_vec(), Vec::new(), told).await;
+        }
+        result
     }
 
     fn tell(&mut self) {

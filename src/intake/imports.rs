@@ -6,6 +6,7 @@
 //! `carillon import`, on a folder of its own.
 
 mod asked;
+mod preview;
 mod turn;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::asked::{Asked, Holds, NotAsked};
+pub use self::preview::Previewed;
 use super::suppressions::{List, NotAList, Stop};
 use super::uploads::Uploads;
 use super::{OpenError, Provenance, suppressions};
@@ -90,6 +92,11 @@ impl Received {
         self.hash.update(part);
         self.bytes += part.len() as u64;
         Ok(())
+    }
+
+    /// How many have come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Of what has come.

@@ -50,7 +50,9 @@ pub use mapping::Mapping;
 pub use people::{ConsentGiven, NotAConsent};
 pub use record::plain;
 pub use rejects::Rejects;
-pub use run::{BATCH_EVENTS_MAX, Options, Preview, Progress, Sink, SinkReport, Summary, import, look_over, preview, row_of};
+pub use run::{
+    BATCH_EVENTS_MAX, Options, Preview, Progress, Sink, SinkReport, Summary, import, look_over, preview, row_of,
+};
 
 use envelope::Stamp;
 use lines::{Lines, Shape};

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 const FOLDER: &str = "imports";
 /// Names this folder among those of other processes.
@@ -58,6 +58,14 @@ impl Uploads {
         made.with_context(|| format!("{} cannot be written", self.folder.display()))
     }
 
+    /// A received file under the name it has for whoever sent it, gone with the folder: rows are known by that.
+    pub(super) fn named(&self, received: &NamedTempFile, name: &str) -> std::io::Result<(TempDir, PathBuf)> {
+        let folder = tempfile::Builder::new().prefix("read-").suffix(RECEIVED).tempdir_in(&self.folder)?;
+        let path = folder.path().join(name);
+        fs::hard_link(received.path(), &path)?;
+        Ok((folder, path))
+    }
+
     /// Puts a received file where it is taken in from; on disk when this returns.
     pub(super) fn keep(&self, received: NamedTempFile, id: &str, name: &str) -> anyhow::Result<()> {
         let folder = self.folder.join(id);
@@ -80,9 +88,10 @@ impl Uploads {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for entry in entries.flatten() {
             let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-            let gone = match path.is_dir() {
-                true if !wanted.contains(&name) => fs::remove_dir_all(&path),
-                false if halves && name.ends_with(RECEIVED) => fs::remove_file(&path),
+            let gone = match (path.is_dir(), name.ends_with(RECEIVED)) {
+                (true, true) if halves => fs::remove_dir_all(&path),
+                (true, false) if !wanted.contains(&name) => fs::remove_dir_all(&path),
+                (false, true) if halves => fs::remove_file(&path),
                 _ => continue,
             };
             if let Err(error) = gone {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use carillon::store::Rows;
 use serde_json::{Value, json};
 
+use super::BACKEND;
 use super::world::World;
+use crate::database::Backend;
 use crate::house::{Answer, Moody, TOKEN};
 
 const MAP: &str = "{ event: { column: What, names: { cart: Product Added, order: Order Completed } }, user_id: Who, \
@@ -263,6 +265,84 @@ async fn what_cannot_be_taken_in_is_refused_before_anything_is_stored() {
     world.close().await;
 }
 
+/// As `carillon import --dry-run`, and as the import that follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_tells_what_the_import_then_does_and_stores_nothing() {
+    let (world, _) = furnished().await;
+    let before = viewed(&world).await;
+    let asked = [("format", "csv"), ("name", "acts.csv"), ("map", MAP), ("consent", "email=granted")];
+    let path = query(&asked).replace("/imports?", "/imports/preview?");
+    let preview = async |body: Vec<u8>| {
+        let request = world.request("POST", &path).bearer_auth(TOKEN).header("Idempotency-Key", "preview");
+        world.ask(request.body(body)).await
+    };
+    let told = preview(gzipped(ACTS)).await.ok();
+    assert_eq!(preview(gzipped(ACTS)).await.ok(), told, "it may be asked again");
+    assert_eq!(viewed(&world).await, before);
+    assert_eq!(world.get("/api/v1/imports").await.ok()["imports"], json!([]));
+    assert_eq!(files_left(&world), 0);
+    let rejects: Vec<(&Value, &Value)> =
+        told["rejects"].as_array().unwrap().iter().map(|row| (&row["line"], &row["code"])).collect();
+    assert_eq!(rejects, [(&json!(4), &json!("not_a_time")), (&json!(6), &json!("unknown_event"))], "{told}");
+    let events: Vec<(&Value, &Value, &Value)> = told["first_events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| (&event["at"], &event["name"], &event["body"]["properties"]["cart_id"]))
+        .collect();
+    let [cart, order] =
+        [("2026-03-01T09:59:00Z", "Product Added", "c1"), ("2025-12-24T10:00:00Z", "Order Completed", "c0")];
+    let expected = [cart, order].map(|(at, name, cart)| (json!(at), json!(name), json!(cart)));
+    assert_eq!(events, expected.iter().map(|(at, name, cart)| (at, name, cart)).collect::<Vec<_>>());
+    // What is told and then done differs in nothing.
+    let id = accepted(&post(&world, &asked, gzipped(ACTS)).await);
+    let import = ended(&world, &id).await;
+    let counted = ["bytes", "rows", "rows_in_events", "rows_left_out", "rows_rejected", "reasons", "events", "people"];
+    for name in counted {
+        assert_eq!(told[name], import[name], "{name}");
+    }
+    assert_eq!(told["events"].as_u64().unwrap() + told["added"].as_u64().unwrap(), import["stored"].as_u64().unwrap());
+    let listed = world.get(&format!("/api/v1/imports/{id}/rejects")).await.ok();
+    assert_eq!(told["rejects"], listed["rejects"]);
+    // Sums where a file has amounts, and lists of addresses.
+    let invoices = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n\
+                    536365,85123A,HEART,6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n\
+                    536366,85123A,HEART,2,2010-12-01 08:28:00,1.10,,United Kingdom\n";
+    let uci = world.request("POST", "/api/v1/imports/preview?format=uci-retail&name=uci.csv").bearer_auth(TOKEN);
+    let uci = world.ask(uci.body(invoices)).await.ok();
+    let net = uci["sums"].as_array().unwrap().iter().find(|one| one["sum"] == "net").unwrap();
+    assert_eq!(net, &json!({ "sum": "net", "currency": "GBP", "rows": 2, "exact": "17.5" }), "{uci}");
+    let list = world.request("POST", "/api/v1/imports/preview?format=suppressions&name=list.csv").bearer_auth(TOKEN);
+    let list = world.ask(list.body("Email Address\nold@example.com\nnowhere\n")).await.ok();
+    assert_eq!((&list["rows"], &list["events"], &list["rows_rejected"]), (&json!(2), &json!(1), &json!(1)), "{list}");
+    // What an import would refuse at once, a preview does.
+    let odd = preview(b"PK\x03\x04".to_vec()).await;
+    assert_eq!(odd.problem(), (422, "unreadable_file".to_owned()), "{odd:?}");
+    world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_database_does_not_take_is_one_of_the_rejects_and_the_rest_of_the_file_is_stored() {
+    let (world, _) = furnished().await;
+    let rule = match BACKEND {
+        Backend::Sqlite => {
+            "CREATE TRIGGER refused BEFORE INSERT ON entries WHEN NEW.name = 'Order Completed'
+             BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        }
+        Backend::Postgres => "ALTER TABLE entries ADD CONSTRAINT refused CHECK (name <> 'Order Completed')",
+    };
+    world.change(rule).await;
+    let asked = [("format", "csv"), ("name", "acts.csv"), ("map", MAP)];
+    let id = accepted(&post(&world, &asked, ACTS).await);
+    let import = ended(&world, &id).await;
+    assert_eq!((&import["state"], &import["stored"], &import["refused"]), (&json!("done"), &json!(1), &json!(1)));
+    let listed = world.get(&format!("/api/v1/imports/{id}/rejects")).await.ok();
+    let rejects: Vec<(&Value, &Value)> =
+        listed["rejects"].as_array().unwrap().iter().map(|row| (&row["row"], &row["code"])).collect();
+    assert!(rejects.contains(&(&json!(4), &json!("not_storable"))) && rejects.len() == 3, "{listed}");
+    world.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_as_are_kept_may_wait_and_one_whose_file_is_gone_says_so() {
     let (world, _) = furnished().await;
@@ -308,7 +388,7 @@ fn many(rows: u32) -> String {
 }
 
 async fn viewed(world: &World) -> i64 {
-    let sql = "SELECT count(*) FROM entries WHERE event_id IS NOT NULL AND workspace = 1";
+    let sql = "SELECT count(*) FROM entries WHERE event_id IS NOT NULL AND kind <> 'own' AND workspace = 1";
     Rows(world.house.store().reader()).scalar::<i64>(sql, vec![]).await.unwrap().unwrap()
 }
 

@@ -1,5 +1,6 @@
-//! A database that refuses, played by triggers: a statement that fails, or a commit.
+//! A database that refuses, played by triggers: a statement that fails, or a commit; or one person's rows, for good.
 
+use carillon::ids::ProfileId;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use super::BACKEND;
@@ -9,6 +10,8 @@ use crate::script::DatabaseFault;
 /// What is wrong, until it is healed. On SQLite it ends with the writer's connection.
 pub struct Illness {
     table: &'static str,
+    /// It refuses one person for good, and is well for everybody else.
+    pub is_of_one: bool,
 }
 
 impl Illness {
@@ -43,7 +46,32 @@ impl Illness {
             }
         };
         writer.execute_unprepared(&sql).await.unwrap();
-        Self { table }
+        Self { table, is_of_one: false }
+    }
+
+    /// Rules against what this person's clients send, and against taking their timers: words about rows.
+    pub async fn of_one(writer: &DatabaseConnection, profile: ProfileId) -> Self {
+        let one = profile.0;
+        let call =
+            format!("NEW.profile = {one} AND NEW.kind IN ('track', 'identify', 'page', 'screen', 'group', 'alias')");
+        // Whatever else changes a row counts its versions.
+        let timer = format!("NEW.id = {one} AND NEW.wake_at IS NULL AND NEW.version = OLD.version");
+        let sql = match BACKEND {
+            Backend::Sqlite => format!(
+                "CREATE TEMP TRIGGER ill_insert BEFORE INSERT ON main.entries WHEN {call}
+                 BEGIN SELECT RAISE(ABORT, 'not this one'); END;
+                 CREATE TEMP TRIGGER ill_update BEFORE UPDATE ON main.profiles WHEN {timer}
+                 BEGIN SELECT RAISE(ABORT, 'nor this one'); END;"
+            ),
+            Backend::Postgres => format!(
+                "CREATE OR REPLACE FUNCTION ill() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+                 CREATE TRIGGER ill BEFORE INSERT ON entries FOR EACH ROW WHEN ({call}) EXECUTE FUNCTION ill();
+                 CREATE TRIGGER ill BEFORE UPDATE ON profiles FOR EACH ROW WHEN ({timer}) EXECUTE FUNCTION ill()"
+            ),
+        };
+        writer.execute_unprepared(&sql).await.unwrap();
+        Self { table: "entries", is_of_one: true }
     }
 
     pub async fn heal(self, writer: &DatabaseConnection) {
@@ -51,6 +79,9 @@ impl Illness {
             Backend::Sqlite => "DROP TRIGGER IF EXISTS temp.ill_insert; DROP TRIGGER IF EXISTS temp.ill_update;
                  DROP TABLE IF EXISTS temp.ill_child; DROP TABLE IF EXISTS temp.ill_parent;"
                 .to_owned(),
+            Backend::Postgres if self.is_of_one => {
+                "DROP TRIGGER IF EXISTS ill ON entries; DROP TRIGGER IF EXISTS ill ON profiles".to_owned()
+            }
             Backend::Postgres => format!("DROP TRIGGER IF EXISTS ill ON {}", self.table),
         };
         writer.execute_unprepared(&sql).await.unwrap();

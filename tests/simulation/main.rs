@@ -1,5 +1,5 @@
 //! Seeded days in the life of the house: a real database, a clock in our hands, events that repeat, come late and out of
-//! order, a database that refuses, a cap store that is away, forgets and goes back in time, a provider that refuses and
+//! order, a database that refuses, for a while or one person for good, a cap store that is away, forgets and goes back in time, a provider that refuses and
 //! is not heard, and a process that dies at named points. After every step the invariants must hold; when all is quiet,
 //! the log folded from zero must give the same state; and on SQLite the same seed gives the same trace.
 //!

@@ -114,6 +114,8 @@ pub enum Step {
     Kill,
     Stop,
     Database(DatabaseFault, &'static str),
+    /// What this person's clients send, and their timers, is refused for what it is, whenever it comes.
+    RefusesOne(&'static str),
     DatabaseWell,
     Caps(CapsFault),
     Provider(ProviderFault, u64),
@@ -139,6 +141,7 @@ impl fmt::Display for Step {
             Self::Database(DatabaseFault::CommitFails, table) => {
                 write!(f, "the database cannot commit what writes {table}")
             }
+            Self::RefusesOne(person) => write!(f, "the database refuses calls and timers of {person}"),
             Self::DatabaseWell => f.write_str("the database is well"),
             Self::Caps(fault) => write!(f, "the cap store: {fault:?}"),
             Self::Publish(carts) => write!(f, "{carts} carts make a regular"),
@@ -349,6 +352,9 @@ impl Author {
         self.is_ill = !self.is_ill;
         if !self.is_ill {
             return Step::DatabaseWell;
+        }
+        if self.chance.percent(60) {
+            return Step::RefusesOne(self.chance.pick::<&'static str>(&PEOPLE));
         }
         let fault = *self.chance.pick(&[DatabaseFault::Refuses, DatabaseFault::CommitFails]);
         Step::Database(fault, self.chance.pick::<&'static str>(&TABLES))

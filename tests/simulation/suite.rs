@@ -64,7 +64,8 @@ fn live_part(part: u64) {
         };
     }
     let (from, seeds) = (asked("FROM").unwrap_or(0), asked("SEEDS").unwrap_or(SEEDS));
-    let (mut sent, mut deaths, mut merges, mut conversions, mut turns, mut count) = (0, 0, 0, 0, 0, 0_usize);
+    let (mut sent, mut deaths, mut merges, mut conversions, mut turns) = (0, 0, 0, 0, 0);
+    let (mut refused, mut count) = (0, 0_usize);
     let shop = shop();
     // Side by side through all of them, so that whatever is below where the last of them stands is done.
     for seed in (from..from + seeds).filter(|seed| seed % PARTS == part) {
@@ -74,6 +75,7 @@ fn live_part(part: u64) {
         merges += life.merges;
         conversions += life.conversions;
         turns += life.turns;
+        refused += life.refused;
         count += 1;
         PROGRESS.done(part, seed, from, seeds);
     }
@@ -87,6 +89,7 @@ fn live_part(part: u64) {
     assert!(deaths >= many / 2, "hardly anything ever died: {deaths}");
     assert!(conversions >= many / 5, "hardly any message led to an order: {conversions}");
     assert!(merges >= many / 5, "hardly anybody turned out to be somebody else: {merges}");
+    assert!(refused >= many / 25, "hardly anything was refused for good: {refused}");
     assert!(turns >= many / 5, "hardly anybody was a member before and had a turn: {turns}");
 }
 
@@ -99,6 +102,7 @@ pub struct Life {
     merges: usize,
     conversions: usize,
     turns: usize,
+    refused: usize,
 }
 
 fn live_seed(shop: &Shop, seed: u64) -> Life {
@@ -141,10 +145,10 @@ pub fn live(shop: &Shop, steps: &[Step], slots: &Slots) -> Result<Life, Failure>
             world.check_rest().await;
             world.check_all_had_a_turn().await;
             let (sent, deaths, merges) = (world.carrier.sent(), world.deaths, world.united.len());
-            let turns = world.turns_given();
+            let (turns, refused) = (world.turns_given(), world.refused);
             check_backtest(&world).await;
             let conversions = check_replay(&world).await;
-            Life { sent, deaths, merges, conversions, turns, story: Vec::new() }
+            Life { sent, deaths, merges, conversions, turns, refused, story: Vec::new() }
         })
     });
     match lived {

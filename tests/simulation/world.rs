@@ -8,7 +8,7 @@ use carillon::app::{Carillon, Options, WORKSPACE};
 use carillon::clock::Clock;
 use carillon::definition::SourceFile;
 use carillon::event::{Body, Event, Origin};
-use carillon::eventlog::Receipt;
+use carillon::eventlog::{Receipt, Unstorable};
 use carillon::fault::{Faults, Injected};
 use carillon::http;
 use carillon::ids::{EventId, MessageId, Position, ProfileId, Span, Timestamp};
@@ -51,6 +51,8 @@ pub struct World {
     illness: Option<Illness>,
     pub story: Story,
     pub deaths: usize,
+    /// Calls that the database refused for good.
+    pub refused: usize,
     /// Every event that was accepted, for repeating.
     accepted: BTreeMap<u64, Event>,
     /// Written or sent, and not answered.
@@ -94,6 +96,7 @@ impl World {
             illness: None,
             story,
             deaths: 0,
+            refused: 0,
             accepted: BTreeMap::new(),
             unanswered: Vec::new(),
             happened: BTreeMap::new(),
@@ -133,6 +136,12 @@ impl World {
                 self.heal().await;
                 self.illness = Some(Illness::fall(&self.house.database.writer, *fault, table).await);
             }
+            Step::RefusesOne(person) => {
+                self.heal().await;
+                if let Some(one) = self.house.store.workspace(WORKSPACE).profile_by_id(person).await.unwrap() {
+                    self.illness = Some(Illness::of_one(&self.house.database.writer, one).await);
+                }
+            }
             Step::DatabaseWell => self.heal().await,
             Step::Caps(fault) => self.slots_kept.suffers(*fault),
             Step::Publish(carts) => self.publish(*carts).await,
@@ -170,13 +179,17 @@ impl World {
     async fn send(&mut self, calls: Vec<(u64, Event)>) {
         let received_at = self.clock.now();
         let events = calls.iter().map(|(_, event)| Event { received_at, ..event.clone() }).collect();
-        match self.house.log.append(WORKSPACE, events).await {
-            Ok(receipts) => {
-                for ((number, event), receipt) in calls.into_iter().zip(receipts) {
-                    self.answered(number, event, receipt).await;
+        match self.house.log.append_apart(WORKSPACE, events).await {
+            Ok(taken) => {
+                for ((number, event), one) in calls.into_iter().zip(taken) {
+                    match one {
+                        Ok(receipt) => self.answered(number, event, receipt).await,
+                        Err(unstorable) => self.not_storable(number, event, &unstorable).await,
+                    }
                 }
             }
             Err(error) => {
+                assert!(!self.refuses_one(), "what one person sends keeps others from being stored: {error}");
                 self.tell(format!("not accepted: {error}"));
                 self.unanswered.extend(calls.into_iter().filter(|(number, _)| !self.accepted.contains_key(number)));
             }
@@ -202,6 +215,21 @@ impl World {
         self.accepted.insert(number, event);
     }
 
+    /// It is the refused person's, and comes again when somebody has found out why.
+    async fn not_storable(&mut self, number: u64, event: Event, why: &Unstorable) {
+        assert!(self.refuses_one(), "{} is refused by a database that is well", event.message_id);
+        self.tell(format!("m{number} is refused: {why}"));
+        self.refused += 1;
+        if !self.accepted.contains_key(&number) {
+            self.unanswered.push((number, event));
+        }
+    }
+
+    /// Whether the database is well but for one person.
+    fn refuses_one(&self) -> bool {
+        self.illness.as_ref().is_some_and(|illness| illness.is_of_one)
+    }
+
     async fn place_of(&self, id: EventId) -> (Position, ProfileId) {
         let sql = "SELECT position, profile FROM entries WHERE event_id = ?";
         let row = Rows(self.house.store.reader()).one(sql, vec![id.as_bytes().to_vec().into()]).await.unwrap().unwrap();
@@ -222,7 +250,9 @@ impl World {
             Ok(done) => self.tell(format!("{done} done")),
             Err(error) => {
                 self.tell(format!("{error:#}"));
-                if error.downcast_ref::<Injected>().is_some() {
+                let is_injected = error.downcast_ref::<Injected>().is_some();
+                assert!(is_injected || !self.refuses_one(), "one person's rows stop everybody: {error:#}");
+                if is_injected {
                     self.die().await;
                 }
             }

@@ -92,15 +92,15 @@ impl Loop {
     /// Which of these the database does not take, and by which code.
     async fn refused_of(&mut self, drafts: &[Draft]) -> anyhow::Result<BTreeMap<usize, String>> {
         let mut refused = BTreeMap::new();
-        let mut parts = vec![0..drafts.len()];
-        while let Some(part) = parts.pop() {
-            let Some(why) = self.tried(drafts[part.clone()].to_vec()).await? else { continue };
-            if part.len() == 1 {
-                refused.insert(part.start, why.code);
+        let mut parts = Vec::from([(0, drafts.len())]);
+        while let Some((from, to)) = parts.pop() {
+            let Some(why) = self.tried(drafts[from..to].to_vec()).await? else { continue };
+            if to - from == 1 {
+                refused.insert(from, why.code);
                 continue;
             }
-            let middle = part.start + part.len() / 2;
-            parts.extend([middle..part.end, part.start..middle]);
+            let middle = from + (to - from) / 2;
+            parts.extend([(middle, to), (from, middle)]);
         }
         if let Some((first, code)) = refused.first_key_value() {
             let anybody = probe(drafts[*first].workspace, self.appender.now());

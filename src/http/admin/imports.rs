@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, Bytes, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::operation::{Operation, read, write};
@@ -15,11 +16,13 @@ use super::paging::{Paged, cut};
 use super::{
     Admin, Answer, BODY_BYTES_MAX, Controls, Problem, Refusal, body, json_answer, json_page, query, read_json, repeats,
 };
-use crate::http::openapi::{ImportFormat, ImportStateName};
+use crate::event::Event;
+use crate::http::openapi::{AnyJson, ImportFormat, ImportStateName};
 use crate::http::scope::Scope;
 use crate::ids::Timestamp;
-use crate::intake::imports::{Asked, BYTES_MAX, NotAsked, Received, Refused, UNFINISHED_MAX};
+use crate::intake::imports::{Asked, BYTES_MAX, NotAsked, Previewed, Received, Refused, UNFINISHED_MAX};
 use crate::message::Channel;
+use crate::money::Currency;
 use crate::store::imports::{ImportOptions, Reject, StoredImport};
 
 /// Between two pieces of a file.
@@ -28,6 +31,8 @@ const PIECE_DEADLINE: Duration = Duration::from_secs(30);
 const WRITTEN_BYTES: usize = 256 * 1024;
 /// Of an id that is repeated to the caller.
 const ASKED_CHARS_MAX: usize = 80;
+/// Rejected rows that a preview tells.
+const REJECTS_PREVIEWED: usize = 1_000;
 
 pub fn operations() -> Vec<Operation> {
     vec![
@@ -41,6 +46,11 @@ pub fn operations() -> Vec<Operation> {
             .takes_file()
             .answers::<ImportOut>()
             .accepts(),
+        write("/imports/preview", Scope::ImportsWrite, preview)
+            .says("previewImport", "What a file would become: its rows, the rejected ones, its sums; nothing is stored")
+            .query::<Wanted>()
+            .takes_file()
+            .answers::<PreviewOut>(),
         read("/imports/{id}", Scope::ImportsRead, one)
             .says("getImport", "One import: whether it is done, how far it is, what became of its rows")
             .answers::<ImportOut>(),
@@ -162,6 +172,67 @@ struct RejectOut {
     message: Option<String>,
 }
 
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportPreview)]
+struct PreviewOut {
+    name: String,
+    #[schema(value_type = ImportFormat)]
+    format: String,
+    /// Of the file, as it was sent.
+    bytes: u64,
+    /// Rows read: each is in events (of a suppression list: an address), left out, or rejected.
+    rows: u64,
+    rows_in_events: u64,
+    /// By intention: nobody's, or passed over by the mapping.
+    rows_left_out: u64,
+    rows_rejected: u64,
+    /// Rows left out or rejected, by the code of the reason.
+    reasons: BTreeMap<String, u64>,
+    /// What the rows make; whether some of them are known already is found when they are stored.
+    events: u64,
+    /// Whom they are of.
+    people: u64,
+    /// Events that `consent` asks for, one for each of them.
+    added: u64,
+    /// What the amounts of the rows come to.
+    sums: Vec<ImportSum>,
+    /// The first events as they would be stored, in the order of the file.
+    first_events: Vec<ImportedEvent>,
+    /// The first 1,000 rejected rows.
+    rejects: Vec<RejectOut>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ImportSum {
+    /// What the rows have in common, such as `net`.
+    sum: &'static str,
+    #[schema(value_type = String)]
+    currency: Currency,
+    rows: u64,
+    /// To the last digit.
+    exact: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ImportedEvent {
+    at: Timestamp,
+    r#type: &'static str,
+    name: String,
+    user_id: Option<String>,
+    anonymous_id: Option<String>,
+    /// The call it is stored as.
+    #[schema(value_type = AnyJson)]
+    body: Option<Box<RawValue>>,
+}
+
+impl From<Event> for ImportedEvent {
+    fn from(event: Event) -> Self {
+        let body = RawValue::from_string(event.body.text().to_owned()).ok();
+        let Event { at, kind, name, user_id, anonymous_id, .. } = event;
+        Self { at, r#type: kind.as_str(), name, user_id, anonymous_id, body }
+    }
+}
+
 impl From<Reject> for RejectOut {
     fn from(Reject { line, row, rows, field, code, message, .. }: Reject) -> Self {
         Self { line, row, rows, field, code, message }
@@ -266,6 +337,40 @@ async fn begin(admin: Controls, request: HttpRequest, payload: Payload) -> Answe
     .await
 }
 
+async fn preview(admin: Controls, request: HttpRequest, payload: Payload) -> Answer {
+    let mut payload = payload;
+    let arrived = match wanted(&request) {
+        Ok(asked) => receive(&admin, &request, &mut payload).await.map(|received| (asked, received)),
+        Err(problem) => Err(problem),
+    };
+    let (asked, received) = match arrived {
+        Ok(arrived) => arrived,
+        Err(problem) => return Ok(body::refused(problem, payload)),
+    };
+    let bytes = received.bytes();
+    let found = admin.imports.preview(&asked, received).await?;
+    let Previewed { progress, rejects, events, sums } =
+        found.map_err(|refused| Refusal::UnreadableFile { cause: refused.to_string() })?;
+    let rows_without: u64 = progress.rows_without_event.values().sum();
+    let told = |(sum, currency, rows, exact)| ImportSum { sum, currency, rows, exact };
+    Ok(json_answer(&PreviewOut {
+        name: asked.name,
+        format: asked.holds.as_str().to_owned(),
+        bytes,
+        rows: progress.rows,
+        rows_in_events: progress.rows_in_events,
+        rows_left_out: rows_without.saturating_sub(progress.rows_rejected),
+        rows_rejected: progress.rows_rejected,
+        reasons: progress.rows_without_event,
+        events: progress.events,
+        people: progress.people,
+        added: progress.added,
+        sums: sums.into_iter().map(told).collect(),
+        first_events: events.into_iter().map(ImportedEvent::from).collect(),
+        rejects: rejects.into_iter().take(REJECTS_PREVIEWED).map(RejectOut::from).collect(),
+    }))
+}
+
 fn wanted(request: &HttpRequest) -> Result<Asked, Problem> {
     let Wanted { format, name, map, consent, channel, kind, source } = query(request)?;
     let source = source.unwrap_or_else(|| "import".to_owned());
@@ -287,12 +392,16 @@ fn wanted(request: &HttpRequest) -> Result<Asked, Problem> {
     })?)
 }
 
-/// The file, in the data folder.
+/// The file, in the data folder, where there is room for an import.
 async fn arrive(admin: &Admin, request: &HttpRequest, payload: &mut Payload) -> Result<Received, Problem> {
-    let full = || Problem::from(Refusal::TooManyImports { limit: UNFINISHED_MAX });
     if admin.imports.is_full().await? {
-        return Err(full());
+        return Err(Refusal::TooManyImports { limit: UNFINISHED_MAX }.into());
     }
+    receive(admin, request, payload).await
+}
+
+async fn receive(admin: &Admin, request: &HttpRequest, payload: &mut Payload) -> Result<Received, Problem> {
+    let full = || Problem::from(Refusal::TooManyImports { limit: UNFINISHED_MAX });
     let mut received = admin.imports.receive().await?.ok_or_else(full)?;
     let mut pieces = body::Pieces::of(request, payload, BYTES_MAX, PIECE_DEADLINE)?;
     loop {

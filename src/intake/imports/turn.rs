@@ -20,7 +20,7 @@ use crate::store::imports::{ImportProgress, ImportState, Reject, StoredImport};
 
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Rows read between two looks at whether to go on.
-const ROWS_PER_LOOK: u64 = 500;
+pub(super) const ROWS_PER_LOOK: u64 = 500;
 /// Of what is said of a row.
 const MESSAGE_CHARS_MAX: usize = 300;
 /// Addresses put on the list in one transaction.
@@ -30,7 +30,7 @@ const REJECTS_AT_ONCE: usize = 500;
 
 /// What is known of an import while it goes on.
 #[derive(Default)]
-struct Ledger {
+pub(super) struct Ledger {
     progress: Mutex<ImportProgress>,
     /// Not stored yet.
     rejects: Mutex<Vec<Reject>>,
@@ -41,7 +41,7 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn progress(&self) -> ImportProgress {
+    pub(super) fn progress(&self) -> ImportProgress {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -53,7 +53,7 @@ impl Ledger {
         self.halt.load(Ordering::Acquire)
     }
 
-    fn note_read(&self, figures: &Figures, bytes: u64) {
+    pub(super) fn note_read(&self, figures: &Figures, bytes: u64) {
         self.change(|progress| {
             progress.bytes_read = bytes;
             progress.rows = figures.rows;
@@ -64,7 +64,7 @@ impl Ledger {
         });
     }
 
-    fn reject(&self, fault: RowFault) {
+    pub(super) fn reject(&self, fault: RowFault) {
         self.change(|progress| progress.rows_rejected += fault.rows);
         self.list(fault);
     }
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     /// All of a list was read: so many addresses of so many bytes.
-    fn note_list(&self, addresses: usize, bytes: u64) {
+    pub(super) fn note_list(&self, addresses: usize, bytes: u64) {
         self.change(|progress| {
             progress.bytes_read = bytes;
             (progress.rows, progress.rows_in_events) = (addresses as u64, addresses as u64);
@@ -97,7 +97,7 @@ impl Ledger {
         });
     }
 
-    fn reject_address(&self, refused: Refused) {
+    pub(super) fn reject_address(&self, refused: Refused) {
         let (code, column) = ("not_an_address", None);
         let Refused { line, reason, .. } = refused;
         self.change(|progress| {
@@ -114,6 +114,11 @@ impl Ledger {
     fn some_rejects(&self) -> Vec<Reject> {
         let rejects = self.rejects.lock().unwrap_or_else(PoisonError::into_inner);
         rejects.iter().take(REJECTS_AT_ONCE).cloned().collect()
+    }
+
+    /// All that are listed.
+    pub(super) fn take_rejects(&self) -> Vec<Reject> {
+        std::mem::take(&mut *self.rejects.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn are_stored(&self, rejects: usize) {
