@@ -382,8 +382,7 @@ impl Loop {
                 break;
             }
             tracing::warn!(%error, "a commit failed; its events are tried again");
-            let cause = error.to_string();
-            told.drain(..).for_each(|answer| answer(Err(cause.clone())));
+            told.drain(..).for_each(|answer| answer(Err(error.to_string())));
             self.is_stale = true;
             if self.refresh().await.is_err() {
                 // Away: whoever waits is told now, and comes again.

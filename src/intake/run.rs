@@ -329,11 +329,11 @@ impl fmt::Display for Summary {
         line("addresses, consents added", self.added)?;
         line("stored", self.stored)?;
         line("known already", self.repeated)?;
-        if let Some(name) = &self.known_as {
-            writeln!(f, "the same file was imported as {name}: its rows are known by that name")?;
-        }
         if self.refused > 0 {
             line("refused by the database", self.refused)?;
+        }
+        if let Some(name) = &self.known_as {
+            writeln!(f, "the same file was imported as {name}: its rows are known by that name")?;
         }
         for ((sum, currency), Counted { rows, total }) in &figures.money {
             let (exact, rounded) = (total.to_string(), total.rounded(*currency));
