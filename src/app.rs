@@ -209,7 +209,7 @@ impl Carillon {
         let channels = channels(&options, &sandbox, &smtp);
         let (workers, redis) = build_workers(&options, &leases, &log, &store, &definitions, channels, &links).await?;
         let boots = Arc::new(Boots::begin(&database, &log, data, redis).await?);
-        workers.dispatcher().keep_caps_shut(boots.is_unasked());
+        workers.dispatcher().expect(boots.counted(), boots.is_unasked());
         let part = Part::new(Sharing::new(&database, leases, log.clone(), workers.clone()));
         let (keys, counts, threads) = (WriteKeys::unread(), DoorCounts::default(), options.threads);
         let ingest = Ingest::new(options.ingest, keys.clone(), Arc::new(log.clone()), clock.clone(), counts.clone());

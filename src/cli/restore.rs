@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use crate::cli::backup::{bar, told};
@@ -56,13 +57,7 @@ pub async fn restore(place: &Place, asked: &Restore) -> anyhow::Result<Answer> {
                 manifest.database,
                 address.shown()
             );
-            let mut aside = None;
-            if postgres_tools::is_used(url).await? {
-                anyhow::ensure!(asked.replace, "{} is in use; --replace moves what is in it aside", address.shown());
-                aside = Some(format!("the schema {}", postgres_tools::move_aside(url, &stamp(now)?).await?));
-            }
-            postgres_tools::restore(url, &asked.from.join(DUMP), manifest.made_at).await?;
-            aside
+            into_postgres(asked, &manifest, url, now).await?
         }
     };
     crate::store::open(address.clone()).await?.close().await;
@@ -80,6 +75,36 @@ pub async fn restore(place: &Place, asked: &Restore) -> anyhow::Result<Answer> {
         told(&manifest)
     ));
     Ok(Answer::Yes)
+}
+
+async fn into_postgres(
+    asked: &Restore,
+    manifest: &Manifest,
+    url: &SecretString,
+    now: Timestamp,
+) -> anyhow::Result<Option<String>> {
+    postgres_tools::must_be_idle(url).await?;
+    let mut aside = None;
+    if postgres_tools::is_used(url).await? {
+        let shown = Address::Postgres(url.clone()).shown();
+        anyhow::ensure!(asked.replace, "{shown} is not empty; --replace moves what is in it aside");
+        aside = Some(postgres_tools::move_aside(url, &stamp(now)?).await?);
+    }
+    // Whoever came meanwhile would go on in what is put back.
+    let restored = match postgres_tools::must_be_idle(url).await {
+        Ok(()) => postgres_tools::restore(url, &asked.from.join(DUMP), manifest.made_at, now).await,
+        Err(error) => Err(error),
+    };
+    let aside = match (restored, aside) {
+        (Ok(()), aside) => aside,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(aside)) => {
+            let there = postgres_tools::move_back(url, &aside).await;
+            let there = there.map_or_else(|why| format!("{why:#}"), |()| "what was there is there again".to_owned());
+            return Err(error.context(there));
+        }
+    };
+    Ok(aside.map(|aside| format!("the schema {}", aside.kept)))
 }
 
 async fn into_sqlite(

@@ -1,9 +1,61 @@
 //! How often each data folder was started with this database, and what tells a copy of the database from the one it was
 //! copied from.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use sea_orm::{ConnectionTrait, DbBackend};
 
+use crate::store::controls::setting;
+use crate::store::dispatch::RESTORE_UNCONFIRMED;
 use crate::store::rows::{Error, Rows};
+
+/// The setting in which `carillon backup` says when it made the copy, and `carillon restore` of which it put back.
+pub const MADE_AT: &str = "backup_made_at";
+/// The setting with what PostgreSQL gave this database when it was made.
+pub const IDENTITY: &str = "database_identity";
+
+/// What a process knows its database to have counted of it.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    node: String,
+    generation: Arc<AtomicI64>,
+}
+
+impl Counted {
+    pub fn new(node: String, generation: i64) -> Self {
+        Self { node, generation: Arc::new(AtomicI64::new(generation)) }
+    }
+
+    /// What surely is committed, and of whom.
+    pub fn known(&self) -> (&str, i64) {
+        (&self.node, self.generation.load(Ordering::Acquire))
+    }
+
+    pub fn is_now(&self, generation: i64) {
+        self.generation.store(generation, Ordering::Release);
+    }
+}
+
+/// Why the database seems to be a copy that nobody has recognised yet, if it does.
+pub async fn mark<C: ConnectionTrait>(conn: &C) -> Result<Option<&'static str>, Error> {
+    if setting(conn, MADE_AT).await?.is_some() {
+        return Ok(Some("a backup was restored"));
+    }
+    let Some(identity) = identity(conn).await? else { return Ok(None) };
+    let before = setting(conn, IDENTITY).await?;
+    Ok(before.filter(|before| *before != identity).map(|_| "the database was made anew from a dump or a copy"))
+}
+
+/// Whether marketing waits: a person has not confirmed yet, or the database in `conn`'s snapshot was put back a moment
+/// ago, under whoever has `counted` more before.
+pub async fn is_unconfirmed<C: ConnectionTrait>(conn: &C, counted: Option<(&str, i64)>) -> Result<bool, Error> {
+    if setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true") || mark(conn).await?.is_some() {
+        return Ok(true);
+    }
+    let Some((node, known)) = counted else { return Ok(false) };
+    Ok(generation(conn, node).await?.unwrap_or(0) < known)
+}
 
 /// How often this folder was started with this database, and gone on for a while.
 pub async fn generation<C: ConnectionTrait>(conn: &C, node: &str) -> Result<Option<i64>, Error> {

@@ -16,6 +16,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection, DbBackend};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::Connection as _;
 
+use crate::store::sessions::APPLICATION;
 use crate::store::soundness::weaknesses;
 
 /// Readers at once; SQLite readers do not block each other or the writer.
@@ -236,7 +237,7 @@ async fn connect_sqlite(path: &Path, connections: u32, read_only: bool) -> anyho
 async fn connect_postgres(url: &SecretString, connections: u32, read_only: bool) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url.expose_secret());
     kept_open(&mut options, connections, SERVER_DEADLINE).map_sqlx_postgres_opts(move |options| {
-        options.application_name("carillon").statement_cache_capacity(256).options([
+        options.application_name(APPLICATION).statement_cache_capacity(256).options([
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX),
             // A machine that vanished is noticed: its locks are free again.
             ("tcp_keepalives_idle", "10"),

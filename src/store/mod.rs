@@ -45,6 +45,7 @@ pub mod retention;
 pub mod rows;
 pub mod search;
 pub mod segments;
+pub mod sessions;
 pub mod shards;
 pub mod slow_domains;
 pub mod soundness;

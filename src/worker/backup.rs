@@ -19,8 +19,8 @@ use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Timestamp;
+use crate::store::boots::MADE_AT;
 use crate::store::copy::{self, Contents};
-use crate::worker::restored::MADE_AT;
 
 pub const MANIFEST: &str = "manifest.json";
 pub const DATABASE: &str = "carillon.db";
@@ -182,7 +182,7 @@ pub fn verify(backup: &Path, mut progress: impl FnMut(u64)) -> anyhow::Result<Ma
     Ok(manifest)
 }
 
-/// Puts a verified backup of SQLite's file in place.
+/// Puts a verified backup of SQLite's file in place. That it is one stands in it, so marketing waits.
 ///
 /// # Errors
 /// The database is damaged, or the folder cannot be written.

@@ -24,7 +24,7 @@ mod unheard;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::tz::TimeZone;
 
@@ -38,6 +38,7 @@ use crate::message::{Channel, Message, Purpose, Reason, RetryPolicy, Status};
 use crate::render::links::Links;
 use crate::render::{self, Sender};
 use crate::store::Store;
+use crate::store::boots::Counted;
 use crate::store::dispatch::{Shut, due_after, is_any_due};
 use crate::store::shards::{Heads, Layout};
 use crate::worker::leases::Leases;
@@ -123,6 +124,8 @@ pub struct Dispatcher {
     line: tokio::sync::Mutex<Line>,
     /// Whether the line had enough when it was last looked at.
     is_full: AtomicBool,
+    /// What the database must know, or it was put back; none for whoever keeps no count.
+    counted: OnceLock<Counted>,
 }
 
 impl Dispatcher {
@@ -133,8 +136,22 @@ impl Dispatcher {
         let (domains, caps_gate, answers) = (Domains::default(), CapsGate::default(), Answers::default());
         let (inquiry, line) = (Inquiry::default(), tokio::sync::Mutex::new(Line::new(answers.clone())));
         let is_full = AtomicBool::new(false);
-        let turns = Turns::default();
-        Self { parts, leases, gates, domains, turns, caps_gate, inquiry, answers, unstored, unheard, line, is_full }
+        let (turns, counted) = (Turns::default(), OnceLock::new());
+        Self {
+            parts,
+            leases,
+            gates,
+            domains,
+            turns,
+            caps_gate,
+            inquiry,
+            answers,
+            unstored,
+            unheard,
+            line,
+            is_full,
+            counted,
+        }
     }
 
     /// Only messages to people of these shards; without it, of all.
@@ -188,8 +205,8 @@ impl Dispatcher {
             return Ok(changed);
         }
         let (store, definitions) = (&self.parts.store, &self.parts.definitions);
-        let outlook =
-            Outlook::load(store, definitions, self.leases.held(), now, self.batch_max(), &self.shut(now)).await?;
+        let (shards, shut, counted) = (self.leases.held(), self.shut(now), self.counted.get());
+        let outlook = Outlook::load(store, definitions, shards, now, self.batch_max(), &shut, counted).await?;
         let Outlook { heads, restore_unconfirmed, due, beside, unreadable, sights } = outlook;
         let look = Look { heads: Arc::new(heads), sights, beside };
         let (mut plan, asking) = self.plan(now, Ahead::of(line), restore_unconfirmed, due, &look).await?;
@@ -272,6 +289,12 @@ impl Dispatcher {
 
     fn shut(&self, now: Timestamp) -> Shut {
         Shut { channels: self.gates.closed(now), caps: self.caps_gate.is_shut(now) || self.inquiry.is_open() }
+    }
+
+    /// Sends no marketing from a database that knows less than this, and asks for slots once the cap store was asked.
+    pub fn expect(&self, counted: Counted, is_unasked: bool) {
+        let _ = self.counted.set(counted);
+        self.keep_caps_shut(is_unasked);
     }
 
     /// While somebody must first ask the cap store whether it knows more than the database, no slots are asked for.

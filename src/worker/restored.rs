@@ -7,17 +7,22 @@
 //! where many share a database; where a file is the database, somebody has copied it. The sum of all numbers stands in
 //! Redis too, where there is one, so that a machine put back as a whole is noticed as well.
 //! An outage, however long, changes none of these.
+//!
+//! `carillon restore` says itself in what it puts back that marketing waits; whoever sends looks for each of these marks
+//! before every batch, so that a database put back under it is not sent from until the minute is over.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use anyhow::Context;
+use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::caps::redis::Server;
 use crate::eventlog::{EventLog, Queue, logged};
 use crate::ids::{Timestamp, WorkspaceId};
+use crate::store::boots::{Counted, IDENTITY, MADE_AT};
 use crate::store::controls::{set_setting, setting, unset_setting};
 use crate::store::dispatch::{RESTORE_UNCONFIRMED, held_back};
 use crate::store::entries::Logged;
@@ -27,12 +32,8 @@ use crate::worker::dispatcher::requeue_held;
 
 /// The file beside the database.
 pub const FILE: &str = "generation";
-/// The setting in which `carillon backup` says when it made the copy.
-pub const MADE_AT: &str = "backup_made_at";
 /// The setting that tells why marketing waits.
 const RECOGNISED: &str = "restore_recognised";
-/// The setting with what PostgreSQL gave this database when it was made.
-const IDENTITY: &str = "database_identity";
 
 /// Why marketing waits, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -63,7 +64,7 @@ pub struct Boots {
     folder: PathBuf,
     node: String,
     /// What the database surely knows.
-    known: AtomicI64,
+    counted: Counted,
     /// What it may know: a commit whose answer was lost.
     tried: AtomicI64,
     shared: Option<(Server, String)>,
@@ -97,8 +98,8 @@ impl Boots {
         };
         let is_unasked = AtomicBool::new(shared.is_some());
         let known = boots::generation(&database.reader, &node).await?.unwrap_or(0).max(beside) + 1;
-        let (known_at, tried) = (AtomicI64::new(known), AtomicI64::new(known));
-        let boots = Self { folder: folder.to_owned(), node, known: known_at, tried, shared, is_unasked };
+        let (counted, tried) = (Counted::new(node.clone(), known), AtomicI64::new(known));
+        let boots = Self { folder: folder.to_owned(), node, counted, tried, shared, is_unasked };
         boots.first(log, because, known).await?;
         write_file(&boots.folder, &boots.node, known)?;
         boots.ask_redis(log, &Store::new(database.reader.clone())).await?;
@@ -113,13 +114,7 @@ impl Boots {
         log.writer()
             .change_in(Queue::Effects, ShardSet::NONE, move |tx, _| {
                 Box::pin(async move {
-                    if let Some(because) = because {
-                        hold(tx, now, because).await?;
-                    }
-                    unset_setting(tx, MADE_AT).await?;
-                    if let Some(identity) = boots::identity(tx).await? {
-                        set_setting(tx, IDENTITY, &identity).await?;
-                    }
+                    recognise(tx, now, because).await?;
                     Ok(boots::set(tx, &node, generation).await?)
                 })
             })
@@ -133,26 +128,35 @@ impl Boots {
     /// The folder or the database cannot be written.
     pub async fn go_on(&self, log: &EventLog, store: &Store) -> anyhow::Result<()> {
         let next = self.tried.fetch_add(1, Ordering::AcqRel) + 1;
-        let (now, node, known) = (log.clock().now(), self.node.clone(), self.known.load(Ordering::Acquire));
+        let (now, counted) = (log.clock().now(), self.counted.clone());
         let held = log
             .writer()
             .change_in(Queue::Effects, ShardSet::NONE, move |tx, _| {
                 Box::pin(async move {
-                    if boots::count(tx, &node, known, next).await? {
-                        return Ok(false);
-                    }
-                    hold(tx, now, "the database went back in time while the service ran".to_owned()).await?;
-                    boots::set(tx, &node, next).await?;
+                    let (node, known) = counted.known();
+                    let is_counted = boots::count(tx, node, known, next).await?;
+                    let because = match boots::mark(tx).await? {
+                        None if is_counted => return Ok(false),
+                        None => "the database went back in time while the service ran",
+                        Some(mark) => mark,
+                    };
+                    recognise(tx, now, Some(because.to_owned())).await?;
+                    boots::set(tx, node, next).await?;
                     Ok(true)
                 })
             })
             .await?;
-        self.known.store(next, Ordering::Release);
+        self.counted.is_now(next);
         write_file(&self.folder, &self.node, next)?;
         if held && let Some(recognised) = recognised(store.reader()).await? {
             warn(&recognised);
         }
         self.ask_redis(log, store).await
+    }
+
+    /// What whoever sends compares the database with.
+    pub fn counted(&self) -> Counted {
+        self.counted.clone()
     }
 
     /// Whether nobody could ask the Redis yet: what needs slots of it must wait.
@@ -190,12 +194,8 @@ async fn evidence(database: &Database, beside: Option<&(String, i64)>) -> anyhow
     if !boots::has_entries(conn).await? {
         return Ok(None);
     }
-    if setting(conn, MADE_AT).await?.is_some() {
-        return Ok(Some("a backup was restored".to_owned()));
-    }
-    let (before, identity) = (setting(conn, IDENTITY).await?, boots::identity(conn).await?);
-    if before.is_some() && before != identity {
-        return Ok(Some("the database was made anew from a dump or a copy".to_owned()));
+    if let Some(mark) = boots::mark(conn).await? {
+        return Ok(Some(mark.to_owned()));
     }
     match beside {
         Some((node, generation)) => {
@@ -209,11 +209,37 @@ async fn evidence(database: &Database, beside: Option<&(String, i64)>) -> anyhow
     }
 }
 
+/// Says in what was just put back that marketing waits, and of when it is: whoever comes, or never left, finds it there.
+/// A database in which nothing was ever logged has nothing to send twice.
+///
+/// # Errors
+/// The database refuses.
+pub async fn put_back(conn: &DatabaseConnection, made_at: Timestamp, now: Timestamp) -> anyhow::Result<()> {
+    let tx = conn.begin().await?;
+    set_setting(&tx, MADE_AT, &made_at.millis().to_string()).await?;
+    if boots::has_entries(&tx).await? {
+        hold(&tx, now, "a backup was restored".to_owned()).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Holds marketing if there is a reason, in place of what marks the database as a copy.
+async fn recognise<C: ConnectionTrait>(tx: &C, now: Timestamp, because: Option<String>) -> anyhow::Result<()> {
+    if let Some(because) = because {
+        hold(tx, now, because).await?;
+    }
+    unset_setting(tx, MADE_AT).await?;
+    if let Some(identity) = boots::identity(tx).await? {
+        set_setting(tx, IDENTITY, &identity).await?;
+    }
+    Ok(())
+}
+
 /// From now on marketing waits for a person. One that waits already keeps its reason.
 ///
 /// # Errors
 /// The database refuses.
-pub async fn hold<C: sea_orm::ConnectionTrait>(tx: &C, now: Timestamp, because: String) -> anyhow::Result<()> {
+pub async fn hold<C: ConnectionTrait>(tx: &C, now: Timestamp, because: String) -> anyhow::Result<()> {
     if recognised(tx).await?.is_some() {
         return Ok(());
     }
@@ -243,7 +269,7 @@ async fn hold_now(log: &EventLog, because: String) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The database cannot be read.
-pub async fn recognised<C: sea_orm::ConnectionTrait>(conn: &C) -> anyhow::Result<Option<Recognised>> {
+pub async fn recognised<C: ConnectionTrait>(conn: &C) -> anyhow::Result<Option<Recognised>> {
     if setting(conn, RESTORE_UNCONFIRMED).await?.is_none_or(|value| value != "true") {
         return Ok(None);
     }
@@ -284,6 +310,8 @@ pub async fn confirm(log: &EventLog, id: WorkspaceId, by: &str) -> anyhow::Resul
             Box::pin(async move {
                 let Some(recognised) = recognised(tx).await? else { return Ok(false) };
                 set_setting(tx, RESTORE_UNCONFIRMED, "false").await?;
+                // Of a database put back under a process that goes on.
+                unset_setting(tx, MADE_AT).await?;
                 let detail = serde_json::to_string(&recognised).context("what was recognised")?;
                 let act = Logged::Administered { act: "restore_confirmed".to_owned(), by, detail };
                 appender.append(tx, vec![vec![logged(id, None, now, act)]]).await?;

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use carillon::app::WORKSPACE;
+use carillon::ids::Timestamp;
+use carillon::store::boots::MADE_AT;
+use carillon::store::controls::setting;
 use carillon::store::{Address, Rows};
 use carillon::worker::backup::{Draft, copy_sqlite, unpack_sqlite, verify};
-use carillon::worker::restored::{confirm, look};
+use carillon::worker::restored::{self, Boots, confirm, look};
 use tempfile::TempDir;
 
 use super::BACKEND;
@@ -218,4 +221,69 @@ async fn a_folder_and_its_database_put_back_together_are_recognised_by_redis() {
     shop.close().await;
     let shop = Shop::open(folder, address, START + 2 * LATER, redis).await;
     assert!(!look(&shop.house.store, WORKSPACE, shop.clock.now()).await.unwrap().is_held, "confirmed is confirmed");
+}
+
+#[tokio::test]
+async fn a_database_put_back_under_a_running_service_sends_no_marketing_from_the_first_batch_on() {
+    let anew = ["CREATE TABLE anew (LIKE settings INCLUDING ALL)", "INSERT INTO anew SELECT * FROM settings"];
+    let anew = [&anew[..], &["DROP TABLE settings", "ALTER TABLE anew RENAME TO settings"]].concat();
+    let marked = format!("INSERT INTO settings (name, value) VALUES ('{MADE_AT}', '{START}')");
+    let ways: [(&str, Vec<&str>); 3] = [
+        ("a backup was restored", vec![&marked]),
+        ("the database went back in time while the service ran", vec!["UPDATE boots SET generation = 0"]),
+        ("the database was made anew from a dump or a copy", anew),
+    ];
+    for (because, way) in ways.into_iter().take(if BACKEND == Backend::Postgres { 3 } else { 2 }) {
+        let place = Place::new(BACKEND).await;
+        let shop = a_cart_is_left(&place).await;
+        let house = &shop.house;
+        let boots = Boots::begin(&house.database, &house.log, place.folder.path(), None).await.unwrap();
+        for sql in way {
+            Rows(&house.database.writer).run(sql, vec![]).await.unwrap();
+        }
+        shop.after(5 * 60 + 10).await;
+        assert_eq!(shop.carrier.taken(), (0, 0), "{because}: before the minute is over");
+        boots.go_on(&house.log, &house.store).await.unwrap();
+        let seen = look(&house.store, WORKSPACE, shop.clock.now()).await.unwrap();
+        assert_eq!(seen.recognised.unwrap().because, because);
+        shop.settle().await;
+        assert_eq!(shop.carrier.taken(), (0, 0), "{because}");
+        assert_eq!(confirm(&house.log, WORKSPACE, "ann").await.unwrap(), Some(1), "{because}");
+        shop.settle().await;
+        assert_eq!(shop.carrier.taken(), (1, 0), "{because}: confirmed is confirmed");
+        boots.go_on(&house.log, &house.store).await.unwrap();
+        assert!(!look(&house.store, WORKSPACE, shop.clock.now()).await.unwrap().is_held, "{because}: once");
+        shop.close().await;
+    }
+}
+
+#[tokio::test]
+async fn what_restore_puts_back_says_itself_that_marketing_waits_whoever_comes_and_goes_on_when_confirmed() {
+    let place = Place::new(BACKEND).await;
+    let shop = a_cart_is_left(&place).await;
+    let (house, made_at) = (&shop.house, Timestamp::from_millis(START - HOUR));
+    restored::put_back(&house.database.writer, made_at, shop.clock.now()).await.unwrap();
+    let seen = look(&house.store, WORKSPACE, shop.clock.now()).await.unwrap();
+    assert_eq!(seen.recognised.unwrap().backup_at, Some(made_at), "before anybody has started");
+    shop.after(5 * 60 + 10).await;
+    assert_eq!(shop.carrier.taken(), (0, 0));
+    assert_eq!(confirm(&house.log, WORKSPACE, "ann").await.unwrap(), Some(1));
+    assert_eq!(setting(house.store.reader(), MADE_AT).await.unwrap(), None);
+    shop.settle().await;
+    assert_eq!(shop.carrier.taken(), (1, 0));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_database_in_which_nothing_was_ever_logged_is_put_back_and_nobody_waits() {
+    let place = Place::new(BACKEND).await;
+    let database = carillon::store::open(place.address()).await.unwrap();
+    restored::put_back(&database.writer, Timestamp::from_millis(START - HOUR), Timestamp::from_millis(START))
+        .await
+        .unwrap();
+    database.close().await;
+    let shop = Shop::open(place.folder.path(), place.address(), START, None).await;
+    assert!(!look(&shop.house.store, WORKSPACE, shop.clock.now()).await.unwrap().is_held);
+    assert_eq!(setting(shop.house.store.reader(), MADE_AT).await.unwrap(), None);
+    shop.close().await;
 }

@@ -2,34 +2,45 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::ids::Timestamp;
-use crate::store::controls::set_setting;
+use crate::store::Address;
 use crate::store::copy::{self, Contents};
+use crate::store::leases;
 use crate::store::rows::Rows;
-use crate::worker::restored::MADE_AT;
+use crate::store::sessions;
+use crate::worker::restored::put_back;
+
+/// How long somebody who was just stopped may take to be gone: what a lease lasts, and a little.
+const GOING: Duration = Duration::from_millis(leases::LEASE_MS.unsigned_abs() + 1_000);
+/// How the names of schemas begin that were moved aside.
+const ASIDE: &str = "before_restore_";
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Writes a consistent archive of the database while others write to it.
 pub async fn dump(url: &SecretString, to: &Path) -> anyhow::Result<()> {
     let mut command = tool("pg_dump", url)?;
     command.args(["--format=custom", "--no-owner", "--no-privileges"]).arg(format!("--file={}", to.display()));
+    // What an earlier `restore` moved aside is not of the shop any more, and stands in the way where it stands already.
+    command.arg(format!("--exclude-schema={ASIDE}*"));
     run(command, "pg_dump").await
 }
 
-/// Reads an archive into an empty database, all of it or nothing, and says there that it is a copy.
-pub async fn restore(url: &SecretString, from: &Path, made_at: Timestamp) -> anyhow::Result<()> {
+/// Reads an archive into an empty database, all of it or nothing, and says there that marketing waits.
+pub async fn restore(url: &SecretString, from: &Path, made_at: Timestamp, now: Timestamp) -> anyhow::Result<()> {
     let mut command = tool("pg_restore", url)?;
     command.args(["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]);
     let name = percent_decoded(Url::parse(url.expose_secret())?.path().trim_start_matches('/'));
     command.arg(format!("--dbname={name}")).arg(from);
     run(command, "pg_restore").await?;
     let conn = connect(url).await?;
-    set_setting(&conn, MADE_AT, &made_at.millis().to_string()).await?;
+    put_back(&conn, made_at, now).await?;
     conn.close().await?;
     Ok(())
 }
@@ -42,19 +53,67 @@ pub async fn is_used(url: &SecretString) -> anyhow::Result<bool> {
     Ok(used.is_some())
 }
 
-/// Keeps what is in the database under another name; the answer is the schema's.
-pub async fn move_aside(url: &SecretString, stamp: &str) -> anyhow::Result<String> {
+/// Nobody may work with the database while another is put in its place: whoever did would go on in that one.
+///
+/// # Errors
+/// Somebody does, and who; or the database cannot be asked.
+pub async fn must_be_idle(url: &SecretString) -> anyhow::Result<()> {
+    let conn = connect(url).await?;
+    let since = Instant::now();
+    let found = loop {
+        let found = sessions::at_work(&conn).await?;
+        if found.is_empty() || since.elapsed() >= GOING {
+            break found;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    conn.close().await?;
+    ensure!(
+        found.is_empty(),
+        "{} is in use: {}. Stop every `carillon serve` on it first, whatever data folder it has, on this machine or \
+         another: it would go on in the database that is put back, and send again what was sent since",
+        Address::Postgres(url.clone()).shown(),
+        found.join("; ")
+    );
+    Ok(())
+}
+
+/// What was in the database, out of the way.
+pub struct Aside {
+    schema: String,
+    /// The name it has now.
+    pub kept: String,
+}
+
+/// Keeps what is in the database under another name.
+pub async fn move_aside(url: &SecretString, stamp: &str) -> anyhow::Result<Aside> {
     let conn = connect(url).await?;
     let schema: String = Rows(&conn)
         .scalar("SELECT current_schema()", vec![])
         .await?
         .context("the database has no schema to restore into")?;
-    let kept = format!("before_restore_{}", stamp.to_lowercase().replace(['-', ':'], "_"));
+    let mut kept = format!("{ASIDE}{}", stamp.to_lowercase().replace(['-', ':'], "_"));
+    let same = "SELECT count(*) FROM pg_namespace WHERE starts_with(nspname::text, ?)";
+    if let Some(before @ 1..) = Rows(&conn).scalar::<i64>(same, vec![kept.as_str().into()]).await? {
+        // In the same second.
+        kept = format!("{kept}_{}", before + 1);
+    }
     conn.execute_unprepared(&format!(r#"ALTER SCHEMA "{schema}" RENAME TO "{kept}"; CREATE SCHEMA "{schema}""#))
         .await
         .context("what is in the database cannot be moved aside; is the user the owner of its schema?")?;
     conn.close().await?;
-    Ok(kept)
+    Ok(Aside { schema, kept })
+}
+
+/// Undoes [`move_aside`], where nothing was put in its place.
+pub async fn move_back(url: &SecretString, aside: &Aside) -> anyhow::Result<()> {
+    let Aside { schema, kept } = aside;
+    let conn = connect(url).await?;
+    conn.execute_unprepared(&format!(r#"DROP SCHEMA "{schema}"; ALTER SCHEMA "{kept}" RENAME TO "{schema}""#))
+        .await
+        .with_context(|| format!("what was in the database is kept as the schema {kept} and cannot be moved back"))?;
+    conn.close().await?;
+    Ok(())
 }
 
 /// What is in the database.

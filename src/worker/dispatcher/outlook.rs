@@ -17,8 +17,9 @@ use crate::event::Event;
 use crate::guard::{self, CampaignSwitch, Draft, GuardState, Verdict, address_of, neighbours, quiet_hours};
 use crate::ids::{EnrollmentId, MessageId, Position, ProfileId, Timestamp, WorkspaceId};
 use crate::message::{Message, Purpose, Reason};
-use crate::store::controls::{PAUSE_ALL, setting};
-use crate::store::dispatch::{RESTORE_UNCONFIRMED, Shut, due_ids};
+use crate::store::boots::{Counted, is_unconfirmed};
+use crate::store::controls::PAUSE_ALL;
+use crate::store::dispatch::{Shut, due_ids};
 use crate::store::entries::Logged;
 use crate::store::shards::{Heads, ShardSet, backlog, heads};
 use crate::store::{Store, Workspace, workspace};
@@ -70,11 +71,15 @@ impl Outlook {
         now: Timestamp,
         limit: usize,
         shut: &Shut,
+        counted: Option<&Counted>,
     ) -> anyhow::Result<Self> {
+        // Before the snapshot, which therefore knows at least as much.
+        let known = counted.map(Counted::known);
         let snapshot = store.snapshot().await?;
+        let unconfirmed = is_unconfirmed(&snapshot, known).await;
         let loaded = load(&snapshot, definitions, shards, now, limit, shut).await;
         snapshot.rollback().await?;
-        loaded
+        Ok(Self { restore_unconfirmed: unconfirmed?, ..loaded? })
     }
 }
 
@@ -94,7 +99,7 @@ async fn load<C: ConnectionTrait>(
     ids.extend(&beside);
     let mut outlook = Outlook {
         heads,
-        restore_unconfirmed: setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true"),
+        restore_unconfirmed: false,
         due: Vec::with_capacity(ids.len()),
         beside: beside.into_iter().map(|(_, message)| message).collect(),
         unreadable: Vec::new(),
