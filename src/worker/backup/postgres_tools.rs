@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use sea_orm::{ConnectOptions, ConnectionTrait, DatabaseConnection};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
+use crate::clock::Stopwatch;
 use crate::ids::Timestamp;
 use crate::store::Address;
 use crate::store::copy::{self, Contents};
@@ -59,7 +60,7 @@ pub async fn is_used(url: &SecretString) -> anyhow::Result<bool> {
 /// Somebody does, and who; or the database cannot be asked.
 pub async fn must_be_idle(url: &SecretString) -> anyhow::Result<()> {
     let conn = connect(url).await?;
-    let since = Instant::now();
+    let since = Stopwatch::start();
     let found = loop {
         let found = sessions::at_work(&conn).await?;
         if found.is_empty() || since.elapsed() >= GOING {
