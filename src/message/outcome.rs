@@ -11,8 +11,15 @@ pub enum Outcome {
     /// The provider took it; `reply` is its answer or id, free of personal data where the provider allows.
     Accepted { reply: String },
     /// Not now: try again by the schedule, not before `after` if given. `slow_domain` asks to slow the whole
-    /// recipient domain.
-    Retry { cause: String, after: Option<Span>, slow_domain: bool },
+    /// recipient domain; `about_recipient` says that the provider works, and this one address is what is in the way.
+    Retry {
+        cause: String,
+        after: Option<Span>,
+        slow_domain: bool,
+        // Answers stored before it was told say nothing of it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        about_recipient: bool,
+    },
     /// Never: `suppress` says the address itself is dead.
     Rejected { cause: String, suppress: bool },
     /// The transport itself is unusable (wrong login): keep everything queued, spend no attempt.

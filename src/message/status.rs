@@ -127,10 +127,12 @@ pub fn next(now: Timestamp, message: &Message, outcome: &Outcome, policy: &Retry
     };
     match outcome {
         Outcome::Accepted { reply } => Status::Sent { at: now, reply: reply.clone() },
-        Outcome::Retry { cause, after, slow_domain: _ } => match policy.next_try(now, message, attempt, *after) {
-            Some(at) => Status::Retrying { attempt, at, cause: cause.clone() },
-            None => Status::Failed { at: now, reason: Reason::RetriesExhausted { cause: cause.clone() } },
-        },
+        Outcome::Retry { cause, after, slow_domain: _, about_recipient: _ } => {
+            match policy.next_try(now, message, attempt, *after) {
+                Some(at) => Status::Retrying { attempt, at, cause: cause.clone() },
+                None => Status::Failed { at: now, reason: Reason::RetriesExhausted { cause: cause.clone() } },
+            }
+        }
         Outcome::Rejected { cause, suppress: _ } => {
             Status::Failed { at: now, reason: Reason::ProviderRefused { cause: cause.clone() } }
         }

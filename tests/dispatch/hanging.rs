@@ -53,7 +53,12 @@ fn of_a_hundred(to: &str) -> Span {
 
 fn times_out_there(to: &str) -> Outcome {
     match to.ends_with(HANGING) {
-        true => Outcome::Retry { cause: "no answer in time".into(), after: None, slow_domain: false },
+        true => Outcome::Retry {
+            cause: "no answer in time".into(),
+            after: None,
+            slow_domain: false,
+            about_recipient: false,
+        },
         false => accepted(),
     }
 }

@@ -2,7 +2,7 @@
 
 use carillon::message::Outcome;
 
-use super::world::{HERE, World, campaign, reason_of, retry};
+use super::world::{HERE, World, campaign, is_sent, reason_of, retry};
 
 async fn shop() -> World {
     let world = World::with(&[campaign("cart", "Product Added", "")]).await;
@@ -126,11 +126,41 @@ async fn after_a_stop_one_message_tries_the_transport_and_the_rest_wait_for_it()
 }
 
 #[tokio::test]
+async fn full_mailboxes_wait_for_their_owners_and_everybody_else_gets_mail() {
+    let mut world = shop().await;
+    let full = || Outcome::Retry {
+        cause: "452 4.2.2 Over quota".into(),
+        after: None,
+        slow_domain: false,
+        about_recipient: true,
+    };
+    world.carrier.will((0..12).map(|_| full()));
+    for n in 0..12 {
+        world.identify(&format!("g{n}"), &format!("g{n}@f{n}.example")).await;
+        world.track(&format!("g{n}"), "Product Added", &format!("c{n}")).await;
+    }
+    world.settle().await;
+    assert_eq!((world.carrier.handed().len(), world.dispatcher.stopped().len()), (12, 0));
+    world.track("ann", "Product Added", "c12").await;
+    world.settle().await;
+    let messages = world.messages().await;
+    let sent: Vec<_> = messages.iter().filter(|message| is_sent(&message.status)).collect();
+    assert_eq!((world.carrier.handed().len(), sent.len()), (13, 1));
+    assert_eq!(sent[0].address.as_deref(), Some("ann@example.com"));
+    assert_eq!(messages.iter().filter(|message| message.status.name() == "retrying").count(), 12);
+}
+
+#[tokio::test]
 async fn a_domain_that_asks_for_patience_slows_its_own_people_only() {
     let mut world = shop().await;
     world.identify("eve", "eve@example.com").await;
     world.identify("bob", "bob@example.org").await;
-    world.carrier.will([Outcome::Retry { cause: "421 too fast".into(), after: None, slow_domain: true }]);
+    world.carrier.will([Outcome::Retry {
+        cause: "421 too fast".into(),
+        after: None,
+        slow_domain: true,
+        about_recipient: false,
+    }]);
     world.track("ann", "Product Added", "c1").await;
     world.settle().await;
     world.track("eve", "Product Added", "c2").await;

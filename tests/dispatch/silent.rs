@@ -142,7 +142,7 @@ async fn while_the_cap_store_says_nothing_whatever_obeys_no_cap_goes_and_the_res
 async fn a_slot_given_up_while_the_cap_store_says_nothing_delays_nobody_and_is_free() {
     let (mut world, silent) = shop().await;
     world.carrier.will([
-        Outcome::Retry { cause: "451 later".into(), after: None, slow_domain: false },
+        Outcome::Retry { cause: "451 later".into(), after: None, slow_domain: false, about_recipient: false },
         Outcome::Rejected { cause: "550 5.7.1 policy".into(), suppress: false },
     ]);
     world.track("ann", "Product Added", "c1").await;

@@ -491,7 +491,7 @@ pub fn reason_of(message: &Message) -> &'static str {
 }
 
 pub fn retry(cause: &str) -> Outcome {
-    Outcome::Retry { cause: cause.into(), after: None, slow_domain: false }
+    Outcome::Retry { cause: cause.into(), after: None, slow_domain: false, about_recipient: false }
 }
 
 pub fn is_sent(status: &Status) -> bool {

@@ -47,7 +47,12 @@ impl Channel for Carrier {
         if matches!(fault, None | Some(ProviderFault::TakenUnheard)) {
             state.taken.entry(rendered.message()).or_insert((0, rendered.purpose())).0 += 1;
         }
-        let again = |cause: &str, slow_domain| Outcome::Retry { cause: cause.into(), after: None, slow_domain };
+        let again = |cause: &str, slow_domain| Outcome::Retry {
+            cause: cause.into(),
+            after: None,
+            slow_domain,
+            about_recipient: false,
+        };
         let outcome = match fault {
             None => Outcome::Accepted { reply: "250 ok".into() },
             Some(ProviderFault::Busy) => again("451 try again", false),

@@ -16,6 +16,7 @@ fn verdict(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Accepted { .. } => "sent",
         Outcome::Retry { slow_domain: true, .. } => "retry, slower",
+        Outcome::Retry { about_recipient: true, .. } => "retry, theirs",
         Outcome::Retry { .. } => "retry",
         Outcome::Rejected { suppress: true, .. } => "suppress",
         Outcome::Rejected { .. } => "fail",
@@ -31,7 +32,7 @@ async fn each_recipient_has_an_answer_of_its_own() {
     let rows = [
         ("ann@example.com", "sent"),
         ("gone@example.com", "suppress"),
-        ("full@example.com", "retry"),
+        ("full@example.com", "retry, theirs"),
         ("policy@example.com", "fail"),
         ("slow@example.com", "retry, slower"),
         ("bob@example.com", "sent"),

@@ -60,16 +60,18 @@ pub fn verdict(stage: Stage, reply: &Reply) -> Outcome {
         (Stage::Final, 1 | 3) => Outcome::Unknown { cause },
         (_, 4) => {
             let throttled = reply.code == 421 || matches!(enhanced(&reply.text), Some((7, _)));
-            Outcome::Retry { cause, after: None, slow_domain: throttled && stage >= Stage::Sender }
+            let about_recipient = !throttled && is_about_recipient(stage, reply);
+            Outcome::Retry { cause, after: None, slow_domain: throttled && stage >= Stage::Sender, about_recipient }
         }
         (Stage::Connect | Stage::Greeting | Stage::Login, _) => Outcome::TransportDown { cause },
         (_, 5) => permanent(stage, reply, cause),
-        _ => Outcome::Retry { cause, after: None, slow_domain: false },
+        _ => Outcome::Retry { cause, after: None, slow_domain: false, about_recipient: false },
     }
 }
 
 fn permanent(stage: Stage, reply: &Reply, cause: String) -> Outcome {
-    let again = |cause| Outcome::Retry { cause, after: None, slow_domain: false };
+    let is_theirs = is_about_recipient(stage, reply);
+    let again = |cause| Outcome::Retry { cause, after: None, slow_domain: false, about_recipient: is_theirs };
     let dead = |cause| Outcome::Rejected { cause, suppress: true };
     let failed = |cause| Outcome::Rejected { cause, suppress: false };
     if matches!(reply.code, 530 | 535) {
@@ -91,13 +93,26 @@ fn permanent(stage: Stage, reply: &Reply, cause: String) -> Outcome {
     }
 }
 
+/// Whether a "not now" is about this address alone, of a server that took everything before: a full mailbox, a domain
+/// that cannot be found. A failure of the server itself, or one that it may have with everybody, is not.
+fn is_about_recipient(stage: Stage, reply: &Reply) -> bool {
+    match enhanced(&reply.text) {
+        // Of the sender's address, which servers look at only once they know the recipient's.
+        Some((1, 7 | 8)) => false,
+        Some((2, 1 | 2)) => stage >= Stage::Recipient,
+        Some((1 | 2, _) | (4, 4)) => stage == Stage::Recipient,
+        Some(_) => false,
+        None => stage == Stage::Recipient && matches!(reply.code, 450 | 552),
+    }
+}
+
 /// No answer came at `stage`. Before MAIL it says nothing about the message; after the dot it may have been accepted.
 pub fn lost(stage: Stage, cause: &str) -> Outcome {
     let cause = public(cause);
     match stage {
         Stage::Connect | Stage::Greeting | Stage::Login => Outcome::TransportDown { cause },
         Stage::Sender | Stage::Recipient | Stage::Data | Stage::Body => {
-            Outcome::Retry { cause, after: None, slow_domain: false }
+            Outcome::Retry { cause, after: None, slow_domain: false, about_recipient: false }
         }
         Stage::Final => Outcome::Unknown { cause },
     }

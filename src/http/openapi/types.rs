@@ -175,6 +175,7 @@ described! {
         .property("cause", text("Of every other: what the provider said, or what stood in the way"))
         .property("after", maybe(Type::String))
         .property("slow_domain", flag("Retry: the whole domain of the address asks for patience"))
+        .property("about_recipient", flag("Retry: the provider works, and this one address is in the way (a full mailbox)"))
         .property("suppress", flag("Rejected: the address itself is dead"))
         .required("outcome");
     CampaignStatus as "CampaignStatus" => one_of("Whether a campaign sends", ["draft", "live", "paused", "archived"]);

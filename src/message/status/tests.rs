@@ -33,7 +33,7 @@ fn sending(attempt: u32) -> Status {
 }
 
 fn retry(after: Option<Span>) -> Outcome {
-    Outcome::Retry { cause: "451 4.7.1 come back later".into(), after, slow_domain: false }
+    Outcome::Retry { cause: "451 4.7.1 come back later".into(), after, slow_domain: false, about_recipient: false }
 }
 
 fn every_status() -> Vec<Status> {

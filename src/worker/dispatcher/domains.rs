@@ -330,7 +330,7 @@ mod tests {
     }
 
     fn busy() -> Outcome {
-        Outcome::Retry { cause: "421 too fast".into(), after: None, slow_domain: true }
+        Outcome::Retry { cause: "421 too fast".into(), after: None, slow_domain: true, about_recipient: false }
     }
 
     #[test]

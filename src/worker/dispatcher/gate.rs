@@ -130,7 +130,9 @@ impl Gates {
         let mut state = self.lock();
         match outcome {
             Outcome::TransportDown { cause } => Some(self.stop(&mut state, now, channel, cause.clone())),
-            Outcome::Retry { cause, slow_domain: false, .. } | Outcome::Unknown { cause } => {
+            // About one domain or address: whether others are taken nobody knows, so it counts neither way.
+            Outcome::Retry { slow_domain: true, .. } | Outcome::Retry { about_recipient: true, .. } => None,
+            Outcome::Retry { cause, .. } | Outcome::Unknown { cause } => {
                 let run = state.runs.entry(channel).or_default();
                 run.failures += 1;
                 if run.domains.len() < RUN_DOMAINS_MIN {
@@ -143,7 +145,6 @@ impl Gates {
                 }
                 None
             }
-            Outcome::Retry { slow_domain: true, .. } => None,
             Outcome::Accepted { .. } | Outcome::Rejected { .. } => {
                 state.runs.remove(&channel);
                 if state.down.remove(&channel).is_some() {
@@ -291,7 +292,8 @@ mod tests {
 
     #[test]
     fn a_run_of_failures_to_several_domains_stops_a_transport_and_what_it_takes_opens_it() {
-        let again = Outcome::Retry { cause: "451 4.3.0 later".into(), after: None, slow_domain: false };
+        let again =
+            Outcome::Retry { cause: "451 4.3.0 later".into(), after: None, slow_domain: false, about_recipient: false };
         let accepted = Outcome::Accepted { reply: String::new() };
         let domain = |n: usize| Domain::of(Channel::Email, &format!("ann@{n}.example")).unwrap();
         let fail = |gates: &Gates, now, n| gates.learn(now, Channel::Email, Some(&domain(n)), &again);
@@ -314,6 +316,31 @@ mod tests {
         assert!(gates.stopped().is_empty() && !gates.is_probing(Channel::Email));
         assert!((1..RUN_MAX).all(|n| fail(&gates, at(180), n).is_none()));
         assert!(gates.stopped().is_empty(), "the count begins anew");
+    }
+
+    #[test]
+    fn full_mailboxes_stop_nobody_elses_mail_and_say_nothing_of_a_transport_that_fails() {
+        let retry = |cause: &str, about_recipient| Outcome::Retry {
+            cause: cause.into(),
+            after: None,
+            slow_domain: false,
+            about_recipient,
+        };
+        let (full, fails) = (retry("452 4.2.2 Over quota", true), retry("451 4.3.0 later", false));
+        let domain = |n: usize| Domain::of(Channel::Email, &format!("ann@{n}.example")).unwrap();
+        let gates = gates();
+        for n in 0..RUN_MAX * 3 {
+            assert_eq!(gates.learn(at(0), Channel::Email, Some(&domain(n)), &full), None);
+            assert!(gates.stopped().is_empty(), "{n}");
+        }
+        for n in 0..RUN_MAX {
+            assert!(gates.stopped().is_empty(), "{n}");
+            gates.learn(at(0), Channel::Email, Some(&domain(n)), &fails);
+            gates.learn(at(0), Channel::Email, Some(&domain(n)), &full);
+        }
+        assert_eq!(gates.stopped().len(), 1, "a full mailbox between them ends no run");
+        gates.learn(at(60), Channel::Email, Some(&domain(1)), &full);
+        assert!(gates.closed(at(60)).is_empty() && gates.is_probing(Channel::Email), "the next one tries");
     }
 
     #[test]

@@ -168,6 +168,48 @@ fn every_row_gives_its_verdict() {
 }
 
 #[test]
+fn a_full_mailbox_is_its_owners_affair_and_a_server_that_fails_everybodys() {
+    let rows = [
+        (Recipient, "452 4.2.2 Over quota", true),
+        (Recipient, "450 4.2.0 Greylisted", true),
+        (Recipient, "450 4.2.1 Receives too much", true),
+        (Recipient, "450 4.1.1 Unverified address", true),
+        (Recipient, "450 4.1.2 Domain not found", true),
+        (Recipient, "552 5.2.2 Over quota", true),
+        (Recipient, "550 5.4.4 Unable to route", true),
+        (Recipient, "450 mailbox busy", true),
+        (Recipient, "552 Storage exceeded", true),
+        (Final, "552 5.2.2 Over quota", true),
+        (Recipient, "450 4.1.8 Sender address rejected: Domain not found", false),
+        (Recipient, "450 4.1.7 Sender address rejected: unverified", false),
+        (Recipient, "451 4.3.0 Temporary lookup failure", false),
+        (Recipient, "452 4.3.1 Insufficient system storage", false),
+        (Recipient, "454 4.4.1 No answer from host", false),
+        (Recipient, "451 4.4.3 Directory server failure", false),
+        (Recipient, "451 local error", false),
+        (Recipient, "452 too many recipients", false),
+        (Recipient, "450 4.7.1 Rate limited", false),
+        (Recipient, "421 4.2.1 Closing", false),
+        (Sender, "450 4.1.1 sender unknown", false),
+        (Sender, "452 4.2.2 Over quota", false),
+        (Greeting, "450 no", false),
+        (Login, "450 4.2.2 no", false),
+        (Stage::Data, "451 4.3.0 later", false),
+        (Stage::Data, "450 4.1.1 later", false),
+        (Final, "450 no", false),
+        (Final, "450 4.4.4 no route", false),
+        (Final, "451 4.3.2 Shutting down", false),
+        (Final, "450 4.2.0 Greylisted", false),
+    ];
+    for (stage, text, expected) in rows {
+        let Outcome::Retry { about_recipient, .. } = verdict(stage, &reply(text)) else { panic!("{stage:?} {text}") };
+        assert_eq!(about_recipient, expected, "{stage:?} {text}");
+    }
+    let Outcome::Retry { about_recipient, .. } = lost(Recipient, "eof") else { panic!() };
+    assert!(!about_recipient, "no answer is none about the address");
+}
+
+#[test]
 fn an_answer_that_fits_no_question_is_never_taken_for_an_acceptance() {
     assert_eq!(Expect::of(&verdict(Final, &reply("354 go on"))), Expect::Unknown);
     assert_eq!(Expect::of(&verdict(Recipient, &reply("220 hello"))), Retry);
