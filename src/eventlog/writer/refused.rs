@@ -14,7 +14,6 @@ use crate::eventlog::{AppendError, Draft, Receipt};
 use crate::ids::{EventId, Timestamp, WorkspaceId};
 use crate::store::locks::Reach;
 use crate::store::refused::{Refusal, refusal};
-use crate::telemetry;
 
 /// Nothing of a transaction was kept: the database does not take some of its events.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +78,7 @@ impl Loop {
             Ok(refused) => refused,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "events were refused, and it cannot be told which");
-                telemetry::commit_failed();
+                self.health.commit_failed(&error);
                 self.is_stale = true;
                 return fail(vec![job], &error.to_string());
             }
