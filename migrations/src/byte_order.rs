@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use sea_orm_migration::prelude::{ConnectionTrait, DbErr};
 use sea_orm_migration::sea_orm::{DbBackend, Statement};
 
-/// Those with text that were made in the database's own order; younger ones never were.
+/// Ours with text: those of before were made in the database's own order, and a new one joins them, for the test that puts
+/// every column back.
 const TABLES: [&str; 42] = [
     "address_holders",
     "api_token_secrets",
