@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::{ConnectionTrait, DbBackend, Value};
 
 use crate::store::controls::setting;
 use crate::store::dispatch::RESTORE_UNCONFIRMED;
@@ -50,11 +50,19 @@ pub async fn mark<C: ConnectionTrait>(conn: &C) -> Result<Option<&'static str>, 
 /// Whether marketing waits: a person has not confirmed yet, or the database in `conn`'s snapshot was put back a moment
 /// ago, under whoever has `counted` more before.
 pub async fn is_unconfirmed<C: ConnectionTrait>(conn: &C, counted: Option<(&str, i64)>) -> Result<bool, Error> {
-    if setting(conn, RESTORE_UNCONFIRMED).await?.is_some_and(|value| value == "true") || mark(conn).await?.is_some() {
+    let (node, known) = counted.unwrap_or_default();
+    // Asked before every batch: one statement.
+    let sql = "SELECT (SELECT value FROM settings WHERE name = ?), (SELECT value FROM settings WHERE name = ?),
+               (SELECT value FROM settings WHERE name = ?), (SELECT generation FROM boots WHERE node = ?)";
+    let names = [RESTORE_UNCONFIRMED, MADE_AT, IDENTITY, node];
+    let Some(row) = Rows(conn).one(sql, names.map(Value::from).into()).await? else { return Ok(false) };
+    let said = |index: usize| row.try_get_by_index::<Option<String>>(index);
+    let (unconfirmed, made_at, before) = (said(0)?, said(1)?, said(2)?);
+    let generation: i64 = row.try_get_by_index::<Option<i64>>(3)?.unwrap_or(0);
+    if unconfirmed.is_some_and(|value| value == "true") || made_at.is_some() || generation < known {
         return Ok(true);
     }
-    let Some((node, known)) = counted else { return Ok(false) };
-    Ok(generation(conn, node).await?.unwrap_or(0) < known)
+    Ok(before.is_some() && identity(conn).await?.is_some_and(|identity| before != Some(identity)))
 }
 
 /// How often this folder was started with this database, and gone on for a while.
